@@ -1,0 +1,45 @@
+//! The shape in which every emulated AWS service refuses a call. The endpoint renders it
+//! in the protocol of the caller; Step Functions turns its code into an error name.
+
+use serde_json::{Map, Value};
+
+/// An AWS service error: what an SDK turns into a typed exception.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct AwsError {
+    /// The error code, for example `ResourceNotFoundException`.
+    pub code: String,
+    /// A sentence for a person.
+    pub message: String,
+    /// The HTTP status code.
+    pub status: u16,
+    /// Members of the error beyond its message, for example `CancellationReasons`.
+    pub details: Map<String, Value>,
+}
+
+impl AwsError {
+    /// An error with the given HTTP status.
+    pub fn new(status: u16, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into(), status, details: Map::new() }
+    }
+
+    /// The caller's fault: status 400.
+    pub fn client(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(400, code, message)
+    }
+
+    /// Our fault: status 500, `InternalFailure`.
+    pub fn internal(message: impl ToString) -> Self {
+        Self::new(500, "InternalFailure", message.to_string())
+    }
+
+    /// The operation exists on AWS, but not here.
+    pub fn not_emulated(service: &str, action: &str) -> Self {
+        Self::new(501, "NotImplemented", format!("{service}:{action} is not emulated by the local cloud."))
+    }
+
+    /// Whether the service, not the caller, is to blame (5xx).
+    pub fn is_server_fault(&self) -> bool {
+        self.status >= 500
+    }
+}
