@@ -55,6 +55,36 @@ pub struct Cloud {
     pub endpoint_url: OnceLock<String>,
     /// `http://127.0.0.1:3000`: the APIs, once they listen.
     pub api_url: OnceLock<String>,
+    /// API Gateway REST APIs: routes, request validators, mapping templates, integrations, gateway responses.
+    pub apigateway: crate::apigateway::State,
+    /// CloudFormation, read only: stacks, their outputs and resources.
+    pub cloudformation: crate::cloudformation::State,
+    /// A documented stand-in for Comprehend `DetectSentiment`: a small lexicon.
+    pub comprehend: crate::comprehend::State,
+    /// DynamoDB and DynamoDB Streams, on dynoxide.
+    pub dynamodb: crate::dynamodb::State,
+    /// Event source mappings: queues and table streams that invoke functions.
+    pub event_source: crate::event_source::State,
+    /// EventBridge: buses, rules, targets with retry and dead-letter queue, archives.
+    pub eventbridge: crate::eventbridge::State,
+    /// Lambda: functions as processes over the Runtime API, invocations, logs.
+    pub lambda: crate::lambda::State,
+    /// CloudWatch Logs: groups, streams, events.
+    pub logs: crate::logs::State,
+    /// EventBridge Pipes from a table stream to a bus.
+    pub pipes: crate::pipes::State,
+    /// A documented stand-in for Rekognition `DetectModerationLabels`.
+    pub rekognition: crate::rekognition::State,
+    /// S3, as far as the images bucket needs it.
+    pub s3: crate::s3::State,
+    /// EventBridge schema registries, read only.
+    pub schemas: crate::schemas::State,
+    /// SQS standard queues.
+    pub sqs: crate::sqs::State,
+    /// SSM parameters.
+    pub ssm: crate::ssm::State,
+    /// Step Functions Standard workflows in JSONata.
+    pub stepfunctions: crate::stepfunctions::State,
 }
 
 impl Cloud {
@@ -68,6 +98,21 @@ impl Cloud {
             None => Store::in_memory()?,
         };
         Ok(Arc::new(Self {
+            apigateway: crate::apigateway::State::open(&store)?,
+            cloudformation: crate::cloudformation::State::open(&store)?,
+            comprehend: crate::comprehend::State::open(&store)?,
+            dynamodb: crate::dynamodb::State::open(&store)?,
+            event_source: crate::event_source::State::open(&store)?,
+            eventbridge: crate::eventbridge::State::open(&store)?,
+            lambda: crate::lambda::State::open(&store)?,
+            logs: crate::logs::State::open(&store)?,
+            pipes: crate::pipes::State::open(&store)?,
+            rekognition: crate::rekognition::State::open(&store)?,
+            s3: crate::s3::State::open(&store)?,
+            schemas: crate::schemas::State::open(&store)?,
+            sqs: crate::sqs::State::open(&store)?,
+            ssm: crate::ssm::State::open(&store)?,
+            stepfunctions: crate::stepfunctions::State::open(&store)?,
             settings,
             clock,
             random,

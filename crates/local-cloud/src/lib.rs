@@ -4,12 +4,29 @@
 //! template resources that it deploys (`deploy`). They meet in [`Cloud`]. What a module
 //! does not emulate it refuses by name; nothing is ignored silently.
 
+pub mod apigateway;
 pub mod clock;
 pub mod cloud;
+pub mod cloudformation;
+pub mod comprehend;
+pub mod dynamodb;
+pub mod endpoint;
 pub mod error;
+pub mod event_source;
+pub mod eventbridge;
+pub mod lambda;
+pub mod logs;
+pub mod pipes;
 pub mod random;
+pub mod rekognition;
 pub mod resource;
+pub mod s3;
+pub mod schemas;
+pub mod sqs;
+pub mod ssm;
+pub mod stepfunctions;
 pub mod store;
+pub mod template;
 
 pub use cloud::{Cloud, Settings};
 pub use error::AwsError;
