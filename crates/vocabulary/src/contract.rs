@@ -74,9 +74,38 @@ impl fmt::Display for ContractStatus {
 
 /// Grows by one with every write to a property's contract, across contracts; the first is 1.
 /// Events of one property order by it.
+///
+/// In JSON it is an integer, or its digits as text: an EventBridge Pipe can only copy a
+/// `DynamoDB` number as the text that stands in the stream record.
+/// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-input-transformation.html>
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "NumberOrText", into = "u64")]
 pub struct ContractVersion(pub u64);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NumberOrText {
+    Number(u64),
+    Text(#[serde(deserialize_with = "digits")] u64),
+}
+
+fn digits<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}
+
+impl From<NumberOrText> for ContractVersion {
+    fn from(version: NumberOrText) -> Self {
+        match version {
+            NumberOrText::Number(number) | NumberOrText::Text(number) => Self(number),
+        }
+    }
+}
+
+impl From<ContractVersion> for u64 {
+    fn from(version: ContractVersion) -> Self {
+        version.0
+    }
+}
 
 impl ContractVersion {
     /// The version of a property's first write.
@@ -98,6 +127,18 @@ impl fmt::Display for ContractVersion {
 #[cfg(test)]
 mod tests {
     use super::ContractStatus::{self, *};
+    use super::ContractVersion;
+
+    #[test]
+    fn a_version_is_read_from_a_number_and_from_the_text_that_a_pipe_makes_of_it() {
+        for json in ["3", "\"3\""] {
+            assert_eq!(serde_json::from_str::<ContractVersion>(json).unwrap(), ContractVersion(3));
+        }
+        for json in ["-1", "1.5", "\"three\"", "null", "\"\""] {
+            assert!(serde_json::from_str::<ContractVersion>(json).is_err(), "{json}");
+        }
+        assert_eq!(serde_json::to_string(&ContractVersion(3)).unwrap(), "3");
+    }
 
     #[test]
     fn exactly_six_changes_of_status_are_allowed() {
