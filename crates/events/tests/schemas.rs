@@ -1,4 +1,5 @@
 //! The published schemas and the Rust types say the same.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use events::{
     ContractStatusChanged, EventDetail, PublicationApprovalRequested, PublicationEvaluationCompleted,

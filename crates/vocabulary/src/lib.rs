@@ -7,6 +7,7 @@ mod address;
 mod approval;
 mod command;
 mod contract;
+mod decision;
 mod property_id;
 mod timestamp;
 
@@ -14,5 +15,6 @@ pub use address::{Address, InvalidAddress};
 pub use approval::{ApprovalRequestId, EvaluationReason, EvaluationResult, InvalidApprovalRequestId};
 pub use command::{CommandId, IdempotencyKey, InvalidCommandId, InvalidIdempotencyKey};
 pub use contract::{ContractStatus, ContractVersion, UnknownContractStatus};
+pub use decision::{Decision, Reason};
 pub use property_id::{InvalidPropertyId, PropertyId};
 pub use timestamp::{InvalidTimestamp, Timestamp};
