@@ -66,9 +66,8 @@ pub async fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Result<Valu
     let application = application(cloud).unwrap_or_else(|| Arc::new(Application { stacks: Vec::new() }));
     let view = View { cloud, application: &application };
     let accepted: &[&str] = match action {
-        "DescribeStacks" | "DescribeStackResources" | "ListStackResources" => {
-            &["StackName", "LogicalResourceId", "PhysicalResourceId", "NextToken"]
-        }
+        "DescribeStacks" | "ListStackResources" => &["StackName", "NextToken"],
+        "DescribeStackResources" => &["StackName", "LogicalResourceId", "PhysicalResourceId"],
         "DescribeStackResource" => &["StackName", "LogicalResourceId"],
         // Whether the template is wanted as written or with its macros: as written is all there is.
         "GetTemplate" => &["StackName", "TemplateStage"],
@@ -130,9 +129,10 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// AWS words the absence differently in describing a stack and in listing its resources.
-    fn stack(&self, name: &str, missing: &str) -> Result<&Stack, AwsError> {
-        self.application.stack(name).ok_or_else(|| validation_error(missing.replace("{}", name)))
+    fn stack(&self, name: &str) -> Result<&Stack, AwsError> {
+        self.application
+            .stack(name)
+            .ok_or_else(|| validation_error(format!("Stack with id {name} does not exist")))
     }
 
     fn created(&self, stack: &Stack) -> Result<String, AwsError> {
@@ -149,7 +149,7 @@ impl View<'_> {
 
     fn describe_stacks(&self, input: &Input) -> Result<Value, AwsError> {
         let stacks: Vec<&Stack> = match input.get("StackName") {
-            Some(name) => vec![self.stack(name, "Stack with id {} does not exist")?],
+            Some(name) => vec![self.stack(name)?],
             None => self.application.stacks.iter().collect(),
         };
         let stacks: Vec<Value> =
@@ -203,7 +203,7 @@ impl View<'_> {
             (Some(_), Some(_)) => {
                 return Err(validation_error("StackName and PhysicalResourceId are mutually exclusive"));
             }
-            (Some(name), None) => self.stack(name, "Stack with id {} does not exist")?,
+            (Some(name), None) => self.stack(name)?,
             (None, Some(id)) => self
                 .application
                 .stacks
@@ -228,7 +228,9 @@ impl View<'_> {
     fn describe_stack_resource(&self, input: &Input) -> Result<Value, AwsError> {
         let name = input.require("StackName")?;
         let logical_id = input.require("LogicalResourceId")?;
-        let stack = self.stack(name, "Stack '{}' does not exist")?;
+        // This one action words it differently.
+        let stack =
+            self.stack(name).map_err(|_| validation_error(format!("Stack '{name}' does not exist")))?;
         let resource =
             stack.resources.iter().find(|resource| resource.logical_id == logical_id).ok_or_else(|| {
                 validation_error(format!("Resource {logical_id} does not exist for stack {}", stack.name))
@@ -241,7 +243,7 @@ impl View<'_> {
     }
 
     fn list_stack_resources(&self, input: &Input) -> Result<Value, AwsError> {
-        let stack = self.stack(input.require("StackName")?, "Stack with id {} does not exist")?;
+        let stack = self.stack(input.require("StackName")?)?;
         let summaries: Vec<Value> = stack
             .resources
             .iter()
@@ -276,7 +278,7 @@ impl View<'_> {
         if input.get("TemplateStage") == Some("Processed") {
             return Err(validation_error("TemplateStage Processed is not emulated by the local cloud."));
         }
-        let stack = self.stack(input.require("StackName")?, "Stack with id {} does not exist")?;
+        let stack = self.stack(input.require("StackName")?)?;
         Ok(json!({ "TemplateBody": stack.body, "StagesAvailable": ["Original"] }))
     }
 
@@ -326,4 +328,143 @@ fn compact(mut value: Value) -> Value {
         members.retain(|_, member| !member.is_null());
     }
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::cloud::Settings;
+    use crate::random::Random;
+
+    const ROOT: &str = "
+Description: the whole
+Transform: AWS::Serverless-2016-10-31
+Parameters: {Stage: {Type: String, Default: local}}
+Resources:
+  Role: {Type: AWS::IAM::Role, Metadata: {Why: because}, Properties: {RoleName: r, AssumeRolePolicyDocument: {}}}
+  Child: {Type: AWS::Serverless::Application, Properties: {Location: child.yaml, Tags: {Owner: me}}}
+Outputs:
+  RoleName: {Value: !Ref Role, Description: its name, Export: {Name: role-name}}
+";
+    const CHILD: &str = "Resources: {Alarm: {Type: AWS::CloudWatch::Alarm, Properties: {AlarmName: a}}}";
+
+    /// A cloud on which the two stacks are deployed, one second after the epoch.
+    async fn deployed() -> (Arc<Cloud>, Application) {
+        let project = tempfile::tempdir().unwrap();
+        std::fs::write(project.path().join("template.yaml"), ROOT).unwrap();
+        std::fs::write(project.path().join("child.yaml"), CHILD).unwrap();
+        let cloud = Cloud::open(Settings::for_tests(), Clock::manual(1_000), Random::seeded(1)).unwrap();
+        let application = crate::template::load(
+            project.path(),
+            "template.yaml",
+            "app",
+            &Default::default(),
+            &cloud.settings,
+            "http://127.0.0.1:3000",
+        )
+        .unwrap();
+        crate::deploy::deploy(&cloud, &application).await.unwrap();
+        (cloud, application)
+    }
+
+    async fn answer(cloud: &Arc<Cloud>, action: &str, input: Value) -> Value {
+        call(cloud, action, input).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn describe_stacks_shows_parameters_outputs_and_tags() {
+        let (cloud, application) = deployed().await;
+        let id = &application.stacks[0].id;
+        for name in ["app", id] {
+            assert_eq!(
+                answer(&cloud, "DescribeStacks", json!({ "StackName": name })).await,
+                json!({ "Stacks": [{
+                    "StackId": id,
+                    "StackName": "app",
+                    "Description": "the whole",
+                    "Parameters": [{ "ParameterKey": "Stage", "ParameterValue": "local" }],
+                    "CreationTime": "1970-01-01T00:00:01.000Z",
+                    "StackStatus": "CREATE_COMPLETE",
+                    "DisableRollback": false,
+                    "EnableTerminationProtection": false,
+                    "Outputs": [{
+                        "OutputKey": "RoleName",
+                        "OutputValue": "r",
+                        "Description": "its name",
+                        "ExportName": "role-name",
+                    }],
+                    "Tags": [],
+                }] })
+            );
+        }
+        let all = answer(&cloud, "DescribeStacks", json!({})).await;
+        let child = &all["Stacks"][1];
+        assert_eq!((&child["ParentId"], &child["RootId"]), (&json!(id), &json!(id)));
+        assert_eq!(child["Tags"][1], json!({ "Key": "Owner", "Value": "me" }));
+    }
+
+    #[tokio::test]
+    async fn an_unknown_stack_is_a_validation_error_in_the_words_of_aws() {
+        let (cloud, _) = deployed().await;
+        for action in ["DescribeStacks", "DescribeStackResources", "ListStackResources", "GetTemplate"] {
+            let error = call(&cloud, action, json!({ "StackName": "x" })).await.unwrap_err();
+            assert_eq!((error.code.as_str(), error.status), ("ValidationError", 400));
+            assert_eq!(error.message, "Stack with id x does not exist");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_resources_of_a_stack_are_listed_and_described() {
+        let (cloud, application) = deployed().await;
+        let resources = answer(&cloud, "DescribeStackResources", json!({ "StackName": "app" })).await;
+        let ids: Vec<_> =
+            resources["StackResources"].as_array().unwrap().iter().map(|r| &r["LogicalResourceId"]).collect();
+        assert_eq!(ids, ["Child", "Role"]);
+        assert_eq!(resources["StackResources"][0]["PhysicalResourceId"], json!(application.stacks[1].id));
+        let owner = answer(&cloud, "DescribeStackResources", json!({ "PhysicalResourceId": "a" })).await;
+        assert_eq!(owner["StackResources"][0]["StackId"], json!(application.stacks[1].id));
+        let one = json!({ "StackName": "app", "LogicalResourceId": "Role" });
+        let detail = answer(&cloud, "DescribeStackResource", one).await;
+        assert_eq!(detail["StackResourceDetail"]["PhysicalResourceId"], "r");
+        assert_eq!(detail["StackResourceDetail"]["Metadata"], r#"{"Why":"because"}"#);
+        let missing = json!({ "StackName": "app", "LogicalResourceId": "Nobody" });
+        let error = call(&cloud, "DescribeStackResource", missing).await.unwrap_err();
+        assert_eq!(error.message, "Resource Nobody does not exist for stack app");
+        let listed = answer(&cloud, "ListStackResources", json!({ "StackName": "app" })).await;
+        assert_eq!(listed["StackResourceSummaries"][1]["ResourceType"], "AWS::IAM::Role");
+    }
+
+    #[tokio::test]
+    async fn templates_exports_and_stacks_are_listed() {
+        let (cloud, application) = deployed().await;
+        assert_eq!(answer(&cloud, "GetTemplate", json!({ "StackName": "app" })).await["TemplateBody"], ROOT);
+        assert_eq!(
+            answer(&cloud, "ListExports", json!({})).await,
+            json!({ "Exports": [{ "ExportingStackId": application.stacks[0].id, "Name": "role-name", "Value": "r" }] })
+        );
+        let all = answer(&cloud, "ListStacks", json!({})).await;
+        assert_eq!(all["StackSummaries"].as_array().map(Vec::len), Some(2));
+        let none = answer(&cloud, "ListStacks", json!({ "StackStatusFilter": ["DELETE_COMPLETE"] })).await;
+        assert_eq!(none, json!({ "StackSummaries": [] }));
+    }
+
+    #[tokio::test]
+    async fn a_member_that_is_not_emulated_and_a_missing_one_are_refused() {
+        let (cloud, _) = deployed().await;
+        let error = call(&cloud, "ListStacks", json!({ "Colour": 1 })).await.unwrap_err();
+        assert!(error.message.contains("Colour"), "{error}");
+        let error = call(&cloud, "ListStackResources", json!({})).await.unwrap_err();
+        assert!(error.message.contains("'stackName' failed to satisfy constraint"), "{error}");
+        assert_eq!(call(&cloud, "CreateStack", json!({})).await.unwrap_err().code, "NotImplemented");
+    }
+
+    #[tokio::test]
+    async fn a_stack_keeps_its_creation_time_over_a_restart() {
+        let (cloud, application) = deployed().await;
+        cloud.clock.advance(std::time::Duration::from_secs(60));
+        crate::deploy::deploy(&cloud, &application).await.unwrap();
+        let described = answer(&cloud, "DescribeStacks", json!({ "StackName": "app" })).await;
+        assert_eq!(described["Stacks"][0]["CreationTime"], "1970-01-01T00:00:01.000Z");
+    }
 }

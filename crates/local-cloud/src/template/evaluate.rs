@@ -163,28 +163,38 @@ impl<'w> Scope<'w> {
             Value::Array(items) => {
                 items.iter().enumerate().try_for_each(|(index, item)| self.check_names(item, &at.item(index)))
             }
-            Value::Object(map) => {
-                match map.iter().next() {
-                    Some((key, Value::String(name))) if key == "Ref" => self.check_name(name, at)?,
-                    Some((key, Value::Array(parts))) if key == "Fn::GetAtt" => {
+            Value::Object(map) => map.iter().try_for_each(|(key, item)| {
+                let at = at.key(key);
+                match (key.as_str(), item) {
+                    ("Ref", Value::String(name)) => self.check_name(name, &at)?,
+                    ("Fn::GetAtt", Value::Array(parts)) => {
                         if let Some(Value::String(name)) = parts.first() {
-                            self.check_name(name, at)?;
+                            self.check_name(name, &at)?;
+                        }
+                    }
+                    ("Fn::Sub", Value::String(text)) => {
+                        for piece in pieces(text, &at)? {
+                            if let Piece::Name(name) = piece {
+                                self.check_name(name, &at.key(&format!("${{{name}}}")))?;
+                            }
                         }
                     }
                     _ => {}
                 }
-                map.iter().try_for_each(|(key, item)| self.check_names(item, &at.key(key)))
-            }
+                self.check_names(item, &at)
+            }),
             _ => Ok(()),
         }
     }
 
     fn check_name(&self, name: &str, at: &Place) -> Result<(), Refusal> {
+        let resource = name.split('.').next().unwrap_or_default();
         let known = name == "AWS::NoValue"
             || self.pseudo_parameter(name).is_some()
             || self.parameters.contains_key(name)
-            || self.template.resources.contains_key(self.alias(name));
-        if known { Ok(()) } else { Err(at.refuse(format!("there is no parameter or resource {name}"))) }
+            || self.template.resources.contains_key(self.alias(name))
+            || self.template.resources.contains_key(resource);
+        if known { Ok(()) } else { Err(at.refuse(format!("there is no parameter or resource {resource}"))) }
     }
 }
 
@@ -260,8 +270,8 @@ impl<'s> Evaluator<'s> {
         }
     }
 
-    fn function(&self, function: &str, argument: &Value, at: &Place) -> Result<Option<Value>, Refusal> {
-        let at = &at.key(function);
+    fn function(&self, function: &str, argument: &Value, place: &Place) -> Result<Option<Value>, Refusal> {
+        let at = &place.key(function);
         match function {
             "Ref" => match argument {
                 Value::String(name) => self.reference(name, at),
@@ -304,7 +314,7 @@ impl<'s> Evaluator<'s> {
             }
             "Fn::FindInMap" => self.find_in_map(argument, at).map(Some),
             "Fn::Equals" | "Fn::And" | "Fn::Or" | "Fn::Not" => Err(at.refuse("may stand in Conditions only")),
-            "Fn::Transform" => self.include(argument, at),
+            "Fn::Transform" => self.include(argument, place),
             _ => Err(at.refuse("this function is not known or not emulated")),
         }
     }
@@ -372,21 +382,14 @@ impl<'s> Evaluator<'s> {
             }
             text => (literal(text, at)?, None),
         };
-        let mut out = String::new();
-        let mut rest = text.as_str();
-        while let Some(start) = rest.find("${") {
-            out.push_str(&rest[..start]);
-            let (name, after) =
-                rest[start + 2..].split_once('}').ok_or_else(|| at.refuse("has a ${ that is not closed"))?;
-            rest = after;
-            // `${!Literal}` is left as `${Literal}`.
-            match name.strip_prefix('!') {
-                Some(literal) => out.push_str(&format!("${{{literal}}}")),
-                None => out.push_str(&self.variable(name, variables, at)?),
-            }
-        }
-        out.push_str(rest);
-        Ok(out)
+        pieces(&text, at)?
+            .into_iter()
+            .map(|piece| match piece {
+                Piece::Text(text) => Ok(text.to_owned()),
+                Piece::Literal(text) => Ok(format!("${{{text}}}")),
+                Piece::Name(name) => self.variable(name, variables, at),
+            })
+            .collect()
     }
 
     fn variable(
@@ -421,21 +424,19 @@ impl<'s> Evaluator<'s> {
         }
     }
 
-    /// `Fn::Transform` with `AWS::Include`: the content of a file beside the template.
-    fn include(&self, argument: &Value, at: &Place) -> Result<Option<Value>, Refusal> {
+    /// `Fn::Transform` with `AWS::Include`: the content of a file beside the template, put in its place.
+    fn include(&self, argument: &Value, place: &Place) -> Result<Option<Value>, Refusal> {
+        let at = place.key("Fn::Transform");
         let name = argument.get("Name").and_then(Value::as_str).unwrap_or_default();
         if name != "AWS::Include" {
             return Err(at.key("Name").refuse(format!("{name} is not emulated; only AWS::Include is")));
         }
-        let at = at.key("Parameters").key("Location");
         let location = argument
             .pointer("/Parameters/Location")
             .and_then(Value::as_str)
-            .ok_or_else(|| at.refuse("must be a literal path"))?;
-        let file = beside(&self.scope.place.file, location);
-        let inside = at.in_file(&file);
-        let (_, content) = read(self.scope.world.project, &inside, ShortForms::Refused)
-            .map_err(|refusal| Refusal { path: at.path.clone(), ..refusal })?;
+            .ok_or_else(|| at.key("Parameters").key("Location").refuse("must be a literal path"))?;
+        let inside = place.in_file(&beside(&self.scope.place.file, location));
+        let (_, content) = read(self.scope.world.project, &inside, ShortForms::Refused)?;
         self.value(&content, &inside)
     }
 
@@ -478,6 +479,28 @@ impl<'s> Evaluator<'s> {
             _ => Err(at.refuse("is not a condition function")),
         }
     }
+}
+
+/// A part of a text for `Fn::Sub`.
+enum Piece<'t> {
+    Text(&'t str),
+    /// `${!Literal}`, which is left as `${Literal}`.
+    Literal(&'t str),
+    /// `${Name}` or `${Resource.Attribute}`.
+    Name(&'t str),
+}
+
+fn pieces<'t>(text: &'t str, at: &Place) -> Result<Vec<Piece<'t>>, Refusal> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let (name, after) = after.split_once('}').ok_or_else(|| at.refuse("has a ${ that is not closed"))?;
+        pieces.push(Piece::Text(before));
+        pieces.push(name.strip_prefix('!').map_or(Piece::Name(name), Piece::Literal));
+        rest = after;
+    }
+    pieces.push(Piece::Text(rest));
+    Ok(pieces)
 }
 
 fn some_text(text: String) -> Option<Value> {

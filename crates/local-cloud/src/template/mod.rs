@@ -81,6 +81,19 @@ impl Application {
         Some(&output.value)
     }
 
+    /// Two resources with one ARN: AWS would refuse to create the second.
+    fn refuse_twins(&self) -> Result<(), Refusal> {
+        let mut taken: BTreeMap<&str, &Resource> = BTreeMap::new();
+        let resources = self.stacks.iter().flat_map(|stack| &stack.resources);
+        for resource in resources.filter(|resource| !resource.arn.is_empty()) {
+            if let Some(twin) = taken.insert(&resource.arn, resource) {
+                let reason = format!("{} already exists: {} in {}", resource.arn, twin.logical_id, twin.file);
+                return Err(resource.refuse("Properties", reason));
+            }
+        }
+        Ok(())
+    }
+
     /// Invoke URLs of our own APIs are answered by this machine, at `{api_url}/_aws/execute-api/{id}/{stage}`.
     fn move_invoke_urls(&mut self, settings: &Settings, api_url: &str) {
         let resources = self.stacks.iter().flat_map(|stack| &stack.resources);
@@ -132,6 +145,7 @@ pub fn load(
     };
     let loaded = stack::load(&world, root_file, birth)?;
     let mut application = Application { stacks: [vec![loaded.stack], loaded.nested].concat() };
+    application.refuse_twins()?;
     application.move_invoke_urls(settings, api_url);
     Ok(application)
 }

@@ -124,18 +124,19 @@ fn check(declaration: &Map<String, Value>, text: &str, value: &Value, at: &Place
             return Err(explained(format!("does not match {pattern}")));
         }
     }
-    let limits: [(&str, f64, fn(f64, f64) -> bool); 4] = [
-        ("MinLength", text.chars().count() as f64, |is, limit| is >= limit),
-        ("MaxLength", text.chars().count() as f64, |is, limit| is <= limit),
-        ("MinValue", value.as_f64().unwrap_or(0.0), |is, limit| is >= limit),
-        ("MaxValue", value.as_f64().unwrap_or(0.0), |is, limit| is <= limit),
-    ];
-    for (key, is, holds) in limits {
+    let length = text.chars().count() as f64;
+    let size = value.as_f64().unwrap_or_default();
+    for (key, measured, at_least) in [
+        ("MinLength", length, true),
+        ("MaxLength", length, false),
+        ("MinValue", size, true),
+        ("MaxValue", size, false),
+    ] {
         if let Some(limit) = declaration.get(key) {
             let limit: f64 = scalar(limit)
                 .and_then(|limit| limit.parse().ok())
                 .ok_or_else(|| at.key(key).refuse("must be a number"))?;
-            if !holds(is, limit) {
+            if measured != limit && (measured > limit) != at_least {
                 return Err(explained(format!("is outside {key} {limit}")));
             }
         }

@@ -143,7 +143,11 @@ fn every_refusal_names_file_and_path() {
         ),
         ("!GetAtt Queue.Colour", "It.Properties.Value.Fn::GetAtt: AWS::SQS::Queue has no attribute Colour"),
         ("!Ref Gone", "Gone is not created: its condition is false"),
-        ("!If [IsLocal, 1, !Ref Nobody]", "It.Properties.Value.Fn::If[2]: there is no parameter"),
+        ("!If [IsLocal, 1, !Ref Nobody]", "It.Properties.Value.Fn::If[2].Ref: there is no parameter"),
+        (
+            "!If [IsLocal, 1, !Sub 'a-${Nobody.Arn}']",
+            "It.Properties.Value.Fn::If[2].Fn::Sub.${Nobody.Arn}: there is no",
+        ),
         ("!Base64 x", "It.Properties.Value.Fn::Base64: this function is not known or not emulated"),
         ("!ImportValue x", "Fn::ImportValue: this function is not known or not emulated"),
         ("{Fn::Sub: x, y: 1}", "must be the only key"),
@@ -289,6 +293,21 @@ Resources:
 ",
     );
     assert!(refusal.contains("T has no stream"), "{refusal}");
+}
+
+#[test]
+fn two_resources_of_one_name_are_refused() {
+    let refusal = refused(
+        "
+Resources:
+  A: {Type: AWS::SQS::Queue, Properties: {QueueName: q}}
+  B: {Type: AWS::SQS::Queue, Properties: {QueueName: q}}
+",
+    );
+    assert!(
+        refusal.contains("B.Properties: arn:aws:sqs:us-east-1:123456789012:q already exists: A"),
+        "{refusal}"
+    );
 }
 
 const FUNCTION: &str = "
@@ -616,7 +635,7 @@ fn a_fault_in_an_included_file_is_refused_under_that_files_name() {
     let loaded = |body: &str| load_files(&[("s/template.yaml", API), ("s/api.yaml", body)], &[]).unwrap_err();
     let refusal = loaded("paths: {/x: {Fn::Sub: '${Nobody}'}}");
     assert!(refusal.starts_with("s/api.yaml: Api.Properties.Body."), "{refusal}");
-    assert!(refusal.contains("paths./x.Fn::Sub.${Nobody}: there is no"), "{refusal}");
+    assert!(refusal.contains("Api.Properties.Body.paths./x.Fn::Sub.${Nobody}: there is no"), "{refusal}");
     assert!(loaded("paths: !Ref Stage").contains("short forms are not read"));
     let refusal = load_files(&[("s/template.yaml", API)], &[]).unwrap_err();
     assert!(refusal.starts_with("s/api.yaml: ") && refusal.contains("cannot be read"), "{refusal}");

@@ -119,7 +119,14 @@ impl Properties {
     }
 
     fn take_object(&mut self, key: &str) -> Result<Option<Map<String, Value>>, Refusal> {
-        self.map.remove(key).map(|value| object(value, &self.at.key(key))).transpose()
+        let at = self.at.key(key);
+        match self.map.remove(key).map(|value| object(value, &at)).transpose()? {
+            // SAM works on the template before any function is evaluated.
+            Some(map) if is_function(&map) => {
+                Err(at.refuse("must be a literal mapping: SAM evaluates no function here"))
+            }
+            map => Ok(map),
+        }
     }
 
     fn require(&mut self, key: &str) -> Result<Value, Refusal> {
