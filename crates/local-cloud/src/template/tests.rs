@@ -402,7 +402,19 @@ fn a_sam_function_becomes_what_sams_own_translator_makes_of_it() {
         })
     );
     assert_eq!(
-        role.properties["Policies"][0]["PolicyDocument"]["Statement"][0]["Resource"],
+        role.properties["ManagedPolicyArns"],
+        json!([
+            "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole",
+            "arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess",
+            "arn:aws:iam::aws:policy/service-role/AWSLambdaSQSQueueExecutionRole",
+            "arn:aws:iam::aws:policy/service-role/AWSLambdaDynamoDBExecutionRole",
+        ])
+    );
+    let policies: Vec<&Value> =
+        role.properties["Policies"].as_array().unwrap().iter().map(|policy| &policy["PolicyName"]).collect();
+    assert_eq!(policies, ["DeadLetterQueuePolicy", "FnRolePolicy1"]);
+    assert_eq!(
+        role.properties["Policies"][1]["PolicyDocument"]["Statement"][0]["Resource"],
         "arn:aws:sqs:us-east-1:123456789012:q"
     );
     assert_eq!(
@@ -446,6 +458,39 @@ fn a_sam_function_becomes_what_sams_own_translator_makes_of_it() {
 }
 
 #[test]
+fn a_policy_may_be_chosen_by_a_condition() {
+    let role = |side: &str| {
+        let policy = format!("Fn::If: [Never, {side}]");
+        let template = FUNCTION
+            .replace("Resources:", "Conditions: {Never: !Equals [a, b]}\nResources:")
+            .replace("- AWSLambdaBasicExecutionRole", &format!("- {policy}"));
+        let application = load_one(&template).unwrap();
+        find(&application, "FnRole").properties["Policies"].as_array().unwrap().len()
+    };
+    let statement = "{Statement: [{Effect: Allow, Action: 'sqs:*', Resource: '*'}]}";
+    assert_eq!(role(&format!("{statement}, !Ref AWS::NoValue")), 2);
+    assert_eq!(role(&format!("!Ref AWS::NoValue, {statement}")), 3);
+}
+
+#[test]
+fn a_function_with_a_role_of_its_own_gets_none() {
+    let template = "
+Transform: AWS::Serverless-2016-10-31
+Resources:
+  Role: {Type: AWS::IAM::Role, Properties: {RoleName: r}}
+  Fn: {Type: AWS::Serverless::Function, Properties: {Role: !GetAtt Role.Arn}}
+";
+    let application = load_one(template).unwrap();
+    assert_eq!(ids(&application), ["Fn", "Role"]);
+    assert_eq!(find(&application, "Fn").properties["Role"], "arn:aws:iam::123456789012:role/r");
+    let refusal =
+        refused(&template.replace("{Role: !GetAtt Role.Arn}", "{Role: !GetAtt Role.Arn, Policies: []}"));
+    assert!(refusal.contains("Fn.Properties.Policies: has no effect beside Role"), "{refusal}");
+    let refusal = refused(&template.replace("{Role: !GetAtt Role.Arn}", "{Tags: !If [A, {}, {}]}"));
+    assert!(refusal.contains("Fn.Properties.Tags: must be a literal mapping"), "{refusal}");
+}
+
+#[test]
 fn an_unknown_sam_property_is_refused_by_file_and_path() {
     let at = |from: &str, to: &str| refused(&FUNCTION.replace(from, to));
     for (from, to, reason) in [
@@ -469,7 +514,7 @@ fn an_unknown_sam_property_is_refused_by_file_and_path() {
         (
             "- AWSLambdaBasicExecutionRole",
             "- SQSPollerPolicy: {QueueName: q}",
-            "Fn.Properties.Policies[0]: SAM policy templates",
+            "Fn.Properties.Policies[0]: only names, ARNs and statements",
         ),
         ("DeadLetterConfig: {Type: SQS}", "DeadLetterConfig: {Type: SNS}", "DeadLetterConfig: needs either"),
         (

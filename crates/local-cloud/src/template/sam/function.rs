@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Generated, Properties, get_att_arn, merged, role, rule, tags};
+use super::role::Role;
+use super::{Generated, Properties, get_att_arn, merged, rule, tags};
 use crate::resource::Refusal;
-use crate::template::document::{Declared, object};
+use crate::template::document::Declared;
 use crate::template::place::Place;
 
 /// What `Globals.Function` may hold.
@@ -35,7 +36,6 @@ pub(super) fn transform(
     let own = std::mem::take(&mut declared.properties);
     let mut given = Properties::new(merged(globals, own), at.key("Properties"), &declared.kind);
     let condition = declared.condition.clone();
-    let generate = |kind: &str, properties: Value| Declared::generated(kind, properties, condition.clone());
     let mut resources = Vec::new();
     let mut out = Map::new();
     given.pass(
@@ -58,108 +58,95 @@ pub(super) fn transform(
     given.take("CodeUri");
     // Tags on generated resources have no effect here.
     given.take("PropagateTags");
+    // https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-specification-generated-resources-function.html
+    let mut role = Role::new(id, "lambda.amazonaws.com");
+    role.managed("service-role/AWSLambdaBasicExecutionRole");
     if let Some(mode) = given.take("Tracing") {
+        if mode != "Disabled" {
+            role.managed("AWSXrayWriteOnlyAccess");
+        }
         out.insert("TracingConfig".to_owned(), json!({ "Mode": mode }));
     }
     if let Some(queue) = given.take("DeadLetterQueue") {
-        let mut queue = Properties::below(queue, given.at.key("DeadLetterQueue"), "DeadLetterQueue")?;
-        queue.require("Type")?;
-        out.insert("DeadLetterConfig".to_owned(), json!({ "TargetArn": queue.require("TargetArn")? }));
-        queue.finish()?;
+        let arn = queue_arn(queue, "TargetArn", given.at.key("DeadLetterQueue"))?;
+        role.may_send("DeadLetterQueuePolicy".to_owned(), &arn);
+        out.insert("DeadLetterConfig".to_owned(), json!({ "TargetArn": arn }));
     }
-    out.insert("Tags".to_owned(), tags("lambda", given.take_object("Tags")?));
-
-    let policies = given.take("Policies");
-    match given.take("Role") {
-        Some(own) => {
-            // AWS ignores the policies then; that is hardly what was meant.
-            if policies.is_some() {
-                return Err(given.at.key("Policies").refuse("has no effect beside Role"));
-            }
-            out.insert("Role".to_owned(), own);
-        }
-        None => {
-            let properties = role(id, "lambda.amazonaws.com", policies, &given.at.key("Policies"))?;
-            resources.push((format!("{id}Role"), generate("AWS::IAM::Role", properties)));
-            out.insert("Role".to_owned(), get_att_arn(&format!("{id}Role")));
-        }
-    }
+    let tags = tags("lambda", given.take_object("Tags")?);
+    out.insert("Tags".to_owned(), tags.clone());
     if let Some(config) = given.take("EventInvokeConfig") {
-        let properties = event_invoke_config(id, config, &given.at.key("EventInvokeConfig"))?;
-        resources
-            .push((format!("{id}EventInvokeConfig"), generate("AWS::Lambda::EventInvokeConfig", properties)));
+        let config_id = format!("{id}EventInvokeConfig");
+        let at = given.at.key("EventInvokeConfig");
+        let properties = event_invoke_config(id, &config_id, config, &at, &mut role)?;
+        let config = Declared::generated("AWS::Lambda::EventInvokeConfig", properties, condition.clone());
+        resources.push((config_id, config));
     }
+    let policies = given.take("Policies");
+    let own_role = given.take("Role");
+    // AWS ignores the policies then; that is hardly what was meant.
+    if own_role.is_some() && policies.is_some() {
+        return Err(given.at.key("Policies").refuse("has no effect beside Role"));
+    }
+    role.policies(policies, &given.at.key("Policies"))?;
     for (name, event) in given.take_object("Events")?.unwrap_or_default() {
         let place = given.at.key("Events").key(&name);
-        resources.extend(event_source(id, &format!("{id}{name}"), event, &condition, &place)?);
+        let source = Source { function: id, id: format!("{id}{name}"), condition: &condition };
+        resources.extend(source.transform(event, &place, &mut role)?);
     }
+    let role_arn = match own_role {
+        Some(own) => own,
+        None => {
+            let arn = get_att_arn(role.id());
+            resources.push(role.declared(&tags, condition.clone()));
+            arn
+        }
+    };
+    out.insert("Role".to_owned(), role_arn);
     given.finish()?;
     let function = Declared { kind: "AWS::Lambda::Function".to_owned(), properties: out, ..declared };
     resources.push((id.to_owned(), function));
     Ok(resources)
 }
 
-fn event_invoke_config(id: &str, config: Value, at: &Place) -> Result<Value, Refusal> {
+fn event_invoke_config(
+    function: &str,
+    id: &str,
+    config: Value,
+    at: &Place,
+    role: &mut Role,
+) -> Result<Value, Refusal> {
     let mut given = Properties::below(config, at.clone(), "EventInvokeConfig")?;
     let mut out = Map::new();
     given.pass(&["MaximumEventAgeInSeconds", "MaximumRetryAttempts"], &mut out);
-    if let Some(destinations) = given.take("DestinationConfig") {
-        let destinations = destinations_without_type(destinations, &at.key("DestinationConfig"))?;
-        out.insert("DestinationConfig".to_owned(), destinations);
+    if let Some(config) = given.take("DestinationConfig") {
+        let arn = on_failure(config, at.key("DestinationConfig"))?;
+        role.may_send(format!("{id}OnFailureSQSPolicy"), &arn);
+        out.insert("DestinationConfig".to_owned(), json!({ "OnFailure": { "Destination": arn } }));
     }
     given.finish()?;
-    out.insert("FunctionName".to_owned(), json!({ "Ref": id }));
+    out.insert("FunctionName".to_owned(), json!({ "Ref": function }));
     out.insert("Qualifier".to_owned(), json!("$LATEST"));
     Ok(Value::Object(out))
 }
 
-/// SAM's `Type` of a destination tells which permission to give; Lambda does not take it.
-fn destinations_without_type(config: Value, at: &Place) -> Result<Value, Refusal> {
-    let mut out = Map::new();
-    for (event, destination) in object(config, at)? {
-        let at = at.key(&event);
-        if event != "OnFailure" {
-            return Err(at.refuse("is not emulated: only OnFailure is"));
-        }
-        let mut destination = Properties::below(destination, at, "a destination")?;
-        destination.take("Type");
-        // Without one, SAM would make a queue or a topic.
-        out.insert(event, json!({ "Destination": destination.require("Destination")? }));
-        destination.finish()?;
-    }
-    Ok(Value::Object(out))
+/// The queue of `DestinationConfig.OnFailure`.
+fn on_failure(config: Value, at: Place) -> Result<Value, Refusal> {
+    let mut config = Properties::below(config, at, "DestinationConfig")?;
+    let destination = config.require("OnFailure")?;
+    let at = config.at.key("OnFailure");
+    config.finish()?;
+    queue_arn(destination, "Destination", at)
 }
 
-fn event_source(
-    function: &str,
-    id: &str,
-    event: Value,
-    condition: &Option<String>,
-    at: &Place,
-) -> Result<Generated, Refusal> {
-    let mut event = Properties::below(event, at.clone(), "an event")?;
-    let kind = event.require("Type")?;
-    let kind = kind.as_str().unwrap_or_default();
-    let given = Properties::below(event.take("Properties").unwrap_or_default(), at.key("Properties"), kind)?;
-    event.finish()?;
-    match kind {
-        "SQS" => mapping(function, id, given, "Queue", QUEUE, condition),
-        "DynamoDB" => mapping(function, id, given, "Stream", STREAM, condition),
-        "EventBridgeRule" => {
-            let permission = json!({
-                "Action": "lambda:InvokeFunction",
-                "FunctionName": { "Ref": function },
-                "Principal": "events.amazonaws.com",
-                "SourceArn": get_att_arn(id),
-            });
-            let target = rule::Target { arn: get_att_arn(function), suffix: "LambdaTarget", role: None };
-            let mut resources = rule::transform(id, given, target, condition)?;
-            let permission = Declared::generated("AWS::Lambda::Permission", permission, condition.clone());
-            resources.push((format!("{id}Permission"), permission));
-            Ok(resources)
-        }
-        other => Err(at.key("Type").refuse(format!("events of type {other} are not emulated"))),
+/// A queue that is named with its type, which tells SAM what permission to give.
+fn queue_arn(queue: Value, key: &str, at: Place) -> Result<Value, Refusal> {
+    let mut queue = Properties::below(queue, at, "a destination")?;
+    if queue.require("Type")? != "SQS" {
+        return Err(queue.at.key("Type").refuse("is not emulated: only SQS is"));
     }
+    let arn = queue.require(key)?;
+    queue.finish()?;
+    Ok(arn)
 }
 
 /// What an event of type SQS hands to its mapping unchanged.
@@ -183,33 +170,78 @@ const STREAM: &[&str] = &[
     "MaximumRecordAgeInSeconds",
     "MaximumRetryAttempts",
     "ParallelizationFactor",
-    "StartingPosition",
     "TumblingWindowInSeconds",
 ];
 
-fn mapping(
-    function: &str,
-    id: &str,
-    mut given: Properties,
-    source: &str,
-    passed: &[&str],
-    condition: &Option<String>,
-) -> Result<Generated, Refusal> {
-    let mut out = Map::new();
-    out.insert("EventSourceArn".to_owned(), given.require(source)?);
-    out.insert("FunctionName".to_owned(), json!({ "Ref": function }));
-    given.pass(passed, &mut out);
-    if source == "Stream" {
-        if !out.contains_key("StartingPosition") {
-            return Err(given.at.key("StartingPosition").refuse("is missing"));
-        }
-        if let Some(destinations) = given.take("DestinationConfig") {
-            let destinations = destinations_without_type(destinations, &given.at.key("DestinationConfig"))?;
-            out.insert("DestinationConfig".to_owned(), destinations);
+/// One of a function's `Events`.
+struct Source<'a> {
+    function: &'a str,
+    /// The logical id of the mapping or rule that it becomes.
+    id: String,
+    condition: &'a Option<String>,
+}
+
+impl Source<'_> {
+    fn transform(self, event: Value, at: &Place, role: &mut Role) -> Result<Generated, Refusal> {
+        let mut event = Properties::below(event, at.clone(), "an event")?;
+        let kind = event.require("Type")?;
+        let kind = kind.as_str().unwrap_or_default();
+        let given =
+            Properties::below(event.take("Properties").unwrap_or_default(), at.key("Properties"), kind)?;
+        event.finish()?;
+        match kind {
+            "SQS" => {
+                role.managed("service-role/AWSLambdaSQSQueueExecutionRole");
+                self.queue(given)
+            }
+            "DynamoDB" => {
+                role.managed("service-role/AWSLambdaDynamoDBExecutionRole");
+                self.stream(given, role)
+            }
+            "EventBridgeRule" => self.rule(given),
+            other => Err(at.key("Type").refuse(format!("events of type {other} are not emulated"))),
         }
     }
-    given.finish()?;
-    let mapping =
-        Declared::generated("AWS::Lambda::EventSourceMapping", Value::Object(out), condition.clone());
-    Ok(vec![(id.to_owned(), mapping)])
+
+    fn queue(self, mut given: Properties) -> Result<Generated, Refusal> {
+        let mut out = Map::new();
+        out.insert("EventSourceArn".to_owned(), given.require("Queue")?);
+        given.pass(QUEUE, &mut out);
+        given.finish()?;
+        Ok(self.mapping(out))
+    }
+
+    fn stream(self, mut given: Properties, role: &mut Role) -> Result<Generated, Refusal> {
+        let mut out = Map::new();
+        out.insert("EventSourceArn".to_owned(), given.require("Stream")?);
+        out.insert("StartingPosition".to_owned(), given.require("StartingPosition")?);
+        given.pass(STREAM, &mut out);
+        if let Some(config) = given.take("DestinationConfig") {
+            let arn = on_failure(config, given.at.key("DestinationConfig"))?;
+            role.may_send(format!("{}SQSPolicy", self.id), &arn);
+            out.insert("DestinationConfig".to_owned(), json!({ "OnFailure": { "Destination": arn } }));
+        }
+        given.finish()?;
+        Ok(self.mapping(out))
+    }
+
+    fn mapping(self, mut out: Map<String, Value>) -> Generated {
+        out.insert("FunctionName".to_owned(), json!({ "Ref": self.function }));
+        let kind = "AWS::Lambda::EventSourceMapping";
+        vec![(self.id, Declared::generated(kind, Value::Object(out), self.condition.clone()))]
+    }
+
+    fn rule(self, given: Properties) -> Result<Generated, Refusal> {
+        let permission = json!({
+            "Action": "lambda:InvokeFunction",
+            "FunctionName": { "Ref": self.function },
+            "Principal": "events.amazonaws.com",
+            "SourceArn": get_att_arn(&self.id),
+        });
+        let target = rule::Target { arn: get_att_arn(self.function), suffix: "LambdaTarget", role: None };
+        let mut resources = rule::transform(&self.id, given, target, self.condition)?;
+        let permission = Declared::generated("AWS::Lambda::Permission", permission, self.condition.clone());
+        resources.push((format!("{}Permission", self.id), permission));
+        Ok(resources)
+    }
 }

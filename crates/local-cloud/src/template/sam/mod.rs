@@ -5,6 +5,7 @@
 
 mod api;
 mod function;
+mod role;
 mod rule;
 mod state_machine;
 
@@ -169,39 +170,6 @@ fn tags(creator: &str, own: Option<Map<String, Value>>) -> Value {
         own.unwrap_or_default().into_iter().map(|(key, value)| json!({ "Key": key, "Value": value })),
     );
     Value::Array(tags)
-}
-
-/// The role that SAM makes for a function or a state machine. Nothing enforces it here, but
-/// what it refers to is evaluated.
-fn role(id: &str, service: &str, policies: Option<Value>, place: &Place) -> Result<Value, Refusal> {
-    let policies = match policies {
-        Some(Value::Array(items)) => items,
-        one => one.into_iter().collect(),
-    };
-    let (mut managed, mut inline) = (Vec::new(), Vec::new());
-    for (index, policy) in policies.into_iter().enumerate() {
-        match policy {
-            Value::String(name) if name.starts_with("arn:") => managed.push(Value::String(name)),
-            Value::String(name) => managed.push(Value::String(format!("arn:aws:iam::aws:policy/{name}"))),
-            Value::Object(map) if map.contains_key("Statement") => {
-                inline.push(json!({ "PolicyName": format!("{id}RolePolicy{index}"), "PolicyDocument": map }))
-            }
-            Value::Object(map) if is_function(&map) => managed.push(Value::Object(map)),
-            _ => {
-                return Err(place
-                    .item(index)
-                    .refuse("SAM policy templates are not emulated: write a Statement"));
-            }
-        }
-    }
-    Ok(json!({
-        "AssumeRolePolicyDocument": {
-            "Version": "2012-10-17",
-            "Statement": [{ "Action": ["sts:AssumeRole"], "Effect": "Allow", "Principal": { "Service": [service] } }],
-        },
-        "ManagedPolicyArns": managed,
-        "Policies": inline,
-    }))
 }
 
 /// `AWS::Serverless::Application`: a nested stack.

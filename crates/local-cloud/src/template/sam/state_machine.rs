@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{Generated, Properties, get_att_arn, role, rule, tags};
+use super::role::{Role, assumed_by};
+use super::{Generated, Properties, get_att_arn, rule, tags};
 use crate::resource::Refusal;
 use crate::template::document::{Declared, ShortForms, beside, read};
 use crate::template::place::Place;
@@ -18,7 +19,6 @@ pub(super) fn transform(
     let own = std::mem::take(&mut declared.properties);
     let mut given = Properties::new(own, at.key("Properties"), &declared.kind);
     let condition = declared.condition.clone();
-    let generate = |kind: &str, properties: Value| Declared::generated(kind, properties, condition.clone());
     let mut resources = Vec::new();
     let mut out = Map::new();
     given.rename("Name", "StateMachineName", &mut out);
@@ -28,7 +28,8 @@ pub(super) fn transform(
     given.pass(&["DefinitionSubstitutions"], &mut out);
     // Tags on generated resources have no effect here.
     given.take("PropagateTags");
-    out.insert("Tags".to_owned(), tags("stateMachine", given.take_object("Tags")?));
+    let tags = tags("stateMachine", given.take_object("Tags")?);
+    out.insert("Tags".to_owned(), tags.clone());
     let mut verbatim = Map::new();
     match (given.take("Definition"), given.take("DefinitionUri")) {
         (Some(definition), None) => {
@@ -57,9 +58,13 @@ pub(super) fn transform(
             out.insert("RoleArn".to_owned(), own);
         }
         None => {
-            let properties = role(id, "states.amazonaws.com", policies, &given.at.key("Policies"))?;
-            resources.push((format!("{id}Role"), generate("AWS::IAM::Role", properties)));
-            out.insert("RoleArn".to_owned(), get_att_arn(&format!("{id}Role")));
+            let mut role = Role::new(id, "states.amazonaws.com");
+            if out.get("TracingConfiguration").is_some_and(|tracing| tracing["Enabled"] == true) {
+                role.managed("AWSXrayWriteOnlyAccess");
+            }
+            role.policies(policies, &given.at.key("Policies"))?;
+            out.insert("RoleArn".to_owned(), get_att_arn(role.id()));
+            resources.push(role.declared(&tags, condition.clone()));
         }
     }
     for (name, event) in given.take_object("Events")?.unwrap_or_default() {
@@ -91,14 +96,7 @@ fn starting_rule(
     )?;
     event.finish()?;
     let start = json!({
-        "AssumeRolePolicyDocument": {
-            "Version": "2012-10-17",
-            "Statement": [{
-                "Action": ["sts:AssumeRole"],
-                "Effect": "Allow",
-                "Principal": { "Service": ["events.amazonaws.com"] },
-            }],
-        },
+        "AssumeRolePolicyDocument": assumed_by("events.amazonaws.com"),
         "Policies": [{
             "PolicyName": format!("{id}RoleStartExecutionPolicy"),
             "PolicyDocument": {
