@@ -107,6 +107,12 @@ impl Failure {
         Self::new(Kind::ApiConfigurationError, "Internal server error")
     }
 
+    /// The integration could not be called at all: 500, though the guide says 504 (recorded
+    /// on AWS by LocalStack, test_apigateway_lambda.py).
+    pub fn not_invoked() -> Self {
+        Self { status: Some(500), ..Self::new(Kind::IntegrationFailure, "Internal server error") }
+    }
+
     /// "Malformed Lambda proxy response" and failed functions: 502.
     pub fn bad_gateway() -> Self {
         Self { status: Some(502), ..Self::new(Kind::Default5xx, "Internal server error") }

@@ -1,6 +1,7 @@
 //! A request from the first byte to the last: route, throttle, validate, integrate, answer,
 //! log. The order is that of API Gateway.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -14,11 +15,18 @@ use super::api::{Method, Resource};
 use super::gateway_response::{Failure, GatewayResponses, Kind};
 use super::integration::{Outcome, Passage};
 use super::request::{Parameters, Request, extended_request_id};
+use super::routes;
 use super::stage::Stage;
 use crate::cloud::Cloud;
 
 /// "Payload size: 10 MB" (guide, "Quotas").
 const PAYLOAD: usize = 10 * 1024 * 1024;
+const REQUEST_ID: &str = "x-amzn-requestid";
+/// What an integration cannot set: the gateway computes the first, and gives the others on
+/// under another name ("x-amzn-Remapped-", guide, "Amazon API Gateway important notes").
+const COMPUTED: [&str; 3] = ["content-length", "transfer-encoding", "keep-alive"];
+const REMAPPED: [&str; 7] =
+    ["authorization", "connection", "content-md5", "date", "server", "user-agent", "www-authenticate"];
 /// Where the invoke addresses of the stacks' outputs lead.
 const EXECUTE_API: &str = "/_aws/execute-api/";
 
@@ -26,7 +34,12 @@ const EXECUTE_API: &str = "/_aws/execute-api/";
 pub(super) async fn handle(cloud: Arc<Cloud>, request: axum::extract::Request) -> Response<Body> {
     let begun_ms = cloud.clock.now_ms();
     let (head, body) = request.into_parts();
-    let request_id = cloud.random.uuid();
+    // "Clients can override this request ID. We recommend using $context.extendedRequestId"
+    // (guide, "Variables for data transformations"); the header is the one of the response.
+    let request_id = match head.headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()) {
+        Some(chosen) if !chosen.is_empty() => chosen.to_owned(),
+        _ => cloud.random.uuid(),
+    };
     let extended_request_id = extended_request_id(&cloud);
     let source_ip = match head.extensions.get::<ConnectInfo<SocketAddr>>() {
         Some(ConnectInfo(address)) => address.ip().to_string(),
@@ -48,6 +61,7 @@ pub(super) async fn handle(cloud: Arc<Cloud>, request: axum::extract::Request) -
         Some(body) => {
             let (stage, path) = find_stage(&cloud, &client_path, &method);
             let request = Request {
+                raw_path_parameters: BTreeMap::new(),
                 method: method.clone(),
                 path,
                 client_path: client_path.clone(),
@@ -112,7 +126,10 @@ async fn answer(cloud: &Arc<Cloud>, stage: Option<Arc<Stage>>, mut request: Requ
         Some(resource) => {
             context["resourcePath"] = json!(resource.path);
             context["resourceId"] = json!(resource.id);
-            request.parameters.path = resource.pattern.matches(&request.path).unwrap_or_default();
+            let raw = resource.pattern.matches(&request.path).unwrap_or_default();
+            request.parameters.path =
+                raw.iter().map(|(name, value)| (name.clone(), routes::decode(value))).collect();
+            request.raw_path_parameters = raw;
             run(cloud, &stage, resource, &request, &context, &mut integration_ms).await
         }
     };
@@ -201,9 +218,16 @@ fn into_response(outcome: Outcome, request_id: &str, extended_request_id: &str) 
     let mut response = Response::new(Body::from(outcome.body));
     *response.status_mut() =
         StatusCode::from_u16(outcome.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let ids = [("x-amzn-requestid", request_id), ("x-amz-apigw-id", extended_request_id)];
+    let ids = [(REQUEST_ID, request_id), ("x-amz-apigw-id", extended_request_id)];
     let ids = ids.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    for (name, value) in outcome.headers.into_iter().chain(ids) {
+    for (mut name, value) in outcome.headers.into_iter().chain(ids) {
+        let lower = name.to_ascii_lowercase();
+        if COMPUTED.contains(&lower.as_str()) {
+            continue;
+        }
+        if REMAPPED.contains(&lower.as_str()) {
+            name = format!("x-amzn-Remapped-{name}");
+        }
         let header = (HeaderName::try_from(&name), HeaderValue::try_from(&value));
         if let (Ok(name), Ok(value)) = header {
             response.headers_mut().append(name, value);

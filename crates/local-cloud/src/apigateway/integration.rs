@@ -240,9 +240,9 @@ async fn send(cloud: &Arc<Cloud>, call: Call) -> Result<Reply, Failure> {
                 }),
                 Ok(Err(error)) => {
                     tracing::warn!(target: "hop", service = "apigateway", "the function was not invoked: {error}");
-                    Err(Failure::internal())
+                    Err(Failure::not_invoked())
                 }
-                Err(_) => Err(Failure::internal()),
+                Err(_) => Err(Failure::not_invoked()),
             }
         }
     }

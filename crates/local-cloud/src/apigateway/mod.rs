@@ -142,7 +142,7 @@ pub async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refus
             let properties: Deployment = resource.read()?;
             let api = deployed_api(cloud, resource, &properties.rest_api_id)?;
             if let Some(name) = &properties.stage_name {
-                cloud.apigateway.add_stage(Stage::plain(name, api));
+                cloud.apigateway.add_stage(Stage::plain(name, &resource.physical_id, api));
             }
             Ok(())
         }

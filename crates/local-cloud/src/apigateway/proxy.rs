@@ -26,11 +26,15 @@ pub(super) fn event(passage: &Passage<'_>) -> Value {
         "multiValueHeaders": all_values(&headers),
         "queryStringParameters": last_values(query),
         "multiValueQueryStringParameters": all_values(query),
-        "pathParameters": none_if_empty(json!(request.parameters.path)),
+        // Not decoded: the notes that "REST APIs decode URL-encoded request parameters" do not
+        // hold for this one; a path of `test%2Balias` arrives as such (recorded on AWS by
+        // LocalStack, test_apigateway_lambda.snapshot.json, "path-encoded-email").
+        "pathParameters": none_if_empty(json!(request.raw_path_parameters)),
         "stageVariables": none_if_empty(passage.stage.variables.clone()),
         "requestContext": {
             "accountId": context["accountId"],
             "apiId": context["apiId"],
+            "deploymentId": passage.stage.deployment,
             "domainName": context["domainName"],
             "domainPrefix": context["domainPrefix"],
             "extendedRequestId": request.extended_request_id,
@@ -59,6 +63,27 @@ pub(super) fn event(passage: &Passage<'_>) -> Value {
     })
 }
 
+/// Standard headers as AWS writes them, whatever the client wrote (recorded on AWS by
+/// LocalStack: `aUThorization` arrives as `Authorization`).
+const STANDARD: [&str; 12] = [
+    "Accept",
+    "Accept-Encoding",
+    "Accept-Language",
+    "Authorization",
+    "Cache-Control",
+    "Content-Type",
+    "Cookie",
+    "If-None-Match",
+    "Origin",
+    "Pragma",
+    "Referer",
+    "User-Agent",
+];
+
+/// Headers of the connection, which do not reach the function.
+const OF_THE_CONNECTION: [&str; 6] =
+    ["connection", "content-length", "keep-alive", "te", "transfer-encoding", "upgrade"];
+
 /// The client's headers and those that the gateway adds. A client cannot forge the latter,
 /// except that its `X-Forwarded-For` stands before the address that the gateway saw.
 fn forwarded_headers(passage: &Passage<'_>) -> Vec<(String, String)> {
@@ -78,12 +103,15 @@ fn forwarded_headers(passage: &Passage<'_>) -> Vec<(String, String)> {
         ("X-Forwarded-For", forwarded_for),
         ("X-Amzn-Trace-Id", format!("Root=1-{:08x}-{}", request.time_ms / 1000, &trace[..24])),
     ];
+    let standard = |name: &str| STANDARD.into_iter().find(|other| other.eq_ignore_ascii_case(name));
     let from_client = request
         .parameters
         .headers
         .iter()
-        .filter(|(name, _)| !own.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)));
-    from_client.cloned().chain(own.clone().map(|(name, value)| (name.to_owned(), value))).collect()
+        .filter(|(name, _)| !own.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)))
+        .filter(|(name, _)| !OF_THE_CONNECTION.contains(&name.as_str()))
+        .map(|(name, value)| (standard(name).unwrap_or(name).to_owned(), value.clone()));
+    from_client.chain(own.clone().map(|(name, value)| (name.to_owned(), value))).collect()
 }
 
 /// The last value of each name; null where there is none at all.

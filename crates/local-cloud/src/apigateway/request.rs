@@ -17,6 +17,7 @@ use crate::cloud::Cloud;
 /// integrations" (API Gateway guide, "Amazon API Gateway important notes").
 #[derive(Debug, Clone, Default)]
 pub(super) struct Parameters {
+    /// Decoded, for mappings.
     pub path: BTreeMap<String, String>,
     /// In the client's order, repeated names included.
     pub query: Vec<(String, String)>,
@@ -73,6 +74,8 @@ impl Parameters {
 /// One request on its way through a method.
 #[derive(Debug)]
 pub(super) struct Request {
+    /// The path parameters as the client wrote them, for functions.
+    pub raw_path_parameters: BTreeMap<String, String>,
     pub method: String,
     /// Below the stage, as the client wrote it: `/contracts/usa/any%20town`.
     pub path: String,

@@ -49,10 +49,9 @@ impl Pattern {
         })
     }
 
-    /// The decoded path parameters, where `path` belongs here. Empty segments, and so a
-    /// slash at the end, do not count.
+    /// The path parameters as the client wrote them, where `path` belongs here. Empty
+    /// segments, and so a slash at the end, do not count.
     pub fn matches(&self, path: &str) -> Option<BTreeMap<String, String>> {
-        let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         let mut parameters = BTreeMap::new();
         for (index, segment) in self.0.iter().enumerate() {
@@ -61,10 +60,10 @@ impl Pattern {
                 Segment::Exact(text) if decode(part) == *text => {}
                 Segment::Exact(_) => return None,
                 Segment::Parameter(name) => {
-                    parameters.insert(name.clone(), decode(part));
+                    parameters.insert(name.clone(), (*part).to_owned());
                 }
                 Segment::Greedy(name) => {
-                    parameters.insert(name.clone(), decode(&parts[index..].join("/")));
+                    parameters.insert(name.clone(), parts[index..].join("/"));
                     return Some(parameters);
                 }
             }
@@ -78,6 +77,11 @@ impl Pattern {
     }
 }
 
+/// Percent-decodes a path parameter; a `+` is a `+`.
+pub(super) fn decode(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,15 +91,17 @@ mod tests {
     }
 
     #[test]
-    fn path_parameters_are_percent_decoded() {
+    fn path_parameters_stay_as_written_until_they_are_decoded() {
         let found = matches("/search/{country}/{city}", "/search/USA/any%20t%C3%B6wn").unwrap();
-        assert_eq!(found[0], ("city".into(), "any töwn".into()));
+        assert_eq!(found[0], ("city".into(), "any%20t%C3%B6wn".into()));
         assert_eq!(found[1], ("country".into(), "USA".into()));
+        assert_eq!(decode(&found[0].1), "any töwn");
+        assert_eq!(decode("a+b"), "a+b");
     }
 
     #[test]
     fn an_encoded_slash_stays_inside_its_segment() {
-        assert_eq!(matches("/a/{x}", "/a/b%2Fc").unwrap(), [("x".to_owned(), "b/c".to_owned())]);
+        assert_eq!(matches("/a/{x}", "/a/b%2Fc").unwrap(), [("x".to_owned(), "b%2Fc".to_owned())]);
     }
 
     #[test]

@@ -79,14 +79,19 @@ impl Schema {
         validator.map(Self).map_err(|error| Invalid::new(path, &error.to_string()))
     }
 
-    /// What is wrong with a body; empty where nothing is.
+    /// What is wrong with a body; empty where nothing is. The values themselves are not
+    /// repeated, since the texts may go into a log.
     ///
     /// An absent body is judged as an empty object.
     pub fn errors(&self, body: &str) -> Vec<String> {
         let text = if body.trim().is_empty() { "{}" } else { body };
         match serde_json::from_str::<Value>(text) {
-            Ok(value) => self.0.iter_errors(&value).map(|error| error.to_string()).collect(),
-            Err(error) => vec![format!("not JSON: {error}")],
+            Ok(value) => self
+                .0
+                .iter_errors(&value)
+                .map(|error| format!("{}: {}", error.instance_path(), error.masked()))
+                .collect(),
+            Err(error) => vec![format!("not JSON: line {}, column {}", error.line(), error.column())],
         }
     }
 }
@@ -161,6 +166,15 @@ mod tests {
         assert!(!schema.errors("{}").is_empty());
         assert!(!schema.errors("").is_empty(), "an absent body is an empty object");
         assert!(!schema.errors("not json").is_empty());
+    }
+
+    #[test]
+    fn an_error_names_the_place_and_never_the_value() {
+        let schema = schema(json!({"properties": {"seller": {"type": "string", "maxLength": 3}}}));
+        let errors = schema.errors(r#"{"seller": "Jane Doe"}"#).join(" ");
+        assert!(errors.contains("/seller") && !errors.contains("Jane"), "{errors}");
+        let errors = schema.errors(r#"{"seller": Jane"#).join(" ");
+        assert!(!errors.contains("Jane"), "{errors}");
     }
 
     #[test]

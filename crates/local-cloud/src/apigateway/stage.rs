@@ -24,8 +24,8 @@ pub(super) struct StageProperties {
     pub rest_api_id: String,
     pub stage_name: String,
     /// A deployment is a snapshot of the API; here the API is what the template says.
-    #[serde(rename = "DeploymentId")]
-    _deployment_id: Option<String>,
+    #[serde(default)]
+    deployment_id: String,
     #[serde(default)]
     method_settings: Vec<MethodSetting>,
     access_log_setting: Option<AccessLogSetting>,
@@ -96,6 +96,8 @@ pub(super) struct Stage {
     pub name: String,
     pub api: Arc<Api>,
     pub variables: Value,
+    /// The id of its deployment.
+    pub deployment: String,
     /// Whether it is the stage that `Deployment.StageName` makes on the side.
     pub implicit: bool,
     limits: Vec<Limit>,
@@ -120,9 +122,10 @@ struct AccessLog {
 
 impl Stage {
     /// A stage without settings.
-    pub fn plain(name: &str, api: Arc<Api>) -> Self {
+    pub fn plain(name: &str, deployment: &str, api: Arc<Api>) -> Self {
         Self {
             name: name.to_owned(),
+            deployment: deployment.to_owned(),
             api,
             variables: json!({}),
             implicit: true,
@@ -172,6 +175,7 @@ impl Stage {
         });
         Ok(Self {
             name: name.clone(),
+            deployment: properties.deployment_id,
             variables: Value::Object(properties.variables),
             implicit: false,
             limits,
@@ -193,6 +197,12 @@ impl Stage {
         bucket.take(now_ms)
     }
 
+    /// The group and the line; `None` where the stage has no access log.
+    pub fn log_line(&self, context: &Value) -> Option<(&str, String)> {
+        let log = self.access_log.as_ref()?;
+        Some((&log.group, log.format.write(context, &self.variables, "-")))
+    }
+
     /// The setting of the method itself wins over that of all methods.
     fn limit(&self, path: &str, method: &str) -> Option<&Limit> {
         let fits = |limit: &&Limit| {
@@ -204,10 +214,9 @@ impl Stage {
 
     /// Writes the access log line of a finished request.
     pub fn log(&self, cloud: &Cloud, context: &Value) {
-        let Some(log) = &self.access_log else { return };
-        let line = log.format.write(context, &self.variables, "-");
+        let Some((group, line)) = self.log_line(context) else { return };
         // AWS names streams by a hash; one stream per stage is enough here.
-        let written = crate::logs::append(cloud, &log.group, &self.name, cloud.clock.now_ms(), &line);
+        let written = crate::logs::append(cloud, group, &self.name, cloud.clock.now_ms(), &line);
         if let Err(error) = written {
             tracing::warn!(target: "hop", service = "apigateway", resource = %self.name, "the access log was not written: {error}");
         }

@@ -304,17 +304,24 @@ async fn missing_and_blank_parameters_are_named_together() {
 }
 
 #[tokio::test]
-async fn a_function_gets_the_proxy_event_with_decoded_parameters() {
+async fn a_function_gets_the_proxy_event_with_a_decoded_query_and_the_path_as_written() {
     let (cloud, calls) = function_answering(json!({"statusCode": 200, "body": "[]"}), false).await;
     let uri = "/search/USA/Any%20Town?limit=5&limit=7&next=a%2Bb";
-    let seen = call(&cloud, "GET", uri, &[("X-Forwarded-Proto", "https"), ("x-mine", "1")], "").await;
+    let seen = call(
+        &cloud,
+        "GET",
+        uri,
+        &[("X-Forwarded-Proto", "https"), ("x-mine", "1"), ("aCCept", "*/*"), ("connection", "keep-alive")],
+        "",
+    )
+    .await;
     assert_eq!((seen.status, seen.body.as_str()), (200, "[]"));
     assert_eq!(seen.header("content-type"), "application/json");
     let event = event_of(&calls);
     assert_eq!(event["resource"], "/search/{country}/{city}");
     assert_eq!(event["path"], "/search/USA/Any%20Town");
     assert_eq!(event["httpMethod"], "GET");
-    assert_eq!(event["pathParameters"], json!({"country": "USA", "city": "Any Town"}));
+    assert_eq!(event["pathParameters"], json!({"country": "USA", "city": "Any%20Town"}));
     assert_eq!(event["queryStringParameters"], json!({"limit": "7", "next": "a+b"}));
     assert_eq!(event["multiValueQueryStringParameters"]["limit"], json!(["5", "7"]));
     assert_eq!(event["headers"]["Host"], "127.0.0.1:3000");
@@ -323,6 +330,8 @@ async fn a_function_gets_the_proxy_event_with_decoded_parameters() {
     assert_eq!(event["headers"]["X-Forwarded-For"], "127.0.0.1");
     assert_eq!(event["headers"]["x-mine"], "1");
     assert_eq!(event["multiValueHeaders"]["x-mine"], json!(["1"]));
+    assert_eq!(event["headers"]["Accept"], "*/*");
+    assert!(event["headers"].get("connection").is_none());
     assert_eq!(event["body"], Value::Null);
     assert_eq!(event["isBase64Encoded"], false);
     assert_eq!(event["stageVariables"], Value::Null);
@@ -330,12 +339,23 @@ async fn a_function_gets_the_proxy_event_with_decoded_parameters() {
     assert_eq!(context["path"], "/search/USA/Any%20Town");
     assert_eq!(context["stage"], "local");
     assert_eq!(context["apiId"], "api1");
+    assert_eq!(context["deploymentId"], "d1");
     assert_eq!(context["resourcePath"], "/search/{country}/{city}");
     assert_eq!(context["requestTimeEpoch"], 1_700_000_000_000_i64);
     assert_eq!(context["requestTime"], "14/Nov/2023:22:13:20 +0000");
     assert_eq!(context["protocol"], "HTTP/1.1");
     assert_eq!(context["extendedRequestId"], seen.header("x-amz-apigw-id"));
     assert_eq!(context["requestId"], seen.header("x-amzn-requestid"));
+}
+
+#[tokio::test]
+async fn a_client_can_choose_the_request_id_but_not_the_extended_one() {
+    let (cloud, calls) = queue_answering(200, json!({})).await;
+    let headers = [JSON, ("x-amzn-RequestId", "mine"), ("x-amz-apigw-id", "mine")];
+    let seen = call(&cloud, "POST", "/contracts", &headers, r#"{"name":"x"}"#).await;
+    assert_eq!(seen.header("x-amzn-requestid"), "mine");
+    assert_ne!(seen.header("x-command-id"), "mine");
+    assert!(form_of(&calls).contains(&vtl::url_encode(seen.header("x-command-id"))));
 }
 
 #[tokio::test]
@@ -352,7 +372,7 @@ async fn at_the_invoke_address_the_context_path_is_the_one_that_the_client_sees(
 async fn a_function_decides_status_and_headers() {
     let answer = json!({
         "statusCode": "404", "body": "{}", "isBase64Encoded": false,
-        "headers": {"Content-Type": "application/problem+json", "X-A": 1},
+        "headers": {"Content-Type": "application/problem+json", "X-A": 1, "Server": "mine", "Content-Length": "9"},
         "multiValueHeaders": {"X-A": ["2", "3"]},
     });
     let (cloud, _) = function_answering(answer, false).await;
@@ -361,6 +381,8 @@ async fn a_function_decides_status_and_headers() {
     assert_eq!(seen.header("content-type"), "application/problem+json");
     let all: Vec<_> = seen.headers.get_all("x-a").iter().map(|value| value.to_str().unwrap()).collect();
     assert_eq!(all, ["2", "3"]);
+    assert_eq!(seen.header("x-amzn-remapped-server"), "mine");
+    assert_eq!(seen.header("content-length"), "");
 }
 
 #[tokio::test]
@@ -471,7 +493,12 @@ async fn an_access_log_needs_a_request_id_and_names_that_are_known() {
         });
         deploy(&cloud, &resource("Stage", "x", properties)).await
     };
-    assert!(stage("{\"id\":\"$context.requestId\",\"s\":$context.status}").await.is_ok());
+    let format = "{\"id\":\"$context.requestId\",\"s\":$context.status,\"who\":\"$context.identity.caller\"}";
+    assert!(stage(format).await.is_ok());
+    let deployed = cloud.apigateway.stage("api1", "x").unwrap();
+    let line = deployed.log_line(&json!({"requestId": "r", "status": 202}));
+    let expected = "{\"id\":\"r\",\"s\":202,\"who\":\"-\"}".to_owned();
+    assert_eq!(line, Some(("/aws/api/contracts", expected)));
     assert!(stage("$context.status").await.unwrap_err().reason.contains("requestId"));
     assert!(
         stage("$context.requestId $context.nothing").await.unwrap_err().reason.contains("$context.nothing")
@@ -499,6 +526,123 @@ async fn without_a_double_a_service_that_refuses_is_an_internal_error_for_the_cl
     assert!(matches!(missing, Err(AwsError { .. })));
     let seen = call(&cloud, "GET", "/_aws/execute-api/api1/Stage/search/usa/anytown", &[], "").await;
     assert_eq!((seen.status, seen.body.as_str()), (500, r#"{"message": "Internal server error"}"#));
+}
+
+/// Deploys an API with the one method `POST /x/{id}`, which has this integration.
+async fn with_integration(integration: Value, double: Double) -> Arc<Cloud> {
+    let cloud = Cloud::for_tests().unwrap();
+    let body = json!({"openapi": "3.0.1", "paths": {"/x/{id}": {"post": {
+        "responses": {
+            "200": {"headers": {"X-Found": {}}},
+            "404": {},
+        },
+        "x-amazon-apigateway-integration": integration,
+    }}}});
+    deploy(&cloud, &resource("RestApi", "api1", json!({"Body": body}))).await.unwrap();
+    deploy(&cloud, &resource("Stage", "s", json!({"RestApiId": "api1", "StageName": "s"}))).await.unwrap();
+    cloud.apigateway.double.set(double).unwrap();
+    cloud
+}
+
+fn custom_function(changes: Value) -> Value {
+    let mut integration = json!({
+        "type": "aws", "httpMethod": "POST",
+        "uri": format!("arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/{FUNCTION}/invocations"),
+        "responses": {
+            "default": {
+                "statusCode": 200,
+                "responseParameters": {"method.response.header.X-Found": "integration.response.body.found"},
+            },
+            ".*not there.*": {"statusCode": 404, "responseTemplates": {
+                "text/plain": "$input.path('$.errorMessage') ($input.params('id'))",
+            }},
+        },
+    });
+    integration.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    integration
+}
+
+#[tokio::test]
+async fn a_custom_function_integration_chooses_by_the_error_message() {
+    let (double, _) = recording(200, json!({"errorMessage": "it is not there"}), true);
+    let cloud = with_integration(custom_function(json!({})), double).await;
+    let seen = call(&cloud, "POST", "/x/a%20b", &[], "{}").await;
+    assert_eq!((seen.status, seen.body.as_str()), (404, "it is not there (a b)"));
+    assert_eq!(seen.header("content-type"), "text/plain");
+
+    let (double, _) = recording(200, json!({"found": "not there"}), false);
+    let cloud = with_integration(custom_function(json!({})), double).await;
+    let seen = call(&cloud, "POST", "/x/1", &[], "{}").await;
+    assert_eq!((seen.status, seen.header("x-found")), (200, "not there"));
+    assert_eq!(seen.body, r#"{"found":"not there"}"#, "without a template the body passes");
+}
+
+#[tokio::test]
+async fn an_answer_that_no_integration_response_matches_is_an_internal_error() {
+    let mut integration = custom_function(json!({}));
+    integration["responses"].as_object_mut().unwrap().remove("default");
+    let (double, _) = recording(200, json!({}), false);
+    let cloud = with_integration(integration, double).await;
+    let seen = call(&cloud, "POST", "/x/1", &[], "{}").await;
+    assert_eq!((seen.status, seen.body.as_str()), (500, r#"{"message": "Internal server error"}"#));
+}
+
+#[tokio::test]
+async fn the_passthrough_behaviour_decides_about_bodies_without_a_template() {
+    let json = json!({"application/json": "template"});
+    // Behaviour, templates, content type, what the function gets (`None`: 415).
+    let table = [
+        ("when_no_match", json!({}), "text/plain", Some("body")),
+        ("when_no_match", json.clone(), "text/plain", Some("body")),
+        ("when_no_match", json.clone(), "application/json", Some("template")),
+        ("when_no_templates", json!({}), "text/plain", Some("body")),
+        ("when_no_templates", json.clone(), "text/plain", None),
+        ("when_no_templates", json.clone(), "application/json", Some("template")),
+        ("never", json!({}), "application/json", None),
+        ("never", json.clone(), "text/plain", None),
+        ("never", json.clone(), "application/json", Some("template")),
+    ];
+    for (behaviour, templates, content_type, expected) in table {
+        let (double, calls) = recording(200, json!({}), false);
+        let changes = json!({"passthroughBehavior": behaviour, "requestTemplates": templates});
+        let cloud = with_integration(custom_function(changes), double).await;
+        let seen = call(&cloud, "POST", "/x/1", &[("content-type", content_type)], "body").await;
+        let got = match calls.lock().unwrap().first() {
+            Some(Call::Function { payload, .. }) => Some(String::from_utf8(payload.to_vec()).unwrap()),
+            _ => None,
+        };
+        assert_eq!(got.as_deref(), expected, "{behaviour} {content_type}");
+        assert_eq!(seen.status, if expected.is_some() { 200 } else { 415 });
+    }
+}
+
+#[tokio::test]
+async fn a_template_that_asks_for_json_refuses_another_body() {
+    let (double, calls) = recording(200, json!({}), false);
+    let changes = json!({"requestTemplates": {"application/json": "$input.json('$')"}});
+    let cloud = with_integration(custom_function(changes), double).await;
+    let seen = call(&cloud, "POST", "/x/1", &[], "no json").await;
+    assert_eq!(seen.status, 400);
+    assert!(seen.body.contains("Could not parse request body into json"), "{}", seen.body);
+    assert!(calls.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn mapped_query_parameters_go_into_the_queues_form() {
+    let (double, calls) = recording(200, json!({}), false);
+    let integration = json!({
+        "type": "aws", "httpMethod": "POST", "credentials": "arn:aws:iam::1:role/r",
+        "uri": "arn:aws:apigateway:us-east-1:sqs:path/123456789012/q",
+        "requestParameters": {
+            "integration.request.header.Content-Type": "'application/x-www-form-urlencoded'",
+            "integration.request.querystring.MessageBody": "method.request.path.id",
+        },
+        "requestTemplates": {"application/json": "Action=SendMessage"},
+        "responses": {"default": {"statusCode": 200}},
+    });
+    let cloud = with_integration(integration, double).await;
+    assert_eq!(call(&cloud, "POST", "/x/a%26b%20c", &[], "").await.status, 200);
+    assert_eq!(form_of(&calls), "MessageBody=a%26b+c&Action=SendMessage");
 }
 
 #[tokio::test]

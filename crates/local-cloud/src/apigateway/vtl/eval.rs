@@ -141,11 +141,17 @@ impl<'a> Scope<'a> {
         }
         match override_target(&target.steps) {
             Some(OverrideTarget::Status) => {
+                if self.overrides.status.is_some() {
+                    return Err(overridden_twice("status"));
+                }
                 let status = text_of(&value).parse().ok().filter(|status| (100..1000).contains(status));
                 let invalid = || RenderError::Failed(format!("{} is not a status code", text_of(&value)));
                 self.overrides.status = Some(status.ok_or_else(invalid)?);
             }
             Some(OverrideTarget::Header(name)) => {
+                if self.overrides.headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {
+                    return Err(overridden_twice(name));
+                }
                 self.overrides.headers.push((name.to_owned(), text_of(&value)));
             }
             None => {}
@@ -288,6 +294,12 @@ impl<'a> Scope<'a> {
         let found = path.find(self.parsed()?);
         Ok(json!(found.map_or_else(|| "\"\"".to_owned(), Value::to_string)))
     }
+}
+
+/// "If you try to override the same parameter multiple times, API Gateway returns a 5XX
+/// response" (guide, "Override your API's request and response parameters and status codes").
+fn overridden_twice(name: &str) -> RenderError {
+    RenderError::Failed(format!("{name} is overridden more than once"))
 }
 
 /// How a value is written: text as it is, lists and maps as Java does.

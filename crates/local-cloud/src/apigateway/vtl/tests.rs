@@ -201,6 +201,28 @@ fn the_status_and_headers_of_the_response_can_be_overridden() {
 }
 
 #[test]
+fn an_override_is_final() {
+    for template in [
+        "#set($context.responseOverride.status = 400)#set($context.responseOverride.status = 500)",
+        "#set($context.responseOverride.header.X = 1)#set($context.responseOverride.header.x = 2)",
+        "#set($context.responseOverride.status = 'many')",
+    ] {
+        assert!(matches!(render_body(template, ""), Err(RenderError::Failed(_))), "{template}");
+    }
+}
+
+#[test]
+fn a_json_text_can_be_built_from_parameters() {
+    let template = concat!(
+        r#"#set($name = $util.escapeJavaScript($input.body).replaceAll("\\'", "'"))"#,
+        r#"$util.urlEncode("{""name"":""$name""}")"#
+    );
+    let encoded = render_body(template, "O'Hara \"x\"").unwrap();
+    let json: Value = serde_json::from_str(&form_decode(&encoded)).unwrap();
+    assert_eq!(json, json!({"name": "O'Hara \"x\""}));
+}
+
+#[test]
 fn what_is_not_known_is_refused_with_its_name_and_place() {
     assert_eq!(refusal("a\n #include('x')"), "line 2, column 2: the directive #include is not emulated");
     assert_eq!(
