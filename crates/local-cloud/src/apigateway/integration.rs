@@ -107,7 +107,7 @@ impl Passage<'_> {
     /// Mapped query parameters and the body are one form to a queue.
     fn form(&self, integration: &Integration, body: Bytes) -> Vec<u8> {
         let text = self.request.text();
-        let values = self.values(&text);
+        let values = self.values(&text, &[]);
         let mut form = Vec::new();
         for (name, source) in &integration.query {
             if let Some(value) = source.value(&values) {
@@ -131,7 +131,10 @@ impl Passage<'_> {
 
     fn respond(&self, response: &IntegrationResponse, reply: &Reply) -> Result<Outcome, Failure> {
         let text = String::from_utf8_lossy(&reply.body);
-        let values = self.values(&text);
+        // Queues and functions answer with JSON; a mock answers with no headers.
+        let from_mock = reply.body.is_empty();
+        let json = [("Content-Type".to_owned(), "application/json".to_owned())];
+        let values = self.values(&text, if from_mock { &[] } else { &json });
         let mut headers: Vec<(String, String)> = response
             .headers
             .iter()
@@ -163,13 +166,13 @@ impl Passage<'_> {
         Scope::new(body, &self.request.parameters, self.context, &self.stage.variables)
     }
 
-    fn values<'v>(&'v self, body: &'v str) -> Values<'v> {
+    fn values<'v>(&'v self, body: &'v str, integration_headers: &'v [(String, String)]) -> Values<'v> {
         Values {
             parameters: &self.request.parameters,
             context: self.context,
             stage_variables: &self.stage.variables,
             body,
-            integration_headers: &[],
+            integration_headers,
         }
     }
 

@@ -157,7 +157,7 @@ fn read_templates(value: &Value, path: &str) -> Result<BTreeMap<String, Template
         .iter()
         .map(|(content_type, template)| {
             let path = format!("{path}.{content_type}");
-            let template = Template::parse(text(template, &path)?)
+            let template = Template::parse_request(text(template, &path)?)
                 .map_err(|error| Invalid::new(&path, &error.to_string()))?;
             Ok((content_type.to_ascii_lowercase(), template))
         })
@@ -224,6 +224,12 @@ fn read_responses(
                 }
                 let source = Source::parse(text(expression, &path)?, Side::IntegrationResponse)
                     .map_err(|reason| Invalid::new(&path, &reason))?;
+                // The content type is the one header that the back ends here answer with.
+                if let Source::IntegrationHeader(name) = &source
+                    && !name.eq_ignore_ascii_case("content-type")
+                {
+                    return refuse(&path, &format!("the header {name} of an integration is not emulated"));
+                }
                 headers.push((header.to_owned(), source));
             }
         }

@@ -156,6 +156,25 @@ fn a_broken_template_is_refused_with_its_place() {
 }
 
 #[test]
+fn a_request_template_cannot_override_the_response() {
+    let template = "#if(true)\n#set($context.responseOverride.status = 400)#end{\"statusCode\": 200}";
+    let refusal = refused_integration(mock(), "requestTemplates", json!({"application/json": template}));
+    assert!(refusal.reason.contains("line 2") && refusal.reason.contains("override"), "{refusal:?}");
+}
+
+#[test]
+fn only_the_content_type_of_an_integration_can_be_mapped() {
+    let header = |name: &str| {
+        let mut integration = mock();
+        integration["responses"]["default"]["responseParameters"] =
+            json!({"method.response.header.X": format!("integration.response.header.{name}")});
+        with_operation(integration, |_| {})
+    };
+    assert!(header("Content-Type").is_ok());
+    assert!(header("ETag").unwrap_err().reason.contains("ETag"));
+}
+
+#[test]
 fn a_path_parameter_must_stand_in_the_path() {
     let refusal = with_operation(mock(), |operation| {
         operation["parameters"] = json!([{"name": "other", "in": "path", "required": true}]);

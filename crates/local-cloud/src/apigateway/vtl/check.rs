@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::ast::{Expression, Node, Reference, Step};
+use super::ast::{Expression, Node, Place, Reference, Step};
 use super::functions::{METHODS, UTIL};
 use super::{JsonPath, TemplateError};
 
@@ -59,6 +59,19 @@ fn collect(nodes: &[Node], variables: &mut BTreeSet<String>) {
             Node::Text(_) | Node::Reference(_) => {}
         }
     }
+}
+
+/// Where the template first assigns something in `$context`.
+pub(super) fn first_override(nodes: &[Node]) -> Option<Place> {
+    nodes.iter().find_map(|node| match node {
+        Node::Set(target, _) if target.root == "context" => Some(target.place),
+        Node::If { branches, otherwise } => {
+            let in_branches = branches.iter().find_map(|(_, body)| first_override(body));
+            in_branches.or_else(|| first_override(otherwise))
+        }
+        Node::Foreach { body, .. } => first_override(body),
+        _ => None,
+    })
 }
 
 struct Check {
@@ -165,13 +178,7 @@ impl Check {
             variable if self.variables.contains(variable) => steps,
             _ => return Err(refuse(reference, "is not a known variable: nothing in this template sets it")),
         };
-        rest.iter().try_for_each(|step| match step {
-            Step::Method(name, arguments) if !METHODS.contains(&(name, arguments.len())) => Err(refuse(
-                reference,
-                &format!("the method {name} with {} argument(s) is not emulated", arguments.len()),
-            )),
-            _ => Ok(()),
-        })?;
+        rest.iter().try_for_each(|step| method(reference, step))?;
         steps.iter().try_for_each(|step| match step {
             Step::Method(_, arguments) => {
                 arguments.iter().try_for_each(|argument| self.expression(argument, loops))
@@ -206,6 +213,36 @@ impl Check {
             },
             _ => Err(refuse(reference, "is not a member of $input")),
         }
+    }
+}
+
+/// Checks a method call: that it is known, and that its literal regular expression, which
+/// Java would read, can be read here too.
+fn method(reference: &Reference, step: &Step) -> Result<(), TemplateError> {
+    let Step::Method(name, arguments) = step else { return Ok(()) };
+    if !METHODS.contains(&(name, arguments.len())) {
+        let reason = format!("the method {name} with {} argument(s) is not emulated", arguments.len());
+        return Err(refuse(reference, &reason));
+    }
+    let takes_pattern = ["matches", "replaceAll", "replaceFirst", "split"].contains(&name.as_str());
+    match arguments.first().and_then(literal) {
+        Some(pattern) if takes_pattern => match regex::Regex::new(pattern) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(refuse(reference, &format!("the regular expression {pattern} is not emulated"))),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// The text of an argument that is the same at every rendering.
+fn literal(argument: &Expression) -> Option<&str> {
+    match argument {
+        Expression::Text(text) => Some(text),
+        Expression::Interpolated(nodes) => match nodes.as_slice() {
+            [Node::Text(text)] => Some(text),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -45,6 +45,17 @@ impl Template {
         Ok(Self(nodes))
     }
 
+    /// Reads and checks the template of a request, where an override of the response has no place.
+    pub fn parse_request(source: &str) -> Result<Self, TemplateError> {
+        let template = Self::parse(source)?;
+        match check::first_override(&template.0) {
+            Some(place) => {
+                Err(TemplateError::new(place, "a request template cannot override the response here"))
+            }
+            None => Ok(template),
+        }
+    }
+
     /// Renders it; `scope` collects the overrides that it sets.
     pub fn render(&self, scope: &mut Scope<'_>) -> Result<String, RenderError> {
         scope.render(&self.0)

@@ -239,6 +239,8 @@ fn what_is_not_known_is_refused_with_its_name_and_place() {
         ("#set($p = '$.a')$input.path($p)", "literal"),
         ("$input.body.reverse()", "reverse"),
         ("$input.body.substring()", "substring"),
+        ("$input.body.replaceAll('a(?=b)', '')", "a(?=b)"),
+        ("$input.body.matches(\"[\")", "regular expression"),
         ("#set($context.requestId = 1)", "$context.requestId"),
         ("#set($context.requestOverride.header.X = 1)", "requestOverride"),
         ("$foreach.index", "$foreach.index"),
@@ -251,5 +253,21 @@ fn what_is_not_known_is_refused_with_its_name_and_place() {
     ] {
         let refusal = refusal(template);
         assert!(refusal.contains(named), "{template}: {refusal}");
+    }
+}
+
+#[test]
+fn a_template_that_is_cut_anywhere_is_read_or_refused_and_never_panics() {
+    let whole = r#"a #set($x = [1..3, 'ü''', {'k': -1.5}, true])#if(!$x && ($x == "$!{x}ü"))#foreach($i in $x)
+ $i.k[0]#end#else #* c *# ## d
+ #[[ e ]]#$util.urlEncode($input.path('$.a[0]'))#end"#;
+    for (at, _) in whole.char_indices() {
+        for template in [&whole[..at], &whole[at..]] {
+            if let Ok(template) = Template::parse(template) {
+                let (parameters, context, variables) = (parameters(), context(), json!({}));
+                let rendered = template.render(&mut Scope::new("{}", &parameters, &context, &variables));
+                assert!(rendered.is_ok(), "{rendered:?}");
+            }
+        }
     }
 }
