@@ -9,6 +9,8 @@ use crate::error::AwsError;
 use crate::resource::{Refusal, Resource};
 use crate::store::{Store, StoreError};
 
+pub mod pattern;
+
 /// What the service keeps.
 #[derive(Debug, Default)]
 pub struct State {}
