@@ -1,4 +1,4 @@
-//! SQS standard queues.
+//! EventBridge: buses, rules, targets with retry and dead-letter queue, archives.
 
 use std::sync::Arc;
 
@@ -8,6 +8,8 @@ use crate::cloud::Cloud;
 use crate::error::AwsError;
 use crate::resource::{Refusal, Resource};
 use crate::store::{Store, StoreError};
+
+pub mod pattern;
 
 /// What the service keeps.
 #[derive(Debug, Default)]
@@ -28,7 +30,7 @@ impl State {
 /// # Errors
 /// AWS's own error codes.
 pub async fn call(_cloud: &Arc<Cloud>, action: &str, _input: Value) -> Result<Value, AwsError> {
-    Err(AwsError::not_emulated("sqs", action))
+    Err(AwsError::not_emulated("events", action))
 }
 
 /// Deploys one resource of this service.
@@ -39,10 +41,19 @@ pub async fn deploy(_cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refu
     Err(resource.refuse("Type", format!("{} is not emulated", resource.kind)))
 }
 
-/// The query protocol, which API Gateway speaks to a queue: a form body
-/// (`Action=SendMessage&MessageBody=...`) posted to `/{account}/{queue}`. Answers status and a
-/// JSON body of the shape that SQS gives under `Accept: application/json`
-/// (`{"SendMessageResponse":{...}}` or `{"Error":{"Code","Message","Type"},"RequestId"}`).
-pub async fn query(_cloud: &Arc<Cloud>, _path: &str, _form: &[u8]) -> (u16, Value) {
-    (501, Value::Null)
+/// Starts the background tasks, after every resource is deployed; they end when `cloud.stopping` is cancelled.
+pub fn start(_cloud: &Arc<Cloud>) {}
+
+/// Publishes an event of an AWS service itself (`aws.states`, for one) to the default bus.
+///
+/// # Errors
+/// When the store refuses.
+pub async fn publish_aws_event(
+    _cloud: &Arc<Cloud>,
+    _source: &str,
+    _detail_type: &str,
+    _resources: Vec<String>,
+    _detail: Value,
+) -> Result<(), AwsError> {
+    Ok(())
 }
