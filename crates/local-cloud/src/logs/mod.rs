@@ -227,3 +227,11 @@ fn page<T>(
     let next = if more { page.last().map(key) } else { None };
     Ok((page, next))
 }
+
+/// Whether there is such a group.
+///
+/// # Errors
+/// When the store refuses.
+pub fn exists(cloud: &Cloud, group: &str) -> Result<bool, StoreError> {
+    Ok(cloud.store.read(|db| store::group(db, group))?.is_some())
+}
