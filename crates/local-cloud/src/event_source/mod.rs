@@ -1,5 +1,7 @@
 //! Event source mappings: queues and table streams that invoke functions.
 
+pub mod stream;
+
 use std::sync::Arc;
 
 use crate::cloud::Cloud;
@@ -15,7 +17,8 @@ impl State {
     ///
     /// # Errors
     /// When the store refuses.
-    pub fn open(_store: &Store) -> Result<Self, StoreError> {
+    pub fn open(store: &Store) -> Result<Self, StoreError> {
+        store.migrate(stream::TABLES)?;
         Ok(Self::default())
     }
 }
