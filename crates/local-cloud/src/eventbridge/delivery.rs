@@ -81,7 +81,10 @@ async fn work(cloud: Arc<Cloud>, target_arn: String, bell: Arc<Notify>) {
 }
 
 /// Delivers one batch; false where nothing was due.
-async fn deliver_due(cloud: &Arc<Cloud>, target_arn: &str) -> Result<bool, crate::store::StoreError> {
+pub(super) async fn deliver_due(
+    cloud: &Arc<Cloud>,
+    target_arn: &str,
+) -> Result<bool, crate::store::StoreError> {
     let now_ms = cloud.clock.now_ms();
     let batch = cloud.store.read(|db| store::due(db, target_arn, now_ms, IN_FLIGHT))?;
     if batch.is_empty() {
