@@ -2,7 +2,7 @@
 //! with simple negation. It promises AWS's request limits, errors and answer, and the same
 //! sentiment for the same text; it does not promise Comprehend's own opinion of a text.
 //!
-//! How it judges: each word of [`PRAISE`] counts for the text, each of [`BLAME`] against it.
+//! How it judges: each word of `PRAISE` counts for the text, each of `BLAME` against it.
 //! Praise within three words behind a negation counts as blame ("not a nice place"), blame
 //! there counts as nothing ("no damp"). Neither found is `NEUTRAL`; both, with the weaker at
 //! least half as strong as the stronger, is `MIXED`; otherwise the stronger wins.

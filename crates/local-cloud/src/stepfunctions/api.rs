@@ -106,7 +106,10 @@ struct StartExecution {
 
 fn start_execution(cloud: &Arc<Cloud>, input: StartExecution) -> Result<Value, AwsError> {
     let machine = machine_of(cloud, &input.state_machine_arn)?;
-    let name = input.name.unwrap_or_else(|| cloud.random.uuid());
+    let name = match input.name {
+        Some(name) => name,
+        None => free_name(cloud, &machine.settings.name)?,
+    };
     check_name(&name)?;
     let text = input.input.unwrap_or_else(|| "{}".into());
     if text.len() > PAYLOAD_LIMIT {
@@ -120,28 +123,19 @@ fn start_execution(cloud: &Arc<Cloud>, input: StartExecution) -> Result<Value, A
     }
     let now_ms = cloud.clock.now_ms();
     let settings = &machine.settings;
-    let execution = Execution {
-        meta: Meta {
-            arn: cloud.arn("states", &format!("execution:{}:{name}", settings.name)),
-            name: name.clone(),
-            machine_arn: settings.arn.clone(),
-            machine_name: settings.name.clone(),
-            revision: machine.revision.clone(),
-            role_arn: settings.role_arn.clone(),
-            input: text.clone(),
-            started_ms: now_ms,
-            stopped_ms: None,
-            status: Status::Running,
-            output: None,
-            failure: None,
-            timeout_due: None,
-            last_event: 0,
-            last_attempt: 0,
-        },
-        root: None,
+    let meta = Meta {
+        arn: cloud.arn("states", &format!("execution:{}:{name}", settings.name)),
+        name: name.clone(),
+        machine_arn: settings.arn.clone(),
+        machine_name: settings.name.clone(),
+        revision: machine.revision.clone(),
+        role_arn: settings.role_arn.clone(),
+        input: text.clone(),
+        started_ms: now_ms,
+        ..Meta::default()
     };
     let machine_name = settings.name.clone();
-    let started = runner::start(cloud, execution, |transaction| {
+    let started = runner::start(cloud, Execution { meta, root: None }, |transaction| {
         let existing = records::find(transaction, &machine_name, &name)?;
         if let Some(Record { seq, execution }) = &existing
             && execution.meta.stopped_ms.is_some_and(|stopped| stopped + NAME_KEPT_MS < now_ms)
@@ -161,6 +155,16 @@ fn start_execution(cloud: &Arc<Cloud>, input: StartExecution) -> Result<Value, A
                 return answer(meta);
             }
             error("ExecutionAlreadyExists", format!("Execution Already Exists: '{}'", meta.arn))
+        }
+    }
+}
+
+/// A random name; one that a seed gave before a restart already is passed over.
+fn free_name(cloud: &Cloud, machine: &str) -> Result<String, AwsError> {
+    loop {
+        let name = cloud.random.uuid();
+        if cloud.store.read(|connection| records::find(connection, machine, &name))?.is_none() {
+            return Ok(name);
         }
     }
 }
@@ -268,11 +272,11 @@ struct GetExecutionHistory {
 fn get_execution_history(cloud: &Cloud, input: &GetExecutionHistory) -> Result<Value, AwsError> {
     let record = execution_of(cloud, &input.execution_arn)?;
     let count = page_size(input.max_results, 1000)?;
-    let from = input.next_token.as_deref().map_or(Ok(0), from_token)?;
+    let last = input.next_token.as_deref().map(from_token).transpose()?;
     let mut found = cloud
         .store
-        .read(|connection| records::history(connection, record.seq, input.reverse_order, from, count + 1))?;
-    let next = next_page(&mut found, count, |_| from + count);
+        .read(|connection| records::history(connection, record.seq, input.reverse_order, last, count + 1))?;
+    let next = next_page(&mut found, count, |event| event.id as i64);
     let with_data = input.include_execution_data.unwrap_or(true);
     let events: Vec<Value> = found.iter().map(|event| event.api(with_data)).collect();
     Ok(with_token(json!({"events": events}), next))

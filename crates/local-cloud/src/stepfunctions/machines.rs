@@ -159,11 +159,13 @@ pub fn deploy(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
     Definition::parse(&definition).map_err(|fault| refuse(&fault.path, fault.reason))?;
     let logging = properties.logging_configuration;
     let level = logging.as_ref().and_then(|logging| logging.level.clone()).unwrap_or_else(|| "OFF".into());
-    if !["ALL", "ERROR", "FATAL", "OFF"].contains(&level.as_str()) {
-        return Err(
-            resource.refuse("Properties.LoggingConfiguration.Level", "it is ALL, ERROR, FATAL or OFF")
-        );
-    }
+    let groups: Vec<String> = logging
+        .iter()
+        .flat_map(|logging| &logging.destinations)
+        .map(|destination| destination.cloud_watch_logs_log_group.log_group_arn.clone())
+        .collect();
+    check_logging(&level, &groups)
+        .map_err(|reason| resource.refuse("Properties.LoggingConfiguration", reason))?;
     let arn = if resource.arn.is_empty() { resource.physical_id.clone() } else { resource.arn.clone() };
     let name = properties
         .state_machine_name
@@ -175,19 +177,27 @@ pub fn deploy(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
         definition,
         log_level: level,
         log_data: logging.as_ref().and_then(|logging| logging.include_execution_data).unwrap_or(false),
-        log_group_arn: logging.and_then(|logging| {
-            logging
-                .destinations
-                .into_iter()
-                .next()
-                .map(|first| first.cloud_watch_logs_log_group.log_group_arn)
-        }),
+        log_group_arn: groups.into_iter().next(),
         tracing: properties.tracing_configuration.and_then(|tracing| tracing.enabled).unwrap_or(false),
     };
     let tags: Vec<Value> =
         properties.tags.into_iter().map(|tag| json!({"key": tag.key, "value": tag.value})).collect();
     put(cloud, &settings, &Value::Array(tags))
         .map_err(|error| resource.refuse("Properties", error.to_string()))
+}
+
+/// https://docs.aws.amazon.com/step-functions/latest/apireference/API_LoggingConfiguration.html
+fn check_logging(level: &str, groups: &[String]) -> Result<(), &'static str> {
+    if !["ALL", "ERROR", "FATAL", "OFF"].contains(&level) {
+        return Err("Level is ALL, ERROR, FATAL or OFF");
+    }
+    if groups.len() > 1 || (groups.is_empty() && level != "OFF") {
+        return Err("exactly one destination is needed");
+    }
+    if groups.iter().any(|arn| !arn.contains(":log-group:") || !arn.ends_with(":*")) {
+        return Err("the ARN of the log group must end with :*");
+    }
+    Ok(())
 }
 
 /// Replaces `${Name}` in every string, as CloudFormation does.

@@ -4,10 +4,10 @@
 //! flight are sent again. It never ignores a field of a definition: what is not emulated is
 //! refused when the machine is deployed.
 //!
-//! [`asl`] parses definitions, [`query`] evaluates JSONata, [`tree`] is an execution as data,
-//! [`machine`] its pure step function, [`runner`] does steps and what they ask for,
-//! [`integration`] makes requests of tasks and results of replies, [`records`] and
-//! [`machines`] are the tables, [`api`] the actions.
+//! `asl` parses definitions, `query` evaluates JSONata, `tree` is an execution as data,
+//! `machine` its pure step function, `runner` does steps and what they ask for,
+//! `integration` makes requests of tasks and results of replies, `records` and
+//! `machines` are the tables, `api` the actions.
 
 mod api;
 mod asl;

@@ -144,7 +144,7 @@ pub fn commit(transaction: &Transaction<'_>, record: &Record, effects: &Effects)
     }
     for token in &effects.tokens {
         transaction.execute(
-            "INSERT INTO sfn_tokens (token, execution) VALUES (?1, ?2)",
+            "INSERT OR REPLACE INTO sfn_tokens (token, execution) VALUES (?1, ?2)",
             params![token, record.seq],
         )?;
     }
@@ -161,9 +161,18 @@ fn text<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
+/// Input and output leave the event where they would not fit into it: together more than
+/// 248 KiB, escaped, leaves out the input, the output alone the output.
+/// https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html
+const DATA_LIMIT: usize = 248 * 1024;
+
 /// The detail of `Step Functions Execution Status Change`; members that do not apply are null.
 /// https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html
 pub fn status_change(meta: &Meta) -> Value {
+    let escaped = |text: &str| Value::from(text).to_string().len();
+    let output_size = meta.output.as_deref().map_or(0, escaped);
+    let with_input = escaped(&meta.input) + output_size <= DATA_LIMIT;
+    let with_output = output_size <= DATA_LIMIT;
     let failure = meta.failure.as_ref();
     json!({
         "executionArn": meta.arn,
@@ -172,22 +181,22 @@ pub fn status_change(meta: &Meta) -> Value {
         "status": meta.status.name(),
         "startDate": meta.started_ms,
         "stopDate": meta.stopped_ms,
-        "input": meta.input,
-        "output": meta.output,
+        "input": with_input.then_some(&meta.input),
+        "output": meta.output.as_ref().filter(|_| with_output),
         "stateMachineVersionArn": null,
         "stateMachineAliasArn": null,
         "redriveCount": 0,
         "redriveDate": null,
         "redriveStatus": null,
         "redriveStatusReason": null,
-        "inputDetails": {"included": true},
-        "outputDetails": meta.output.as_ref().map(|_| json!({"included": true})),
+        "inputDetails": {"included": with_input},
+        "outputDetails": meta.output.as_ref().map(|_| json!({"included": with_output})),
         "error": failure.and_then(|failure| failure.error.clone()),
         "cause": failure.and_then(|failure| failure.cause.clone()),
     })
 }
 
-/// One page of a history, from the event after `from` in the given order.
+/// One page of a history: the events after `last` in the given order, or from its beginning.
 ///
 /// # Errors
 /// When SQLite refuses.
@@ -195,15 +204,18 @@ pub fn history(
     connection: &Connection,
     seq: i64,
     reverse: bool,
-    from: i64,
+    last: Option<i64>,
     count: i64,
 ) -> rusqlite::Result<Vec<HistoryEvent>> {
-    let order = if reverse { "DESC" } else { "ASC" };
+    let sql = if reverse {
+        "SELECT event FROM sfn_events WHERE execution = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3"
+    } else {
+        "SELECT event FROM sfn_events WHERE execution = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
+    };
+    let last = last.unwrap_or(if reverse { i64::MAX } else { 0 });
     connection
-        .prepare_cached(&format!(
-            "SELECT event FROM sfn_events WHERE execution = ?1 ORDER BY id {order} LIMIT ?2 OFFSET ?3"
-        ))?
-        .query_map(params![seq, count, from], |row| row.get::<_, String>(0))?
+        .prepare_cached(sql)?
+        .query_map(params![seq, last, count], |row| row.get::<_, String>(0))?
         .map(|event| {
             serde_json::from_str(&event?).map_err(|error| {
                 rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))

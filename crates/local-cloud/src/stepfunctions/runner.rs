@@ -272,13 +272,18 @@ async fn keep_time(cloud: &Arc<Cloud>) {
     }
 }
 
-/// Fires all that is due and gives the next due time.
+/// Fires all that is due and gives the next due time. An execution that cannot be advanced
+/// is tried again later, and holds up no other.
 fn tick(cloud: &Arc<Cloud>) -> Result<Option<i64>, AwsError> {
     let now_ms = cloud.clock.now_ms();
+    let mut failed = None;
     for seq in cloud.store.read(|connection| records::due_now(connection, now_ms))? {
-        stimulate(cloud, seq, &Stimulus::Tick)?;
+        if let Err(error) = stimulate(cloud, seq, &Stimulus::Tick) {
+            tracing::error!(%error, "an execution could not be advanced");
+            failed = Some(now_ms + 1_000);
+        }
     }
-    Ok(cloud.store.read(records::next_due)?)
+    Ok(failed.or(cloud.store.read(records::next_due)?))
 }
 
 /// Publishes status changes in order; one that is published twice after a kill is the at

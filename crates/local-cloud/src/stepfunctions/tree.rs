@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// The states of an execution as its API names them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Status {
     /// Goes on.
+    #[default]
     Running,
     /// Ended well.
     Succeeded,
@@ -44,7 +45,7 @@ pub struct Execution {
 }
 
 /// What is known of an execution from outside.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub struct Meta {
     /// Its ARN.
     pub arn: String,

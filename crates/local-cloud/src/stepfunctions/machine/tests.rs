@@ -29,13 +29,7 @@ impl Run {
             role_arn: "role".into(),
             input: input.to_string(),
             started_ms: NOW,
-            stopped_ms: None,
-            status: Status::Running,
-            output: None,
-            failure: None,
-            timeout_due: None,
-            last_event: 0,
-            last_attempt: 0,
+            ..Meta::default()
         };
         let mut run = Self {
             definition: Definition::parse(&document).unwrap(),

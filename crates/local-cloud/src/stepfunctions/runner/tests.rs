@@ -197,6 +197,38 @@ async fn a_status_change_that_was_not_published_before_the_kill_is_published_aft
 }
 
 #[tokio::test]
+async fn input_and_output_leave_the_status_change_when_they_do_not_fit_into_an_event() {
+    let with = |input: usize, output: usize| {
+        let meta = crate::stepfunctions::tree::Meta {
+            input: "x".repeat(input),
+            output: Some("y".repeat(output)),
+            ..Default::default()
+        };
+        let detail = records::status_change(&meta);
+        let included = |name: &str| detail[name]["included"].as_bool().unwrap();
+        (included("inputDetails"), included("outputDetails"))
+    };
+    assert_eq!(with(100, 100), (true, true));
+    assert_eq!(with(200 * 1024, 100 * 1024), (false, true));
+    assert_eq!(with(1, 250 * 1024), (false, false));
+}
+
+#[tokio::test]
+async fn a_seed_that_repeats_after_a_restart_repeats_no_execution_and_no_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..2 {
+        let settings = crate::Settings { state: Some(folder.path().into()), ..crate::Settings::for_tests() };
+        let cloud = Cloud::open(settings, Clock::manual(NOW), Random::seeded(7)).unwrap();
+        cloud.stepfunctions.runner.stub.set(Stub::default()).unwrap();
+        let arn = cloud.arn("states", "stateMachine:M");
+        deploy(&cloud, &resource(&arn, waiting())).await.unwrap();
+        let started = call(&cloud, "StartExecution", json!({"stateMachineArn": arn})).await.unwrap();
+        assert!(seen.insert(started["executionArn"].as_str().unwrap().to_owned()));
+    }
+}
+
+#[tokio::test]
 async fn an_execution_keeps_the_definition_that_it_began_with() {
     let test = Test::open(None, Clock::system(), waiting(), vec![invoked()]).await;
     let execution = test.start("e").await;
@@ -371,6 +403,12 @@ async fn a_property_or_a_substitution_that_is_not_known_is_refused_by_name() {
     let mut express = resource(&arn, passing());
     express.properties["StateMachineType"] = json!("EXPRESS");
     assert_eq!(deploy(&cloud, &express).await.unwrap_err().path, "Machine.Properties.StateMachineType");
+    let mut logging = resource(&arn, passing());
+    logging.properties["LoggingConfiguration"] = json!({"Level": "ALL"});
+    assert_eq!(deploy(&cloud, &logging).await.unwrap_err().path, "Machine.Properties.LoggingConfiguration");
+    let group = json!({"CloudWatchLogsLogGroup": {"LogGroupArn": "arn:aws:logs:us-east-1:1:log-group:/a:*"}});
+    logging.properties["LoggingConfiguration"]["Destinations"] = json!([group]);
+    assert!(deploy(&cloud, &logging).await.is_ok());
     let mut substitution = resource(&arn, waiting());
     substitution.properties["DefinitionSubstitutions"] = json!({});
     let refusal = deploy(&cloud, &substitution).await.unwrap_err().to_string();

@@ -3,12 +3,18 @@
 //! I/O; time and randomness are handed in. What it does not finish in one step waits in the
 //! tree, so a step that was committed is never lost and one that was not never happened.
 
+mod expressions;
+mod inner;
+mod task;
+
 use serde_json::{Map, Value, json};
 
-use super::asl::{Catcher, Definition, Jitter, Kind, MapState, State, Task, Workflow};
+pub use expressions::rfc3339;
+
+use super::asl::{Catcher, Definition, Jitter, Kind, State, Workflow};
 use super::history::{HistoryEvent, assigned};
-use super::query::{Query, QueryError};
-use super::tree::{Branches, Doing, Execution, Failure, Meta, Slot, Status, TaskAttempt, Thread, earliest};
+use super::query::Query;
+use super::tree::{Branches, Doing, Execution, Failure, Meta, Slot, Status, Thread, earliest};
 use crate::random::Random;
 
 /// Input, output, arguments and results: 256 KiB of JSON.
@@ -354,278 +360,6 @@ impl Machine<'_> {
         self.leave(thread, state, &query, &state.assign, state.output.as_ref(), None, state.next.as_deref())
     }
 
-    // --- Tasks.
-
-    fn schedule(&mut self, thread: &mut Thread, task: &Task) -> Result<Step, Failure> {
-        let token = task.resource.waits_for_token.then(|| {
-            // Opaque to its holders; long enough that nobody guesses another's.
-            self.env.random.text("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", 96)
-        });
-        let query = self.query(thread, None, None, token.as_deref());
-        let arguments = match &task.arguments {
-            Some(template) => self.rendered(thread, query.render(template, "Arguments"))?,
-            None => thread.input.clone(),
-        };
-        limited(thread, &arguments)?;
-        let timeout = self.whole_number(thread, task.timeout.as_ref(), "TimeoutSeconds")?;
-        let heartbeat = self.whole_number(thread, task.heartbeat.as_ref(), "HeartbeatSeconds")?;
-
-        let mut details = Map::new();
-        let (kind, names) = if task.resource.is_function_arn() {
-            details.insert("resource".into(), task.resource.arn.as_str().into());
-            details.insert("input".into(), arguments.to_string().into());
-            details.insert("inputDetails".into(), json!({"truncated": false}));
-            ("LambdaFunctionScheduled", Map::new())
-        } else {
-            details.extend(names(task));
-            details.insert("region".into(), self.env.region.into());
-            details.insert("parameters".into(), arguments.to_string().into());
-            if let Some(heartbeat) = heartbeat {
-                details.insert("heartbeatInSeconds".into(), heartbeat.into());
-            }
-            ("TaskScheduled", names(task))
-        };
-        if let Some(timeout) = timeout {
-            details.insert("timeoutInSeconds".into(), timeout.into());
-        }
-        self.event(thread, kind, Value::Object(details));
-        match kind {
-            "TaskScheduled" => self.event(thread, "TaskStarted", Value::Object(names)),
-            _ => self.event(thread, "LambdaFunctionStarted", Value::Null),
-        }
-
-        self.meta.last_attempt += 1;
-        let number = self.meta.last_attempt;
-        let after = |seconds: i64| self.env.now_ms + seconds * 1000;
-        thread.doing = Doing::Task(TaskAttempt {
-            number,
-            resource: task.resource.arn.clone(),
-            request: Some(arguments.clone()),
-            token: token.clone(),
-            timeout_due: timeout.map(after),
-            heartbeat_ms: heartbeat.map(|seconds| seconds * 1000),
-            heartbeat_due: heartbeat.map(after),
-        });
-        self.effects.tokens.extend(token);
-        self.effects.requests.push((number, task.resource.arn.clone(), arguments));
-        Ok(Step::Blocked)
-    }
-
-    /// A task ended, by its reply or its token.
-    fn settled(&mut self, thread: &mut Thread, task: &Task, outcome: Result<Value, Failure>) -> Step {
-        let function = task.resource.is_function_arn();
-        let mut details = if function { Map::new() } else { names(task) };
-        let failure = match outcome {
-            Ok(result) => match limited(thread, &result) {
-                Ok(()) => {
-                    details.insert("output".into(), result.to_string().into());
-                    details.insert("outputDetails".into(), json!({"truncated": false}));
-                    let kind = if function { "LambdaFunctionSucceeded" } else { "TaskSucceeded" };
-                    self.event(thread, kind, Value::Object(details));
-                    return Step::Result(result);
-                }
-                Err(failure) => failure,
-            },
-            Err(failure) => failure,
-        };
-        let kind = if function { "LambdaFunctionFailed" } else { "TaskFailed" };
-        self.event(thread, kind, failure_details(details, Some(&failure)));
-        Step::Failed(failure)
-    }
-
-    fn timed_out(&mut self, thread: &mut Thread, task: &Task, error: &str) -> Step {
-        let failure = Failure { error: Some(error.into()), cause: None };
-        let (kind, details) = if task.resource.is_function_arn() {
-            ("LambdaFunctionTimedOut", Map::new())
-        } else {
-            ("TaskTimedOut", names(task))
-        };
-        self.event(thread, kind, failure_details(details, Some(&failure)));
-        Step::Failed(failure)
-    }
-
-    /// What a stimulus means for the attempt that a thread waits for; `None`: nothing.
-    fn deliver_to_task(&mut self, thread: &mut Thread, task: &Task, stimulus: &Stimulus) -> Option<Step> {
-        let now_ms = self.env.now_ms;
-        let Doing::Task(attempt) = &mut thread.doing else { return None };
-        match stimulus {
-            Stimulus::Answered(number, outcome) if *number == attempt.number && attempt.request.is_some() => {
-                attempt.request = None;
-                self.effects.taken = true;
-                match outcome {
-                    Ok(result) if attempt.token.is_some() => {
-                        let mut details = names(task);
-                        details.insert("output".into(), result.to_string().into());
-                        details.insert("outputDetails".into(), json!({"truncated": false}));
-                        self.event(thread, "TaskSubmitted", Value::Object(details));
-                        None
-                    }
-                    outcome => Some(self.settled(thread, task, outcome.clone())),
-                }
-            }
-            Stimulus::Token(token, outcome) if attempt.token.as_ref() == Some(token) => {
-                self.effects.taken = true;
-                Some(self.settled(thread, task, outcome.clone()))
-            }
-            Stimulus::Heartbeat(token) if attempt.token.as_ref() == Some(token) => {
-                self.effects.taken = true;
-                attempt.heartbeat_due = attempt.heartbeat_ms.map(|interval| now_ms + interval);
-                None
-            }
-            Stimulus::Tick if attempt.timeout_due.is_some_and(|due| due <= now_ms) => {
-                Some(self.timed_out(thread, task, "States.Timeout"))
-            }
-            Stimulus::Tick if attempt.heartbeat_due.is_some_and(|due| due <= now_ms) => {
-                Some(self.timed_out(thread, task, "States.HeartbeatTimeout"))
-            }
-            _ => None,
-        }
-    }
-
-    // --- Branches and iterations.
-
-    fn start_map(&mut self, thread: &mut Thread, state: &State, map: &MapState) -> Result<Step, Failure> {
-        let query = self.query(thread, None, None, None);
-        let items = match &map.items {
-            Some(template) => self.rendered(thread, query.render(template, "Items"))?,
-            None => thread.input.clone(),
-        };
-        let Value::Array(items) = items else {
-            return Err(self.not_a(thread, "Items", "an array", &items));
-        };
-        let concurrency = self.whole_number(thread, map.max_concurrency.as_ref(), "MaxConcurrency")?;
-        let mut slots = Vec::new();
-        for (index, item) in items.into_iter().enumerate() {
-            let context = json!({"Item": {"Index": index, "Value": item}});
-            let input = match &map.selector {
-                Some(template) => {
-                    let outer = thread.map_item.replace(context.clone());
-                    let query = self.query(thread, None, None, None);
-                    thread.map_item = outer;
-                    self.rendered(thread, query.render(template, "ItemSelector"))?
-                }
-                None => item,
-            };
-            slots.push(Slot::Waiting(input, Some(context)));
-        }
-        self.event(thread, "MapStateStarted", json!({"length": slots.len()}));
-        let limit = match concurrency {
-            // An inline Map without a limit of its own runs up to 40 iterations at a time.
-            // https://docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html
-            None | Some(0) => 40,
-            Some(limit) => limit as usize,
-        };
-        thread.doing = Doing::Branches(Branches { slots, limit });
-        Ok(self.progress(thread, state))
-    }
-
-    /// Starts what may start, and ends the state when all is done or one failed.
-    fn progress(&mut self, thread: &mut Thread, state: &State) -> Step {
-        loop {
-            let Doing::Branches(branches) = &mut thread.doing else { return Step::Blocked };
-            let room = branches.count() < branches.limit;
-            let waiting = branches.slots.iter().position(|slot| matches!(slot, Slot::Waiting(..)));
-            match waiting {
-                Some(index) if room => {
-                    if let Some(failure) = self.start_inner(thread, state, index) {
-                        return self.inner_failed(thread, state, failure);
-                    }
-                }
-                _ => break,
-            }
-        }
-        let Doing::Branches(branches) = &mut thread.doing else { return Step::Blocked };
-        let outputs: Option<Vec<Value>> = branches
-            .slots
-            .iter()
-            .map(|slot| match slot {
-                Slot::Done(output) => Some(output.clone()),
-                _ => None,
-            })
-            .collect();
-        match outputs {
-            Some(outputs) => {
-                self.event(thread, &format!("{}StateSucceeded", state.type_name()), Value::Null);
-                Step::Result(Value::Array(outputs))
-            }
-            None => Step::Blocked,
-        }
-    }
-
-    fn start_inner(&mut self, thread: &mut Thread, state: &State, index: usize) -> Option<Failure> {
-        let workflow = inner_workflow(state, index)?;
-        let Doing::Branches(branches) = &mut thread.doing else { return None };
-        let slot = branches.slots.get_mut(index)?;
-        let Slot::Waiting(input, item) = std::mem::replace(slot, Slot::Done(Value::Null)) else {
-            return None;
-        };
-        let mut inner = Thread::new(thread.variables.clone(), item, thread.last_event);
-        if matches!(state.kind, Kind::Map(_)) {
-            self.event(&mut inner, "MapIterationStarted", json!({"name": thread.state, "index": index}));
-        }
-        let flow = self.run(workflow, &mut inner, Step::Enter(workflow.start_at.clone(), input));
-        self.settle_inner(thread, state, index, inner, flow)
-    }
-
-    /// Puts an inner thread back in its slot, or its output; its failure is the state's.
-    fn settle_inner(
-        &mut self,
-        thread: &mut Thread,
-        state: &State,
-        index: usize,
-        mut inner: Thread,
-        flow: Flow,
-    ) -> Option<Failure> {
-        let is_map = matches!(state.kind, Kind::Map(_));
-        let iteration = json!({"name": thread.state, "index": index});
-        let (slot, failure) = match flow {
-            Flow::Running => (Slot::Running(Box::new(inner)), None),
-            Flow::Ended(outcome) => {
-                if is_map {
-                    let kind = if outcome.is_ok() { "MapIterationSucceeded" } else { "MapIterationFailed" };
-                    self.event(&mut inner, kind, iteration);
-                }
-                thread.last_event = inner.last_event;
-                match outcome {
-                    Ok(output) => (Slot::Done(output), None),
-                    Err(failure) => (Slot::Done(Value::Null), Some(failure)),
-                }
-            }
-        };
-        if let Doing::Branches(branches) = &mut thread.doing
-            && let Some(place) = branches.slots.get_mut(index)
-        {
-            *place = slot;
-        }
-        failure
-    }
-
-    /// One failed, so the others are stopped and the whole state fails with its error.
-    fn inner_failed(&mut self, thread: &mut Thread, state: &State, failure: Failure) -> Step {
-        self.abort_inner(thread, state);
-        let kind = format!("{}StateFailed", state.type_name());
-        self.event(thread, &kind, Value::Null);
-        Step::Failed(failure)
-    }
-
-    fn abort_inner(&mut self, thread: &mut Thread, state: &State) {
-        let Doing::Branches(branches) = std::mem::replace(&mut thread.doing, Doing::Starting) else { return };
-        for (index, slot) in branches.slots.into_iter().enumerate() {
-            let (Slot::Running(mut inner), Some(workflow)) = (slot, inner_workflow(state, index)) else {
-                continue;
-            };
-            if let Some(inner_state) = workflow.states.get(&inner.state) {
-                self.abort_inner(&mut inner, inner_state);
-                self.event(&mut inner, &format!("{}StateAborted", inner_state.type_name()), Value::Null);
-            }
-            if matches!(state.kind, Kind::Map(_)) {
-                let details = json!({"name": thread.state, "index": index});
-                self.event(&mut inner, "MapIterationAborted", details);
-            }
-            thread.last_event = inner.last_event;
-        }
-    }
-
     // --- A stimulus finds whoever waits for it.
 
     fn deliver(&mut self, workflow: &Workflow, thread: &mut Thread, stimulus: &Stimulus) -> Flow {
@@ -645,24 +379,6 @@ impl Machine<'_> {
             _ => Step::Blocked,
         };
         self.run(workflow, thread, step)
-    }
-
-    fn deliver_inner(&mut self, thread: &mut Thread, state: &State, stimulus: &Stimulus) -> Step {
-        let count = match &thread.doing {
-            Doing::Branches(branches) => branches.slots.len(),
-            _ => 0,
-        };
-        for index in 0..count {
-            let Some(workflow) = inner_workflow(state, index) else { continue };
-            let Doing::Branches(branches) = &mut thread.doing else { break };
-            let Some(slot @ Slot::Running(_)) = branches.slots.get_mut(index) else { continue };
-            let Slot::Running(mut inner) = std::mem::replace(slot, Slot::Done(Value::Null)) else { continue };
-            let flow = self.deliver(workflow, &mut inner, stimulus);
-            if let Some(failure) = self.settle_inner(thread, state, index, *inner, flow) {
-                return self.inner_failed(thread, state, failure);
-            }
-        }
-        self.progress(thread, state)
     }
 
     // --- Leaving a state.
@@ -763,107 +479,6 @@ impl Machine<'_> {
         let output = catcher.output.as_ref();
         self.leave(thread, state, &query, &catcher.assign, output, Some(error_output), Some(&catcher.next))
     }
-
-    // --- Expressions.
-
-    fn query(
-        &self,
-        thread: &Thread,
-        result: Option<&Value>,
-        error_output: Option<&Value>,
-        token: Option<&str>,
-    ) -> Query {
-        let mut states = json!({"input": thread.input, "context": self.context(thread, token)});
-        if let Some(result) = result {
-            states["result"] = result.clone();
-        }
-        if let Some(error_output) = error_output {
-            states["errorOutput"] = error_output.clone();
-        }
-        Query::new(states, &thread.variables, self.env.now_ms, self.env.random.below(u64::MAX))
-    }
-
-    /// https://docs.aws.amazon.com/step-functions/latest/dg/input-output-contextobject.html
-    fn context(&self, thread: &Thread, token: Option<&str>) -> Value {
-        let meta = &self.meta;
-        let mut context = json!({
-            "Execution": {
-                "Id": meta.arn,
-                "Input": serde_json::from_str::<Value>(&meta.input).unwrap_or(Value::Null),
-                "Name": meta.name,
-                "RoleArn": meta.role_arn,
-                "StartTime": rfc3339(meta.started_ms),
-                "RedriveCount": 0,
-            },
-            "State": {
-                "EnteredTime": rfc3339(thread.entered_ms),
-                "Name": thread.state,
-                "RetryCount": thread.retries.iter().sum::<u64>(),
-            },
-            "StateMachine": {"Id": meta.machine_arn, "Name": meta.machine_name},
-        });
-        if let Some(token) = token {
-            context["Task"] = json!({"Token": token});
-        }
-        if let Some(item) = &thread.map_item {
-            context["Map"] = item.clone();
-        }
-        context
-    }
-
-    /// The value, or `States.QueryEvaluationError` with its event.
-    fn rendered<T>(&mut self, thread: &mut Thread, value: Result<T, QueryError>) -> Result<T, Failure> {
-        value.map_err(|error| {
-            let failure = Failure::new("States.QueryEvaluationError", &in_state(thread, &error.message));
-            let details = json!({
-                "error": failure.error,
-                "cause": failure.cause,
-                "location": error.location,
-                "state": thread.state,
-            });
-            self.event(thread, "EvaluationFailed", details);
-            failure
-        })
-    }
-
-    fn not_a(&mut self, thread: &mut Thread, field: &str, expected: &str, found: &Value) -> Failure {
-        let message = format!("The value of the field '{field}' must be {expected}, and is {found}.");
-        let error = QueryError { location: field.into(), message };
-        match self.rendered::<()>(thread, Err(error)) {
-            Err(failure) => failure,
-            Ok(()) => Failure::runtime("unreachable"),
-        }
-    }
-
-    fn whole_number(
-        &mut self,
-        thread: &mut Thread,
-        template: Option<&Value>,
-        field: &str,
-    ) -> Result<Option<i64>, Failure> {
-        /// The longest time that AWS takes, in seconds; also far from any overflow.
-        const LONGEST: i64 = 99_999_999;
-        let Some(template) = template else { return Ok(None) };
-        let query = self.query(thread, None, None, None);
-        let value = self.rendered(thread, query.render(template, field))?;
-        match value.as_i64().filter(|number| (0..=LONGEST).contains(number)) {
-            Some(number) => Ok(Some(number)),
-            None => Err(self.not_a(thread, field, "a whole number from 0 to 99999999", &value)),
-        }
-    }
-}
-
-fn inner_workflow(state: &State, index: usize) -> Option<&Workflow> {
-    match &state.kind {
-        Kind::Parallel { branches, .. } => branches.get(index),
-        Kind::Map(map) => Some(&map.processor),
-        _ => None,
-    }
-}
-
-fn names(task: &Task) -> Map<String, Value> {
-    let (kind, name) = task.resource.history_names();
-    Map::from_iter([("resourceType".into(), kind.into()), ("resource".into(), name.into())])
 }
 
 fn failure_details(mut details: Map<String, Value>, failure: Option<&Failure>) -> Value {
@@ -913,12 +528,6 @@ fn matches_error(names: &[String], failure: &Failure, is_parallel: bool) -> bool
         "States.BranchFailed" => is_parallel && !terminal,
         _ => false,
     })
-}
-
-/// RFC 3339 in UTC with milliseconds.
-pub fn rfc3339(at_ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(at_ms)
-        .map_or_else(|_| String::new(), |moment| moment.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
 }
 
 #[cfg(test)]
