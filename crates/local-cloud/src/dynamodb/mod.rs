@@ -5,6 +5,7 @@
 
 mod arns;
 mod engine;
+mod hops;
 mod table;
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::error::AwsError;
 use crate::resource::{Refusal, Resource};
 use crate::store::{Store, StoreError};
 
-pub use arns::STREAM_LABEL;
+pub use arns::{SHARD_ID, STREAM_LABEL};
 use engine::Engine;
 pub use engine::Reply;
 
@@ -113,7 +114,10 @@ pub async fn forward(cloud: &Arc<Cloud>, action: &str, body: Bytes) -> Result<Re
         return Err(AwsError::not_emulated("dynamodb", action));
     }
     let body = arns::inward(&state.engine, action, body)?;
-    let reply = state.engine.send(cloud, action, body).await?;
+    let reply = state.engine.send(cloud, action, body.clone()).await?;
+    if writes {
+        hops::log(action, &body, reply.status);
+    }
     if writes && reply.status == 200 {
         state.tick();
     }

@@ -64,6 +64,10 @@ impl Request {
         form
     }
 
+    fn is_query(&self) -> bool {
+        (self.is_form() && self.method == Method::POST) || self.parameter("Action").is_some()
+    }
+
     fn is_form(&self) -> bool {
         self.header("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"))
     }
@@ -87,13 +91,14 @@ impl Request {
         }
         match self.signed_service() {
             Some("s3" | "s3express") => return Protocol::S3,
-            Some("lambda" | "pipes" | "schemas") => return Protocol::Rest,
+            // What is no form is a REST call, if only to be refused as one.
+            Some(_) if !self.is_query() => return Protocol::Rest,
             Some(_) => return Protocol::Query,
             None => {}
         }
         if super::rest::service_of(self).is_some() {
             Protocol::Rest
-        } else if (self.is_form() && self.method == Method::POST) || self.parameter("Action").is_some() {
+        } else if self.is_query() {
             Protocol::Query
         } else if self.path == "/"
             && self.method == Method::GET

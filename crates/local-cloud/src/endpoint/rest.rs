@@ -124,11 +124,12 @@ fn is_lambda_path(path: &str) -> bool {
 }
 
 pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
-    let service = service_of(request).unwrap_or("lambda");
+    let service = service_of(request).or_else(|| request.signed_service()).unwrap_or_default();
     let routes: &[Route] = match service {
+        "lambda" => &LAMBDA,
         "pipes" => &PIPES,
         "schemas" => &SCHEMAS,
-        _ => &LAMBDA,
+        _ => &[],
     };
     let found = routes.iter().find_map(|(method, path, action, status)| {
         let members = (*method == request.method).then(|| members_of(path, &request.path)).flatten()?;
@@ -227,7 +228,10 @@ async fn invoke(
     if let Some(qualifier) = request.parameter("Qualifier") {
         input.insert("Qualifier".into(), qualifier.into());
     }
-    let answer = call(cloud, "lambda", "Invoke", input.into()).await?;
+    Ok(invocation(&call(cloud, "lambda", "Invoke", input.into()).await?))
+}
+
+fn invocation(answer: &Value) -> Response {
     let status = answer["StatusCode"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap_or(200);
     let payload = answer["Payload"].as_str().unwrap_or_default().to_string();
     let mut response = respond(status, JSON, payload);
@@ -240,7 +244,7 @@ async fn invoke(
             set_header(&mut response, header, value);
         }
     }
-    Ok(response)
+    response
 }
 
 fn refuse(service: &str, error: AwsError) -> Response {
@@ -263,7 +267,37 @@ fn refuse(service: &str, error: AwsError) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::to_bytes;
+
     use super::*;
+
+    #[tokio::test]
+    async fn an_invocation_that_failed_is_200_with_the_failure_in_a_header() {
+        let response = invocation(&json!({
+            "StatusCode": 200,
+            "FunctionError": "Unhandled",
+            "ExecutedVersion": "$LATEST",
+            "LogResult": "bG9n",
+            "Payload": "{\"errorType\":\"Runtime.ExitError\"}",
+        }));
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["x-amz-function-error"], "Unhandled");
+        assert_eq!(response.headers()["x-amz-executed-version"], "$LATEST");
+        assert_eq!(response.headers()["x-amz-log-result"], "bG9n");
+        let body = to_bytes(response.into_body(), 1000).await.unwrap();
+        assert_eq!(body, "{\"errorType\":\"Runtime.ExitError\"}");
+        assert_eq!(invocation(&json!({"StatusCode": 202})).status(), 202);
+    }
+
+    #[tokio::test]
+    async fn lambdas_refusals_say_whose_fault_they_are() {
+        let error = AwsError::new(404, "ResourceNotFoundException", "Function not found: f");
+        let response = refuse("lambda", error);
+        assert_eq!(response.headers()["x-amzn-errortype"], "ResourceNotFoundException");
+        let body = to_bytes(response.into_body(), 1000).await.unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body, json!({"Type": "User", "Message": "Function not found: f"}));
+    }
 
     #[test]
     fn names_in_a_path_are_decoded() {
