@@ -1,7 +1,8 @@
 //! DynamoDB and DynamoDB Streams, on dynoxide: tables live in `dynamodb.sqlite`, beside
 //! the other services' store. This module owns what dynoxide leaves to its host: ARNs of
 //! this account, stable stream labels, time to live, and the tick that wakes the readers
-//! of streams. It never interprets an item.
+//! of streams. It never interprets an item, and never trims a stream: AWS does after 24
+//! hours, but here a reader may have been switched off for a weekend.
 
 mod arns;
 mod engine;

@@ -26,6 +26,8 @@ pub(super) struct Request {
     pub(super) method: Method,
     /// The path as it was sent, not decoded.
     pub(super) path: String,
+    /// The query string as it was sent.
+    raw_query: String,
     /// The query string's parameters, decoded.
     pub(super) query: Vec<(String, String)>,
     pub(super) headers: HeaderMap,
@@ -40,6 +42,7 @@ impl Request {
         Self {
             method: head.method,
             path: head.uri.path().to_string(),
+            raw_query: query.to_string(),
             query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
             headers: head.headers,
             body,
@@ -62,6 +65,15 @@ impl Request {
             form.extend(form_urlencoded::parse(&self.body).into_owned());
         }
         form
+    }
+
+    /// The same form as it was sent.
+    pub(super) fn raw_form(&self) -> Bytes {
+        match self.is_form() {
+            true if self.raw_query.is_empty() => self.body.clone(),
+            true => [self.raw_query.as_bytes(), b"&", &self.body].concat().into(),
+            false => self.raw_query.clone().into(),
+        }
     }
 
     fn is_query(&self) -> bool {

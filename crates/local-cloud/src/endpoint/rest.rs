@@ -16,6 +16,8 @@ use crate::error::AwsError;
 
 const JSON: &str = "application/json";
 
+const REQUEST_ID: &str = "x-amzn-requestid";
+
 /// `(method, path, action, status of success)`, per service. Paths are those of the API
 /// references; what is not emulated is here too, so that it is refused by its name.
 type Route = (Method, &'static str, &'static str, u16);
@@ -143,7 +145,9 @@ pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
         None => Err(AwsError::not_emulated(service, &format!("{} {}", request.method, request.path))),
     };
     let mut response = answered.unwrap_or_else(|error| refuse(service, error));
-    set_header(&mut response, "x-amzn-requestid", &request.id);
+    if !response.headers().contains_key(REQUEST_ID) {
+        set_header(&mut response, REQUEST_ID, &request.id);
+    }
     response
 }
 
@@ -239,6 +243,8 @@ fn invocation(answer: &Value) -> Response {
         ("FunctionError", "x-amz-function-error"),
         ("ExecutedVersion", "x-amz-executed-version"),
         ("LogResult", "x-amz-log-result"),
+        // The id under which the function logged.
+        ("RequestId", REQUEST_ID),
     ] {
         if let Some(value) = answer[member].as_str() {
             set_header(&mut response, header, value);
@@ -278,12 +284,14 @@ mod tests {
             "FunctionError": "Unhandled",
             "ExecutedVersion": "$LATEST",
             "LogResult": "bG9n",
+            "RequestId": "id",
             "Payload": "{\"errorType\":\"Runtime.ExitError\"}",
         }));
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["x-amz-function-error"], "Unhandled");
         assert_eq!(response.headers()["x-amz-executed-version"], "$LATEST");
         assert_eq!(response.headers()["x-amz-log-result"], "bG9n");
+        assert_eq!(response.headers()["x-amzn-requestid"], "id");
         let body = to_bytes(response.into_body(), 1000).await.unwrap();
         assert_eq!(body, "{\"errorType\":\"Runtime.ExitError\"}");
         assert_eq!(invocation(&json!({"StatusCode": 202})).status(), 202);
