@@ -140,7 +140,7 @@ fn recording(status: u16, body: Value, function_error: bool) -> (Double, Arc<std
         let calls = calls.clone();
         move |call| {
             calls.lock().unwrap().push(call);
-            Reply { status, body: body.to_string().into(), function_error }
+            Reply { status, body: body.to_string().into(), function_error, request_id: Some("i-1".into()) }
         }
     });
     (double, calls)
@@ -503,6 +503,31 @@ async fn an_access_log_needs_a_request_id_and_names_that_are_known() {
     assert!(
         stage("$context.requestId $context.nothing").await.unwrap_err().reason.contains("$context.nothing")
     );
+}
+
+#[tokio::test]
+async fn the_access_log_tells_what_the_function_and_what_lambda_answered() {
+    let arn = "arn:aws:logs:us-east-1:123456789012:log-group:/aws/api/contracts";
+    let format = concat!(
+        "$context.extendedRequestId $context.requestId $context.resourcePath $context.status $context.responseLength ",
+        "$context.integration.status $context.integrationStatus $context.integration.requestId ",
+        "$context.integrationLatency $context.error.message $context.integrationErrorMessage"
+    );
+    let stage = json!({"AccessLogSetting": {"DestinationArn": arn, "Format": format}});
+    let (double, _) = recording(200, json!({"statusCode": 404, "body": "{}"}), false);
+    let cloud = deployed_with(stage, double).await;
+    let seen = call(&cloud, "GET", "/search/usa/anytown", &[], "").await;
+    let ids = format!("{} {}", seen.header("x-amz-apigw-id"), seen.header("x-amzn-requestid"));
+    let expected = format!("{ids} /search/{{country}}/{{city}} 404 2 404 200 i-1 0 - -");
+    assert_eq!(cloud.apigateway.logged.lock().unwrap().as_slice(), [expected]);
+
+    // Unrouted requests of the shared origin belong to no stage, those of an invoke address do.
+    call(&cloud, "GET", "/search", &[], "").await;
+    assert_eq!(cloud.apigateway.logged.lock().unwrap().len(), 1);
+    let seen = call(&cloud, "GET", "/_aws/execute-api/api1/local/search", &[], "").await;
+    let ids = format!("{} {}", seen.header("x-amz-apigw-id"), seen.header("x-amzn-requestid"));
+    let expected = format!("{ids} - 403 42 - - - - Missing Authentication Token -");
+    assert_eq!(cloud.apigateway.logged.lock().unwrap().last(), Some(&expected));
 }
 
 #[tokio::test]
