@@ -467,6 +467,12 @@ mod tests {
         assert!(matches(pattern.clone(), json!({ "detail": { "a": "x" } })));
         assert!(matches(pattern.clone(), json!({ "detail": { "b": "x" } })));
         assert!(!matches(pattern, json!({ "detail": { "a": "y" } })));
+        // "New is DRAFT, old is not": how a pipe's filter says that a status changed.
+        let changed = json!({ "old": { "s": { "S": [{ "exists": false }, { "anything-but": ["DRAFT"] }] } }, "new": { "s": { "S": ["DRAFT"] } } });
+        let record = |old: Value| json!({ "old": old, "new": { "s": { "S": "DRAFT" } } });
+        assert!(matches(changed.clone(), record(json!({ "s": { "S": "CLOSED" } }))));
+        assert!(matches(changed.clone(), json!({ "new": { "s": { "S": "DRAFT" } } })));
+        assert!(!matches(changed, record(json!({ "s": { "S": "DRAFT" } }))));
     }
 
     #[test]
