@@ -13,6 +13,11 @@ use crate::error::AwsError;
 /// known before the table exists and is the same after every restart.
 pub const STREAM_LABEL: &str = "2026-01-01T00:00:00.000";
 
+/// The one shard of every stream, in the form of AWS's: clients refuse dynoxide's own ids,
+/// which are shorter than the 28 characters that the API reference demands.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_Shard.html>
+pub const SHARD_ID: &str = "shardId-00000001767225600000-00000001";
+
 /// `region:account` in all of dynoxide's ARNs.
 const ENGINE: &str = ":dynoxide:000000000000:";
 
@@ -26,7 +31,12 @@ pub(super) fn inward(engine: &Engine, action: &str, body: Bytes) -> Result<Bytes
         return Ok(body);
     };
     if let Some(arn) = input.get("StreamArn").and_then(Value::as_str) {
-        stream_table(arn)?;
+        let own_shard = dynoxide::streams::shard_id(stream_table(arn)?);
+        match input.get("ShardId") {
+            Some(shard) if shard == SHARD_ID => input.insert("ShardId".into(), own_shard.into()),
+            Some(Value::String(other)) => return Err(no_such_shard(other)),
+            _ => None,
+        };
     }
     if let Some(arn) = input.get("ExclusiveStartStreamArn").and_then(Value::as_str) {
         let own = engine_stream_arn(engine, stream_table(arn)?)?;
@@ -49,6 +59,13 @@ fn stream_table(arn: &str) -> Result<&str, AwsError> {
     })
 }
 
+fn no_such_shard(shard: &str) -> AwsError {
+    AwsError::client(
+        "ResourceNotFoundException",
+        format!("Requested resource not found: Shard: {shard} does not exist"),
+    )
+}
+
 fn engine_stream_arn(engine: &Engine, table: &str) -> Result<String, AwsError> {
     let request = dynoxide::actions::list_streams::ListStreamsRequest {
         table_name: Some(table.into()),
@@ -58,7 +75,8 @@ fn engine_stream_arn(engine: &Engine, table: &str) -> Result<String, AwsError> {
     Ok(found.streams.into_iter().next().map(|stream| stream.stream_arn).unwrap_or_default())
 }
 
-/// Rewrites an answer of dynoxide. Answers that carry items and no name are not touched.
+/// Rewrites an answer of dynoxide. Items are never touched: neither in the answers that
+/// carry nothing else, nor in a refusal that shows one.
 pub(super) fn outward(cloud: &Cloud, action: &str, reply: Reply) -> Result<Reply, AwsError> {
     let names = matches!(
         action,
@@ -73,11 +91,23 @@ pub(super) fn outward(cloud: &Cloud, action: &str, reply: Reply) -> Result<Reply
     if reply.status == 200 && !names {
         return Ok(reply);
     }
-    let mut body: Value = serde_json::from_slice(&reply.body).map_err(AwsError::internal)?;
-    if action == "GetRecords" {
-        set_region(cloud, &mut body);
-    } else {
-        rename(cloud, &mut body);
+    // What is not JSON comes from the HTTP server itself: a body over its limit, say.
+    let mut body: Value = serde_json::from_slice(&reply.body).map_err(|_| {
+        let sentence = String::from_utf8_lossy(&reply.body).into_owned();
+        AwsError::new(reply.status, "SerializationException", sentence)
+    })?;
+    match action {
+        _ if reply.status != 200 => {
+            for name in ["message", "Message"] {
+                body.get_mut(name).into_iter().for_each(|message| rename(cloud, message));
+            }
+        }
+        "GetRecords" => set_region(cloud, &mut body),
+        "DescribeStream" => {
+            rename(cloud, &mut body);
+            show_shard(&mut body);
+        }
+        _ => rename(cloud, &mut body),
     }
     Ok(Reply { status: reply.status, body: body.to_string().into() })
 }
@@ -85,6 +115,16 @@ pub(super) fn outward(cloud: &Cloud, action: &str, reply: Reply) -> Result<Reply
 fn set_region(cloud: &Cloud, answer: &mut Value) {
     for record in answer["Records"].as_array_mut().into_iter().flatten() {
         record["awsRegion"] = Value::from(cloud.settings.region.as_str());
+    }
+}
+
+/// The shard never closes, and one that is open has no last number.
+fn show_shard(answer: &mut Value) {
+    for shard in answer["StreamDescription"]["Shards"].as_array_mut().into_iter().flatten() {
+        shard["ShardId"] = SHARD_ID.into();
+        if let Some(range) = shard["SequenceNumberRange"].as_object_mut() {
+            range.remove("EndingSequenceNumber");
+        }
     }
 }
 

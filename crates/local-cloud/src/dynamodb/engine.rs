@@ -3,9 +3,11 @@
 //! Why over HTTP and not through dynoxide's typed API in the same process: the reading of
 //! request bodies (which mistake is a `SerializationException`, which a
 //! `ValidationException`, and in which words) is private to its server, and it is a large
-//! part of what makes it answer like AWS. The hop over loopback was measured at about a
-//! tenth of a millisecond in release builds. The server has a thread of its own, since
-//! dynoxide blocks while SQLite works, and must not hold up the workers of this process.
+//! part of what makes it answer like AWS. On two cores and unoptimised, a GetItem takes
+//! 0.45 ms this way (0.15 ms where eight callers keep both busy), a PutItem to a table with
+//! a stream 0.6 ms (0.2 ms): enough for thousands of calls a second. The server has a
+//! thread of its own, since dynoxide blocks while SQLite works, and must not hold up the
+//! workers of this process.
 
 use std::fmt;
 use std::path::Path;
@@ -63,6 +65,7 @@ impl Engine {
                 // Sets `synchronous = NORMAL`: like our own store, this survives the death
                 // of the process without an fsync per write.
                 database.disable_bulk_loading().map_err(failed)?;
+                index_streams(path)?;
                 (database, None)
             }
             None => {
@@ -113,6 +116,18 @@ impl Engine {
             clock.set((cloud.clock.now_ms() / 1000).max(0) as u64);
         }
     }
+}
+
+/// dynoxide looks for the last record of a stream at every write, and for the records behind
+/// a position at every read, and has no index for either: without this one, a write takes
+/// longer the more records there are (1.6 ms instead of 0.2 after 8,000 of them). Its
+/// schema stays as it is otherwise.
+fn index_streams(path: &Path) -> Result<(), StoreError> {
+    rusqlite::Connection::open(path)?.execute_batch(
+        "CREATE INDEX IF NOT EXISTS local_cloud_stream_order
+         ON _stream_records (table_name, CAST(sequence_number AS INTEGER), shard_id)",
+    )?;
+    Ok(())
 }
 
 impl Server {

@@ -1,10 +1,12 @@
 //! DynamoDB and DynamoDB Streams, on dynoxide: tables live in `dynamodb.sqlite`, beside
 //! the other services' store. This module owns what dynoxide leaves to its host: ARNs of
 //! this account, stable stream labels, time to live, and the tick that wakes the readers
-//! of streams. It never interprets an item.
+//! of streams. It never interprets an item, and never trims a stream: AWS does after 24
+//! hours, but here a reader may have been switched off for a weekend.
 
 mod arns;
 mod engine;
+mod hops;
 mod table;
 
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use crate::error::AwsError;
 use crate::resource::{Refusal, Resource};
 use crate::store::{Store, StoreError};
 
-pub use arns::STREAM_LABEL;
+pub use arns::{SHARD_ID, STREAM_LABEL};
 use engine::Engine;
 pub use engine::Reply;
 
@@ -113,7 +115,10 @@ pub async fn forward(cloud: &Arc<Cloud>, action: &str, body: Bytes) -> Result<Re
         return Err(AwsError::not_emulated("dynamodb", action));
     }
     let body = arns::inward(&state.engine, action, body)?;
-    let reply = state.engine.send(cloud, action, body).await?;
+    let reply = state.engine.send(cloud, action, body.clone()).await?;
+    if writes {
+        hops::log(action, &body, reply.status);
+    }
     if writes && reply.status == 200 {
         state.tick();
     }

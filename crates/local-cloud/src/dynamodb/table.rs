@@ -53,7 +53,10 @@ pub(super) async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<()
     let request = create_request(&resource.physical_id, &properties);
     let refuse = |error: AwsError| resource.refuse("Properties", error.to_string());
     match call(cloud, "DescribeTable", json!({"TableName": resource.physical_id})).await {
-        Ok(existing) => check_same(resource, &request, &existing["Table"])?,
+        Ok(existing) => {
+            check_same(resource, &request, &existing["Table"])?;
+            protect(cloud, &request, &existing["Table"]).await.map_err(refuse)?;
+        }
         Err(error) if error.code == "ResourceNotFoundException" => {
             call(cloud, "CreateTable", request).await.map_err(refuse)?;
         }
@@ -110,6 +113,17 @@ fn check_same(resource: &Resource, wanted: &Value, existing: &Value) -> Result<(
                 ),
             ));
         }
+    }
+    Ok(())
+}
+
+/// Protection from deletion can change with the stage of a stack.
+async fn protect(cloud: &Arc<Cloud>, wanted: &Value, existing: &Value) -> Result<(), AwsError> {
+    const MEMBER: &str = "DeletionProtectionEnabled";
+    let protected = wanted[MEMBER].as_bool().unwrap_or_default();
+    if protected != existing[MEMBER].as_bool().unwrap_or_default() {
+        let update = json!({"TableName": wanted["TableName"], MEMBER: protected});
+        call(cloud, "UpdateTable", update).await?;
     }
     Ok(())
 }

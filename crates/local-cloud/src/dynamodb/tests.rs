@@ -59,6 +59,8 @@ async fn a_stream_is_read_by_the_arn_that_the_template_computes() {
     let described = call(&cloud, "DescribeStream", json!({"StreamArn": STREAM_ARN})).await.unwrap();
     let description = &described["StreamDescription"];
     assert_eq!(description["StreamLabel"], STREAM_LABEL);
+    assert_eq!(description["Shards"][0]["ShardId"], SHARD_ID);
+    assert!(description["Shards"][0]["SequenceNumberRange"]["EndingSequenceNumber"].is_null());
     let iterator = call(
         &cloud,
         "GetShardIterator",
@@ -100,6 +102,19 @@ async fn a_stream_with_another_label_does_not_exist() {
     deploy(&cloud, &table(stream())).await.unwrap();
     let arn = STREAM_ARN.replace("2026", "2025");
     let error = call(&cloud, "DescribeStream", json!({"StreamArn": arn})).await.unwrap_err();
+    assert_eq!(error.code, "ResourceNotFoundException");
+}
+
+#[tokio::test]
+async fn a_shard_that_a_stream_does_not_have_is_not_found() {
+    let cloud = Cloud::for_tests().unwrap();
+    deploy(&cloud, &table(stream())).await.unwrap();
+    let input = json!({
+        "StreamArn": STREAM_ARN,
+        "ShardId": "shardId-00000000000000000000-00000000",
+        "ShardIteratorType": "LATEST",
+    });
+    let error = call(&cloud, "GetShardIterator", input).await.unwrap_err();
     assert_eq!(error.code, "ResourceNotFoundException");
 }
 
@@ -174,6 +189,26 @@ async fn a_restart_keeps_items_and_the_streams_arn() {
     }
 }
 
+/// A full scan of the records per write would make a long run slower and slower.
+#[tokio::test]
+async fn the_last_record_of_a_stream_is_found_by_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { state: Some(folder.path().into()), ..Settings::for_tests() };
+    let cloud = Cloud::open(settings, Clock::system(), Random::seeded(1)).unwrap();
+    deploy(&cloud, &table(stream())).await.unwrap();
+    put(&cloud, "a").await.unwrap();
+    let file = rusqlite::Connection::open(folder.path().join("dynamodb.sqlite")).unwrap();
+    for query in [
+        "SELECT MAX(CAST(sequence_number AS INTEGER)) FROM _stream_records WHERE table_name = 'contracts'",
+        "SELECT event_name FROM _stream_records WHERE table_name = 'contracts' AND shard_id = 's'
+         AND CAST(sequence_number AS INTEGER) > 1 ORDER BY CAST(sequence_number AS INTEGER) LIMIT 1",
+    ] {
+        let plan: String =
+            file.query_row(&format!("EXPLAIN QUERY PLAN {query}"), [], |row| row.get(3)).unwrap();
+        assert!(plan.contains("local_cloud_stream_order"), "{plan}");
+    }
+}
+
 #[tokio::test]
 async fn a_table_that_exists_with_other_keys_is_refused_by_name() {
     let cloud = Cloud::for_tests().unwrap();
@@ -210,6 +245,33 @@ async fn a_table_with_indexes_is_the_same_table_when_it_is_deployed_again() {
     deploy(&cloud, &resource).await.unwrap();
     let ttl = call(&cloud, "DescribeTimeToLive", json!({"TableName": "contracts"})).await.unwrap();
     assert_eq!(ttl["TimeToLiveDescription"]["AttributeName"], "expires_at");
+}
+
+#[tokio::test]
+async fn an_item_in_a_refusal_is_shown_as_it_is() {
+    let cloud = Cloud::for_tests().unwrap();
+    deploy(&cloud, &table(json!({}))).await.unwrap();
+    let odd =
+        json!({"PK": {"S": "a"}, "StreamLabel": {"S": "arn:aws:dynamodb:dynoxide:000000000000:table/x"}});
+    call(&cloud, "PutItem", json!({"TableName": "contracts", "Item": odd})).await.unwrap();
+    let refused = json!({
+        "TableName": "contracts",
+        "Item": {"PK": {"S": "a"}},
+        "ConditionExpression": "attribute_not_exists(PK)",
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    });
+    let error = call(&cloud, "PutItem", refused).await.unwrap_err();
+    assert_eq!(error.details["Item"], odd);
+}
+
+#[tokio::test]
+async fn protection_from_deletion_follows_the_template() {
+    let cloud = Cloud::for_tests().unwrap();
+    let delete = json!({"TableName": "contracts"});
+    deploy(&cloud, &table(json!({"DeletionProtectionEnabled": true}))).await.unwrap();
+    assert_eq!(call(&cloud, "DeleteTable", delete.clone()).await.unwrap_err().code, "ValidationException");
+    deploy(&cloud, &table(json!({"DeletionProtectionEnabled": false}))).await.unwrap();
+    call(&cloud, "DeleteTable", delete).await.unwrap();
 }
 
 #[tokio::test]

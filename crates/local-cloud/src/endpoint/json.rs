@@ -125,3 +125,30 @@ fn refuse(request: &Request, service: &Service, error: AwsError) -> Response {
     set_header(&mut response, "x-amzn-requestid", &request.id);
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_error_of_sqs_carries_its_query_code_in_a_header_only() {
+        let head = axum::http::Request::new(()).into_parts().0;
+        let request = Request::new(head, bytes::Bytes::new(), "id".into());
+        let mut error = AwsError::client("QueueDoesNotExist", "The specified queue does not exist.");
+        error.details.insert("QueryErrorCode".into(), "AWS.SimpleQueueService.NonExistentQueue".into());
+        let response = refuse(&request, &SERVICES[2], error);
+        let header = &response.headers()["x-amzn-query-error"];
+        assert_eq!(header, "AWS.SimpleQueueService.NonExistentQueue;Sender");
+        let body = to_bytes(response.into_body(), 1000).await.unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            body,
+            serde_json::json!({
+                "__type": "com.amazonaws.sqs#QueueDoesNotExist",
+                "message": "The specified queue does not exist.",
+            })
+        );
+    }
+}

@@ -116,14 +116,12 @@ fn success(request: &Request, namespace: &str, action: &str, result: &Value) -> 
     respond(200, XML, body)
 }
 
+/// Times are text already: ISO 8601, as this protocol writes them.
 fn write(xml: &mut Xml, value: &Value) {
     match value {
         Value::Object(members) => {
             for (name, member) in members.iter().filter(|(_, member)| !member.is_null()) {
-                match member.as_f64().filter(|_| is_time(name)) {
-                    Some(seconds) => xml.text(name, iso_time(seconds)),
-                    None => xml.element(name, |xml| write(xml, member)),
-                }
+                xml.element(name, |xml| write(xml, member));
             }
         }
         Value::Array(items) => items.iter().for_each(|item| xml.element("member", |xml| write(xml, item))),
@@ -131,16 +129,6 @@ fn write(xml: &mut Xml, value: &Value) {
         Value::Null => {}
         other => xml.content(&other.to_string()),
     }
-}
-
-/// Times are numbers in JSON and ISO 8601 in the query protocol.
-fn is_time(member: &str) -> bool {
-    member.ends_with("Time") || member.ends_with("Timestamp")
-}
-
-fn iso_time(seconds: f64) -> String {
-    let time = jiff::Timestamp::from_millisecond((seconds * 1000.0).round() as i64).unwrap_or_default();
-    format!("{time:.3}")
 }
 
 fn refuse(request: &Request, namespace: &str, error: &AwsError) -> Response {
@@ -156,10 +144,9 @@ fn refuse(request: &Request, namespace: &str, error: &AwsError) -> Response {
 }
 
 /// SQS answers the query protocol in JSON where that is asked for (API Gateway does), and
-/// in XML otherwise.
+/// in XML otherwise. It reads the form itself, byte by byte as it was sent.
 async fn sqs(cloud: &Arc<Cloud>, request: &Request, action: &str) -> Response {
-    let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(request.form()).finish();
-    let (status, answer) = crate::sqs::query(cloud, &request.path, form.as_bytes()).await;
+    let (status, answer) = crate::sqs::query(cloud, &request.path, &request.raw_form()).await;
     if request.header("accept").is_some_and(|accept| accept.contains("application/json")) {
         return respond(status, "application/json", answer.to_string());
     }
@@ -168,36 +155,8 @@ async fn sqs(cloud: &Arc<Cloud>, request: &Request, action: &str) -> Response {
         return refuse(request, SQS, &AwsError::new(status, text("Code"), text("Message")));
     }
     let name = format!("{action}Response");
-    let body = Xml::new().root(&name, SQS, |xml| flat(xml, &answer[name.as_str()]));
+    let body = Xml::new().root(&name, SQS, |xml| write(xml, &answer[name.as_str()]));
     respond(status, XML, body)
-}
-
-/// SQS's lists are flat: their elements stand where the list would, under a name of their own.
-fn flat(xml: &mut Xml, value: &Value) {
-    for (name, member) in value.as_object().into_iter().flatten() {
-        match member {
-            Value::Null => {}
-            Value::Array(items) => {
-                let name = element_of(name);
-                items.iter().for_each(|item| xml.element(&name, |xml| flat_item(xml, item)));
-            }
-            member => xml.element(name, |xml| flat_item(xml, member)),
-        }
-    }
-}
-
-fn flat_item(xml: &mut Xml, item: &Value) {
-    match item {
-        Value::Object(_) => flat(xml, item),
-        scalar => write(xml, scalar),
-    }
-}
-
-/// `messages` holds `Message`s, `Attributes` `Attribute`s, `queueUrls` `QueueUrl`s.
-fn element_of(list: &str) -> String {
-    let one = list.strip_suffix('s').unwrap_or(list);
-    let mut letters = one.chars();
-    letters.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
 }
 
 #[cfg(test)]
@@ -235,22 +194,11 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_iso_8601_in_xml() {
+    fn lists_hold_members_and_what_is_absent_is_not_written() {
         let mut xml = Xml::new();
-        write(&mut xml, &json!({"CreationTime": 1_800_000_000.25, "Outputs": [{"OutputKey": "k"}]}));
+        write(&mut xml, &json!({"Reason": null, "Outputs": [{"OutputKey": "k"}], "Retain": false}));
         let text = xml.root("X", "", |_| {});
-        assert!(text.contains("<CreationTime>2027-01-15T08:00:00.250Z</CreationTime>"), "{text}");
-        assert!(text.contains("<Outputs><member><OutputKey>k</OutputKey></member></Outputs>"), "{text}");
-    }
-
-    #[test]
-    fn lists_of_sqs_are_flat_in_xml() {
-        let mut xml = Xml::new();
-        flat(&mut xml, &json!({"messages": [{"Body": "a"}, {"Body": "b"}]}));
-        let text = xml.root("X", "", |_| {});
-        assert!(
-            text.contains("<Message><Body>a</Body></Message><Message><Body>b</Body></Message>"),
-            "{text}"
-        );
+        let expected = "<Outputs><member><OutputKey>k</OutputKey></member></Outputs><Retain>false</Retain>";
+        assert!(text.contains(expected) && !text.contains("Reason"), "{text}");
     }
 }

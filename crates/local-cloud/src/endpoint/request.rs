@@ -26,6 +26,8 @@ pub(super) struct Request {
     pub(super) method: Method,
     /// The path as it was sent, not decoded.
     pub(super) path: String,
+    /// The query string as it was sent.
+    raw_query: String,
     /// The query string's parameters, decoded.
     pub(super) query: Vec<(String, String)>,
     pub(super) headers: HeaderMap,
@@ -40,6 +42,7 @@ impl Request {
         Self {
             method: head.method,
             path: head.uri.path().to_string(),
+            raw_query: query.to_string(),
             query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
             headers: head.headers,
             body,
@@ -62,6 +65,19 @@ impl Request {
             form.extend(form_urlencoded::parse(&self.body).into_owned());
         }
         form
+    }
+
+    /// The same form as it was sent.
+    pub(super) fn raw_form(&self) -> Bytes {
+        match self.is_form() {
+            true if self.raw_query.is_empty() => self.body.clone(),
+            true => [self.raw_query.as_bytes(), b"&", &self.body].concat().into(),
+            false => self.raw_query.clone().into(),
+        }
+    }
+
+    fn is_query(&self) -> bool {
+        (self.is_form() && self.method == Method::POST) || self.parameter("Action").is_some()
     }
 
     fn is_form(&self) -> bool {
@@ -87,13 +103,14 @@ impl Request {
         }
         match self.signed_service() {
             Some("s3" | "s3express") => return Protocol::S3,
-            Some("lambda" | "pipes" | "schemas") => return Protocol::Rest,
+            // What is no form is a REST call, if only to be refused as one.
+            Some(_) if !self.is_query() => return Protocol::Rest,
             Some(_) => return Protocol::Query,
             None => {}
         }
         if super::rest::service_of(self).is_some() {
             Protocol::Rest
-        } else if (self.is_form() && self.method == Method::POST) || self.parameter("Action").is_some() {
+        } else if self.is_query() {
             Protocol::Query
         } else if self.path == "/"
             && self.method == Method::GET

@@ -16,6 +16,8 @@ use crate::error::AwsError;
 
 const JSON: &str = "application/json";
 
+const REQUEST_ID: &str = "x-amzn-requestid";
+
 /// `(method, path, action, status of success)`, per service. Paths are those of the API
 /// references; what is not emulated is here too, so that it is refused by its name.
 type Route = (Method, &'static str, &'static str, u16);
@@ -124,11 +126,12 @@ fn is_lambda_path(path: &str) -> bool {
 }
 
 pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
-    let service = service_of(request).unwrap_or("lambda");
+    let service = service_of(request).or_else(|| request.signed_service()).unwrap_or_default();
     let routes: &[Route] = match service {
+        "lambda" => &LAMBDA,
         "pipes" => &PIPES,
         "schemas" => &SCHEMAS,
-        _ => &LAMBDA,
+        _ => &[],
     };
     let found = routes.iter().find_map(|(method, path, action, status)| {
         let members = (*method == request.method).then(|| members_of(path, &request.path)).flatten()?;
@@ -142,7 +145,9 @@ pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
         None => Err(AwsError::not_emulated(service, &format!("{} {}", request.method, request.path))),
     };
     let mut response = answered.unwrap_or_else(|error| refuse(service, error));
-    set_header(&mut response, "x-amzn-requestid", &request.id);
+    if !response.headers().contains_key(REQUEST_ID) {
+        set_header(&mut response, REQUEST_ID, &request.id);
+    }
     response
 }
 
@@ -227,7 +232,10 @@ async fn invoke(
     if let Some(qualifier) = request.parameter("Qualifier") {
         input.insert("Qualifier".into(), qualifier.into());
     }
-    let answer = call(cloud, "lambda", "Invoke", input.into()).await?;
+    Ok(invocation(&call(cloud, "lambda", "Invoke", input.into()).await?))
+}
+
+fn invocation(answer: &Value) -> Response {
     let status = answer["StatusCode"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap_or(200);
     let payload = answer["Payload"].as_str().unwrap_or_default().to_string();
     let mut response = respond(status, JSON, payload);
@@ -235,12 +243,14 @@ async fn invoke(
         ("FunctionError", "x-amz-function-error"),
         ("ExecutedVersion", "x-amz-executed-version"),
         ("LogResult", "x-amz-log-result"),
+        // The id under which the function logged.
+        ("RequestId", REQUEST_ID),
     ] {
         if let Some(value) = answer[member].as_str() {
             set_header(&mut response, header, value);
         }
     }
-    Ok(response)
+    response
 }
 
 fn refuse(service: &str, error: AwsError) -> Response {
@@ -263,7 +273,39 @@ fn refuse(service: &str, error: AwsError) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::to_bytes;
+
     use super::*;
+
+    #[tokio::test]
+    async fn an_invocation_that_failed_is_200_with_the_failure_in_a_header() {
+        let response = invocation(&json!({
+            "StatusCode": 200,
+            "FunctionError": "Unhandled",
+            "ExecutedVersion": "$LATEST",
+            "LogResult": "bG9n",
+            "RequestId": "id",
+            "Payload": "{\"errorType\":\"Runtime.ExitError\"}",
+        }));
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["x-amz-function-error"], "Unhandled");
+        assert_eq!(response.headers()["x-amz-executed-version"], "$LATEST");
+        assert_eq!(response.headers()["x-amz-log-result"], "bG9n");
+        assert_eq!(response.headers()["x-amzn-requestid"], "id");
+        let body = to_bytes(response.into_body(), 1000).await.unwrap();
+        assert_eq!(body, "{\"errorType\":\"Runtime.ExitError\"}");
+        assert_eq!(invocation(&json!({"StatusCode": 202})).status(), 202);
+    }
+
+    #[tokio::test]
+    async fn lambdas_refusals_say_whose_fault_they_are() {
+        let error = AwsError::new(404, "ResourceNotFoundException", "Function not found: f");
+        let response = refuse("lambda", error);
+        assert_eq!(response.headers()["x-amzn-errortype"], "ResourceNotFoundException");
+        let body = to_bytes(response.into_body(), 1000).await.unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body, json!({"Type": "User", "Message": "Function not found: f"}));
+    }
 
     #[test]
     fn names_in_a_path_are_decoded() {

@@ -122,6 +122,9 @@ async fn what_is_not_emulated_says_so_in_the_protocol_of_the_caller() {
     assert!(query.contains("<Code>NotImplemented</Code>"), "{query}");
     let rest = cloud.get("/2018-10-31/layers", "lambda").send().await.unwrap();
     assert_eq!(header_of(&rest, "x-amzn-errortype"), "NotImplemented");
+    let unknown = cloud.get("/restapis", "apigateway").send().await.unwrap();
+    let unknown: Value = unknown.json().await.unwrap();
+    assert_eq!(unknown["message"], "apigateway:GET /restapis is not emulated by the local cloud.");
     let s3 = cloud.s3("GET", "/images?versions").send().await.unwrap();
     assert_eq!(s3.status(), StatusCode::NOT_IMPLEMENTED);
     assert!(s3.text().await.unwrap().contains("s3:GET ?versions is not emulated"));

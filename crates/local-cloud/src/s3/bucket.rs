@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::cloud::Cloud;
 use crate::resource::{Refusal, Resource};
 
-/// No effect here, but for its name: who may read, how bytes are encrypted and how long
-/// they are kept are AWS's to enforce.
+/// No effect here, but for its name: who may read, how bytes are encrypted, how long they
+/// are kept and where accesses are logged are AWS's to see to.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct Bucket {
@@ -23,6 +23,8 @@ struct Bucket {
     _ownership: Option<Value>,
     #[serde(rename = "LifecycleConfiguration")]
     _lifecycle: Option<Value>,
+    #[serde(rename = "LoggingConfiguration")]
+    _logging: Option<Value>,
     // The API of versions is refused; a GET answers with the newest, as on AWS.
     #[serde(rename = "VersioningConfiguration")]
     _versioning: Option<Value>,

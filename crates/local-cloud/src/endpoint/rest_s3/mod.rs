@@ -18,9 +18,9 @@ use crate::error::AwsError;
 use crate::s3;
 
 /// Parameters that change nothing here: the SDKs' own note of the operation, and the
-/// signature.
+/// signature (version 2 or 4) of a presigned address.
 fn is_sub_resource(name: &str) -> bool {
-    name != "x-id" && !name.starts_with("X-Amz-")
+    !matches!(name, "x-id" | "AWSAccessKeyId" | "Signature" | "Expires") && !name.starts_with("X-Amz-")
 }
 
 pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
