@@ -287,6 +287,8 @@ async fn a_token_is_invalid_when_unknown_and_timed_out_once_its_task_is_closed()
     assert_eq!(unknown.code, "InvalidToken");
     let bad = test.call("SendTaskSuccess", json!({"taskToken": token, "output": "{"})).await.unwrap_err();
     assert_eq!(bad.code, "InvalidOutput");
+    let long = json!({"taskToken": token, "error": "E".repeat(257)});
+    assert_eq!(test.call("SendTaskFailure", long).await.unwrap_err().code, "ValidationException");
     test.call("SendTaskHeartbeat", json!({"taskToken": token})).await.unwrap();
     test.call("SendTaskFailure", json!({"taskToken": token, "error": "E", "cause": "c"})).await.unwrap();
     let described = test.call("DescribeExecution", json!({"executionArn": execution})).await.unwrap();
