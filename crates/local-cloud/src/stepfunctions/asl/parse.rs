@@ -146,6 +146,9 @@ impl Definition {
         if raw.version.as_deref().is_some_and(|version| version != "1.0") {
             return fault("Version", "only version 1.0 of the Amazon States Language exists");
         }
+        if raw.timeout_seconds.is_some_and(|seconds| seconds == 0 || seconds > 99_999_999) {
+            return fault("TimeoutSeconds", "it must be between 1 and 99999999");
+        }
         let jsonata = match raw.query_language.as_deref() {
             Some("JSONata") => true,
             // AWS's default is JSONPath; each state may still choose JSONata.

@@ -25,6 +25,10 @@ pub const PAYLOAD_LIMIT: usize = 262_144;
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>
 const HISTORY_LIMIT: u64 = 25_000;
 
+/// Seconds; no retry is later, however often the interval was multiplied. AWS takes no
+/// `MaxDelaySeconds` above it.
+const LONGEST_DELAY: f64 = 31_622_400.0;
+
 /// What a step is given beside the execution.
 pub struct Env<'a> {
     /// Milliseconds since the epoch.
@@ -459,7 +463,8 @@ impl Machine<'_> {
             && let Some(count) = thread.retries.get_mut(index)
             && *count < retrier.max_attempts
         {
-            let mut seconds = retrier.interval_seconds as f64 * retrier.backoff_rate.powf(*count as f64);
+            let growth = retrier.backoff_rate.powf(*count as f64);
+            let mut seconds = (retrier.interval_seconds as f64 * growth).min(LONGEST_DELAY);
             if let Some(longest) = retrier.max_delay_seconds {
                 seconds = seconds.min(longest as f64);
             }
