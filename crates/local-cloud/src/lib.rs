@@ -28,6 +28,7 @@ pub mod ssm;
 pub mod stepfunctions;
 pub mod store;
 pub mod template;
+pub mod up;
 
 pub use cloud::{Cloud, Settings};
 pub use error::AwsError;
