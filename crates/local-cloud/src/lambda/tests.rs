@@ -203,8 +203,10 @@ async fn a_timeout_kills_the_process_and_all_that_it_started() {
         let cloud = cloud.clone();
         async move { ask(&cloud, json!({ "do": "hang" })).await }
     });
-    until(|| lock(&cloud.lambda.workers).values().any(|worker| worker.is_busy_for_tests())).await;
-    cloud.clock.advance(Duration::from_secs(3));
+    while !hanging.is_finished() {
+        cloud.clock.advance(Duration::from_secs(3));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
     let failed = hanging.await.unwrap();
     assert_eq!(
         json_of(&failed),
@@ -235,7 +237,7 @@ async fn an_initialisation_may_take_ten_seconds() {
         let cloud = cloud.clone();
         async move { ask(&cloud, json!({})).await }
     });
-    until(|| !lock(&cloud.lambda.workers).is_empty()).await;
+    until(|| !lock(&cloud.lambda.alive).is_empty()).await;
     while !hanging.is_finished() {
         cloud.clock.advance(Duration::from_secs(10));
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -359,21 +361,21 @@ async fn stopping_ends_every_process() {
     until(|| gone(&process["process"]) && gone(&process["grandchild"])).await;
 }
 
-#[tokio::test]
-async fn a_function_ends_by_itself_when_the_runtime_api_goes_away() {
+#[test]
+fn a_function_ends_by_itself_when_the_runtime_api_goes_away() {
     // As after a `kill -9` of the local cloud: nobody is left to kill the function.
-    let own = tokio::runtime::Runtime::new().unwrap();
+    let runtime =
+        || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let own = runtime();
     let cloud = cloud(Clock::system());
-    let api = own.spawn({
-        let cloud = cloud.clone();
-        async move { runtime_api::address(&cloud).await.unwrap() }
+    let process = own.block_on(async {
+        function(&cloud, json!({})).await;
+        json_of(&ask(&cloud, json!({ "do": "count" })).await)["process"].clone()
     });
-    api.await.unwrap();
-    function(&cloud, json!({})).await;
-    let process = json_of(&ask(&cloud, json!({ "do": "count" })).await)["process"].clone();
     assert!(!gone(&process));
     own.shutdown_background();
-    until(|| gone(&process)).await;
+    runtime().block_on(until(|| gone(&process)));
+    assert_eq!(lock(&cloud.lambda.alive).len(), 1, "it was not killed");
 }
 
 #[tokio::test]
