@@ -188,4 +188,4 @@ pub(crate) fn timeout_s(cloud: &Cloud, function: &str) -> Result<u64, AwsError> 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -11,15 +11,21 @@ use crate::random::Random;
 
 const NOW: i64 = 1_750_000_000_000;
 
-/// Where cargo puts the example `test-function`, which `cargo test` builds.
+/// The folder of the example `test-function`, built first: `cargo test` with a filter does
+/// not build examples.
 pub(crate) fn examples() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let folder = test.parent().and_then(std::path::Path::parent).unwrap().join("examples");
-    assert!(
-        folder.join("test-function").is_file(),
-        "build it: cargo build -p local-cloud --example test-function"
-    );
-    folder
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let mut cargo = std::process::Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--package", "local-cloud", "--example", "test-function"]);
+        if !cfg!(debug_assertions) {
+            cargo.arg("--release");
+        }
+        assert!(cargo.status().unwrap().success(), "the test function does not build");
+        let test = std::env::current_exe().unwrap();
+        test.parent().and_then(std::path::Path::parent).unwrap().join("examples")
+    };
+    BUILT.get_or_init(build).clone()
 }
 
 pub(crate) fn cloud(clock: Clock) -> Arc<Cloud> {
@@ -55,6 +61,13 @@ async fn ask(cloud: &Arc<Cloud>, event: Value) -> Invocation {
 
 fn json_of(invocation: &Invocation) -> Value {
     serde_json::from_slice(&invocation.payload).unwrap()
+}
+
+/// Returns once the function `f` has been invoked and no invocation is under way.
+pub(crate) async fn settled(cloud: &Arc<Cloud>) {
+    while cloud.lambda.slots.available_permits() < PROCESSES {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 async fn queue(cloud: &Arc<Cloud>, name: &str) {
