@@ -9,6 +9,7 @@ pub mod clock;
 pub mod cloud;
 pub mod cloudformation;
 pub mod comprehend;
+pub mod deploy;
 pub mod dynamodb;
 pub mod endpoint;
 pub mod error;

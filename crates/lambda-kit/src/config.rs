@@ -1,0 +1,103 @@
+//! Reads a function's environment into a typed configuration. All problems are found at
+//! once and told in one sentence; nothing is read after init.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Every variable that is missing or wrong, in one sentence.
+///
+/// Its `Debug` is that sentence too, since this is what the runtime prints of an error that
+/// `main` returns.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ConfigError(Vec<String>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the function's environment is not complete: {}", self.0.join(", "))
+    }
+}
+
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+type Lookup<'a> = Box<dyn Fn(&str) -> Option<String> + 'a>;
+
+/// An environment that collects problems while it is read.
+pub struct Env<'a> {
+    lookup: Lookup<'a>,
+    problems: Vec<String>,
+}
+
+impl<'a> Env<'a> {
+    /// The environment of this process.
+    pub fn process() -> Self {
+        Self::from_lookup(|name| std::env::var(name).ok())
+    }
+
+    /// Any other source, for tests.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String> + 'a) -> Self {
+        Self { lookup: Box::new(lookup), problems: Vec::new() }
+    }
+
+    /// A text that is there and not empty.
+    pub fn text(&mut self, name: &str) -> String {
+        match (self.lookup)(name).filter(|value| !value.is_empty()) {
+            Some(value) => value,
+            None => {
+                self.problems.push(format!("{name} is missing"));
+                String::new()
+            }
+        }
+    }
+
+    /// A whole number of seconds.
+    pub fn seconds(&mut self, name: &str) -> Duration {
+        let text = self.text(name);
+        match text.parse() {
+            Ok(seconds) => Duration::from_secs(seconds),
+            Err(_) => {
+                if !text.is_empty() {
+                    self.problems.push(format!("{name} is not a whole number of seconds (it is {text:?})"));
+                }
+                Duration::ZERO
+            }
+        }
+    }
+
+    /// `config`, unless a variable that it was read from is missing or wrong.
+    ///
+    /// # Errors
+    /// One sentence that names all of them.
+    pub fn finish<T>(self, config: T) -> Result<T, ConfigError> {
+        if self.problems.is_empty() { Ok(config) } else { Err(ConfigError(self.problems)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_missing_and_wrong_variable_is_named_in_one_sentence() {
+        let mut env = Env::from_lookup(|name| (name == "WAIT").then(|| "soon".to_owned()));
+        let config = (env.text("TABLE"), env.text("QUEUE"), env.seconds("WAIT"));
+        let sentence = env.finish(config).unwrap_err().to_string();
+        assert_eq!(
+            sentence,
+            "the function's environment is not complete: TABLE is missing, QUEUE is missing, \
+             WAIT is not a whole number of seconds (it is \"soon\")"
+        );
+    }
+
+    #[test]
+    fn a_complete_environment_gives_the_configuration() {
+        let mut env = Env::from_lookup(|_| Some("30".to_owned()));
+        let config = (env.text("TABLE"), env.seconds("WAIT"));
+        assert_eq!(env.finish(config), Ok(("30".to_owned(), Duration::from_secs(30))));
+    }
+}
