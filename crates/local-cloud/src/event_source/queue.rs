@@ -236,7 +236,7 @@ fn wants(mapping: &Mapping, record: &Value) -> bool {
 }
 
 /// A message as the function gets it (with-sqs, "Example Amazon SQS message event").
-fn record(cloud: &Cloud, mapping: &Mapping, mut message: Value) -> Value {
+pub(super) fn record(cloud: &Cloud, mapping: &Mapping, mut message: Value) -> Value {
     let attributes: Map<String, Value> = message["MessageAttributes"]
         .as_object()
         .into_iter()

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::sync::{Notify, OnceCell, Semaphore};
+use tokio::sync::{Notify, Semaphore};
 
 use crate::cloud::Cloud;
 use crate::error::AwsError;
@@ -28,7 +28,6 @@ pub(crate) use asynchronous::queue_url;
 use config::{EventInvoke, Permission};
 pub(crate) use config::{bounded, name_of};
 use function::Function;
-use runtime_api::Worker;
 
 /// Concurrent executions of all functions of an account (gettingstarted-limits).
 const ACCOUNT_CONCURRENCY: usize = 1_000;
@@ -47,9 +46,6 @@ pub struct State {
     permissions: Mutex<Vec<Permission>>,
     account: Arc<Semaphore>,
     slots: Arc<Semaphore>,
-    /// `host:port` of the Runtime API, once the first function starts.
-    runtime_api: OnceCell<String>,
-    workers: Mutex<HashMap<String, Arc<Worker>>>,
     /// Process groups that are alive.
     alive: Mutex<HashSet<i32>>,
     accepted: Notify,
@@ -69,8 +65,6 @@ impl State {
             permissions: Mutex::default(),
             account: Arc::new(Semaphore::new(ACCOUNT_CONCURRENCY)),
             slots: Arc::new(Semaphore::new(PROCESSES)),
-            runtime_api: OnceCell::new(),
-            workers: Mutex::default(),
             alive: Mutex::default(),
             accepted: Notify::new(),
         })
@@ -194,4 +188,4 @@ pub(crate) fn timeout_s(cloud: &Cloud, function: &str) -> Result<u64, AwsError> 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal};
 use serde_json::json;
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
+use tokio_util::sync::DropGuard;
 
 use super::config::Config;
 use super::lock;
@@ -30,8 +31,9 @@ pub(super) struct Process {
     cloud: std::sync::Weak<Cloud>,
     child: Child,
     group: i32,
-    id: String,
     worker: Arc<Worker>,
+    /// Ends the process's Runtime API with it.
+    _server: DropGuard,
     pub logger: Arc<Logger>,
     /// To see whether all that was printed has been logged.
     output: Vec<OwnedFd>,
@@ -60,31 +62,24 @@ impl Process {
         let Some(folder) = cloud.lambda.binaries.get() else {
             return Err(AwsError::internal("the folder of the function binaries is not set"));
         };
-        let api = runtime_api::address(cloud).await?;
-        let id = cloud.random.uuid();
         let worker = Arc::new(Worker::new());
+        let (api, server) = runtime_api::serve(cloud, worker.clone()).await.map_err(AwsError::internal)?;
         let logger = Arc::new(Logger::new(cloud, config));
         let mut command = Command::new(folder.join(&config.binary));
         command
             .env_clear()
             .envs(environment(cloud, config, folder, &logger.stream))
-            .env("AWS_LAMBDA_RUNTIME_API", format!("{api}/{id}"))
+            .env("AWS_LAMBDA_RUNTIME_API", api)
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
-        lock(&cloud.lambda.workers).insert(id.clone(), worker.clone());
-        let spawned = command.spawn();
-        let mut child = match spawned {
-            Ok(child) => child,
-            Err(error) => {
-                lock(&cloud.lambda.workers).remove(&id);
-                let binary = folder.join(&config.binary);
-                return Err(AwsError::internal(format!("cannot start {}: {error}", binary.display())));
-            }
-        };
+        let mut child = command.spawn().map_err(|error| {
+            let binary = folder.join(&config.binary);
+            AwsError::internal(format!("cannot start {}: {error}", binary.display()))
+        })?;
         let group = child.id().unwrap_or_default() as i32;
         lock(&cloud.lambda.alive).insert(group);
         let mut output = Vec::new();
@@ -98,7 +93,7 @@ impl Process {
         }
         logger.init(&config.runtime);
         let cloud = Arc::downgrade(cloud);
-        Ok(Self { cloud, child, group, id, worker, logger, output, generation })
+        Ok(Self { cloud, child, group, worker, _server: server, logger, output, generation })
     }
 
     /// Waits until the process asks for its first event.
@@ -199,7 +194,6 @@ impl Drop for Process {
     fn drop(&mut self) {
         kill_group(self.group);
         if let Some(cloud) = self.cloud.upgrade() {
-            lock(&cloud.lambda.workers).remove(&self.id);
             lock(&cloud.lambda.alive).remove(&self.group);
         }
     }

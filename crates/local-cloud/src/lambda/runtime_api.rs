@@ -1,9 +1,8 @@
-//! The Runtime API (runtimes-api): one HTTP server on the loopback interface for all
-//! function processes. A process finds its own part of it by the path that its
-//! `AWS_LAMBDA_RUNTIME_API` ends in.
+//! The Runtime API (runtimes-api): for each function process an HTTP server of its own on
+//! the loopback interface, so that its address is `host:port`, as on AWS.
 
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, State};
@@ -13,10 +12,10 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::DropGuard;
 
 use super::lock;
 use crate::cloud::Cloud;
-use crate::error::AwsError;
 
 /// Largest answer of a synchronous invocation: 6 MB, and 100 bytes for the envelope
 /// (gettingstarted-limits; the figure is the one in Lambda's own error message).
@@ -86,11 +85,6 @@ impl Worker {
         lock(&self.current).as_ref().is_some_and(|(current, _)| current == request_id)
     }
 
-    #[cfg(test)]
-    pub fn is_busy_for_tests(&self) -> bool {
-        lock(&self.current).is_some()
-    }
-
     fn finish(&self, request_id: &str, reply: Reply) -> bool {
         let mut current = lock(&self.current);
         match current.take() {
@@ -103,52 +97,38 @@ impl Worker {
     }
 }
 
-/// Starts the server where it does not run yet; `host:port`.
-pub(super) async fn address(cloud: &Arc<Cloud>) -> Result<String, AwsError> {
-    let start = async || {
-        let listener =
-            tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(AwsError::internal)?;
-        let address = listener.local_addr().map_err(AwsError::internal)?.to_string();
-        let router = router(Arc::downgrade(cloud));
-        let stopping = cloud.stopping.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = axum::serve(listener, router) => {}
-                () = stopping.cancelled() => {}
-            }
-        });
-        Ok::<_, AwsError>(address)
-    };
-    cloud.lambda.runtime_api.get_or_try_init(start).await.cloned()
-}
-
-fn router(cloud: Weak<Cloud>) -> Router {
-    const API: &str = "/{worker}/2018-06-01/runtime";
-    Router::new()
+/// Starts the server of a worker: its `host:port`, and a guard that ends it.
+pub(super) async fn serve(cloud: &Cloud, worker: Arc<Worker>) -> std::io::Result<(String, DropGuard)> {
+    const API: &str = "/2018-06-01/runtime";
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let address = listener.local_addr()?.to_string();
+    let router = Router::new()
         .route(&format!("{API}/invocation/next"), get(next))
         .route(&format!("{API}/invocation/{{request}}/response"), post(response))
         .route(&format!("{API}/invocation/{{request}}/error"), post(error))
         .route(&format!("{API}/init/error"), post(init_error))
         .layer(DefaultBodyLimit::disable())
-        .with_state(cloud)
-}
-
-fn worker(cloud: &Weak<Cloud>, id: &str) -> Option<Arc<Worker>> {
-    lock(&cloud.upgrade()?.lambda.workers).get(id).cloned()
+        .with_state(worker);
+    let ended = cloud.stopping.child_token();
+    let guard = ended.clone().drop_guard();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = axum::serve(listener, router) => {}
+            () = ended.cancelled() => {}
+        }
+    });
+    Ok((address, guard))
 }
 
 fn refuse(status: StatusCode, kind: &str, message: &str) -> Response {
     (status, json!({ "errorType": kind, "errorMessage": message }).to_string()).into_response()
 }
 
-fn forbidden() -> Response {
-    refuse(StatusCode::FORBIDDEN, "Forbidden", "This process was ended.")
-}
-
-async fn next(State(cloud): State<Weak<Cloud>>, Path(id): Path<String>) -> Response {
-    let Some(worker) = worker(&cloud, &id) else { return forbidden() };
+async fn next(State(worker): State<Arc<Worker>>) -> Response {
     worker.phase.send_replace(Phase::Ready);
-    let Some(task) = worker.waiting.lock().await.recv().await else { return forbidden() };
+    let Some(task) = worker.waiting.lock().await.recv().await else {
+        return refuse(StatusCode::FORBIDDEN, "Forbidden", "This process was ended.");
+    };
     let mut headers = HeaderMap::new();
     let mut header = |name: &'static str, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -168,8 +148,7 @@ fn accepted() -> Response {
     (StatusCode::ACCEPTED, json!({ "status": "OK" }).to_string()).into_response()
 }
 
-fn finish(cloud: &Weak<Cloud>, id: &str, request: &str, reply: Reply) -> Response {
-    let Some(worker) = worker(cloud, id) else { return forbidden() };
+fn finish(worker: &Worker, request: &str, reply: Reply) -> Response {
     let too_large = reply == Reply::TooLarge;
     match (worker.finish(request, reply), too_large) {
         (true, false) => accepted(),
@@ -182,25 +161,16 @@ fn finish(cloud: &Weak<Cloud>, id: &str, request: &str, reply: Reply) -> Respons
     }
 }
 
-async fn response(
-    State(cloud): State<Weak<Cloud>>,
-    Path((id, request)): Path<(String, String)>,
-    body: Bytes,
-) -> Response {
+async fn response(State(worker): State<Arc<Worker>>, Path(request): Path<String>, body: Bytes) -> Response {
     let reply = if body.len() > LARGEST_RESPONSE { Reply::TooLarge } else { Reply::Answer(body) };
-    finish(&cloud, &id, &request, reply)
+    finish(&worker, &request, reply)
 }
 
-async fn error(
-    State(cloud): State<Weak<Cloud>>,
-    Path((id, request)): Path<(String, String)>,
-    body: Bytes,
-) -> Response {
-    finish(&cloud, &id, &request, Reply::Error(body))
+async fn error(State(worker): State<Arc<Worker>>, Path(request): Path<String>, body: Bytes) -> Response {
+    finish(&worker, &request, Reply::Error(body))
 }
 
-async fn init_error(State(cloud): State<Weak<Cloud>>, Path(id): Path<String>, body: Bytes) -> Response {
-    let Some(worker) = worker(&cloud, &id) else { return forbidden() };
+async fn init_error(State(worker): State<Arc<Worker>>, body: Bytes) -> Response {
     worker.phase.send_replace(Phase::Failed(body));
     accepted()
 }

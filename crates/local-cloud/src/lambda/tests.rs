@@ -11,15 +11,21 @@ use crate::random::Random;
 
 const NOW: i64 = 1_750_000_000_000;
 
-/// Where cargo puts the example `test-function`, which `cargo test` builds.
+/// The folder of the example `test-function`, built first: `cargo test` with a filter does
+/// not build examples.
 pub(crate) fn examples() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let folder = test.parent().and_then(std::path::Path::parent).unwrap().join("examples");
-    assert!(
-        folder.join("test-function").is_file(),
-        "build it: cargo build -p local-cloud --example test-function"
-    );
-    folder
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let mut cargo = std::process::Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--package", "local-cloud", "--example", "test-function"]);
+        if !cfg!(debug_assertions) {
+            cargo.arg("--release");
+        }
+        assert!(cargo.status().unwrap().success(), "the test function does not build");
+        let test = std::env::current_exe().unwrap();
+        test.parent().and_then(std::path::Path::parent).unwrap().join("examples")
+    };
+    BUILT.get_or_init(build).clone()
 }
 
 pub(crate) fn cloud(clock: Clock) -> Arc<Cloud> {
@@ -55,6 +61,13 @@ async fn ask(cloud: &Arc<Cloud>, event: Value) -> Invocation {
 
 fn json_of(invocation: &Invocation) -> Value {
     serde_json::from_slice(&invocation.payload).unwrap()
+}
+
+/// Returns once the function `f` has been invoked and no invocation is under way.
+pub(crate) async fn settled(cloud: &Arc<Cloud>) {
+    while cloud.lambda.slots.available_permits() < PROCESSES {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 async fn queue(cloud: &Arc<Cloud>, name: &str) {
@@ -203,8 +216,10 @@ async fn a_timeout_kills_the_process_and_all_that_it_started() {
         let cloud = cloud.clone();
         async move { ask(&cloud, json!({ "do": "hang" })).await }
     });
-    until(|| lock(&cloud.lambda.workers).values().any(|worker| worker.is_busy_for_tests())).await;
-    cloud.clock.advance(Duration::from_secs(3));
+    while !hanging.is_finished() {
+        cloud.clock.advance(Duration::from_secs(3));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
     let failed = hanging.await.unwrap();
     assert_eq!(
         json_of(&failed),
@@ -235,7 +250,7 @@ async fn an_initialisation_may_take_ten_seconds() {
         let cloud = cloud.clone();
         async move { ask(&cloud, json!({})).await }
     });
-    until(|| !lock(&cloud.lambda.workers).is_empty()).await;
+    until(|| !lock(&cloud.lambda.alive).is_empty()).await;
     while !hanging.is_finished() {
         cloud.clock.advance(Duration::from_secs(10));
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -359,21 +374,21 @@ async fn stopping_ends_every_process() {
     until(|| gone(&process["process"]) && gone(&process["grandchild"])).await;
 }
 
-#[tokio::test]
-async fn a_function_ends_by_itself_when_the_runtime_api_goes_away() {
+#[test]
+fn a_function_ends_by_itself_when_the_runtime_api_goes_away() {
     // As after a `kill -9` of the local cloud: nobody is left to kill the function.
-    let own = tokio::runtime::Runtime::new().unwrap();
+    let runtime =
+        || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let own = runtime();
     let cloud = cloud(Clock::system());
-    let api = own.spawn({
-        let cloud = cloud.clone();
-        async move { runtime_api::address(&cloud).await.unwrap() }
+    let process = own.block_on(async {
+        function(&cloud, json!({})).await;
+        json_of(&ask(&cloud, json!({ "do": "count" })).await)["process"].clone()
     });
-    api.await.unwrap();
-    function(&cloud, json!({})).await;
-    let process = json_of(&ask(&cloud, json!({ "do": "count" })).await)["process"].clone();
     assert!(!gone(&process));
     own.shutdown_background();
-    until(|| gone(&process)).await;
+    runtime().block_on(until(|| gone(&process)));
+    assert_eq!(lock(&cloud.lambda.alive).len(), 1, "it was not killed");
 }
 
 #[tokio::test]
