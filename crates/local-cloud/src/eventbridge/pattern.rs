@@ -44,7 +44,7 @@ enum Test {
     /// `[">", 0, "<=", 5]` to include 0.
     Within(Vec<Bounds>),
     /// A value that this one does not match (`anything-but` with an operator inside).
-    NotMatched(Quamina<()>),
+    NotMatched(Box<Quamina<()>>),
 }
 
 /// Comparisons that must all hold, as `numeric` lists them.
@@ -57,6 +57,9 @@ struct Choice {
 }
 
 type Leaf<'a> = (Vec<String>, &'a [Value]);
+
+/// One choice for every leaf of a conjunction.
+type Combination = Vec<(Vec<String>, Choice)>;
 
 impl Pattern {
     /// Reads a pattern.
@@ -187,7 +190,7 @@ fn disjunction<'a>(branches: &'a [Value], path: &[String]) -> Result<Vec<Vec<Lea
 }
 
 /// Every way to pick one choice per leaf.
-fn combinations(leaves: &[Leaf<'_>]) -> Result<Vec<Vec<(Vec<String>, Choice)>>, String> {
+fn combinations(leaves: &[Leaf<'_>]) -> Result<Vec<Combination>, String> {
     let mut result: Vec<Vec<(Vec<String>, usize)>> = vec![Vec::new()];
     for (path, elements) in leaves {
         let count = choices(path, elements)?.len();
@@ -239,7 +242,7 @@ fn choices(path: &[String], elements: &[Value]) -> Result<Vec<Choice>, String> {
                     }
                     ("anything-but", Value::Object(inner)) => alone.push(Choice {
                         elements: vec![json!({ "exists": true })],
-                        test: Some(Test::NotMatched(negated(&name, inner)?)),
+                        test: Some(Test::NotMatched(Box::new(negated(&name, inner)?))),
                     }),
                     ("numeric", Value::Array(bounds)) => {
                         ranges.push(numeric(&name, bounds)?);
@@ -358,7 +361,7 @@ fn escape(text: &str) -> String {
 }
 
 /// One quamina matcher for one combination of choices.
-fn build(combination: Vec<(Vec<String>, Choice)>) -> Result<Alternative, String> {
+fn build(combination: Combination) -> Result<Alternative, String> {
     let mut root = Map::new();
     let mut checks = Vec::new();
     for (path, choice) in combination {
@@ -467,6 +470,12 @@ mod tests {
         assert!(matches(pattern.clone(), json!({ "detail": { "a": "x" } })));
         assert!(matches(pattern.clone(), json!({ "detail": { "b": "x" } })));
         assert!(!matches(pattern, json!({ "detail": { "a": "y" } })));
+        // "New is DRAFT, old is not": how a pipe's filter says that a status changed.
+        let changed = json!({ "old": { "s": { "S": [{ "exists": false }, { "anything-but": ["DRAFT"] }] } }, "new": { "s": { "S": ["DRAFT"] } } });
+        let record = |old: Value| json!({ "old": old, "new": { "s": { "S": "DRAFT" } } });
+        assert!(matches(changed.clone(), record(json!({ "s": { "S": "CLOSED" } }))));
+        assert!(matches(changed.clone(), json!({ "new": { "s": { "S": "DRAFT" } } })));
+        assert!(!matches(changed, record(json!({ "s": { "S": "DRAFT" } }))));
     }
 
     #[test]
