@@ -123,16 +123,16 @@ impl Settings {
         // The stream's name ends in something of the machine's own on AWS, too.
         let stream =
             format!("states/{}/{minute}/{}", self.name, stable_uuid(&self.arn).get(..8).unwrap_or_default());
-        for event in events.iter().filter(|event| event.is_logged_at(&self.log_level)) {
-            crate::logs::append(
-                cloud,
-                group,
-                &stream,
-                event.at_ms,
-                &event.log_line(&meta.arn, self.log_data),
-            )?;
+        let lines: Vec<(i64, String)> = events
+            .iter()
+            .filter(|event| event.is_logged_at(&self.log_level))
+            .map(|event| (event.at_ms, event.log_line(&meta.arn, self.log_data)))
+            .collect();
+        let lines: Vec<(i64, &str)> = lines.iter().map(|(at_ms, line)| (*at_ms, line.as_str())).collect();
+        if lines.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        crate::logs::append_all(cloud, group, &stream, &lines)
     }
 }
 

@@ -20,6 +20,9 @@ mod records;
 mod runner;
 mod tree;
 
+#[cfg(test)]
+mod together;
+
 use std::sync::Arc;
 
 use serde_json::Value;

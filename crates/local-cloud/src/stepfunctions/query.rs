@@ -9,7 +9,7 @@ use jsonata_core::parser;
 use jsonata_core::value::JValue;
 use md5::{Digest as _, Md5};
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256, Sha384, Sha512};
+use sha2::{Sha256, Sha384, Sha512};
 
 use crate::random::Random;
 
