@@ -33,11 +33,11 @@ impl State {
     }
 }
 
-/// Keeps what was deployed, so that it can be described.
+/// Makes known what was deployed, so that it can be described.
 ///
 /// # Errors
 /// When the store refuses.
-pub fn remember(cloud: &Cloud, application: &Application) -> Result<(), StoreError> {
+pub fn publish(cloud: &Cloud, application: Application) -> Result<(), StoreError> {
     let now = cloud.clock.now_ms();
     cloud.store.write(|transaction| {
         for stack in &application.stacks {
@@ -49,11 +49,11 @@ pub fn remember(cloud: &Cloud, application: &Application) -> Result<(), StoreErr
         Ok(())
     })?;
     let mut slot = cloud.cloudformation.application.write().unwrap_or_else(PoisonError::into_inner);
-    *slot = Some(Arc::new(application.clone()));
+    *slot = Some(Arc::new(application));
     Ok(())
 }
 
-/// What was deployed, once it is.
+/// What was deployed, once it is published.
 pub fn application(cloud: &Cloud) -> Option<Arc<Application>> {
     cloud.cloudformation.application.read().unwrap_or_else(PoisonError::into_inner).clone()
 }
@@ -365,6 +365,7 @@ Outputs:
         )
         .unwrap();
         crate::deploy::deploy(&cloud, &application).await.unwrap();
+        publish(&cloud, application.clone()).unwrap();
         (cloud, application)
     }
 
@@ -463,7 +464,7 @@ Outputs:
     async fn a_stack_keeps_its_creation_time_over_a_restart() {
         let (cloud, application) = deployed().await;
         cloud.clock.advance(std::time::Duration::from_secs(60));
-        crate::deploy::deploy(&cloud, &application).await.unwrap();
+        publish(&cloud, application).unwrap();
         let described = answer(&cloud, "DescribeStacks", json!({ "StackName": "app" })).await;
         assert_eq!(described["Stacks"][0]["CreationTime"], "1970-01-01T00:00:01.000Z");
     }

@@ -17,11 +17,11 @@ use crate::error::AwsError;
 use crate::store::{Store, StoreError};
 
 /// The largest document in bytes.
-/// https://docs.aws.amazon.com/comprehend/latest/dg/guidelines-and-limits.html
+/// <https://docs.aws.amazon.com/comprehend/latest/dg/guidelines-and-limits.html>
 const TEXT_LIMIT: usize = 5_000;
 
 /// The languages of Comprehend; the lexicon has only the first.
-/// https://docs.aws.amazon.com/comprehend/latest/APIReference/API_DetectSentiment.html
+/// <https://docs.aws.amazon.com/comprehend/latest/APIReference/API_DetectSentiment.html>
 const LANGUAGES: [&str; 12] = ["en", "es", "fr", "de", "it", "pt", "ar", "hi", "ja", "ko", "zh", "zh-TW"];
 
 /// Words that speak for a text.

@@ -61,15 +61,10 @@ pub fn level(kind: &str) -> Option<Level> {
 /// # Errors
 /// The first refusal of a service, which names file and property.
 pub async fn deploy(cloud: &Arc<Cloud>, application: &Application) -> Result<(), Refusal> {
-    if let Some(root) = application.root() {
-        deploy_stack(cloud, application, root).await?;
-        crate::cloudformation::remember(cloud, application).map_err(|error| Refusal {
-            file: root.file.clone(),
-            path: root.name.clone(),
-            reason: error.to_string(),
-        })?;
+    match application.root() {
+        Some(root) => deploy_stack(cloud, application, root).await,
+        None => Ok(()),
     }
-    Ok(())
 }
 
 async fn deploy_stack(cloud: &Arc<Cloud>, application: &Application, stack: &Stack) -> Result<(), Refusal> {

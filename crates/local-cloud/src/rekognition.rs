@@ -17,11 +17,11 @@ use crate::error::AwsError;
 use crate::store::{Store, StoreError};
 
 /// The largest image in an S3 object: 15 MB.
-/// https://docs.aws.amazon.com/rekognition/latest/dg/limits.html
+/// <https://docs.aws.amazon.com/rekognition/latest/dg/limits.html>
 const IMAGE_LIMIT: usize = 15 * 1024 * 1024;
 
 /// Labels below are left out where the request says nothing.
-/// https://docs.aws.amazon.com/rekognition/latest/APIReference/API_DetectModerationLabels.html
+/// <https://docs.aws.amazon.com/rekognition/latest/APIReference/API_DetectModerationLabels.html>
 const DEFAULT_MIN_CONFIDENCE: f64 = 50.0;
 
 /// How sure a label without a confidence of its own is.
@@ -142,7 +142,7 @@ fn judge(name: &str, object: &Value, least: f64) -> Result<Value, AwsError> {
 }
 
 /// JPEG and PNG are what Rekognition reads.
-/// https://docs.aws.amazon.com/rekognition/latest/dg/limits.html
+/// <https://docs.aws.amazon.com/rekognition/latest/dg/limits.html>
 fn is_image(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\xff\xd8\xff") || bytes.starts_with(b"\x89PNG\r\n\x1a\n")
 }
@@ -175,7 +175,7 @@ fn label(text: &str) -> (String, f64) {
 }
 
 /// The parent of the second-level labels that are used here; empty for a first-level one.
-/// https://docs.aws.amazon.com/rekognition/latest/dg/moderation-api.html
+/// <https://docs.aws.amazon.com/rekognition/latest/dg/moderation-api.html>
 fn parent_of(label: &str) -> &'static str {
     match label {
         "Weapons" | "Graphic Violence" => "Violence",

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
@@ -11,7 +11,7 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::api::{Method, Resource};
+use super::api::{Method, Resource, Target};
 use super::gateway_response::{Failure, GatewayResponses, Kind};
 use super::integration::{Outcome, Passage};
 use super::request::{Parameters, Request, extended_request_id};
@@ -120,7 +120,7 @@ async fn answer(cloud: &Arc<Cloud>, stage: Option<Arc<Stage>>, mut request: Requ
         );
     };
     let mut context = request.context(cloud, &stage.api.id, &stage.name);
-    let mut integration_ms = None;
+    let mut integration = None;
     let result = match route(&stage, &request.path) {
         None => Err(Failure::no_route()),
         Some(resource) => {
@@ -130,7 +130,7 @@ async fn answer(cloud: &Arc<Cloud>, stage: Option<Arc<Stage>>, mut request: Requ
             request.parameters.path =
                 raw.iter().map(|(name, value)| (name.clone(), routes::decode(value))).collect();
             request.raw_path_parameters = raw;
-            run(cloud, &stage, resource, &request, &context, &mut integration_ms).await
+            run(cloud, &stage, resource, &request, &context, &mut integration).await
         }
     };
     let outcome = match result {
@@ -142,9 +142,11 @@ async fn answer(cloud: &Arc<Cloud>, stage: Option<Arc<Stage>>, mut request: Requ
     context["status"] = json!(outcome.status);
     context["responseLength"] = json!(outcome.body.len());
     context["responseLatency"] = json!(cloud.clock.now_ms() - request.time_ms);
-    if let Some(latency) = integration_ms {
-        context["integrationLatency"] = json!(latency);
-        context["integration"] = json!({"latency": latency});
+    if let Some(integration) = integration {
+        context["integrationLatency"] = integration["latency"].clone();
+        context["integrationStatus"] = integration["integrationStatus"].clone();
+        context["integrationErrorMessage"] = integration["error"].clone();
+        context["integration"] = integration;
     }
     stage.log(cloud, &context);
     outcome
@@ -156,18 +158,45 @@ async fn run(
     resource: &Resource,
     request: &Request,
     context: &Value,
-    integration_ms: &mut Option<i64>,
+    integration: &mut Option<Value>,
 ) -> Result<Outcome, Failure> {
     let method = resource.method(&request.method).ok_or_else(Failure::no_route)?;
     if cloud.apigateway.throttles() && !stage.admits(&resource.path, &request.method, cloud.clock.now_ms()) {
         return Err(Failure::new(Kind::Throttled, "Too Many Requests"));
     }
     validate(method, request)?;
-    let passage = Passage { cloud, stage, request, context, resource_path: &resource.path };
+    let passage =
+        Passage { cloud, stage, request, context, resource_path: &resource.path, answered: OnceLock::new() };
     let begun_ms = cloud.clock.now_ms();
     let result = passage.run(&method.integration).await;
-    *integration_ms = Some(cloud.clock.now_ms() - begun_ms);
+    let latency = cloud.clock.now_ms() - begun_ms;
+    *integration = Some(integration_facts(latency, &passage, method, &result));
     result
+}
+
+/// `$context.integration` of the access log (guide, "Variables for access logging"). In a
+/// proxy integration `status` is what the function's code returned, `integrationStatus`
+/// what Lambda did.
+fn integration_facts(
+    latency: i64,
+    passage: &Passage<'_>,
+    method: &Method,
+    result: &Result<Outcome, Failure>,
+) -> Value {
+    let answered = passage.answered.get();
+    let of_service = answered.map(|(status, _)| *status);
+    let proxy = matches!(method.integration.target, Target::FunctionProxy(_));
+    let status = match result {
+        Ok(outcome) if proxy => Some(outcome.status),
+        _ => of_service,
+    };
+    json!({
+        "latency": latency,
+        "status": status,
+        "integrationStatus": of_service,
+        "requestId": answered.and_then(|(_, request_id)| request_id.clone()),
+        "error": result.as_ref().err().map(|failure| failure.message.clone()),
+    })
 }
 
 /// Parameters first, then the body against the model of its content type; without such a

@@ -1,7 +1,7 @@
 //! Calls the back end of a method and makes its answer the response: request template,
 //! call, choice of the integration response, response template and headers.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -34,6 +34,8 @@ pub(super) struct Reply {
     pub body: Bytes,
     /// The function failed, and `body` is its error document.
     pub function_error: bool,
+    /// The request id of the invocation.
+    pub request_id: Option<String>,
 }
 
 /// A response to the client, before the headers that every response has.
@@ -51,6 +53,8 @@ pub(super) struct Passage<'p> {
     pub request: &'p Request,
     pub context: &'p Value,
     pub resource_path: &'p str,
+    /// Status and request id of the back end's answer, for the access log.
+    pub answered: OnceLock<(u16, Option<String>)>,
 }
 
 impl Passage<'_> {
@@ -122,7 +126,12 @@ impl Passage<'_> {
     async fn send(&self, call: Call, timeout_ms: u64) -> Result<Reply, Failure> {
         let due_ms = self.cloud.clock.now_ms() + timeout_ms as i64;
         tokio::select! {
-            reply = send(self.cloud, call) => reply,
+            reply = send(self.cloud, call) => {
+                let reply = reply?;
+                // One call per request, so this is set once.
+                self.answered.get_or_init(|| (reply.status, reply.request_id.clone()));
+                Ok(reply)
+            }
             () = self.cloud.clock.sleep_until(due_ms) => {
                 Err(Failure::new(Kind::IntegrationTimeout, "Endpoint request timed out"))
             }
@@ -195,7 +204,7 @@ fn mock_reply(rendered: &[u8]) -> Result<Reply, Failure> {
     let rendered: Value = serde_json::from_slice(rendered).map_err(|_| Failure::internal())?;
     let status = rendered.get("statusCode").and_then(Value::as_u64);
     let status = status.and_then(|status| u16::try_from(status).ok()).ok_or_else(Failure::internal)?;
-    Ok(Reply { status, body: Bytes::new(), function_error: false })
+    Ok(Reply { status, body: Bytes::new(), function_error: false, request_id: None })
 }
 
 /// The integration response whose pattern matches: the status of a service, the error
@@ -227,7 +236,8 @@ async fn send(cloud: &Arc<Cloud>, call: Call) -> Result<Reply, Failure> {
     match call {
         Call::Queue { path, form } => {
             let (status, body) = crate::sqs::query(cloud, &path, &form).await;
-            Ok(Reply { status, body: Bytes::from(body.to_string()), function_error: false })
+            let request_id = body.get("RequestId").and_then(Value::as_str).map(str::to_owned);
+            Ok(Reply { status, body: Bytes::from(body.to_string()), function_error: false, request_id })
         }
         Call::Function { arn, payload } => {
             // The invocation goes on when the gateway has stopped waiting for it.
@@ -240,6 +250,7 @@ async fn send(cloud: &Arc<Cloud>, call: Call) -> Result<Reply, Failure> {
                     status: 200,
                     body: invocation.payload,
                     function_error: invocation.function_error.is_some(),
+                    request_id: Some(invocation.request_id),
                 }),
                 Ok(Err(error)) => {
                     tracing::warn!(target: "hop", service = "apigateway", "the function was not invoked: {error}");

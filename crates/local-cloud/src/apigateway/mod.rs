@@ -39,6 +39,9 @@ pub struct State {
     /// Stands in for the other services in this module's tests.
     #[cfg(test)]
     double: std::sync::OnceLock<integration::double::Double>,
+    /// The access log lines of this module's tests.
+    #[cfg(test)]
+    logged: std::sync::Mutex<Vec<String>>,
 }
 
 #[derive(Debug, Default)]

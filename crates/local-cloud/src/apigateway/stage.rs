@@ -215,6 +215,8 @@ impl Stage {
     /// Writes the access log line of a finished request.
     pub fn log(&self, cloud: &Cloud, context: &Value) {
         let Some((group, line)) = self.log_line(context) else { return };
+        #[cfg(test)]
+        cloud.apigateway.logged.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
         // AWS names streams by a hash; one stream per stage is enough here.
         let written = crate::logs::append(cloud, group, &self.name, cloud.clock.now_ms(), &line);
         if let Err(error) = written {

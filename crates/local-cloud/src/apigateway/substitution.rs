@@ -23,7 +23,7 @@ const ERROR: [&str; 4] =
     ["error.message", "error.messageString", "error.responseType", "error.validationErrorString"];
 
 /// What only an access log can read. Those that this API never has are written as `-`.
-const LOG: [&str; 17] = [
+const LOG: [&str; 16] = [
     "status",
     "responseLength",
     "responseLatency",
@@ -40,7 +40,6 @@ const LOG: [&str; 17] = [
     "identity.userArn",
     "xrayTraceId",
     "authorizer.principalId",
-    "customDomain.basePathMatched",
 ];
 
 /// Where the text is used, which decides what it may read.

@@ -1,5 +1,5 @@
 //! The API actions of Step Functions, with the members, limits and errors of its API
-//! reference (https://docs.aws.amazon.com/step-functions/latest/apireference/).
+//! reference (<https://docs.aws.amazon.com/step-functions/latest/apireference/>).
 
 use std::sync::Arc;
 
@@ -80,7 +80,7 @@ fn execution_of(cloud: &Cloud, arn: &str) -> Result<Record, AwsError> {
     }
 }
 
-/// https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html
+/// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html>
 fn check_name(name: &str) -> Result<(), AwsError> {
     let forbidden = |letter: char| {
         letter.is_whitespace() || letter.is_control() || "<>{}[]?*\"#%\\^|~`$&,;:/".contains(letter)
@@ -179,13 +179,21 @@ struct StopExecution {
 
 fn stop_execution(cloud: &Arc<Cloud>, input: StopExecution) -> Result<Value, AwsError> {
     let record = execution_of(cloud, &input.execution_arn)?;
-    runner::stimulate(
-        cloud,
-        record.seq,
-        &Stimulus::Abort(Failure { error: input.error, cause: input.cause }),
-    )?;
+    let failure = failure_of(input.error, input.cause)?;
+    runner::stimulate(cloud, record.seq, &Stimulus::Abort(failure))?;
     let meta = execution_of(cloud, &input.execution_arn)?.execution.meta;
     Ok(json!({"stopDate": seconds(meta.stopped_ms.unwrap_or_default())}))
+}
+
+/// An error and a cause of the lengths that the API takes.
+fn failure_of(name: Option<String>, cause: Option<String>) -> Result<Failure, AwsError> {
+    for (member, text, longest) in [("error", &name, 256), ("cause", &cause, 32_768)] {
+        if text.as_ref().is_some_and(|text| text.chars().count() > longest) {
+            let message = format!("'{member}' must have length less than or equal to {longest}");
+            return error("ValidationException", message);
+        }
+    }
+    Ok(Failure { error: name, cause })
 }
 
 #[derive(Deserialize)]
@@ -353,7 +361,7 @@ fn send_task_success(cloud: &Arc<Cloud>, input: SendTaskSuccess) -> Result<Value
 }
 
 fn send_task_failure(cloud: &Arc<Cloud>, input: SendTaskFailure) -> Result<Value, AwsError> {
-    let failure = Failure { error: input.error, cause: input.cause };
+    let failure = failure_of(input.error, input.cause)?;
     with_task_token(cloud, &input.task_token, |token| Stimulus::Token(token, Err(failure)))
 }
 
@@ -363,7 +371,7 @@ fn send_task_heartbeat(cloud: &Arc<Cloud>, input: SendTaskHeartbeat) -> Result<V
 
 /// `TaskTimedOut` also stands for a task that was closed otherwise; a token that was never
 /// handed out is an `InvalidToken`, and one whose execution is gone a `TaskDoesNotExist`.
-/// https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskSuccess.html
+/// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskSuccess.html>
 fn with_task_token(
     cloud: &Arc<Cloud>,
     token: &str,

@@ -1,5 +1,5 @@
 //! Execution history events, in the types and details of AWS's API reference
-//! (https://docs.aws.amazon.com/step-functions/latest/apireference/API_HistoryEvent.html),
+//! (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_HistoryEvent.html>),
 //! and their form in CloudWatch Logs.
 
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,7 @@ impl HistoryEvent {
     }
 
     /// As Step Functions logs it.
-    /// https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
+    /// <https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html>
     pub fn log_line(&self, execution_arn: &str, with_data: bool) -> String {
         json!({
             "id": self.id.to_string(),
@@ -67,7 +67,7 @@ impl HistoryEvent {
     }
 
     /// Whether a log level writes this event; the table is that of
-    /// https://docs.aws.amazon.com/step-functions/latest/dg/cloudwatch-log-level.html
+    /// <https://docs.aws.amazon.com/step-functions/latest/dg/cloudwatch-log-level.html>
     pub fn is_logged_at(&self, level: &str) -> bool {
         let fatal =
             ["ExecutionAborted", "ExecutionFailed", "ExecutionTimedOut"].contains(&self.kind.as_str());

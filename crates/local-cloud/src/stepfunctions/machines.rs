@@ -186,7 +186,7 @@ pub fn deploy(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
         .map_err(|error| resource.refuse("Properties", error.to_string()))
 }
 
-/// https://docs.aws.amazon.com/step-functions/latest/apireference/API_LoggingConfiguration.html
+/// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_LoggingConfiguration.html>
 fn check_logging(level: &str, groups: &[String]) -> Result<(), &'static str> {
     if !["ALL", "ERROR", "FATAL", "OFF"].contains(&level) {
         return Err("Level is ALL, ERROR, FATAL or OFF");
@@ -201,7 +201,7 @@ fn check_logging(level: &str, groups: &[String]) -> Result<(), &'static str> {
 }
 
 /// Replaces `${Name}` in every string, as CloudFormation does.
-/// https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-resource-stepfunctions-statemachine.html
+/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-resource-stepfunctions-statemachine.html>
 fn substitute(value: &mut Value, substitutions: &Map<String, Value>) -> Result<(), String> {
     match value {
         Value::String(text) => {

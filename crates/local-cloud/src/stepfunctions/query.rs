@@ -26,7 +26,7 @@ pub struct QueryError {
 }
 
 /// Whether the value is a JSONata string. The delimiters leave no room around them.
-/// https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html>
 pub fn is_expression(value: &Value) -> bool {
     value.as_str().is_some_and(|text| expression(text).is_some())
 }
@@ -138,7 +138,7 @@ impl Query {
     }
 
     /// The functions that Step Functions adds to JSONata, and `$eval`, which it removes.
-    /// https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html#jsonata-functions-provided-by-sfn
+    /// <https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html#jsonata-functions-provided-by-sfn>
     fn register(&self, evaluator: &mut Evaluator) -> Result<(), EvaluatorError> {
         evaluator.register_fn("partition", partition)?;
         evaluator.register_fn("range", range)?;

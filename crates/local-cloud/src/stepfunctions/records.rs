@@ -163,11 +163,11 @@ fn text<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
 
 /// Input and output leave the event where they would not fit into it: together more than
 /// 248 KiB, escaped, leaves out the input, the output alone the output.
-/// https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html>
 const DATA_LIMIT: usize = 248 * 1024;
 
 /// The detail of `Step Functions Execution Status Change`; members that do not apply are null.
-/// https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html>
 pub fn status_change(meta: &Meta) -> Value {
     let escaped = |text: &str| Value::from(text).to_string().len();
     let output_size = meta.output.as_deref().map_or(0, escaped);

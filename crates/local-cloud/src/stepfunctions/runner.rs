@@ -228,6 +228,10 @@ async fn perform(cloud: &Arc<Cloud>, request: Request) -> Result<Reply, AwsError
 
 /// Starts timers and the publication of status changes, and sends again what was in flight.
 pub fn resume(cloud: &Arc<Cloud>) {
+    // What became due meanwhile is over: its request is not sent again.
+    if let Err(error) = tick(cloud) {
+        tracing::error!(%error, "timers of executions failed");
+    }
     match cloud.store.read(records::running) {
         Ok(running) => {
             for record in running {

@@ -95,7 +95,7 @@ impl Failure {
     }
 
     /// What no Retry and no Catch can handle.
-    /// https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
+    /// <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>
     pub fn runtime(cause: &str) -> Self {
         Self::new("States.Runtime", cause)
     }

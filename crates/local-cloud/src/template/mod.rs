@@ -75,10 +75,10 @@ impl Application {
         self.stacks.iter().find(|stack| stack.name == name_or_id || stack.id == name_or_id)
     }
 
-    /// The root's output with this key.
-    pub fn output(&self, key: &str) -> Option<&str> {
-        let output = self.root()?.outputs.iter().find(|output| output.key == key)?;
-        Some(&output.value)
+    /// The outputs of a stack, by key; none where there is no such stack.
+    pub fn outputs(&self, name_or_id: &str) -> BTreeMap<String, String> {
+        let outputs = self.stack(name_or_id).into_iter().flat_map(|stack| &stack.outputs);
+        outputs.map(|output| (output.key.clone(), output.value.clone())).collect()
     }
 
     /// Two resources with one ARN: AWS would refuse to create the second.

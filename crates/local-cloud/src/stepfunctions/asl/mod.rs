@@ -129,7 +129,7 @@ pub struct Rule {
     pub _comment: Option<String>,
 }
 
-/// A retrier. Defaults: https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
+/// A retrier. Defaults: <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Retrier {

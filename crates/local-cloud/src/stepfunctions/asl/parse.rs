@@ -15,7 +15,7 @@ fn fault<T>(path: &str, reason: impl Into<String>) -> Result<T, Fault> {
 }
 
 /// Fields of the other query language, refused by name.
-/// https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html>
 const JSONPATH_FIELDS: [&str; 18] = [
     "InputPath",
     "OutputPath",
@@ -98,7 +98,7 @@ struct RawState {
     cause: Option<Value>,
 }
 
-/// https://docs.aws.amazon.com/step-functions/latest/dg/workflow-states.html, the JSONata columns.
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/workflow-states.html>, the JSONata columns.
 fn fields_of(kind: &str) -> Option<&'static [&'static str]> {
     Some(match kind {
         "Task" => &[
@@ -145,6 +145,9 @@ impl Definition {
             .or_else(|error| fault("", format!("the definition is not valid: {error}")))?;
         if raw.version.as_deref().is_some_and(|version| version != "1.0") {
             return fault("Version", "only version 1.0 of the Amazon States Language exists");
+        }
+        if raw.timeout_seconds.is_some_and(|seconds| seconds == 0 || seconds > 99_999_999) {
+            return fault("TimeoutSeconds", "it must be between 1 and 99999999");
         }
         let jsonata = match raw.query_language.as_deref() {
             Some("JSONata") => true,
@@ -361,7 +364,7 @@ fn connected(path: &str, workflow: &Workflow) -> Result<(), Fault> {
 }
 
 /// An inner scope reads outer variables and cannot assign them, nor reuse their names.
-/// https://docs.aws.amazon.com/step-functions/latest/dg/workflow-variables.html
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/workflow-variables.html>
 fn unshadowed(workflow: &Workflow, outer: &BTreeSet<&str>) -> Result<(), Fault> {
     let mut visible = outer.clone();
     for (name, state) in &workflow.states {
@@ -392,7 +395,7 @@ fn unshadowed(workflow: &Workflow, outer: &BTreeSet<&str>) -> Result<(), Fault> 
 }
 
 /// `States.ALL` stands alone, and in the last retrier or catcher only.
-/// https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>
 fn recoveries(path: &str, retry: &[Retrier], catch: &[Catcher]) -> Result<(), Fault> {
     let check = |field: &str, index: usize, count: usize, names: &[String]| {
         let path = join(path, &format!("{field}[{index}]"));
@@ -414,8 +417,8 @@ fn recoveries(path: &str, retry: &[Retrier], catch: &[Catcher]) -> Result<(), Fa
         if retrier.interval_seconds == 0 {
             return fault(&path, "IntervalSeconds must be 1 or more");
         }
-        if retrier.max_delay_seconds.is_some_and(|longest| longest <= retrier.interval_seconds) {
-            return fault(&path, "MaxDelaySeconds must be greater than IntervalSeconds");
+        if retrier.max_delay_seconds.is_some_and(|longest| longest == 0 || longest >= 31_622_400) {
+            return fault(&path, "MaxDelaySeconds must be greater than 0 and less than 31622400");
         }
     }
     for (index, catcher) in catch.iter().enumerate() {
@@ -446,7 +449,7 @@ fn compile(path: &str, template: &Value) -> Result<(), Fault> {
     query::check(template, path).map_err(|(path, reason)| Fault { path, reason })
 }
 
-/// Variable names: https://docs.aws.amazon.com/step-functions/latest/dg/workflow-variables.html
+/// Variable names: <https://docs.aws.amazon.com/step-functions/latest/dg/workflow-variables.html>
 fn compile_map(path: &str, assign: &Map<String, Value>) -> Result<(), Fault> {
     for (name, template) in assign {
         let well_formed = name.chars().next().is_some_and(|first| first.is_alphabetic() || first == '_')

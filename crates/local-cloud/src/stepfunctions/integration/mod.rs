@@ -301,14 +301,14 @@ impl Resource {
 }
 
 /// A function's own error: its name is `errorType`, its cause the whole document.
-/// https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>
 fn function_failure(payload: &Value) -> Failure {
     let name = payload.get("errorType").and_then(Value::as_str).unwrap_or("Lambda.Unknown");
     Failure::new(name, &payload.to_string())
 }
 
 /// `Detail` becomes text, and both ARNs are appended to `Resources`.
-/// https://docs.aws.amazon.com/step-functions/latest/dg/connect-eventbridge.html
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/connect-eventbridge.html>
 fn put_events(mut arguments: Value, execution_arn: &str, state_machine_arn: &str) -> Value {
     let entries = arguments.get_mut("Entries").and_then(Value::as_array_mut);
     for entry in entries.into_iter().flatten().filter_map(Value::as_object_mut) {
@@ -364,7 +364,7 @@ fn with_dates(mut answer: Value) -> Value {
 }
 
 /// Parameters are in PascalCase even where the service's API is in camelCase.
-/// https://docs.aws.amazon.com/step-functions/latest/dg/supported-services-awssdk.html
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/supported-services-awssdk.html>
 fn rename(value: &Value, how: fn(&str) -> String) -> Value {
     match value {
         Value::Object(members) => {

@@ -16,7 +16,7 @@ pub struct Sdk {
     pub modelled: &'static [&'static str],
 }
 
-/// Prefixes and suffix rule: https://docs.aws.amazon.com/step-functions/latest/dg/supported-services-awssdk.html
+/// Prefixes and suffix rule: <https://docs.aws.amazon.com/step-functions/latest/dg/supported-services-awssdk.html>
 /// Modelled errors: each service's API reference.
 pub const SDKS: [Sdk; 7] = [
     Sdk {

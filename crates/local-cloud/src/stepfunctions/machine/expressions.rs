@@ -24,7 +24,7 @@ impl Machine<'_> {
         Query::new(states, &thread.variables, self.env.now_ms, self.env.random.below(u64::MAX))
     }
 
-    /// https://docs.aws.amazon.com/step-functions/latest/dg/input-output-contextobject.html
+    /// <https://docs.aws.amazon.com/step-functions/latest/dg/input-output-contextobject.html>
     pub(super) fn context(&self, thread: &Thread, token: Option<&str>) -> Value {
         let meta = &self.meta;
         let mut context = json!({
@@ -91,15 +91,18 @@ impl Machine<'_> {
         thread: &mut Thread,
         template: Option<&Value>,
         field: &str,
+        least: i64,
     ) -> Result<Option<i64>, Failure> {
         /// The longest time that AWS takes, in seconds; also far from any overflow.
         const LONGEST: i64 = 99_999_999;
         let Some(template) = template else { return Ok(None) };
         let query = self.query(thread, None, None, None);
         let value = self.rendered(thread, query.render(template, field))?;
-        match value.as_i64().filter(|number| (0..=LONGEST).contains(number)) {
+        match value.as_i64().filter(|number| (least..=LONGEST).contains(number)) {
             Some(number) => Ok(Some(number)),
-            None => Err(self.not_a(thread, field, "a whole number from 0 to 99999999", &value)),
+            None => {
+                Err(self.not_a(thread, field, &format!("a whole number from {least} to {LONGEST}"), &value))
+            }
         }
     }
 }

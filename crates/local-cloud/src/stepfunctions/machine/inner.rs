@@ -21,7 +21,7 @@ impl Machine<'_> {
         let Value::Array(items) = items else {
             return Err(self.not_a(thread, "Items", "an array", &items));
         };
-        let concurrency = self.whole_number(thread, map.max_concurrency.as_ref(), "MaxConcurrency")?;
+        let concurrency = self.whole_number(thread, map.max_concurrency.as_ref(), "MaxConcurrency", 0)?;
         let mut slots = Vec::new();
         for (index, item) in items.into_iter().enumerate() {
             let context = json!({"Item": {"Index": index, "Value": item}});

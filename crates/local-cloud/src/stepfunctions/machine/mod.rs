@@ -18,12 +18,16 @@ use super::tree::{Branches, Doing, Execution, Failure, Meta, Slot, Status, Threa
 use crate::random::Random;
 
 /// Input, output, arguments and results: 256 KiB of JSON.
-/// https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>
 pub const PAYLOAD_LIMIT: usize = 262_144;
 
 /// Events in the history of a Standard execution.
-/// https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>
 const HISTORY_LIMIT: u64 = 25_000;
+
+/// Seconds; no retry is later, however often the interval was multiplied. AWS takes no
+/// `MaxDelaySeconds` above it.
+const LONGEST_DELAY: f64 = 31_622_400.0;
 
 /// What a step is given beside the execution.
 pub struct Env<'a> {
@@ -67,13 +71,29 @@ pub struct Effects {
     pub taken: bool,
 }
 
-/// Does one step.
+/// Does one step. What was due before the stimulus came happens first: a token that comes
+/// back too late finds its task timed out, even where no timer could run in between.
 pub fn advance(
     definition: &Definition,
     execution: &mut Execution,
     stimulus: &Stimulus,
     env: &Env<'_>,
 ) -> Effects {
+    let late = due(execution).is_some_and(|due| due <= env.now_ms);
+    if !late || matches!(stimulus, Stimulus::Start | Stimulus::Tick) {
+        return step(definition, execution, stimulus, env);
+    }
+    let mut effects = step(definition, execution, &Stimulus::Tick, env);
+    let then = step(definition, execution, stimulus, env);
+    effects.events.extend(then.events);
+    effects.requests.extend(then.requests);
+    effects.tokens.extend(then.tokens);
+    effects.status_changed |= then.status_changed;
+    effects.taken = then.taken;
+    effects
+}
+
+fn step(definition: &Definition, execution: &mut Execution, stimulus: &Stimulus, env: &Env<'_>) -> Effects {
     let mut machine = Machine { meta: &mut execution.meta, env, effects: Effects::default() };
     if machine.meta.status != Status::Running {
         return machine.effects;
@@ -317,7 +337,7 @@ impl Machine<'_> {
                 )
             }
             Kind::WaitSeconds(template) => {
-                let seconds = self.whole_number(thread, Some(template), "Seconds")?.unwrap_or(0);
+                let seconds = self.whole_number(thread, Some(template), "Seconds", 0)?.unwrap_or(0);
                 self.wait_until(thread, state, self.env.now_ms + seconds * 1000)
             }
             Kind::WaitUntil(template) => {
@@ -395,7 +415,7 @@ impl Machine<'_> {
     }
 
     /// Evaluates `Assign` and `Output`, both with the variables as they were on entry.
-    /// https://docs.aws.amazon.com/step-functions/latest/dg/workflow-variables.html
+    /// <https://docs.aws.amazon.com/step-functions/latest/dg/workflow-variables.html>
     #[expect(clippy::too_many_arguments, reason = "what a state, a rule and a catcher leave with")]
     fn leave(
         &mut self,
@@ -434,7 +454,7 @@ impl Machine<'_> {
     // --- Errors.
 
     /// Retry first, then Catch, then the failure is the thread's.
-    /// https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
+    /// <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>
     fn recover(&mut self, thread: &mut Thread, state: &State, failure: Failure) -> Step {
         let is_parallel = matches!(state.kind, Kind::Parallel { .. });
         let matching = |names: &[String]| matches_error(names, &failure, is_parallel);
@@ -443,7 +463,8 @@ impl Machine<'_> {
             && let Some(count) = thread.retries.get_mut(index)
             && *count < retrier.max_attempts
         {
-            let mut seconds = retrier.interval_seconds as f64 * retrier.backoff_rate.powf(*count as f64);
+            let growth = retrier.backoff_rate.powf(*count as f64);
+            let mut seconds = (retrier.interval_seconds as f64 * growth).min(LONGEST_DELAY);
             if let Some(longest) = retrier.max_delay_seconds {
                 seconds = seconds.min(longest as f64);
             }
@@ -509,7 +530,7 @@ fn limited(thread: &Thread, value: &Value) -> Result<(), Failure> {
     Err(Failure::new("States.DataLimitExceeded", &cause))
 }
 
-/// Which error names match: https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
+/// Which error names match: <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>
 /// `States.ALL` matches neither `States.DataLimitExceeded` nor `States.Runtime`, and nothing
 /// matches the latter; `States.TaskFailed` matches all but `States.Timeout`; a missed
 /// heartbeat is a `States.Timeout` too; a Parallel that fails does so with the error of its

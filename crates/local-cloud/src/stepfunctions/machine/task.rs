@@ -18,8 +18,8 @@ impl Machine<'_> {
             None => thread.input.clone(),
         };
         limited(thread, &arguments)?;
-        let timeout = self.whole_number(thread, task.timeout.as_ref(), "TimeoutSeconds")?;
-        let heartbeat = self.whole_number(thread, task.heartbeat.as_ref(), "HeartbeatSeconds")?;
+        let timeout = self.whole_number(thread, task.timeout.as_ref(), "TimeoutSeconds", 1)?;
+        let heartbeat = self.whole_number(thread, task.heartbeat.as_ref(), "HeartbeatSeconds", 1)?;
 
         let mut details = Map::new();
         let (kind, names) = if task.resource.is_function_arn() {

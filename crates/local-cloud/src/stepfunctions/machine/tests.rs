@@ -385,6 +385,34 @@ fn heartbeats_keep_a_waiting_task_alive_and_a_missed_one_ends_it() {
 }
 
 #[test]
+fn a_token_that_comes_back_after_the_timeout_is_late_even_before_a_timer_ran() {
+    let mut run = Run::start(
+        machine(json!({
+            "A": waiting(json!({"TimeoutSeconds": 10, "Catch": [{"ErrorEquals": ["States.Timeout"], "Next": "B"}]})),
+            "B": {"Type": "Wait", "Seconds": 5, "End": true},
+        })),
+        json!({}),
+    );
+    run.now_ms += 10_000;
+    assert!(!run.give(Stimulus::Token(run.tokens[0].clone(), Ok(json!("late")))));
+    assert!(run.kinds().contains(&"TaskTimedOut"));
+    assert_eq!(run.due_in(), Some(5_000));
+}
+
+#[test]
+fn a_timeout_of_zero_seconds_from_an_expression_is_a_query_evaluation_error() {
+    let run = Run::start(machine(json!({"A": task(json!({"TimeoutSeconds": "{% 0 %}"}))})), json!({}));
+    assert_eq!(run.error(), "States.QueryEvaluationError");
+    assert!(run.requests.is_empty());
+}
+
+#[test]
+fn an_array_of_one_item_is_still_an_array_for_a_map() {
+    let run = Run::start(mapped(json!({})), json!({"items": ["only"]}));
+    assert_eq!(run.requests[0].2["Payload"], "only");
+}
+
+#[test]
 fn a_wait_ends_at_its_time_and_one_in_the_past_at_once() {
     let mut run = Run::start(
         machine(json!({

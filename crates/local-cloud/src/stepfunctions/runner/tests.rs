@@ -162,6 +162,65 @@ async fn a_request_in_flight_at_the_kill_is_sent_again_with_the_same_token() {
 }
 
 #[tokio::test]
+async fn a_workflow_that_is_killed_after_every_reply_ends_as_if_it_never_was() {
+    let call = |token: bool, next: Option<&str>| {
+        let resource = if token { "lambda:invoke.waitForTaskToken" } else { "lambda:invoke" };
+        let mut task = json!({"Type": "Task", "Resource": format!("arn:aws:states:::{resource}"),
+            "Arguments": {"FunctionName": "f", "Payload": "{% $states.context.State.Name %}"}});
+        if !token {
+            task["Output"] = json!("{% $states.result.Payload %}");
+        }
+        match next {
+            Some(next) => task["Next"] = next.into(),
+            None => task["End"] = true.into(),
+        }
+        task
+    };
+    let states = json!({
+        "A": call(false, Some("W")),
+        "W": {"Type": "Wait", "Seconds": 5, "Next": "P"},
+        "P": {"Type": "Parallel", "Assign": {"judged": "{% $states.result %}"}, "Next": "T", "Branches": [
+            {"StartAt": "B", "States": {"B": call(false, None)}},
+            {"StartAt": "M", "States": {"M": {"Type": "Map", "Items": [1, 2], "End": true,
+                "ItemProcessor": {"StartAt": "I", "States": {"I": call(false, None)}}}}},
+        ]},
+        "T": call(true, Some("E")),
+        "E": {"Type": "Succeed", "Output": {"judged": "{% $judged %}", "token": "{% $states.input %}"}},
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let mut execution = String::new();
+    for life in 0..20 {
+        let reply = Reply::Invoked { payload: json!("r"), function_error: None, request_id: "r".into() };
+        let clock = Clock::manual(NOW + life * 10_000);
+        let test = Test::open(Some(folder.path()), clock, states.clone(), vec![reply]).await;
+        if life == 0 {
+            execution = test.start("e").await;
+        }
+        let running = test.cloud.store.read(records::running).unwrap();
+        let Some(root) = running.first().and_then(|record| record.execution.root.as_ref()) else {
+            assert!(life > 5, "it ended after {life} lives");
+            let described = test.call("DescribeExecution", json!({"executionArn": execution})).await.unwrap();
+            let output: Value = serde_json::from_str(described["output"].as_str().unwrap()).unwrap();
+            assert_eq!(output, json!({"judged": ["r", ["r", "r"]], "token": "back"}));
+            return;
+        };
+        if !root.open_requests().is_empty() {
+            test.asked(1).await;
+        } else if root.state == "T" {
+            let token: String = test
+                .cloud
+                .store
+                .read(|connection| connection.query_row("SELECT token FROM sfn_tokens", [], |row| row.get(0)))
+                .unwrap();
+            let input = json!({"taskToken": token, "output": "\"back\""});
+            test.call("SendTaskSuccess", input).await.unwrap();
+        }
+        test.cloud.stopping.cancel();
+    }
+    panic!("it never ended");
+}
+
+#[tokio::test]
 async fn a_timer_goes_on_after_a_restart() {
     let wait = json!({"A": {"Type": "Wait", "Seconds": 100, "End": true}});
     let folder = tempfile::tempdir().unwrap();
@@ -287,6 +346,8 @@ async fn a_token_is_invalid_when_unknown_and_timed_out_once_its_task_is_closed()
     assert_eq!(unknown.code, "InvalidToken");
     let bad = test.call("SendTaskSuccess", json!({"taskToken": token, "output": "{"})).await.unwrap_err();
     assert_eq!(bad.code, "InvalidOutput");
+    let long = json!({"taskToken": token, "error": "E".repeat(257)});
+    assert_eq!(test.call("SendTaskFailure", long).await.unwrap_err().code, "ValidationException");
     test.call("SendTaskHeartbeat", json!({"taskToken": token})).await.unwrap();
     test.call("SendTaskFailure", json!({"taskToken": token, "error": "E", "cause": "c"})).await.unwrap();
     let described = test.call("DescribeExecution", json!({"executionArn": execution})).await.unwrap();

@@ -36,6 +36,11 @@ fn find<'a>(application: &'a Application, logical_id: &str) -> &'a Resource {
     resources.find(|resource| resource.logical_id == logical_id).unwrap_or_else(|| panic!("no {logical_id}"))
 }
 
+/// An output of the root.
+fn output(application: &Application, key: &str) -> Option<String> {
+    application.outputs("app").remove(key)
+}
+
 fn ids(application: &Application) -> Vec<&str> {
     let mut ids: Vec<&str> =
         application.stacks[0].resources.iter().map(|resource| resource.logical_id.as_str()).collect();

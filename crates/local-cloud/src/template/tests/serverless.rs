@@ -361,12 +361,15 @@ paths: {/x: {post: {x-amazon-apigateway-integration: {uri: {Fn::Sub: 'arn:${AWS:
         })
     );
     assert_eq!(deployment.properties, json!({ "RestApiId": api.physical_id }));
-    assert_eq!(application.output("Stage"), Some("local"));
+    assert_eq!(output(&application, "Stage").as_deref(), Some("local"));
 
     let url = format!("http://127.0.0.1:3000/_aws/execute-api/{}/local", api.physical_id);
-    assert_eq!(application.output("ApiUrl"), Some(format!("{url}/contracts").as_str()));
+    assert_eq!(output(&application, "ApiUrl").as_deref(), Some(format!("{url}/contracts").as_str()));
     assert_eq!(find(&application, "Url").properties["Value"], format!("x {url}"));
-    assert_eq!(application.output("Other"), Some("https://abc.execute-api.us-east-1.amazonaws.com/local"));
+    assert_eq!(
+        output(&application, "Other").as_deref(),
+        Some("https://abc.execute-api.us-east-1.amazonaws.com/local")
+    );
 }
 
 #[test]

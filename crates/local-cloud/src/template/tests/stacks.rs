@@ -203,7 +203,7 @@ fn a_nested_application_is_a_stack_of_its_own() {
     assert_eq!(find(&application, "Queue").properties["DelaySeconds"], 2);
     assert_eq!(find(&application, "Queue").file, "child/template.yaml");
     let arn = "arn:aws:sqs:us-east-1:123456789012:q-images-local";
-    assert_eq!(application.output("QueueArn"), Some(arn));
+    assert_eq!(output(&application, "QueueArn").as_deref(), Some(arn));
     let order: Vec<&str> = root.resources.iter().map(|resource| resource.logical_id.as_str()).collect();
     assert_eq!(order, ["Images", "Child", "After"]);
 }
