@@ -28,8 +28,7 @@ impl Executions for StepFunctions {
         match sent {
             Ok(_) => Ok(Woken::Now),
             Err(error) if error.as_service_error().is_some_and(is_dead) => Ok(Woken::DeadAlready),
-            // A validation error repeats the value that it refuses.
-            Err(error) => Err(Unavailable(Unavailable::from_sdk(error).0.replace(token.reveal(), "(token)"))),
+            Err(error) => Err(without(token, Unavailable::from_sdk(error))),
         }
     }
 }
@@ -38,6 +37,11 @@ impl Executions for StepFunctions {
 /// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskSuccess.html#API_SendTaskSuccess_Errors>
 fn is_dead(error: &SendTaskSuccessError) -> bool {
     error.is_task_timed_out() || error.is_task_does_not_exist() || error.is_invalid_token()
+}
+
+/// A validation error repeats the value that it refuses; the cause goes to the log.
+fn without(token: &TaskToken, Unavailable(cause): Unavailable) -> Unavailable {
+    Unavailable(cause.replace(token.reveal(), "(token)"))
 }
 
 #[cfg(test)]
@@ -52,5 +56,12 @@ mod tests {
         assert!(is_dead(&SendTaskSuccessError::TaskDoesNotExist(TaskDoesNotExist::builder().build())));
         assert!(is_dead(&SendTaskSuccessError::InvalidToken(InvalidToken::builder().build())));
         assert!(!is_dead(&SendTaskSuccessError::InvalidOutput(InvalidOutput::builder().build())));
+    }
+
+    /// Known fault 30: task tokens were logged.
+    #[test]
+    fn an_error_that_repeats_the_token_loses_it_before_it_is_logged() {
+        let cause = Unavailable("Value 'secret' at 'taskToken' is too short".into());
+        assert_eq!(without(&"secret".into(), cause).0, "Value '(token)' at 'taskToken' is too short");
     }
 }

@@ -43,8 +43,21 @@ pub struct World {
     pub published: RefCell<Vec<PublicationEvaluationCompleted>>,
     calls: Cell<usize>,
     fault: Cell<Option<(usize, Fault)>>,
-    /// Runs once, before the call of that number.
-    pub between: RefCell<Option<(usize, Box<dyn FnOnce(&World)>)>>,
+    /// What others do, each before the call of that number; their calls do not count.
+    pub others: RefCell<Vec<(usize, Act)>>,
+    others_act: Cell<bool>,
+}
+
+/// What somebody else does to the world.
+pub type Act = fn(&World);
+
+/// Runs what waits for nothing, as all calls of this world do, to its end.
+pub fn at_once<T>(future: impl Future<Output = T>) -> T {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(future).poll(&mut context) {
+        std::task::Poll::Ready(value) => value,
+        std::task::Poll::Pending => panic!("this world never waits"),
+    }
 }
 
 impl World {
@@ -88,12 +101,22 @@ impl World {
         self.claims.borrow().get(id).is_some_and(|claim| claim.answered)
     }
 
+    /// Lets those act whose time has come.
+    pub fn let_others_act(&self, due: impl Fn(usize) -> bool) {
+        let (now, later) = self.others.take().into_iter().partition(|(at, _)| due(*at));
+        self.others.replace(later);
+        self.others_act.set(true);
+        let now: Vec<(usize, Act)> = now;
+        now.into_iter().for_each(|(_, act)| act(self));
+        self.others_act.set(false);
+    }
+
     fn call<T>(&self, effect: impl FnOnce() -> T) -> Result<T, Unavailable> {
-        let number = self.calls.replace(self.calls.get() + 1);
-        let due = self.between.borrow().as_ref().is_some_and(|(at, _)| *at == number);
-        if due && let Some((_, act)) = self.between.take() {
-            act(self);
+        if self.others_act.get() {
+            return Ok(effect());
         }
+        let number = self.calls.replace(self.calls.get() + 1);
+        self.let_others_act(|at| at == number);
         let fault = self.fault.get().filter(|(at, _)| *at == number).map(|(_, fault)| fault);
         if fault.is_some() {
             self.fault.set(None);
