@@ -1,0 +1,47 @@
+//! Trigger: the workflow's state `WaitForContractApproval`, with a task token.
+
+use std::time::Duration;
+
+use lambda_kit::config::{ConfigError, Env};
+use lambda_kit::{clients, telemetry};
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use properties_service::domain::Waiting;
+use properties_service::dynamo::{ApprovalsTable, ContractStatusTable};
+use properties_service::handlers::await_contract_approval::handle;
+use properties_service::ports::ContractStatuses;
+use properties_service::workflow::StepFunctions;
+
+struct Config {
+    contract_status_table: String,
+    approvals_table: String,
+    keep_token: Duration,
+}
+
+impl Config {
+    fn from_env() -> Result<Self, ConfigError> {
+        let mut env = Env::process();
+        let config = Self {
+            contract_status_table: env.text("CONTRACT_STATUS_TABLE"),
+            approvals_table: env.text("APPROVALS_TABLE"),
+            keep_token: env.seconds("KEEP_TOKEN_SECONDS"),
+        };
+        env.finish(config)
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let config = Config::from_env()?;
+    let sdk = clients::load().await;
+    let dynamodb = aws_sdk_dynamodb::Client::new(&sdk);
+    let statuses = &ContractStatusTable::new(dynamodb.clone(), config.contract_status_table);
+    let room = &ApprovalsTable::new(dynamodb, config.approvals_table, config.keep_token);
+    let executions = &StepFunctions::new(aws_sdk_sfn::Client::new(&sdk));
+    // Opens the connection; a failure shows, with its cause, in the first task.
+    let _ = statuses.current(&"warm/up/only/1".parse()?).await;
+    run(service_fn(async |task: LambdaEvent<Waiting>| {
+        handle(task.payload, room, statuses, executions).await.map_err(Error::from)
+    }))
+    .await
+}

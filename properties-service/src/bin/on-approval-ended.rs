@@ -1,0 +1,45 @@
+//! Trigger: `Step Functions Execution Status Change` of the approval workflow, on the
+//! default bus, for executions that ended badly.
+
+use std::time::Duration;
+
+use events::Envelope;
+use lambda_kit::config::{ConfigError, Env};
+use lambda_kit::publish::Bus;
+use lambda_kit::{clients, telemetry};
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use properties_service::dynamo::ApprovalsTable;
+use properties_service::handlers::on_approval_ended::{ExecutionStatusChange, handle};
+
+struct Config {
+    approvals_table: String,
+    keep_claim: Duration,
+    event_bus: String,
+}
+
+impl Config {
+    fn from_env() -> Result<Self, ConfigError> {
+        let mut env = Env::process();
+        let config = Self {
+            approvals_table: env.text("APPROVALS_TABLE"),
+            keep_claim: env.seconds("KEEP_CLAIM_SECONDS"),
+            event_bus: env.text("EVENT_BUS"),
+        };
+        env.finish(config)
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let config = Config::from_env()?;
+    let sdk = clients::load().await;
+    let claims =
+        &ApprovalsTable::new(aws_sdk_dynamodb::Client::new(&sdk), config.approvals_table, config.keep_claim);
+    let bus = &Bus::new(aws_sdk_eventbridge::Client::new(&sdk), config.event_bus);
+    // No warm-up call: executions seldom die, and nobody waits for this function.
+    run(service_fn(async |event: LambdaEvent<Envelope<ExecutionStatusChange>>| {
+        handle(event.payload, claims, bus).await.map(|_| ()).map_err(Error::from)
+    }))
+    .await
+}

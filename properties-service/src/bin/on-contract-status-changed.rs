@@ -1,0 +1,36 @@
+//! Trigger: `ContractStatusChanged` on the service's own bus.
+
+use events::{ContractStatusChanged, Envelope};
+use lambda_kit::config::{ConfigError, Env};
+use lambda_kit::{clients, telemetry};
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use properties_service::dynamo::ContractStatusTable;
+use properties_service::handlers::on_contract_status_changed::handle;
+use properties_service::ports::ContractStatuses;
+
+struct Config {
+    contract_status_table: String,
+}
+
+impl Config {
+    fn from_env() -> Result<Self, ConfigError> {
+        let mut env = Env::process();
+        let config = Self { contract_status_table: env.text("CONTRACT_STATUS_TABLE") };
+        env.finish(config)
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let config = Config::from_env()?;
+    let sdk = clients::load().await;
+    let statuses =
+        &ContractStatusTable::new(aws_sdk_dynamodb::Client::new(&sdk), config.contract_status_table);
+    // Opens the connection; a failure shows, with its cause, in the first event.
+    let _ = statuses.current(&"warm/up/only/1".parse()?).await;
+    run(service_fn(async |event: LambdaEvent<Envelope<ContractStatusChanged>>| {
+        handle(event.payload, statuses).await.map(|_| ()).map_err(Error::from)
+    }))
+    .await
+}

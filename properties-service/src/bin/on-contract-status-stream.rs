@@ -1,0 +1,40 @@
+//! Trigger: the stream of the contract-status table.
+
+use std::time::Duration;
+
+use lambda_kit::config::{ConfigError, Env};
+use lambda_kit::{clients, telemetry};
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use properties_service::dynamo::ApprovalsTable;
+use properties_service::handlers::on_contract_status_stream::{StreamBatch, handle};
+use properties_service::ports::WaitingRoom;
+use properties_service::workflow::StepFunctions;
+
+struct Config {
+    approvals_table: String,
+}
+
+impl Config {
+    fn from_env() -> Result<Self, ConfigError> {
+        let mut env = Env::process();
+        let config = Self { approvals_table: env.text("APPROVALS_TABLE") };
+        env.finish(config)
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let config = Config::from_env()?;
+    let sdk = clients::load().await;
+    // This function reads and removes rows; it adds none that would have to be kept.
+    let room =
+        &ApprovalsTable::new(aws_sdk_dynamodb::Client::new(&sdk), config.approvals_table, Duration::ZERO);
+    let executions = &StepFunctions::new(aws_sdk_sfn::Client::new(&sdk));
+    // Opens the connection; a failure shows, with its cause, in the first batch.
+    let _ = room.of(&"warm/up/only/1".parse()?).await;
+    run(service_fn(async |batch: LambdaEvent<StreamBatch>| {
+        Ok::<_, Error>(handle(batch.payload, room, executions).await)
+    }))
+    .await
+}

@@ -1,0 +1,139 @@
+//! Lets an execution wait for its property's contract. The token is stored before the
+//! contract is read: whoever writes second, this function or the one that keeps the status,
+//! sees what the other wrote, so that no approval falls between the two.
+
+use lambda_kit::Unavailable;
+
+use crate::domain::{Waiting, Wake};
+use crate::handlers::tell;
+use crate::ports::{ContractStatuses, Executions, WaitingRoom};
+
+/// Stores the token; answers it at once where the contract is approved or over already.
+///
+/// # Errors
+/// When the token cannot be stored, the contract not read or the execution not told. The
+/// task fails then and is retried with a new token; nothing waits for ever.
+pub async fn handle(
+    waiting: Waiting,
+    room: &impl WaitingRoom,
+    statuses: &impl ContractStatuses,
+    executions: &impl Executions,
+) -> Result<(), Unavailable> {
+    room.enter(&waiting).await?;
+    let contract = statuses.current(&waiting.property_id).await?;
+    match contract.as_ref().and_then(Wake::from_contract) {
+        Some(wake) => tell(&waiting, &wake, executions, room).await,
+        None => {
+            tracing::info!(
+                property_id = %waiting.property_id,
+                execution_arn = waiting.execution_arn,
+                "waiting for the contract"
+            );
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::tests::{contract, waiting};
+    use crate::handlers::fakes::{Act, Fault, World, at_once};
+    use crate::handlers::on_contract_status_stream::tests::deliver;
+    use vocabulary::ContractStatus::{Approved, Cancelled, Draft};
+
+    async fn wait(world: &World, token: &str) -> Result<(), Unavailable> {
+        handle(waiting(token, 1), world, world, world).await
+    }
+
+    fn told(world: &World) -> Vec<(String, String)> {
+        let told = world.woken.borrow();
+        told.iter().map(|(token, wake)| (token.clone(), wake.contract_status.to_string())).collect()
+    }
+
+    fn one(token: &str, status: &str) -> Vec<(String, String)> {
+        vec![(token.into(), status.into())]
+    }
+
+    #[tokio::test]
+    async fn a_contract_that_is_approved_or_over_already_is_answered_at_once_and_leaves_no_token() {
+        for status in [Approved, Cancelled] {
+            let world = World::default();
+            world.contract_is(contract(status, 2));
+            wait(&world, "t").await.unwrap();
+            assert_eq!(told(&world), one("t", status.as_str()));
+            assert_eq!(world.tokens(), Vec::<String>::new());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_draft_is_waited_for() {
+        let world = World::default();
+        world.contract_is(contract(Draft, 1));
+        wait(&world, "t").await.unwrap();
+        assert_eq!((told(&world), world.tokens()), (vec![], vec!["t".to_owned()]));
+    }
+
+    /// The status may be written before any call of the wait or after the last, and the
+    /// record of that write handled at any point from then on.
+    #[tokio::test]
+    async fn an_approval_is_never_missed_wherever_it_falls_between_the_calls() {
+        for written in 0..=4 {
+            for delivered in written..=4 {
+                let world = World::default();
+                world.contract_is(contract(Draft, 1));
+                world.others.borrow_mut().extend([
+                    (written, (|world| world.contract_is(contract(Approved, 2))) as Act),
+                    (delivered, |world| {
+                        at_once(deliver(world, &[("s-1", contract(Approved, 2))]));
+                    }),
+                ]);
+                wait(&world, "t").await.unwrap();
+                world.let_others_act(|_| true);
+                assert_eq!(told(&world), one("t", "APPROVED"), "written {written}, delivered {delivered}");
+                assert_eq!(world.tokens(), Vec::<String>::new(), "written {written}, delivered {delivered}");
+            }
+        }
+    }
+
+    /// Known fault 12: the second request overwrote the token of the first.
+    #[tokio::test]
+    async fn two_executions_that_wait_for_one_property_are_both_woken() {
+        let world = World::default();
+        world.contract_is(contract(Draft, 1));
+        wait(&world, "first").await.unwrap();
+        wait(&world, "second").await.unwrap();
+        deliver(&world, &[("s-1", contract(Approved, 2))]).await;
+        let mut tokens: Vec<_> = told(&world).into_iter().map(|(token, _)| token).collect();
+        tokens.sort();
+        assert_eq!(tokens, ["first", "second"]);
+    }
+
+    /// Known fault 19: an error inside the waiting function was swallowed and the execution hung.
+    #[tokio::test]
+    async fn every_failure_fails_the_task_and_the_retry_is_answered() {
+        for fault in [Fault::Before, Fault::After] {
+            for call in 0.. {
+                let world = World::default();
+                world.contract_is(contract(Approved, 2));
+                world.fail(call, fault);
+                let first = wait(&world, "t").await;
+                if world.fault_is_ahead() {
+                    assert_eq!(call, 4, "enter, read, wake and leave can fail");
+                    break;
+                }
+                assert!(first.is_err(), "call {call} {fault:?}");
+                // The workflow calls again: with a new token, and the old one is dead.
+                let told_before = told(&world);
+                world.kill("t");
+                wait(&world, "t2").await.unwrap();
+                if told_before.is_empty() {
+                    assert_eq!(told(&world), one("t2", "APPROVED"));
+                }
+                // What is left of the first token is cleared with the next news.
+                deliver(&world, &[("s-2", contract(Cancelled, 3))]).await;
+                assert_eq!(world.tokens(), Vec::<String>::new());
+            }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! A small world in memory that keeps state, can fail before or after any of its calls, and
+//! can do something else in between: what a mock with scripted replies cannot show.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+
+use events::{ContractStatusChanged, PublicationEvaluationCompleted};
+use lambda_kit::Unavailable;
+use vocabulary::PropertyId;
+
+use crate::domain::{Answer, Request, SettledClaim, TaskToken, Waiting, Wake};
+use crate::ports::{Answers, Claims, ContractStatuses, Executions, Kept, WaitingRoom, Woken};
+
+/// When a call fails.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Fault {
+    /// Nothing happened.
+    Before,
+    /// It happened, and the reply is lost.
+    After,
+}
+
+#[derive(Debug, Clone)]
+struct Claim {
+    execution_arn: String,
+    answer: Option<Answer>,
+    answered: bool,
+}
+
+/// Tables, executions and bus in one.
+#[derive(Default)]
+pub struct World {
+    contracts: RefCell<BTreeMap<PropertyId, ContractStatusChanged>>,
+    waiting: RefCell<Vec<Waiting>>,
+    /// Tokens that no execution waits with any more.
+    dead: RefCell<BTreeSet<String>>,
+    /// Tokens whose answer always fails.
+    pub refused: RefCell<BTreeSet<String>>,
+    /// Every execution that went on, with what it was told.
+    pub woken: RefCell<Vec<(String, Wake)>>,
+    claims: RefCell<BTreeMap<String, Claim>>,
+    /// Every answer that reached the bus.
+    pub published: RefCell<Vec<PublicationEvaluationCompleted>>,
+    calls: Cell<usize>,
+    fault: Cell<Option<(usize, Fault)>>,
+    /// What others do, each before the call of that number; their calls do not count.
+    pub others: RefCell<Vec<(usize, Act)>>,
+    others_act: Cell<bool>,
+}
+
+/// What somebody else does to the world.
+pub type Act = fn(&World);
+
+/// Runs what waits for nothing, as all calls of this world do, to its end.
+pub fn at_once<T>(future: impl Future<Output = T>) -> T {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(future).poll(&mut context) {
+        std::task::Poll::Ready(value) => value,
+        std::task::Poll::Pending => panic!("this world never waits"),
+    }
+}
+
+impl World {
+    /// The next call but `call` fails.
+    pub fn fail(&self, call: usize, fault: Fault) {
+        self.fault.set(Some((self.calls.get() + call, fault)));
+    }
+
+    /// How many calls there were.
+    pub fn calls(&self) -> usize {
+        self.calls.get()
+    }
+
+    /// Whether a planned fault has not come yet.
+    pub fn fault_is_ahead(&self) -> bool {
+        self.fault.get().is_some()
+    }
+
+    pub fn kill(&self, token: &str) {
+        self.dead.borrow_mut().insert(token.to_owned());
+    }
+
+    pub fn contract_is(&self, contract: ContractStatusChanged) {
+        self.contracts.borrow_mut().insert(contract.property_id.clone(), contract);
+    }
+
+    pub fn tokens(&self) -> Vec<String> {
+        self.waiting.borrow().iter().map(|waiting| waiting.task_token.reveal().to_owned()).collect()
+    }
+
+    pub fn seat(&self, waiting: Waiting) {
+        self.waiting.borrow_mut().push(waiting);
+    }
+
+    pub fn claim(&self, id: &str, execution_arn: &str, answer: Option<Answer>, answered: bool) {
+        let claim = Claim { execution_arn: execution_arn.to_owned(), answer, answered };
+        self.claims.borrow_mut().insert(id.to_owned(), claim);
+    }
+
+    pub fn is_answered(&self, id: &str) -> bool {
+        self.claims.borrow().get(id).is_some_and(|claim| claim.answered)
+    }
+
+    /// Lets those act whose time has come.
+    pub fn let_others_act(&self, due: impl Fn(usize) -> bool) {
+        let (now, later) = self.others.take().into_iter().partition(|(at, _)| due(*at));
+        self.others.replace(later);
+        self.others_act.set(true);
+        let now: Vec<(usize, Act)> = now;
+        now.into_iter().for_each(|(_, act)| act(self));
+        self.others_act.set(false);
+    }
+
+    fn call<T>(&self, effect: impl FnOnce() -> T) -> Result<T, Unavailable> {
+        if self.others_act.get() {
+            return Ok(effect());
+        }
+        let number = self.calls.replace(self.calls.get() + 1);
+        self.let_others_act(|at| at == number);
+        let fault = self.fault.get().filter(|(at, _)| *at == number).map(|(_, fault)| fault);
+        if fault.is_some() {
+            self.fault.set(None);
+        }
+        match fault {
+            Some(Fault::Before) => Err(Unavailable("failed before the call".into())),
+            Some(Fault::After) => {
+                effect();
+                Err(Unavailable("the reply is lost".into()))
+            }
+            None => Ok(effect()),
+        }
+    }
+}
+
+impl ContractStatuses for World {
+    async fn keep(&self, news: &ContractStatusChanged) -> Result<Kept, Unavailable> {
+        self.call(|| {
+            let mut contracts = self.contracts.borrow_mut();
+            match contracts.get(&news.property_id) {
+                Some(known) if !news.is_newer_than(known) => Kept::Outdated,
+                _ => {
+                    contracts.insert(news.property_id.clone(), news.clone());
+                    Kept::Newest
+                }
+            }
+        })
+    }
+
+    async fn current(&self, property_id: &PropertyId) -> Result<Option<ContractStatusChanged>, Unavailable> {
+        self.call(|| self.contracts.borrow().get(property_id).cloned())
+    }
+}
+
+impl WaitingRoom for World {
+    async fn enter(&self, waiting: &Waiting) -> Result<(), Unavailable> {
+        self.call(|| {
+            let mut room = self.waiting.borrow_mut();
+            room.retain(|other| other.task_token != waiting.task_token);
+            room.push(waiting.clone());
+        })
+    }
+
+    async fn of(&self, property_id: &PropertyId) -> Result<Vec<Waiting>, Unavailable> {
+        self.call(|| {
+            self.waiting
+                .borrow()
+                .iter()
+                .filter(|waiting| waiting.property_id == *property_id)
+                .cloned()
+                .collect()
+        })
+    }
+
+    async fn leave(&self, waiting: &Waiting) -> Result<(), Unavailable> {
+        self.call(|| self.waiting.borrow_mut().retain(|other| other.task_token != waiting.task_token))
+    }
+}
+
+impl Executions for World {
+    async fn wake(&self, token: &TaskToken, with: &Wake) -> Result<Woken, Unavailable> {
+        if self.refused.borrow().contains(token.reveal()) {
+            return Err(Unavailable("Step Functions throttles".into()));
+        }
+        self.call(|| {
+            if self.dead.borrow_mut().insert(token.reveal().to_owned()) {
+                self.woken.borrow_mut().push((token.reveal().to_owned(), with.clone()));
+                Woken::Now
+            } else {
+                Woken::DeadAlready
+            }
+        })
+    }
+}
+
+impl Claims for World {
+    async fn settle(
+        &self,
+        request: &Request,
+        execution_arn: &str,
+        answer: &Answer,
+    ) -> Result<Option<SettledClaim>, Unavailable> {
+        self.call(|| {
+            let mut claims = self.claims.borrow_mut();
+            let claim = claims.entry(request.id.to_string()).or_insert_with(|| Claim {
+                execution_arn: execution_arn.to_owned(),
+                answer: None,
+                answered: false,
+            });
+            (claim.execution_arn == execution_arn).then(|| SettledClaim {
+                answer: claim.answer.get_or_insert_with(|| answer.clone()).clone(),
+                answered: claim.answered,
+            })
+        })
+    }
+
+    async fn mark_answered(&self, request: &Request) -> Result<(), Unavailable> {
+        self.call(|| {
+            if let Some(claim) = self.claims.borrow_mut().get_mut(request.id.as_str()) {
+                claim.answered = true;
+            }
+        })
+    }
+}
+
+impl Answers for World {
+    async fn publish(&self, answer: &PublicationEvaluationCompleted) -> Result<(), Unavailable> {
+        self.call(|| self.published.borrow_mut().push(answer.clone()))
+    }
+}

@@ -1,0 +1,67 @@
+//! The adapter to Step Functions: answers waiting tasks. A token that nobody waits with any
+//! more is an outcome here, not an error; it never logs one.
+
+use aws_sdk_sfn::Client;
+use aws_sdk_sfn::operation::send_task_success::SendTaskSuccessError;
+use lambda_kit::Unavailable;
+
+use crate::domain::{TaskToken, Wake};
+use crate::ports::{Executions, Woken};
+
+/// The executions of this account's state machines: a token names its own.
+#[derive(Debug, Clone)]
+pub struct StepFunctions {
+    client: Client,
+}
+
+impl StepFunctions {
+    /// An adapter over `client`.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+}
+
+impl Executions for StepFunctions {
+    async fn wake(&self, token: &TaskToken, with: &Wake) -> Result<Woken, Unavailable> {
+        let output = serde_json::to_string(with).map_err(Unavailable::from_sdk)?;
+        let sent = self.client.send_task_success().task_token(token.reveal()).output(output).send().await;
+        match sent {
+            Ok(_) => Ok(Woken::Now),
+            Err(error) if error.as_service_error().is_some_and(is_dead) => Ok(Woken::DeadAlready),
+            Err(error) => Err(without(token, Unavailable::from_sdk(error))),
+        }
+    }
+}
+
+/// Errors that no later attempt can change.
+/// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskSuccess.html#API_SendTaskSuccess_Errors>
+fn is_dead(error: &SendTaskSuccessError) -> bool {
+    error.is_task_timed_out() || error.is_task_does_not_exist() || error.is_invalid_token()
+}
+
+/// A validation error repeats the value that it refuses; the cause goes to the log.
+fn without(token: &TaskToken, Unavailable(cause): Unavailable) -> Unavailable {
+    Unavailable(cause.replace(token.reveal(), "(token)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_sfn::types::error::{InvalidOutput, InvalidToken, TaskDoesNotExist, TaskTimedOut};
+
+    /// Known fault 13: a token that was dead failed the stream's batch again and again.
+    #[test]
+    fn a_token_that_is_dead_already_is_done_and_anything_else_is_an_error() {
+        assert!(is_dead(&SendTaskSuccessError::TaskTimedOut(TaskTimedOut::builder().build())));
+        assert!(is_dead(&SendTaskSuccessError::TaskDoesNotExist(TaskDoesNotExist::builder().build())));
+        assert!(is_dead(&SendTaskSuccessError::InvalidToken(InvalidToken::builder().build())));
+        assert!(!is_dead(&SendTaskSuccessError::InvalidOutput(InvalidOutput::builder().build())));
+    }
+
+    /// Known fault 30: task tokens were logged.
+    #[test]
+    fn an_error_that_repeats_the_token_loses_it_before_it_is_logged() {
+        let cause = Unavailable("Value 'secret' at 'taskToken' is too short".into());
+        assert_eq!(without(&"secret".into(), cause).0, "Value '(token)' at 'taskToken' is too short");
+    }
+}
