@@ -9,5 +9,10 @@ pub mod dynamo;
 pub mod handlers;
 pub mod page;
 pub mod ports;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod samples;
 #[cfg(test)]
 mod testing;

@@ -23,6 +23,16 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(1_795_458_126_000 + seconds * 1_000).unwrap()
 }
 
+/// Runs a future that never waits, also inside another one.
+pub(crate) fn at_once<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match future.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(value) => value,
+        std::task::Poll::Pending => panic!("it waits"),
+    }
+}
+
 pub(crate) fn request(id: &str) -> ApprovalRequestId {
     id.parse().unwrap()
 }
@@ -172,6 +182,11 @@ impl World {
     /// The next `call` of that name meets `fault`.
     pub(crate) fn plan(&self, call: &'static str, fault: Fault) {
         self.faults.borrow_mut().push((call, fault));
+    }
+
+    /// Faults whose call did not come.
+    pub(crate) fn forget_faults(&self) {
+        self.faults.borrow_mut().clear();
     }
 
     fn call<T>(

@@ -196,7 +196,7 @@ fn event(listing: &Listing) -> PublicationApprovalRequested {
 mod tests {
     use super::*;
     use crate::domain::ListingStatus;
-    use crate::testing::{Fault, World, at, listing, offer, offer_json};
+    use crate::testing::{Fault, World, at, at_once, listing, offer, offer_json};
     use lambda_kit::ledger::CommandStatus::{Applied, Pending, Rejected};
     use serde_json::{Value, json};
 
@@ -340,16 +340,6 @@ mod tests {
         );
         assert!(deliver(&world, &[request_message("c-1")]).await.is_empty());
         assert_eq!(world.published.borrow().len(), 1);
-    }
-
-    /// Runs a future that never waits, inside another.
-    fn at_once<T>(future: impl Future<Output = T>) -> T {
-        let mut future = std::pin::pin!(future);
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        match future.as_mut().poll(&mut context) {
-            std::task::Poll::Ready(value) => value,
-            std::task::Poll::Pending => panic!("it waits"),
-        }
     }
 
     /// Known faults 20 and 28: a request for a missing listing crashed after it was answered OK.
