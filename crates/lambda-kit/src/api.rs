@@ -1,9 +1,12 @@
 //! Answers of the functions behind API Gateway's proxy integration.
 
+use std::borrow::Cow;
+
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use aws_lambda_events::encodings::Body;
 use aws_lambda_events::http::HeaderMap;
 use aws_lambda_events::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::json;
 use vocabulary::{Address, PropertyId};
@@ -31,15 +34,52 @@ pub fn refusal(status: i64, message: &str) -> ApiGatewayProxyResponse {
     json(status, &json!({ "message": message }))
 }
 
-/// A path parameter as API Gateway passes it, percent-decoded; empty where the route has none.
-pub fn path_parameter<'a>(request: &'a ApiGatewayProxyRequest, name: &str) -> &'a str {
-    request.path_parameters.get(name).map_or("", String::as_str)
+/// A path parameter, percent-decoded; empty where the route has none.
+///
+/// The proxy integration passes path parameters as they stand in the URL. Decoding is safe
+/// for one that came decoded too: no key of ours holds a `%`.
+pub fn path_parameter<'a>(request: &'a ApiGatewayProxyRequest, name: &str) -> Cow<'a, str> {
+    let raw = request.path_parameters.get(name).map_or("", String::as_str);
+    percent_decode_str(raw).decode_utf8_lossy()
 }
 
 /// The property of `/{country}/{city}/{street}/{number}`, normalised as an address is;
 /// `None` where no property can have that address.
 pub fn property_in_path(request: &ApiGatewayProxyRequest) -> Option<PropertyId> {
     let [country, city, street, number] =
-        ["country", "city", "street", "number"].map(|name| Address::segment(path_parameter(request, name)));
+        ["country", "city", "street", "number"].map(|name| Address::segment(&path_parameter(request, name)));
     PropertyId::from_segments(&country, &city, &street, &number).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(parameters: [(&str, &str); 4]) -> ApiGatewayProxyRequest {
+        let mut request = ApiGatewayProxyRequest::default();
+        request.path_parameters =
+            parameters.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        request
+    }
+
+    /// Known fault 25: `/search/USA/Anytown` found nothing, `/search/usa/anytown` did.
+    #[test]
+    fn a_path_is_decoded_and_normalised_as_an_address_is() {
+        let plain =
+            request([("country", "usa"), ("city", "any-town"), ("street", "st-johns"), ("number", "7")]);
+        let odd = request([
+            ("country", "USA"),
+            ("city", "Any%20Town"),
+            ("street", "St.%20John%27s"),
+            ("number", "7"),
+        ]);
+        assert!(property_in_path(&plain).is_some());
+        assert_eq!(property_in_path(&plain), property_in_path(&odd));
+    }
+
+    #[test]
+    fn a_path_that_no_property_can_have_is_none() {
+        let slash = request([("country", "usa"), ("city", "a%2Fb"), ("street", "s"), ("number", "7")]);
+        assert_eq!(property_in_path(&slash), None);
+    }
 }

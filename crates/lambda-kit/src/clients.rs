@@ -14,7 +14,7 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
 /// Loads the shared configuration: region, endpoint and credentials come from the
-/// environment; three attempts a call, 5 seconds in all.
+/// environment; three attempts a call, 3 seconds in all.
 pub async fn load() -> SdkConfig {
     let http =
         aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
@@ -22,9 +22,9 @@ pub async fn load() -> SdkConfig {
         .credentials_provider(EnvironmentVariableCredentialsProvider::new())
         .http_client(http)
         .retry_config(RetryConfig::standard().with_max_attempts(3))
-        // Below every function's own timeout, so that a hanging call fails its message and
+        // Well below every function's own timeout, so that a hanging call fails its message and
         // not the whole invocation.
-        .timeout_config(TimeoutConfig::builder().operation_timeout(Duration::from_secs(5)).build())
+        .timeout_config(TimeoutConfig::builder().operation_timeout(Duration::from_secs(3)).build())
         .load()
         .await
 }

@@ -32,3 +32,9 @@ impl Unavailable {
         Self(text)
     }
 }
+
+impl From<Unavailable> for lambda_runtime::Diagnostic {
+    fn from(error: Unavailable) -> Self {
+        Self { error_type: "Unavailable".into(), error_message: error.0 }
+    }
+}

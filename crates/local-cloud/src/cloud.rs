@@ -101,7 +101,7 @@ impl Cloud {
             apigateway: crate::apigateway::State::open(&store)?,
             cloudformation: crate::cloudformation::State::open(&store)?,
             comprehend: crate::comprehend::State::open(&store)?,
-            dynamodb: crate::dynamodb::State::open(&store)?,
+            dynamodb: crate::dynamodb::State::open(&store, &settings)?,
             event_source: crate::event_source::State::open(&store)?,
             eventbridge: crate::eventbridge::State::open(&store)?,
             lambda: crate::lambda::State::open(&store)?,

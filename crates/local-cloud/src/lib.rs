@@ -9,6 +9,7 @@ pub mod clock;
 pub mod cloud;
 pub mod cloudformation;
 pub mod comprehend;
+pub mod deploy;
 pub mod dynamodb;
 pub mod endpoint;
 pub mod error;
@@ -27,6 +28,7 @@ pub mod ssm;
 pub mod stepfunctions;
 pub mod store;
 pub mod template;
+pub mod up;
 
 pub use cloud::{Cloud, Settings};
 pub use error::AwsError;

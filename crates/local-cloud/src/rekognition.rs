@@ -1,14 +1,36 @@
-//! A documented stand-in for Rekognition `DetectModerationLabels`.
+//! A documented stand-in for Rekognition `DetectModerationLabels`. It reads the image from
+//! S3 and promises AWS's limits, errors and answer; it never looks at the picture.
+//!
+//! How it judges: the object's metadata `x-amz-meta-moderation-labels` lists labels, comma
+//! separated, each a name with an optional confidence (`Violence, Alcohol:61.5`); an object
+//! without it is labelled when its file name has the word `unsafe` (`unsafe-kitchen.jpg`).
+//! Anything else is a harmless image.
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use base64::Engine as _;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
 use crate::error::AwsError;
 use crate::store::{Store, StoreError};
 
-/// What the service keeps.
+/// The largest image in an S3 object: 15 MB.
+/// <https://docs.aws.amazon.com/rekognition/latest/dg/limits.html>
+const IMAGE_LIMIT: usize = 15 * 1024 * 1024;
+
+/// Labels below are left out where the request says nothing.
+/// <https://docs.aws.amazon.com/rekognition/latest/APIReference/API_DetectModerationLabels.html>
+const DEFAULT_MIN_CONFIDENCE: f64 = 50.0;
+
+/// How sure a label without a confidence of its own is.
+const CONFIDENCE: f64 = 98.0;
+
+/// The version of the taxonomy that [`parent_of`] is from.
+const MODEL_VERSION: &str = "7.0";
+
+/// What the service keeps: nothing.
 #[derive(Debug, Default)]
 pub struct State {}
 
@@ -26,6 +48,231 @@ impl State {
 ///
 /// # Errors
 /// AWS's own error codes.
-pub async fn call(_cloud: &Arc<Cloud>, action: &str, _input: Value) -> Result<Value, AwsError> {
-    Err(AwsError::not_emulated("rekognition", action))
+pub async fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Result<Value, AwsError> {
+    match action {
+        "DetectModerationLabels" => detect_moderation_labels(cloud, input).await,
+        _ => Err(AwsError::not_emulated("rekognition", action)),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct DetectModerationLabels {
+    image: Image,
+    min_confidence: Option<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct Image {
+    s3_object: S3Object,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct S3Object {
+    bucket: String,
+    name: String,
+}
+
+impl DetectModerationLabels {
+    fn read(input: Value) -> Result<Self, AwsError> {
+        let invalid = |message: String| AwsError::client("InvalidParameterException", message);
+        let request: Self = serde_json::from_value(input)
+            .map_err(|error| invalid(format!("Request has invalid parameters: {error}")))?;
+        if !(0.0..=100.0).contains(&request.least()) {
+            return Err(invalid("MinConfidence must be between 0 and 100".into()));
+        }
+        Ok(request)
+    }
+
+    fn least(&self) -> f64 {
+        self.min_confidence.unwrap_or(DEFAULT_MIN_CONFIDENCE)
+    }
+}
+
+async fn detect_moderation_labels(cloud: &Arc<Cloud>, input: Value) -> Result<Value, AwsError> {
+    let request = DetectModerationLabels::read(input)?;
+    let S3Object { bucket, name } = &request.image.s3_object;
+    let object = crate::endpoint::call(cloud, "s3", "GetObject", json!({"Bucket": bucket, "Key": name}))
+        .await
+        .map_err(|error| unreadable(&error))?;
+    let answer = judge(name, &object, request.least())?;
+    let labels = answer["ModerationLabels"].as_array().map_or(0, Vec::len);
+    tracing::info!(target: "hop", service = "rekognition", resource = %name, labels, "image judged");
+    Ok(answer)
+}
+
+/// Rekognition says the same for an object that is missing and for one that it may not read.
+fn unreadable(error: &AwsError) -> AwsError {
+    if error.is_server_fault() {
+        return AwsError::new(500, "InternalServerError", error.to_string());
+    }
+    AwsError::client(
+        "InvalidS3ObjectException",
+        "Unable to get object metadata from S3. Check object key, region and/or access permissions.",
+    )
+}
+
+/// What is to be said of an object as S3's `GetObject` answers it here: `Body` in base64, and
+/// `Metadata`.
+fn judge(name: &str, object: &Value, least: f64) -> Result<Value, AwsError> {
+    let body = object.get("Body").and_then(Value::as_str).unwrap_or_default();
+    let bytes = base64::engine::general_purpose::STANDARD.decode(body).map_err(AwsError::internal)?;
+    if bytes.len() > IMAGE_LIMIT {
+        return Err(AwsError::client("ImageTooLargeException", "Image size is too large"));
+    }
+    if !is_image(&bytes) {
+        return Err(AwsError::client("InvalidImageFormatException", "Request has invalid image format"));
+    }
+    let labels: Vec<Value> = labels_of(name, object.get("Metadata"))
+        .into_iter()
+        .filter(|(_, confidence)| *confidence >= least)
+        .map(|(name, confidence)| {
+            let parent = parent_of(&name);
+            json!({
+                "Name": name,
+                "ParentName": parent,
+                "Confidence": confidence,
+                "TaxonomyLevel": if parent.is_empty() { 1 } else { 2 },
+            })
+        })
+        .collect();
+    Ok(json!({"ModerationLabels": labels, "ModerationModelVersion": MODEL_VERSION, "ContentTypes": []}))
+}
+
+/// JPEG and PNG are what Rekognition reads.
+/// <https://docs.aws.amazon.com/rekognition/latest/dg/limits.html>
+fn is_image(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\xff\xd8\xff") || bytes.starts_with(b"\x89PNG\r\n\x1a\n")
+}
+
+fn labels_of(name: &str, metadata: Option<&Value>) -> Vec<(String, f64)> {
+    let listed = metadata.and_then(Value::as_object).and_then(|metadata| {
+        metadata.iter().find_map(|(key, value)| {
+            let key = key.to_ascii_lowercase();
+            let key = key.strip_prefix("x-amz-meta-").unwrap_or(&key);
+            if key == "moderation-labels" { value.as_str() } else { None }
+        })
+    });
+    if let Some(listed) = listed {
+        return listed.split(',').map(str::trim).filter(|label| !label.is_empty()).map(label).collect();
+    }
+    let file = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
+    if file.split(|letter: char| !letter.is_alphanumeric()).any(|word| word == "unsafe") {
+        // Rekognition gives a label together with its parent.
+        return vec![("Violence".into(), CONFIDENCE), ("Weapons".into(), CONFIDENCE)];
+    }
+    Vec::new()
+}
+
+fn label(text: &str) -> (String, f64) {
+    let (name, confidence) = text.rsplit_once(':').unwrap_or((text, ""));
+    match confidence.trim().parse() {
+        Ok(confidence) => (name.trim().into(), confidence),
+        Err(_) => (text.into(), CONFIDENCE),
+    }
+}
+
+/// The parent of the second-level labels that are used here; empty for a first-level one.
+/// <https://docs.aws.amazon.com/rekognition/latest/dg/moderation-api.html>
+fn parent_of(label: &str) -> &'static str {
+    match label {
+        "Weapons" | "Graphic Violence" => "Violence",
+        "Death and Emaciation" | "Crashes" => "Visually Disturbing",
+        "Explicit Nudity" | "Explicit Sexual Activity" | "Sex Toys" => "Explicit",
+        "Products" | "Drugs & Tobacco Paraphernalia & Use" => "Drugs & Tobacco",
+        "Alcohol Use" | "Alcoholic Beverages" => "Alcohol",
+        "Middle Finger" => "Rude Gestures",
+        "Nazi Party" | "White Supremacy" | "Extremist" => "Hate Symbols",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PNG: &[u8] = b"\x89PNG\r\n\x1a\n rest";
+
+    fn object(bytes: &[u8], metadata: Value) -> Value {
+        json!({"Body": base64::engine::general_purpose::STANDARD.encode(bytes), "Metadata": metadata})
+    }
+
+    fn names(name: &str, metadata: Value, least: f64) -> Vec<String> {
+        let answer = judge(name, &object(PNG, metadata), least).unwrap();
+        let labels = answer["ModerationLabels"].as_array().unwrap();
+        labels.iter().map(|label| label["Name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_harmless_image_has_no_labels() {
+        assert!(names("images/house.png", json!({}), 50.0).is_empty());
+        assert!(names("unsafe/house.png", json!({}), 50.0).is_empty(), "a folder is not the file's name");
+        assert!(names("unsafely.png", json!({}), 50.0).is_empty(), "unsafe is not a word of its own here");
+    }
+
+    #[test]
+    fn the_word_unsafe_in_the_file_name_gives_a_label_with_its_parent() {
+        let answer = judge("images/Unsafe_kitchen.png", &object(PNG, json!({})), 50.0).unwrap();
+        assert_eq!(
+            answer["ModerationLabels"],
+            json!([
+                {"Name": "Violence", "ParentName": "", "Confidence": 98.0, "TaxonomyLevel": 1},
+                {"Name": "Weapons", "ParentName": "Violence", "Confidence": 98.0, "TaxonomyLevel": 2},
+            ])
+        );
+        assert_eq!(answer["ModerationModelVersion"], "7.0");
+    }
+
+    #[test]
+    fn metadata_lists_the_labels_and_the_least_confidence_filters_them() {
+        let metadata = json!({"moderation-labels": "Violence, Alcohol:61.5,"});
+        assert_eq!(names("a.png", metadata.clone(), 50.0), ["Violence", "Alcohol"]);
+        assert_eq!(names("a.png", metadata, 70.0), ["Violence"]);
+        let prefixed = json!({"X-Amz-Meta-Moderation-Labels": "Gambling"});
+        assert_eq!(names("a.png", prefixed, 50.0), ["Gambling"]);
+        assert!(
+            names("unsafe.png", json!({"moderation-labels": ""}), 50.0).is_empty(),
+            "metadata comes first"
+        );
+    }
+
+    #[test]
+    fn only_jpeg_and_png_up_to_15_mb_are_read() {
+        let code = |bytes: &[u8]| judge("a", &object(bytes, json!({})), 50.0).unwrap_err().code;
+        assert_eq!(code(b"GIF89a"), "InvalidImageFormatException");
+        assert_eq!(code(b""), "InvalidImageFormatException");
+        let mut large = PNG.to_vec();
+        large.resize(IMAGE_LIMIT, 0);
+        assert!(judge("a", &object(&large, json!({})), 50.0).is_ok());
+        large.push(0);
+        assert_eq!(code(&large), "ImageTooLargeException");
+        assert!(judge("a", &object(b"\xff\xd8\xff\xe0", json!({})), 50.0).is_ok());
+    }
+
+    #[test]
+    fn a_missing_and_a_forbidden_object_look_the_same() {
+        for code in ["NoSuchKey", "NoSuchBucket", "AccessDenied"] {
+            let error = unreadable(&AwsError::new(404, code, "no"));
+            assert_eq!(error.code, "InvalidS3ObjectException");
+            assert!(error.message.starts_with("Unable to get object metadata from S3."));
+        }
+        assert_eq!(unreadable(&AwsError::internal("disk")).code, "InternalServerError");
+    }
+
+    #[test]
+    fn bad_parameters_are_refused_by_name() {
+        let image = json!({"S3Object": {"Bucket": "b", "Name": "n"}});
+        let read = DetectModerationLabels::read;
+        assert!(read(json!({"Image": image, "MinConfidence": 60})).is_ok());
+        for input in [
+            json!({}),
+            json!({"Image": {"Bytes": "AAAA"}}),
+            json!({"Image": image, "MinConfidence": 101}),
+            json!({"Image": image, "HumanLoopConfig": {}}),
+        ] {
+            assert_eq!(read(input).map(drop).unwrap_err().code, "InvalidParameterException");
+        }
+    }
 }

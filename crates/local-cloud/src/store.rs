@@ -19,6 +19,9 @@ pub enum StoreError {
     /// SQLite refused.
     #[error("the state store failed: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// dynoxide could not open the DynamoDB tables.
+    #[error("the DynamoDB tables could not be opened: {0}")]
+    Tables(String),
     /// The state folder was written by another version of the local cloud.
     #[error(
         "the state was written by another version of the local cloud (layout {found}, this one reads {LAYOUT_VERSION}); start once with --fresh"

@@ -1,1 +1,138 @@
-fn main() {}
+//! `cargo unicorn`: runs and shows Unicorn Properties on this machine.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use local_cloud::up::{Options, up};
+use tokio::signal::unix::{SignalKind, signal};
+use unicorn::client::Client;
+use unicorn::hops::{self, Log};
+use unicorn::{build, demo, samples, seed};
+
+/// Runs and shows Unicorn Properties on this machine: no Docker, no Python, no account.
+#[derive(Parser)]
+#[command(name = "cargo unicorn", bin_name = "cargo unicorn")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The whole application.
+const ROOT: &str = "template.yaml";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the whole application until Ctrl-C.
+    Up(Up),
+    /// Tells the whole story on the real functions, start to finish.
+    Demo,
+    /// Replays the samples of events/ on their functions and compares the answers.
+    LambdaTest,
+}
+
+#[derive(Args)]
+struct Up {
+    /// Port of the HTTP APIs; 0 takes any free one.
+    #[arg(long, default_value_t = 3000)]
+    port: u16,
+    /// Port of the AWS endpoint; 0 takes any free one.
+    #[arg(long, default_value_t = 4566)]
+    aws_port: u16,
+    /// Where queues, tables, logs and executions are kept.
+    #[arg(long, default_value = ".unicorn")]
+    state_dir: PathBuf,
+    /// Forgets the state of earlier runs.
+    #[arg(long)]
+    fresh: bool,
+    /// The stage that is run.
+    #[arg(long, default_value = "local", value_parser = ["local", "dev", "prod"])]
+    stage: String,
+    /// Takes requests as fast as they come, whatever the templates' throttling says.
+    #[arg(long)]
+    no_throttle: bool,
+    /// The template that is run; a service's own, such as contracts-service/template.yaml, runs it alone.
+    #[arg(long, default_value = ROOT)]
+    template: String,
+    /// Starts without the seed listings.
+    #[arg(long)]
+    no_seed_data: bool,
+    /// The live log, on standard error.
+    #[arg(long, value_enum, default_value_t = Log::Text)]
+    log: Log,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Up(options) => run(options).await,
+        Command::Demo => show().await,
+        Command::LambdaTest => replay().await,
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: Up) -> anyhow::Result<ExitCode> {
+    hops::init(options.log);
+    // From here on a signal ends the run cleanly, at whatever point it comes.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let project = build::project()?;
+    let binaries = build::functions(&project, &options.template, &options.stage)?;
+    if options.fresh && options.state_dir.join("lock").exists() {
+        std::fs::remove_dir_all(&options.state_dir)?;
+    }
+    let running = up(&Options {
+        project: project.clone(),
+        template: options.template.clone(),
+        stage: options.stage,
+        state: options.state_dir,
+        port: options.port,
+        aws_port: options.aws_port,
+        binaries,
+        no_throttle: options.no_throttle,
+    })
+    .await?;
+    let addresses = running.addresses.clone();
+    if running.first_start && !options.no_seed_data && options.template == ROOT {
+        seed::load(&project, &Client::new(addresses.clone())).await?;
+    }
+    println!("APIs          {}", addresses.api_url);
+    println!("AWS endpoint  {}", addresses.endpoint_url);
+    println!("Stack         {}", addresses.stack);
+    println!();
+    println!("For the AWS command line:");
+    println!("  export AWS_ENDPOINT_URL={} AWS_DEFAULT_REGION={}", addresses.endpoint_url, addresses.region);
+    println!("  export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local");
+    println!("Ready. Ctrl-C ends it.");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    running.stop().await;
+    println!("Stopped. What was accepted is kept.");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show() -> anyhow::Result<ExitCode> {
+    hops::init(Log::Quiet);
+    let project = build::project()?;
+    let binaries = build::functions(&project, ROOT, "local")?;
+    demo::run(&project, &binaries).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn replay() -> anyhow::Result<ExitCode> {
+    hops::init(Log::Quiet);
+    let project = build::project()?;
+    let binaries = build::functions(&project, ROOT, "local")?;
+    let report = samples::replay(&project, &binaries).await?;
+    println!("{} passed, {} failed", report.passed, report.failed);
+    Ok(if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,46 @@
+//! Applies the commands of the contracts queue.
+
+use std::time::Duration;
+
+use aws_lambda_events::sqs::SqsEvent;
+use contracts_service::dynamo::DynamoContracts;
+use contracts_service::ingest::ingest;
+use lambda_kit::batch::Queue;
+use lambda_kit::config::{ConfigError, Env};
+use lambda_kit::{clients, telemetry};
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use vocabulary::Timestamp;
+
+struct Config {
+    contracts_table: String,
+    commands_table: String,
+    queue_url: String,
+    command_wait: Duration,
+}
+
+impl Config {
+    fn from_env() -> Result<Self, ConfigError> {
+        let mut env = Env::process();
+        let config = Self {
+            contracts_table: env.text("CONTRACTS_TABLE"),
+            commands_table: env.text("COMMANDS_TABLE"),
+            queue_url: env.text("INGEST_QUEUE_URL"),
+            command_wait: env.seconds("COMMAND_WAIT_SECONDS"),
+        };
+        env.finish(config)
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let config = Config::from_env()?;
+    let sdk = clients::load().await;
+    let queue = &Queue::new(aws_sdk_sqs::Client::new(&sdk), config.queue_url);
+    let dynamodb = aws_sdk_dynamodb::Client::new(&sdk);
+    let contracts = &DynamoContracts::connect(dynamodb, config.contracts_table, config.commands_table).await;
+    run(service_fn(async |batch: LambdaEvent<SqsEvent>| {
+        ingest(contracts, queue, Timestamp::now, config.command_wait, batch.payload).await
+    }))
+    .await
+}

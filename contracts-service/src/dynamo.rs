@@ -1,0 +1,204 @@
+//! The contracts table (partition key `property_id`) and, in the same transactions, the
+//! ledger of commands.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
+use lambda_kit::Unavailable;
+use lambda_kit::ledger::{Committed, Entry, Item, Ledger, Record};
+use vocabulary::{CommandId, ContractVersion, PropertyId};
+
+use crate::domain::Contract;
+use crate::ports::{Contracts, Outcomes};
+
+/// Both tables of the service.
+#[derive(Debug, Clone)]
+pub struct DynamoContracts {
+    client: Client,
+    table: String,
+    ledger: Ledger,
+}
+
+impl DynamoContracts {
+    /// Opens the connection, with the one call that finds out whether the table is there.
+    pub async fn connect(client: Client, table: String, commands_table: String) -> Self {
+        let contracts = Self { ledger: Ledger::new(client.clone(), commands_table), client, table };
+        // A key that no property has; whatever the answer, the connection is open now, and a
+        // table that cannot be read fails the first message with a cause.
+        let warm_up = contracts.get(AttributeValue::S("warm-up".into())).await;
+        if let Err(cause) = warm_up {
+            tracing::warn!(%cause, "the contracts table does not answer");
+        }
+        contracts
+    }
+
+    async fn get(&self, property_id: AttributeValue) -> Result<Option<Item>, Unavailable> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("property_id", property_id)
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(Unavailable::from_sdk)?;
+        Ok(answer.item)
+    }
+
+    /// Writes `contract` only onto the version just before it.
+    fn put(&self, contract: &Contract) -> Result<TransactWriteItem, Unavailable> {
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(serde_dynamo::to_item(contract).map_err(Unavailable::from_sdk)?))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let put = if contract.contract_version == ContractVersion::FIRST {
+            put.condition_expression("attribute_not_exists(property_id)")
+        } else {
+            let before = contract.contract_version.0 - 1;
+            put.condition_expression("contract_version = :before")
+                .expression_attribute_values(":before", AttributeValue::N(before.to_string()))
+        };
+        Ok(TransactWriteItem::builder().put(put.build().map_err(Unavailable::from_sdk)?).build())
+    }
+}
+
+fn read(item: Item) -> Result<Contract, Unavailable> {
+    serde_dynamo::from_item(item).map_err(Unavailable::from_sdk)
+}
+
+impl Contracts for DynamoContracts {
+    async fn find(&self, property: &PropertyId) -> Result<Option<Contract>, Unavailable> {
+        self.get(AttributeValue::S(property.to_string())).await?.map(read).transpose()
+    }
+
+    async fn commit(
+        &self,
+        entry: &Entry,
+        contract: Option<&Contract>,
+    ) -> Result<Committed<Contract>, Unavailable> {
+        let effects = contract.map(|contract| self.put(contract)).transpose()?;
+        self.ledger.commit(entry, effects.into_iter().collect(), |item| item.map(read).transpose()).await
+    }
+}
+
+impl Outcomes for DynamoContracts {
+    async fn find(&self, command: &CommandId) -> Result<Option<Record>, Unavailable> {
+        self.ledger.find(command).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use lambda_kit::batch::Redelivery;
+    use lambda_kit::fixture::dynamodb;
+    use lambda_kit::ledger::CommandStatus;
+    use serde_json::{Value, json};
+    use vocabulary::{ContractStatus, Timestamp};
+
+    use crate::ingest::ingest;
+
+    struct Ignore;
+
+    impl Redelivery for Ignore {
+        async fn redeliver(&self, _: &str, _: Duration) -> Result<(), Unavailable> {
+            Ok(())
+        }
+    }
+
+    async fn tables() -> DynamoContracts {
+        let client = dynamodb(&[("contracts", &["property_id"]), ("commands", &["pk"])]).await.unwrap();
+        DynamoContracts::connect(client, "contracts".into(), "commands".into()).await
+    }
+
+    async fn send(tables: &DynamoContracts, id: &str, method: &str, body: Value) {
+        let text = |value: &str| json!({"stringValue": value, "dataType": "String"});
+        let attributes = json!({
+            "CommandId": text(id), "HttpMethod": text(method), "RequestTimeEpoch": text("1000000"),
+        });
+        let record = json!({
+            "messageId": id, "receiptHandle": id, "body": body.to_string(), "messageAttributes": attributes,
+        });
+        let batch = serde_json::from_value(json!({"Records": [record]})).unwrap();
+        let now = || Timestamp::from_millis(1_000_000).unwrap();
+        let response = ingest(tables, &Ignore, now, Duration::from_secs(30), batch).await.unwrap();
+        assert!(response.batch_item_failures.is_empty(), "{id}");
+    }
+
+    fn terms() -> Value {
+        json!({
+            "property_id": "usa/anytown/main-street/111", "seller_name": "Ada",
+            "address": {"country": "USA", "city": "Anytown", "street": "Main Street", "number": 111},
+        })
+    }
+
+    async fn stored(tables: &DynamoContracts) -> Contract {
+        let property = "usa/anytown/main-street/111".parse().unwrap();
+        Contracts::find(tables, &property).await.unwrap().unwrap()
+    }
+
+    async fn reason(tables: &DynamoContracts, id: &str) -> Option<String> {
+        Outcomes::find(tables, &id.parse().unwrap()).await.unwrap().unwrap().reason
+    }
+
+    #[tokio::test]
+    async fn a_contract_lives_its_life_in_the_table() {
+        let tables = tables().await;
+        send(&tables, "c-1", "POST", terms()).await;
+        let property = json!({"property_id": "usa/anytown/main-street/111"});
+        send(&tables, "c-2", "PUT", property.clone()).await;
+        let mut closed = property;
+        closed["status"] = json!("CLOSED");
+        send(&tables, "c-3", "PUT", closed).await;
+        let ended = stored(&tables).await;
+        assert_eq!((ended.contract_status, ended.contract_version.0), (ContractStatus::Closed, 3));
+        send(&tables, "c-4", "POST", terms()).await;
+        let next = stored(&tables).await;
+        assert_eq!((next.contract_status, next.contract_version.0), (ContractStatus::Draft, 4));
+        assert_ne!(next.contract_id, ended.contract_id);
+        assert!(next.contract_last_modified_on > ended.contract_last_modified_on);
+    }
+
+    #[tokio::test]
+    async fn a_redelivered_create_writes_nothing_and_a_second_one_is_rejected() {
+        let tables = tables().await;
+        send(&tables, "c-1", "POST", terms()).await;
+        let first = stored(&tables).await;
+        send(&tables, "c-1", "POST", terms()).await;
+        send(&tables, "c-2", "POST", terms()).await;
+        assert_eq!(stored(&tables).await, first);
+        assert_eq!(reason(&tables, "c-1").await, None);
+        assert_eq!(reason(&tables, "c-2").await.as_deref(), Some("contract_exists"));
+    }
+
+    /// Known fault 14: load, then save the whole item, overwrote a concurrent change.
+    #[tokio::test]
+    async fn a_decision_on_an_outdated_contract_is_not_written() {
+        let tables = tables().await;
+        send(&tables, "c-1", "POST", terms()).await;
+        let draft = stored(&tables).await;
+        send(&tables, "c-2", "PUT", json!({"property_id": "usa/anytown/main-street/111"})).await;
+        let stale = Contract {
+            contract_status: ContractStatus::Expired,
+            contract_version: draft.contract_version.next(),
+            ..draft
+        };
+        let put = tables.put(&stale).unwrap();
+        let sent = tables.client.transact_write_items().transact_items(put).send().await;
+        assert!(sent.is_err(), "the version moved on");
+        assert_eq!(stored(&tables).await.contract_status, ContractStatus::Approved);
+    }
+
+    #[tokio::test]
+    async fn the_outcome_of_a_command_can_be_read() {
+        let tables = tables().await;
+        send(&tables, "c-1", "POST", terms()).await;
+        let record = Outcomes::find(&tables, &"c-1".parse().unwrap()).await.unwrap().unwrap();
+        assert_eq!(record.status, CommandStatus::Applied);
+        assert_eq!(
+            serde_json::to_value(&record).unwrap(),
+            json!({"command_id": "c-1", "status": "APPLIED", "reason": null, "message": null})
+        );
+    }
+}

@@ -1,0 +1,27 @@
+//! What the handlers need from the outside.
+
+use lambda_kit::Unavailable;
+use lambda_kit::ledger::{Committed, Entry, Record};
+use vocabulary::{CommandId, PropertyId};
+
+use crate::domain::Contract;
+
+/// The contracts, one per property.
+pub trait Contracts {
+    /// The property's current contract, as of now.
+    fn find(&self, property: &PropertyId) -> impl Future<Output = Result<Option<Contract>, Unavailable>>;
+
+    /// Records what became of a command and, where it was applied, writes the contract: both
+    /// or neither. Overtaken when the property's contract is not the one just before `contract`.
+    fn commit(
+        &self,
+        entry: &Entry,
+        contract: Option<&Contract>,
+    ) -> impl Future<Output = Result<Committed<Contract>, Unavailable>>;
+}
+
+/// What became of commands.
+pub trait Outcomes {
+    /// The record of a command; `None` where no function has seen it.
+    fn find(&self, command: &CommandId) -> impl Future<Output = Result<Option<Record>, Unavailable>>;
+}

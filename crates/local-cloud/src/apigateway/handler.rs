@@ -1,0 +1,268 @@
+//! A request from the first byte to the last: route, throttle, validate, integrate, answer,
+//! log. The order is that of API Gateway.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use axum::body::{Body, to_bytes};
+use axum::extract::ConnectInfo;
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::api::{Method, Resource, Target};
+use super::gateway_response::{Failure, GatewayResponses, Kind};
+use super::integration::{Outcome, Passage};
+use super::request::{Parameters, Request, extended_request_id};
+use super::routes;
+use super::stage::Stage;
+use crate::cloud::Cloud;
+
+/// "Payload size: 10 MB" (guide, "Quotas").
+const PAYLOAD: usize = 10 * 1024 * 1024;
+const REQUEST_ID: &str = "x-amzn-requestid";
+/// What an integration cannot set: the gateway computes the first, and gives the others on
+/// under another name ("x-amzn-Remapped-", guide, "Amazon API Gateway important notes").
+const COMPUTED: [&str; 3] = ["content-length", "transfer-encoding", "keep-alive"];
+const REMAPPED: [&str; 7] =
+    ["authorization", "connection", "content-md5", "date", "server", "user-agent", "www-authenticate"];
+/// Where the invoke addresses of the stacks' outputs lead.
+const EXECUTE_API: &str = "/_aws/execute-api/";
+
+/// Answers one request.
+pub(super) async fn handle(cloud: Arc<Cloud>, request: axum::extract::Request) -> Response<Body> {
+    let begun_ms = cloud.clock.now_ms();
+    let (head, body) = request.into_parts();
+    // "Clients can override this request ID. We recommend using $context.extendedRequestId"
+    // (guide, "Variables for data transformations"); the header is the one of the response.
+    let request_id = match head.headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()) {
+        Some(chosen) if !chosen.is_empty() => chosen.to_owned(),
+        _ => cloud.random.uuid(),
+    };
+    let extended_request_id = extended_request_id(&cloud);
+    let source_ip = match head.extensions.get::<ConnectInfo<SocketAddr>>() {
+        Some(ConnectInfo(address)) => address.ip().to_string(),
+        None => "127.0.0.1".to_owned(),
+    };
+    let client_path = head.uri.path().to_owned();
+    let method = head.method.as_str().to_owned();
+    let too_long = content_length(&head).is_some_and(|length| length > PAYLOAD);
+    let body = if too_long { None } else { to_bytes(body, PAYLOAD).await.ok() };
+
+    let outcome = match body {
+        // The front of API Gateway says this before it looks at the request, in plain text
+        // and beyond the reach of gateway responses (seen on AWS; the guide is silent).
+        None => Outcome {
+            status: 413,
+            headers: vec![("Content-Type".into(), "text; charset=utf-8".into())],
+            body: Bytes::from(format!("HTTP content length exceeded {PAYLOAD} bytes.")),
+        },
+        Some(body) => {
+            let (stage, path) = find_stage(&cloud, &client_path, &method);
+            let request = Request {
+                raw_path_parameters: BTreeMap::new(),
+                method: method.clone(),
+                path,
+                client_path: client_path.clone(),
+                parameters: Parameters::read(head.uri.query(), &head.headers),
+                body,
+                source_ip,
+                protocol: format!("{:?}", head.version),
+                request_id: request_id.clone(),
+                extended_request_id: extended_request_id.clone(),
+                time_ms: begun_ms,
+            };
+            answer(&cloud, stage, request).await
+        }
+    };
+    let took_ms = cloud.clock.now_ms() - begun_ms;
+    tracing::info!(
+        target: "hop", service = "apigateway", resource = %client_path,
+        "{method} {client_path} {} {took_ms} ms", outcome.status
+    );
+    into_response(outcome, &request_id, &extended_request_id)
+}
+
+fn content_length(head: &axum::http::request::Parts) -> Option<usize> {
+    head.headers.get("content-length")?.to_str().ok()?.parse().ok()
+}
+
+/// The stage that a path addresses, and the path below it.
+fn find_stage(cloud: &Cloud, path: &str, method: &str) -> (Option<Arc<Stage>>, String) {
+    if let Some(rest) = path.strip_prefix(EXECUTE_API) {
+        let mut parts = rest.splitn(3, '/');
+        let api = parts.next().unwrap_or_default();
+        let stage = parts.next().unwrap_or_default();
+        return (cloud.apigateway.stage(api, stage), format!("/{}", parts.next().unwrap_or_default()));
+    }
+    // One origin for all APIs: the one that has the method, or else the resource.
+    let stages = cloud.apigateway.stages();
+    let has =
+        |stage: &&Arc<Stage>| route(stage, path).is_some_and(|resource| resource.method(method).is_some());
+    let found = stages.iter().find(has).or_else(|| stages.iter().find(|stage| route(stage, path).is_some()));
+    (found.cloned(), path.to_owned())
+}
+
+fn route<'s>(stage: &'s Stage, path: &str) -> Option<&'s Resource> {
+    stage.api.resources.iter().find(|resource| resource.pattern.matches(path).is_some())
+}
+
+async fn answer(cloud: &Arc<Cloud>, stage: Option<Arc<Stage>>, mut request: Request) -> Outcome {
+    let Some(stage) = stage else {
+        let mut context = request.context(cloud, "", "");
+        return refuse(
+            &GatewayResponses::default(),
+            &Failure::no_route(),
+            &mut context,
+            &request,
+            &json!({}),
+        );
+    };
+    let mut context = request.context(cloud, &stage.api.id, &stage.name);
+    let mut integration = None;
+    let result = match route(&stage, &request.path) {
+        None => Err(Failure::no_route()),
+        Some(resource) => {
+            context["resourcePath"] = json!(resource.path);
+            context["resourceId"] = json!(resource.id);
+            let raw = resource.pattern.matches(&request.path).unwrap_or_default();
+            request.parameters.path =
+                raw.iter().map(|(name, value)| (name.clone(), routes::decode(value))).collect();
+            request.raw_path_parameters = raw;
+            run(cloud, &stage, resource, &request, &context, &mut integration).await
+        }
+    };
+    let outcome = match result {
+        Ok(outcome) => outcome,
+        Err(failure) => {
+            refuse(&stage.api.gateway_responses, &failure, &mut context, &request, &stage.variables)
+        }
+    };
+    context["status"] = json!(outcome.status);
+    context["responseLength"] = json!(outcome.body.len());
+    context["responseLatency"] = json!(cloud.clock.now_ms() - request.time_ms);
+    if let Some(integration) = integration {
+        context["integrationLatency"] = integration["latency"].clone();
+        context["integrationStatus"] = integration["integrationStatus"].clone();
+        context["integrationErrorMessage"] = integration["error"].clone();
+        context["integration"] = integration;
+    }
+    stage.log(cloud, &context);
+    outcome
+}
+
+async fn run(
+    cloud: &Arc<Cloud>,
+    stage: &Stage,
+    resource: &Resource,
+    request: &Request,
+    context: &Value,
+    integration: &mut Option<Value>,
+) -> Result<Outcome, Failure> {
+    let method = resource.method(&request.method).ok_or_else(Failure::no_route)?;
+    if cloud.apigateway.throttles() && !stage.admits(&resource.path, &request.method, cloud.clock.now_ms()) {
+        return Err(Failure::new(Kind::Throttled, "Too Many Requests"));
+    }
+    validate(method, request)?;
+    let passage =
+        Passage { cloud, stage, request, context, resource_path: &resource.path, answered: OnceLock::new() };
+    let begun_ms = cloud.clock.now_ms();
+    let result = passage.run(&method.integration).await;
+    let latency = cloud.clock.now_ms() - begun_ms;
+    *integration = Some(integration_facts(latency, &passage, method, &result));
+    result
+}
+
+/// `$context.integration` of the access log (guide, "Variables for access logging"). In a
+/// proxy integration `status` is what the function's code returned, `integrationStatus`
+/// what Lambda did.
+fn integration_facts(
+    latency: i64,
+    passage: &Passage<'_>,
+    method: &Method,
+    result: &Result<Outcome, Failure>,
+) -> Value {
+    let answered = passage.answered.get();
+    let of_service = answered.map(|(status, _)| *status);
+    let proxy = matches!(method.integration.target, Target::FunctionProxy(_));
+    let status = match result {
+        Ok(outcome) if proxy => Some(outcome.status),
+        _ => of_service,
+    };
+    json!({
+        "latency": latency,
+        "status": status,
+        "integrationStatus": of_service,
+        "requestId": answered.and_then(|(_, request_id)| request_id.clone()),
+        "error": result.as_ref().err().map(|failure| failure.message.clone()),
+    })
+}
+
+/// Parameters first, then the body against the model of its content type; without such a
+/// model "API Gateway doesn't perform request validation" of the body (guide, "Request
+/// validation for REST APIs"), and it depends on the passthrough behaviour what happens.
+fn validate(method: &Method, request: &Request) -> Result<(), Failure> {
+    // "The required request parameters in the URI, query string, and headers of an incoming
+    // request are included and not blank."
+    let missing: Vec<&str> = method
+        .required
+        .iter()
+        .filter(|(place, name)| {
+            let value = match place.as_str() {
+                "query" => request.parameters.query(name),
+                _ => request.parameters.header(name),
+            };
+            value.is_none_or(|value| value.trim().is_empty())
+        })
+        .map(|(_, name)| name.as_str())
+        .collect();
+    if !missing.is_empty() {
+        let message = format!("Missing required request parameters: [{}]", missing.join(", "));
+        return Err(Failure::new(Kind::BadRequestParameters, message));
+    }
+    let Some(model) = method.models.get(&request.content_type()) else { return Ok(()) };
+    let errors = model.errors(&request.text());
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let mut failure = Failure::new(Kind::BadRequestBody, "Invalid request body");
+    // The texts are those of our validator; on AWS they are those of a Java one.
+    failure.validation = Some(format!("[{}]", errors.join(", ")));
+    Err(failure)
+}
+
+fn refuse(
+    responses: &GatewayResponses,
+    failure: &Failure,
+    context: &mut Value,
+    request: &Request,
+    stage_variables: &Value,
+) -> Outcome {
+    let answer = responses.answer(failure, context, &request.parameters, stage_variables);
+    Outcome { status: answer.status, headers: answer.headers, body: Bytes::from(answer.body) }
+}
+
+fn into_response(outcome: Outcome, request_id: &str, extended_request_id: &str) -> Response<Body> {
+    let mut response = Response::new(Body::from(outcome.body));
+    *response.status_mut() =
+        StatusCode::from_u16(outcome.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let ids = [(REQUEST_ID, request_id), ("x-amz-apigw-id", extended_request_id)];
+    let ids = ids.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    for (mut name, value) in outcome.headers.into_iter().chain(ids) {
+        let lower = name.to_ascii_lowercase();
+        if COMPUTED.contains(&lower.as_str()) {
+            continue;
+        }
+        if REMAPPED.contains(&lower.as_str()) {
+            name = format!("x-amzn-Remapped-{name}");
+        }
+        let header = (HeaderName::try_from(&name), HeaderValue::try_from(&value));
+        if let (Ok(name), Ok(value)) = header {
+            response.headers_mut().append(name, value);
+        } else {
+            tracing::warn!(target: "hop", service = "apigateway", "the header {name} cannot be sent");
+        }
+    }
+    response
+}

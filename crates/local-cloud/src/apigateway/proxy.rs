@@ -1,0 +1,193 @@
+//! Lambda proxy integration: the whole request as an event, the function's answer as the
+//! whole response. Source: API Gateway guide, "Lambda proxy integrations in API Gateway"
+//! (payload format 1.0).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::gateway_response::Failure;
+use super::integration::{Outcome, Passage, Reply};
+
+/// The event that the function gets.
+pub(super) fn event(passage: &Passage<'_>) -> Value {
+    let request = passage.request;
+    let headers = forwarded_headers(passage);
+    let query = &request.parameters.query;
+    let context = passage.context;
+    let body = if request.body.is_empty() { Value::Null } else { json!(request.text()) };
+    json!({
+        "resource": passage.resource_path,
+        "path": request.path,
+        "httpMethod": request.method,
+        "headers": last_values(&headers),
+        "multiValueHeaders": all_values(&headers),
+        "queryStringParameters": last_values(query),
+        "multiValueQueryStringParameters": all_values(query),
+        // Not decoded: the notes that "REST APIs decode URL-encoded request parameters" do not
+        // hold for this one; a path of `test%2Balias` arrives as such (recorded on AWS by
+        // LocalStack, test_apigateway_lambda.snapshot.json, "path-encoded-email").
+        "pathParameters": none_if_empty(json!(request.raw_path_parameters)),
+        "stageVariables": none_if_empty(passage.stage.variables.clone()),
+        "requestContext": {
+            "accountId": context["accountId"],
+            "apiId": context["apiId"],
+            "deploymentId": passage.stage.deployment,
+            "domainName": context["domainName"],
+            "domainPrefix": context["domainPrefix"],
+            "extendedRequestId": request.extended_request_id,
+            "httpMethod": request.method,
+            "identity": {
+                "accessKey": null, "accountId": null, "caller": null,
+                "cognitoAuthenticationProvider": null, "cognitoAuthenticationType": null,
+                "cognitoIdentityId": null, "cognitoIdentityPoolId": null, "principalOrgId": null,
+                "sourceIp": request.source_ip,
+                "user": null,
+                "userAgent": context["identity"]["userAgent"],
+                "userArn": null,
+            },
+            "path": request.client_path,
+            "protocol": request.protocol,
+            "requestId": request.request_id,
+            "requestTime": context["requestTime"],
+            "requestTimeEpoch": request.time_ms,
+            "resourceId": context["resourceId"],
+            "resourcePath": passage.resource_path,
+            "stage": passage.stage.name,
+        },
+        "body": body,
+        // No API here has binary media types, so every body is text.
+        "isBase64Encoded": false,
+    })
+}
+
+/// Standard headers as AWS writes them, whatever the client wrote (recorded on AWS by
+/// LocalStack: `aUThorization` arrives as `Authorization`).
+const STANDARD: [&str; 12] = [
+    "Accept",
+    "Accept-Encoding",
+    "Accept-Language",
+    "Authorization",
+    "Cache-Control",
+    "Content-Type",
+    "Cookie",
+    "If-None-Match",
+    "Origin",
+    "Pragma",
+    "Referer",
+    "User-Agent",
+];
+
+/// Headers of the connection, which do not reach the function.
+const OF_THE_CONNECTION: [&str; 6] =
+    ["connection", "content-length", "keep-alive", "te", "transfer-encoding", "upgrade"];
+
+/// The client's headers and those that the gateway adds. A client cannot forge the latter,
+/// except that its `X-Forwarded-For` stands before the address that the gateway saw.
+fn forwarded_headers(passage: &Passage<'_>) -> Vec<(String, String)> {
+    let request = passage.request;
+    let host = request.parameters.header("host").unwrap_or_default();
+    let port = host.rsplit_once(':').map_or("80", |(_, port)| port);
+    let forwarded_for = match request.parameters.header("x-forwarded-for") {
+        Some(before) => format!("{before}, {}", request.source_ip),
+        None => request.source_ip.clone(),
+    };
+    let trace = passage.cloud.random.uuid().replace('-', "");
+    let own = [
+        ("Host", host.to_owned()),
+        // Plain HTTP is what this gateway speaks.
+        ("X-Forwarded-Proto", "http".to_owned()),
+        ("X-Forwarded-Port", port.to_owned()),
+        ("X-Forwarded-For", forwarded_for),
+        ("X-Amzn-Trace-Id", format!("Root=1-{:08x}-{}", request.time_ms / 1000, &trace[..24])),
+    ];
+    let standard = |name: &str| STANDARD.into_iter().find(|other| other.eq_ignore_ascii_case(name));
+    let from_client = request
+        .parameters
+        .headers
+        .iter()
+        .filter(|(name, _)| !own.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)))
+        .filter(|(name, _)| !OF_THE_CONNECTION.contains(&name.as_str()))
+        .map(|(name, value)| (standard(name).unwrap_or(name).to_owned(), value.clone()));
+    from_client.chain(own.clone().map(|(name, value)| (name.to_owned(), value))).collect()
+}
+
+/// The last value of each name; null where there is none at all.
+fn last_values(pairs: &[(String, String)]) -> Value {
+    let map: Map<String, Value> = pairs.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    none_if_empty(Value::Object(map))
+}
+
+/// All values of each name; null where there is none at all.
+fn all_values(pairs: &[(String, String)]) -> Value {
+    let mut map: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, value) in pairs {
+        map.entry(name).or_default().push(value);
+    }
+    none_if_empty(json!(map))
+}
+
+fn none_if_empty(value: Value) -> Value {
+    if value.as_object().is_some_and(Map::is_empty) { Value::Null } else { value }
+}
+
+/// What a function answers. Any other member makes the answer malformed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct ProxyResponse {
+    status_code: Value,
+    headers: Option<BTreeMap<String, Value>>,
+    multi_value_headers: Option<BTreeMap<String, Vec<Value>>>,
+    body: Option<String>,
+    /// Without binary media types the gateway passes a base64 body on as the text that it is.
+    #[serde(rename = "isBase64Encoded")]
+    _is_base64_encoded: Option<bool>,
+}
+
+/// The response that the function asked for: "If the function output is of a different
+/// format, API Gateway returns a 502 Bad Gateway error response."
+pub(super) fn response(reply: &Reply) -> Result<Outcome, Failure> {
+    let malformed = |reason: &str| {
+        tracing::warn!(target: "hop", service = "apigateway", "a function's answer cannot be used: {reason}");
+        Failure::bad_gateway()
+    };
+    if reply.function_error {
+        return Err(malformed("the function failed"));
+    }
+    let answer: ProxyResponse =
+        serde_json::from_slice(&reply.body).map_err(|error| malformed(&error.to_string()))?;
+    let status = answer.status_code.as_u64().or_else(|| answer.status_code.as_str()?.parse().ok());
+    let status = status
+        .and_then(|status| u16::try_from(status).ok())
+        .filter(|status| (100..1000).contains(status))
+        .ok_or_else(|| malformed("its statusCode is not a status code"))?;
+    let several = answer.multi_value_headers.unwrap_or_default();
+    let mut headers = Vec::new();
+    for (name, value) in answer.headers.unwrap_or_default() {
+        // "If you specify values for both, API Gateway merges them"; the list wins for its names.
+        if !several.keys().any(|other| other.eq_ignore_ascii_case(&name)) {
+            let value = header_text(&value).ok_or_else(|| malformed("a header is not a text"))?;
+            headers.push((name, value));
+        }
+    }
+    for (name, values) in several {
+        for value in values {
+            let value = header_text(&value).ok_or_else(|| malformed("a header is not a text"))?;
+            headers.push((name.clone(), value));
+        }
+    }
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+        headers.push(("Content-Type".into(), "application/json".into()));
+    }
+    Ok(Outcome { status, headers, body: Bytes::from(answer.body.unwrap_or_default()) })
+}
+
+fn header_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        _ => None,
+    }
+}

@@ -1,0 +1,458 @@
+//! Reads a template into its tree, with the white-space rules of Velocity 1.7: a
+//! directive takes the rest of its line when nothing but blanks follow it, and `#set`
+//! takes the blanks before it as well.
+
+use super::TemplateError;
+use super::ast::{Expression, Node, Operator, Place, Reference, Step};
+
+/// Reads a whole template.
+pub(super) fn parse(source: &str) -> Result<Vec<Node>, TemplateError> {
+    let mut parser = Parser { source, at: 0 };
+    let (nodes, end) = parser.block()?;
+    match end {
+        End::OfText => Ok(nodes),
+        _ => Err(parser.error("this directive closes nothing")),
+    }
+}
+
+/// What ended a block.
+enum End {
+    OfText,
+    OfBlock,
+    Else,
+    ElseIf(Expression),
+}
+
+struct Parser<'s> {
+    source: &'s str,
+    at: usize,
+}
+
+/// From the loosest binding to the tightest.
+const LEVELS: [&[(&str, Operator)]; 6] = [
+    &[("||", Operator::Or)],
+    &[("&&", Operator::And)],
+    &[("==", Operator::Equal), ("!=", Operator::NotEqual)],
+    &[
+        ("<=", Operator::LessOrEqual),
+        (">=", Operator::GreaterOrEqual),
+        ("<", Operator::Less),
+        (">", Operator::Greater),
+    ],
+    &[("+", Operator::Add), ("-", Operator::Subtract)],
+    &[("*", Operator::Multiply), ("/", Operator::Divide), ("%", Operator::Remainder)],
+];
+
+impl<'s> Parser<'s> {
+    fn rest(&self) -> &'s str {
+        &self.source[self.at..]
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.rest().chars().next()
+    }
+
+    fn eat(&mut self, token: &str) -> bool {
+        let found = self.rest().starts_with(token);
+        if found {
+            self.at += token.len();
+        }
+        found
+    }
+
+    fn expect(&mut self, token: &str) -> Result<(), TemplateError> {
+        self.blanks();
+        if self.eat(token) { Ok(()) } else { Err(self.error(&format!("expected `{token}`"))) }
+    }
+
+    /// Skips white space inside a directive.
+    fn blanks(&mut self) {
+        self.at += self.rest().len() - self.rest().trim_start().len();
+    }
+
+    fn place(&self, at: usize) -> Place {
+        let before = &self.source[..at];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Place { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+    }
+
+    fn error(&self, message: &str) -> TemplateError {
+        TemplateError::new(self.place(self.at), message)
+    }
+
+    fn block(&mut self) -> Result<(Vec<Node>, End), TemplateError> {
+        let mut nodes = Vec::new();
+        let mut text = String::new();
+        while let Some(next) = self.peek() {
+            let rest = self.rest();
+            match next {
+                '\\' if starts_reference(&rest[1..]) || starts_directive(&rest[1..]) => {
+                    return Err(self.error("an escaped reference or directive is not emulated"));
+                }
+                '$' if starts_reference(rest) => {
+                    flush(&mut nodes, &mut text);
+                    nodes.push(Node::Reference(self.reference()?));
+                }
+                '#' if rest.starts_with("##") => self.at += rest.find('\n').map_or(rest.len(), |end| end + 1),
+                '#' if rest.starts_with("#*") => {
+                    let end = rest.find("*#").ok_or_else(|| self.error("this comment is not closed"))?;
+                    self.at += end + 2;
+                }
+                '#' if rest.starts_with("#[[") => {
+                    let end = rest.find("]]#").ok_or_else(|| self.error("`#[[` is not closed"))?;
+                    text.push_str(&rest[3..end]);
+                    self.at += end + 3;
+                }
+                '#' if starts_directive(rest) => match self.directive(&mut nodes, &mut text)? {
+                    None => {}
+                    Some(end) => {
+                        flush(&mut nodes, &mut text);
+                        return Ok((nodes, end));
+                    }
+                },
+                other => {
+                    text.push(other);
+                    self.at += other.len_utf8();
+                }
+            }
+        }
+        flush(&mut nodes, &mut text);
+        Ok((nodes, End::OfText))
+    }
+
+    /// Reads a directive; `Some` when it ends the block in which it stands.
+    fn directive(&mut self, nodes: &mut Vec<Node>, text: &mut String) -> Result<Option<End>, TemplateError> {
+        let begin = self.at;
+        self.at += 1;
+        let braced = self.eat("{");
+        let name = self.identifier()?;
+        if braced && !self.eat("}") {
+            return Err(self.error("expected `}`"));
+        }
+        match name.as_str() {
+            "set" => {
+                text.truncate(text.trim_end_matches([' ', '\t']).len());
+                flush(nodes, text);
+                self.expect("(")?;
+                self.blanks();
+                if !starts_reference(self.rest()) {
+                    return Err(self.error("#set needs a reference on its left side"));
+                }
+                let target = self.reference()?;
+                self.expect("=")?;
+                let value = self.expression()?;
+                self.close()?;
+                nodes.push(Node::Set(target, value));
+                Ok(None)
+            }
+            "if" => {
+                flush(nodes, text);
+                let condition = self.condition()?;
+                nodes.push(self.branches(condition)?);
+                Ok(None)
+            }
+            "foreach" => {
+                flush(nodes, text);
+                nodes.push(self.foreach()?);
+                Ok(None)
+            }
+            "elseif" => Ok(Some(End::ElseIf(self.condition()?))),
+            "else" => {
+                self.end_of_line();
+                Ok(Some(End::Else))
+            }
+            "end" => {
+                self.end_of_line();
+                Ok(Some(End::OfBlock))
+            }
+            other => {
+                Err(TemplateError::new(self.place(begin), &format!("the directive #{other} is not emulated")))
+            }
+        }
+    }
+
+    fn condition(&mut self) -> Result<Expression, TemplateError> {
+        self.expect("(")?;
+        let condition = self.expression()?;
+        self.close()?;
+        Ok(condition)
+    }
+
+    fn branches(&mut self, first: Expression) -> Result<Node, TemplateError> {
+        let mut branches = Vec::new();
+        let mut condition = first;
+        loop {
+            let (body, end) = self.block()?;
+            branches.push((condition, body));
+            match end {
+                End::OfBlock => return Ok(Node::If { branches, otherwise: Vec::new() }),
+                End::ElseIf(next) => condition = next,
+                End::Else => {
+                    let (otherwise, End::OfBlock) = self.block()? else {
+                        return Err(self.error("#else must be followed by #end"));
+                    };
+                    return Ok(Node::If { branches, otherwise });
+                }
+                End::OfText => return Err(self.error("#if without #end")),
+            }
+        }
+    }
+
+    fn foreach(&mut self) -> Result<Node, TemplateError> {
+        self.expect("(")?;
+        self.expect("$")?;
+        let variable = self.identifier()?;
+        self.expect("in")?;
+        self.blanks();
+        let list = self.primary()?;
+        self.close()?;
+        match self.block()? {
+            (body, End::OfBlock) => Ok(Node::Foreach { variable, list, body }),
+            _ => Err(self.error("#foreach without #end")),
+        }
+    }
+
+    /// The closing parenthesis of a directive, and the rest of its line when that is blank.
+    fn close(&mut self) -> Result<(), TemplateError> {
+        self.expect(")")?;
+        self.end_of_line();
+        Ok(())
+    }
+
+    fn end_of_line(&mut self) {
+        let after = self.rest().trim_start_matches([' ', '\t']);
+        let length = match after {
+            _ if after.starts_with("\r\n") => 2,
+            _ if after.starts_with('\n') => 1,
+            _ => return,
+        };
+        self.at = self.source.len() - after.len() + length;
+    }
+
+    fn identifier(&mut self) -> Result<String, TemplateError> {
+        let rest = self.rest();
+        let length = rest.find(|c: char| !is_identifier_part(c)).unwrap_or(rest.len());
+        if !rest.starts_with(is_identifier_start) {
+            return Err(self.error("expected a name"));
+        }
+        self.at += length;
+        Ok(rest[..length].to_owned())
+    }
+
+    fn reference(&mut self) -> Result<Reference, TemplateError> {
+        let begin = self.at;
+        let place = self.place(begin);
+        self.expect("$")?;
+        let quiet = self.eat("!");
+        let formal = self.eat("{");
+        let root = self.identifier()?;
+        let mut steps = Vec::new();
+        loop {
+            let rest = self.rest();
+            if rest.starts_with('.') && rest[1..].starts_with(is_identifier_start) {
+                self.at += 1;
+                let name = self.identifier()?;
+                if self.eat("(") {
+                    steps.push(Step::Method(name, self.list_until(")")?));
+                } else {
+                    steps.push(Step::Property(name));
+                }
+            } else if rest.starts_with('[') {
+                self.at += 1;
+                self.blanks();
+                let index = self.primary()?;
+                self.expect("]")?;
+                steps.push(Step::Index(index));
+            } else {
+                break;
+            }
+        }
+        if formal && !self.eat("}") {
+            return Err(self.error("expected `}`"));
+        }
+        Ok(Reference { source: self.source[begin..self.at].to_owned(), quiet, root, steps, place })
+    }
+
+    /// Arguments or list members: Velocity 1.7 takes literals and references here, not arithmetic.
+    fn list_until(&mut self, close: &str) -> Result<Vec<Expression>, TemplateError> {
+        let mut members = Vec::new();
+        self.blanks();
+        if self.eat(close) {
+            return Ok(members);
+        }
+        loop {
+            self.blanks();
+            members.push(self.primary()?);
+            self.blanks();
+            if self.eat(close) {
+                return Ok(members);
+            }
+            self.expect(",")?;
+        }
+    }
+
+    fn expression(&mut self) -> Result<Expression, TemplateError> {
+        self.level(0)
+    }
+
+    fn level(&mut self, level: usize) -> Result<Expression, TemplateError> {
+        let Some(operators) = LEVELS.get(level) else { return self.unary() };
+        let mut left = self.level(level + 1)?;
+        loop {
+            self.blanks();
+            let Some((_, operator)) = operators.iter().find(|(token, _)| self.eat(token)) else {
+                return Ok(left);
+            };
+            let right = self.level(level + 1)?;
+            left = Expression::Binary(*operator, Box::new(left), Box::new(right));
+        }
+    }
+
+    fn unary(&mut self) -> Result<Expression, TemplateError> {
+        self.blanks();
+        if self.eat("!") {
+            return Ok(Expression::Not(Box::new(self.unary()?)));
+        }
+        if self.eat("(") {
+            let inner = self.expression()?;
+            self.expect(")")?;
+            return Ok(inner);
+        }
+        self.primary()
+    }
+
+    fn primary(&mut self) -> Result<Expression, TemplateError> {
+        let rest = self.rest();
+        match self.peek() {
+            Some('$') if starts_reference(rest) => Ok(Expression::Reference(self.reference()?)),
+            Some('\'') => Ok(Expression::Text(self.quoted('\'')?)),
+            Some('"') => {
+                let place = self.place(self.at);
+                let text = self.quoted('"')?;
+                let nodes = parse(&text).map_err(|error| TemplateError::new(place, &error.message))?;
+                Ok(Expression::Interpolated(nodes))
+            }
+            Some('[') => {
+                self.at += 1;
+                self.list_or_range()
+            }
+            Some('{') => {
+                self.at += 1;
+                self.map()
+            }
+            Some(c) if c.is_ascii_digit() || c == '-' => self.number(),
+            _ if self.word("true") => Ok(Expression::Boolean(true)),
+            _ if self.word("false") => Ok(Expression::Boolean(false)),
+            _ => Err(self.error("expected a value")),
+        }
+    }
+
+    fn word(&mut self, word: &str) -> bool {
+        let found =
+            self.rest().strip_prefix(word).is_some_and(|after| !after.starts_with(is_identifier_part));
+        if found {
+            self.at += word.len();
+        }
+        found
+    }
+
+    /// A string literal; a doubled quote stands for one.
+    fn quoted(&mut self, quote: char) -> Result<String, TemplateError> {
+        let begin = self.at;
+        let mut text = String::new();
+        self.at += 1;
+        while let Some(next) = self.peek() {
+            self.at += next.len_utf8();
+            if next != quote {
+                text.push(next);
+            } else if self.peek() == Some(quote) {
+                self.at += 1;
+                text.push(quote);
+            } else {
+                return Ok(text);
+            }
+        }
+        Err(TemplateError::new(self.place(begin), "this text is not closed"))
+    }
+
+    fn number(&mut self) -> Result<Expression, TemplateError> {
+        let rest = self.rest();
+        let digits = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let sign = usize::from(rest.starts_with('-'));
+        let whole = sign + digits(&rest[sign..]);
+        // `1..3` is a range, not a decimal.
+        let fraction = rest[whole..].strip_prefix('.').map_or(0, digits);
+        let length = if fraction == 0 { whole } else { whole + 1 + fraction };
+        let text = &rest[..length];
+        let number = if fraction == 0 {
+            text.parse().map(Expression::Integer).ok()
+        } else {
+            text.parse().map(Expression::Decimal).ok()
+        };
+        let number = number.ok_or_else(|| self.error("this is not a number"))?;
+        self.at += length;
+        Ok(number)
+    }
+
+    fn list_or_range(&mut self) -> Result<Expression, TemplateError> {
+        self.blanks();
+        let begin = self.at;
+        if !self.rest().starts_with(']') {
+            let first = self.primary()?;
+            self.blanks();
+            if self.eat("..") {
+                self.blanks();
+                let last = self.primary()?;
+                self.expect("]")?;
+                return Ok(Expression::Range(Box::new(first), Box::new(last)));
+            }
+        }
+        self.at = begin;
+        Ok(Expression::List(self.list_until("]")?))
+    }
+
+    fn map(&mut self) -> Result<Expression, TemplateError> {
+        let mut entries = Vec::new();
+        self.blanks();
+        if self.eat("}") {
+            return Ok(Expression::Map(entries));
+        }
+        loop {
+            self.blanks();
+            let key = self.primary()?;
+            self.expect(":")?;
+            self.blanks();
+            entries.push((key, self.primary()?));
+            self.blanks();
+            if self.eat("}") {
+                return Ok(Expression::Map(entries));
+            }
+            self.expect(",")?;
+        }
+    }
+}
+
+fn flush(nodes: &mut Vec<Node>, text: &mut String) {
+    if !text.is_empty() {
+        nodes.push(Node::Text(std::mem::take(text)));
+    }
+}
+
+fn is_identifier_start(c: char) -> bool {
+    c.is_ascii_alphabetic() || c == '_'
+}
+
+fn is_identifier_part(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '-'
+}
+
+fn starts_reference(text: &str) -> bool {
+    let Some(after) = text.strip_prefix('$') else { return false };
+    let after = after.strip_prefix('!').unwrap_or(after);
+    after.strip_prefix('{').unwrap_or(after).starts_with(is_identifier_start)
+}
+
+fn starts_directive(text: &str) -> bool {
+    let Some(after) = text.strip_prefix('#') else { return false };
+    after.strip_prefix('{').unwrap_or(after).starts_with(|c: char| c.is_ascii_alphabetic())
+}

@@ -1,0 +1,151 @@
+//! Hands every resource of an application to the service that runs it, each after all that
+//! it depends on, and says of every CloudFormation type how far it is emulated. A type that
+//! is not in the table is refused before anything is deployed.
+
+use std::sync::Arc;
+
+use crate::cloud::Cloud;
+use crate::resource::{Refusal, Resource};
+use crate::template::{Application, Stack};
+
+/// How far a type is emulated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Behaves as on AWS, as far as its properties are accepted.
+    Emulated,
+    /// Behaves alike, with the differences that the note tells.
+    Approximated,
+    /// Accepted, and without any effect here; the note says why that is safe.
+    Inert,
+}
+
+/// Every type that a template may use, how far it is emulated, and what to know of it.
+#[rustfmt::skip]
+pub const EMULATED: &[(&str, Level, &str)] = &[
+    ("AWS::ApiGateway::Deployment", Level::Approximated, "the API as the template has it now is always the deployed one"),
+    ("AWS::ApiGateway::RestApi", Level::Emulated, "routes, validators, mapping templates, integrations and responses of its OpenAPI body"),
+    ("AWS::ApiGateway::Stage", Level::Emulated, "throttling and access logs of its methods"),
+    ("AWS::CloudFormation::Stack", Level::Emulated, "a nested template of the same project"),
+    ("AWS::CloudWatch::Alarm", Level::Inert, "nobody is called out of bed by a local run; there are no metrics to watch"),
+    ("AWS::DynamoDB::Table", Level::Emulated, "on dynoxide; capacity, backups and deletion protection have no effect"),
+    ("AWS::EventSchemas::Registry", Level::Emulated, "read only"),
+    ("AWS::EventSchemas::Schema", Level::Emulated, "read only, one version"),
+    ("AWS::Events::Archive", Level::Emulated, "archive and replay"),
+    ("AWS::Events::EventBus", Level::Emulated, "patterns, targets, retries and dead-letter queues"),
+    ("AWS::Events::EventBusPolicy", Level::Inert, "there is only one account here, and permissions are not enforced"),
+    ("AWS::Events::Rule", Level::Emulated, "by event pattern; functions, state machines, buses, log groups and queues as targets"),
+    ("AWS::IAM::Policy", Level::Inert, "permissions are not enforced here; tests compare them with the calls made"),
+    ("AWS::IAM::Role", Level::Inert, "permissions are not enforced here; tests compare them with the calls made"),
+    ("AWS::Lambda::EventInvokeConfig", Level::Emulated, "retries, maximum age and on-failure destination of asynchronous invocations"),
+    ("AWS::Lambda::EventSourceMapping", Level::Emulated, "queues and table streams"),
+    ("AWS::Lambda::Function", Level::Approximated, "a process of this machine over the Runtime API, with its memory size as address-space limit"),
+    ("AWS::Lambda::Permission", Level::Inert, "permissions are not enforced here"),
+    ("AWS::Logs::LogGroup", Level::Emulated, "groups, streams and events; nothing expires"),
+    ("AWS::Logs::ResourcePolicy", Level::Inert, "permissions are not enforced here"),
+    ("AWS::Pipes::Pipe", Level::Emulated, "from a table stream to a bus"),
+    ("AWS::S3::Bucket", Level::Approximated, "objects can be put, read and listed; nothing else"),
+    ("AWS::S3::BucketPolicy", Level::Inert, "permissions are not enforced here"),
+    ("AWS::SQS::Queue", Level::Emulated, "standard queues"),
+    ("AWS::SQS::QueuePolicy", Level::Inert, "permissions are not enforced here"),
+    ("AWS::SSM::Parameter", Level::Emulated, "plain parameters, read only"),
+    ("AWS::StepFunctions::StateMachine", Level::Emulated, "Standard workflows in JSONata"),
+];
+
+/// How far a type is emulated; `None` where it is not known.
+pub fn level(kind: &str) -> Option<Level> {
+    EMULATED.iter().find(|(known, ..)| *known == kind).map(|(_, level, _)| *level)
+}
+
+/// Deploys all stacks of an application; deploying over the state of an earlier run keeps it.
+///
+/// # Errors
+/// The first refusal of a service, which names file and property.
+pub async fn deploy(cloud: &Arc<Cloud>, application: &Application) -> Result<(), Refusal> {
+    match application.root() {
+        Some(root) => deploy_stack(cloud, application, root).await,
+        None => Ok(()),
+    }
+}
+
+async fn deploy_stack(cloud: &Arc<Cloud>, application: &Application, stack: &Stack) -> Result<(), Refusal> {
+    for resource in &stack.resources {
+        if resource.kind == "AWS::CloudFormation::Stack" {
+            let nested = application
+                .stack(&resource.physical_id)
+                .ok_or_else(|| resource.refuse("Properties.TemplateURL", "its stack is not loaded"))?;
+            // Boxed, since stacks nest to any depth.
+            Box::pin(deploy_stack(cloud, application, nested)).await?;
+        } else {
+            deploy_resource(cloud, resource).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn deploy_resource(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
+    match resource.kind.as_str() {
+        "AWS::ApiGateway::Deployment" | "AWS::ApiGateway::RestApi" | "AWS::ApiGateway::Stage" => {
+            crate::apigateway::deploy(cloud, resource).await
+        }
+        "AWS::DynamoDB::Table" => crate::dynamodb::deploy(cloud, resource).await,
+        "AWS::EventSchemas::Registry" | "AWS::EventSchemas::Schema" => {
+            crate::schemas::deploy(cloud, resource).await
+        }
+        "AWS::Events::Archive" | "AWS::Events::EventBus" | "AWS::Events::Rule" => {
+            crate::eventbridge::deploy(cloud, resource).await
+        }
+        "AWS::Lambda::EventSourceMapping" => crate::event_source::deploy(cloud, resource).await,
+        "AWS::Lambda::EventInvokeConfig" | "AWS::Lambda::Function" => {
+            crate::lambda::deploy(cloud, resource).await
+        }
+        "AWS::Logs::LogGroup" => crate::logs::deploy(cloud, resource).await,
+        "AWS::Pipes::Pipe" => crate::pipes::deploy(cloud, resource).await,
+        "AWS::S3::Bucket" => crate::s3::deploy(cloud, resource).await,
+        "AWS::SQS::Queue" => crate::sqs::deploy(cloud, resource).await,
+        "AWS::SSM::Parameter" => crate::ssm::deploy(cloud, resource).await,
+        "AWS::StepFunctions::StateMachine" => crate::stepfunctions::deploy(cloud, resource).await,
+        kind if level(kind) == Some(Level::Inert) => Ok(()),
+        kind => Err(resource.refuse("Type", format!("{kind} is not emulated"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_reader_and_this_table_know_the_same_types() {
+        let known: Vec<&str> = crate::template::known_types().collect();
+        let emulated: Vec<&str> = EMULATED.iter().map(|(kind, ..)| *kind).collect();
+        assert_eq!(known, emulated);
+    }
+
+    #[test]
+    fn every_type_has_a_note() {
+        assert!(EMULATED.iter().all(|(.., note)| note.len() > 5));
+    }
+
+    /// What a module is handed that is empty: it refuses the resource itself, not its type.
+    #[tokio::test]
+    async fn every_type_that_is_not_inert_has_a_service() {
+        let cloud = Cloud::for_tests().unwrap();
+        for (kind, level, _) in EMULATED {
+            let resource = Resource {
+                stack: "s".into(),
+                logical_id: "X".into(),
+                kind: (*kind).to_owned(),
+                physical_id: String::new(),
+                arn: String::new(),
+                properties: serde_json::json!({ "NoSuchProperty": 1 }),
+                metadata: serde_json::Value::Null,
+                file: "t.yaml".into(),
+            };
+            let deployed = deploy_resource(&cloud, &resource).await;
+            match (level, *kind) {
+                (Level::Inert, _) => assert!(deployed.is_ok(), "{kind}"),
+                (_, "AWS::CloudFormation::Stack") => {}
+                _ => assert!(deployed.is_err(), "{kind} ignores an unknown property"),
+            }
+        }
+    }
+}

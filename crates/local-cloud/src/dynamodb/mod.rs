@@ -1,0 +1,197 @@
+//! DynamoDB and DynamoDB Streams, on dynoxide: tables live in `dynamodb.sqlite`, beside
+//! the other services' store. This module owns what dynoxide leaves to its host: ARNs of
+//! this account, stable stream labels, time to live, and the tick that wakes the readers
+//! of streams. It never interprets an item, and never trims a stream: AWS does after 24
+//! hours, but here a reader may have been switched off for a weekend.
+
+mod arns;
+mod engine;
+mod hops;
+mod table;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+
+use crate::cloud::{Cloud, Settings};
+use crate::error::AwsError;
+use crate::resource::{Refusal, Resource};
+use crate::store::{Store, StoreError};
+
+pub use arns::{SHARD_ID, STREAM_LABEL};
+use engine::Engine;
+pub use engine::Reply;
+
+/// How often expired items are looked for. AWS only promises "within a few days"
+/// (DynamoDB developer guide, "How it works: TTL"); half a minute keeps a local run lively.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+
+/// The actions that may change an item.
+const WRITES: [&str; 8] = [
+    "PutItem",
+    "UpdateItem",
+    "DeleteItem",
+    "BatchWriteItem",
+    "TransactWriteItems",
+    "ExecuteStatement",
+    "ExecuteTransaction",
+    "BatchExecuteStatement",
+];
+
+/// The other actions that dynoxide answers.
+const OTHERS: [&str; 19] = [
+    "BatchGetItem",
+    "CreateTable",
+    "DeleteTable",
+    "DescribeStream",
+    "DescribeTable",
+    "DescribeTimeToLive",
+    "GetItem",
+    "GetRecords",
+    "GetShardIterator",
+    "ListStreams",
+    "ListTables",
+    "ListTagsOfResource",
+    "Query",
+    "Scan",
+    "TagResource",
+    "TransactGetItems",
+    "UntagResource",
+    "UpdateTable",
+    "UpdateTimeToLive",
+];
+
+/// The tables, and the tick of their writers.
+#[derive(Debug)]
+pub struct State {
+    engine: Engine,
+    writes: watch::Sender<u64>,
+}
+
+impl State {
+    /// Opens the tables: a file in the state folder, or memory where there is none.
+    ///
+    /// # Errors
+    /// When dynoxide cannot open its database.
+    pub fn open(_store: &Store, settings: &Settings) -> Result<Self, StoreError> {
+        let path = settings.state.as_ref().map(|folder| folder.join("dynamodb.sqlite"));
+        Ok(Self { engine: Engine::open(path.as_deref())?, writes: watch::Sender::new(0) })
+    }
+
+    fn tick(&self) {
+        self.writes.send_modify(|count| *count += 1);
+    }
+}
+
+/// Answers one API action of DynamoDB or DynamoDB Streams.
+///
+/// # Errors
+/// AWS's own error codes.
+pub async fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Result<Value, AwsError> {
+    let body = serde_json::to_vec(&input).map_err(AwsError::internal)?;
+    let reply = forward(cloud, action, body.into()).await?;
+    if reply.status == 200 {
+        return serde_json::from_slice(&reply.body).map_err(AwsError::internal);
+    }
+    Err(error_of(&reply))
+}
+
+/// Answers one API action with the very bytes that go over the wire: what the endpoint
+/// serves to SDK clients. Items pass through unread.
+///
+/// # Errors
+/// Where dynoxide is not asked: an action that is not emulated, an unknown stream.
+/// Refusals of dynoxide are replies.
+pub async fn forward(cloud: &Arc<Cloud>, action: &str, body: Bytes) -> Result<Reply, AwsError> {
+    let state = &cloud.dynamodb;
+    let writes = WRITES.contains(&action);
+    if action == "DescribeContinuousBackups" {
+        return continuous_backups(cloud, body).await;
+    }
+    if !writes && !OTHERS.contains(&action) {
+        return Err(AwsError::not_emulated("dynamodb", action));
+    }
+    let body = arns::inward(&state.engine, action, body)?;
+    let reply = state.engine.send(cloud, action, body.clone()).await?;
+    if writes {
+        hops::log(action, &body, reply.status);
+    }
+    if writes && reply.status == 200 {
+        state.tick();
+    }
+    arns::outward(cloud, action, reply)
+}
+
+/// Nothing is ever backed up here, and a client that asks is told so.
+async fn continuous_backups(cloud: &Arc<Cloud>, body: Bytes) -> Result<Reply, AwsError> {
+    let reply = cloud.dynamodb.engine.send(cloud, "DescribeTable", body).await?;
+    if reply.status != 200 {
+        return arns::outward(cloud, "DescribeTable", reply);
+    }
+    let answer = json!({"ContinuousBackupsDescription": {
+        "ContinuousBackupsStatus": "ENABLED",
+        "PointInTimeRecoveryDescription": {"PointInTimeRecoveryStatus": "DISABLED"},
+    }});
+    Ok(Reply { status: 200, body: answer.to_string().into() })
+}
+
+/// `{"__type": "com.amazonaws.dynamodb.v20120810#Code", "message": ..., ...}` as an error.
+fn error_of(reply: &Reply) -> AwsError {
+    let mut body: Map<String, Value> = serde_json::from_slice(&reply.body).unwrap_or_default();
+    let kind = body.remove("__type");
+    let kind = kind.as_ref().and_then(Value::as_str).unwrap_or("InternalServerError");
+    let code = kind.rsplit('#').next().unwrap_or(kind).to_string();
+    // Most errors say `message`, some `Message`; SDKs read both.
+    let message = body.remove("message").or_else(|| body.remove("Message"));
+    let message = message.as_ref().and_then(Value::as_str).unwrap_or_default().to_string();
+    AwsError { code, message, status: reply.status, details: body }
+}
+
+/// Deploys a table.
+///
+/// # Errors
+/// Names the property that is not emulated, or that the existing table contradicts.
+pub async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
+    match resource.kind.as_str() {
+        "AWS::DynamoDB::Table" => table::deploy(cloud, resource).await,
+        kind => Err(resource.refuse("Type", format!("{kind} is not emulated"))),
+    }
+}
+
+/// Starts the sweep of expired items; it ends when `cloud.stopping` is cancelled.
+pub fn start(cloud: &Arc<Cloud>) {
+    let cloud = cloud.clone();
+    tokio::spawn(async move {
+        loop {
+            let due = cloud.clock.now_ms() + SWEEP_EVERY.as_millis() as i64;
+            tokio::select! {
+                () = cloud.stopping.cancelled() => return,
+                () = cloud.clock.sleep_until(due) => sweep(&cloud).await,
+            }
+        }
+    });
+}
+
+async fn sweep(cloud: &Arc<Cloud>) {
+    match cloud.dynamodb.engine.sweep(cloud).await {
+        Ok(0) => {}
+        Ok(expired) => {
+            tracing::info!(target: "hop", service = "dynamodb", expired, "expired items removed");
+            cloud.dynamodb.tick();
+        }
+        Err(error) => {
+            tracing::warn!(target: "hop", service = "dynamodb", %error, "looking for expired items failed");
+        }
+    }
+}
+
+/// Ticks whenever an item of any table may have changed: readers of streams wait for it instead of polling.
+pub fn changes(cloud: &Arc<Cloud>) -> watch::Receiver<u64> {
+    cloud.dynamodb.writes.subscribe()
+}
+
+#[cfg(test)]
+mod tests;

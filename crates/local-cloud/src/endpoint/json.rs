@@ -1,0 +1,154 @@
+//! AWS JSON 1.0 and 1.1: `X-Amz-Target: Prefix.Action`, a JSON body each way.
+//! <https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html>
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use serde_json::{Map, Value};
+
+use super::request::Request;
+use super::{call, respond, set_header};
+use crate::cloud::Cloud;
+use crate::error::AwsError;
+
+/// A service that speaks JSON.
+struct Service {
+    /// What stands before the dot in `X-Amz-Target`.
+    target: &'static str,
+    /// Its name in ARNs.
+    name: &'static str,
+    content_type: &'static str,
+    /// What stands before the code in `__type`.
+    error_prefix: &'static str,
+}
+
+const JSON_1_0: &str = "application/x-amz-json-1.0";
+const JSON_1_1: &str = "application/x-amz-json-1.1";
+
+const SERVICES: [Service; 9] = [
+    Service::new("DynamoDB_20120810", "dynamodb", JSON_1_0, "com.amazonaws.dynamodb.v20120810#"),
+    Service::new("DynamoDBStreams_20120810", "dynamodb", JSON_1_0, "com.amazonaws.dynamodb.v20120810#"),
+    Service::new("AmazonSQS", "sqs", JSON_1_0, "com.amazonaws.sqs#"),
+    Service::new("AWSStepFunctions", "states", JSON_1_0, ""),
+    Service::new("AWSEvents", "events", JSON_1_1, ""),
+    Service::new("Logs_20140328", "logs", JSON_1_1, ""),
+    Service::new("AmazonSSM", "ssm", JSON_1_1, ""),
+    Service::new("Comprehend_20171127", "comprehend", JSON_1_1, ""),
+    Service::new("RekognitionService", "rekognition", JSON_1_1, ""),
+];
+
+impl Service {
+    const fn new(
+        target: &'static str,
+        name: &'static str,
+        content_type: &'static str,
+        error_prefix: &'static str,
+    ) -> Self {
+        Self { target, name, content_type, error_prefix }
+    }
+}
+
+pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
+    let target = request.header("x-amz-target").unwrap_or_default();
+    let (prefix, action) = target.rsplit_once('.').unwrap_or(("", target));
+    let Some(service) = SERVICES.iter().find(|service| service.target == prefix) else {
+        let name = request.signed_service().unwrap_or(prefix);
+        return refuse(request, &Service::new("", "", JSON_1_1, ""), AwsError::not_emulated(name, action));
+    };
+    let mut response = match service.name {
+        "dynamodb" => dynamodb(cloud, request, service, action).await,
+        _ => typed(cloud, request, service, action).await,
+    };
+    set_header(&mut response, "x-amzn-requestid", &request.id);
+    response
+}
+
+async fn typed(cloud: &Arc<Cloud>, request: &Request, service: &Service, action: &str) -> Response {
+    let input = match parse(&request.body) {
+        Ok(input) => input,
+        Err(error) => return refuse(request, service, error),
+    };
+    match call(cloud, service.name, action, input).await {
+        Ok(answer) => respond(200, service.content_type, answer_body(&answer)),
+        Err(error) => refuse(request, service, error),
+    }
+}
+
+/// An action without a result answers with an empty body on SQS and Logs, and SDKs read
+/// that and `{}` alike.
+fn answer_body(answer: &Value) -> String {
+    match answer {
+        Value::Null => "{}".into(),
+        answer => answer.to_string(),
+    }
+}
+
+/// Items go through as the bytes that they came in, and are protected by the checksum
+/// that DynamoDB's clients verify.
+async fn dynamodb(cloud: &Arc<Cloud>, request: &Request, service: &Service, action: &str) -> Response {
+    let reply = match crate::dynamodb::forward(cloud, action, request.body.clone()).await {
+        Ok(reply) => reply,
+        Err(error) => return refuse(request, service, error),
+    };
+    let checksum = crc32fast::hash(&reply.body);
+    let mut response = respond(reply.status, service.content_type, reply.body);
+    set_header(&mut response, "x-amz-crc32", &checksum.to_string());
+    response
+}
+
+/// A body is an object; none at all stands for an empty one.
+pub(super) fn parse(body: &[u8]) -> Result<Value, AwsError> {
+    if body.is_empty() {
+        return Ok(Value::Object(Map::new()));
+    }
+    match serde_json::from_slice(body) {
+        Ok(input @ Value::Object(_)) => Ok(input),
+        Ok(_) => Err(AwsError::client("SerializationException", "The body is not a JSON object.")),
+        Err(error) => Err(AwsError::client("SerializationException", error.to_string())),
+    }
+}
+
+fn refuse(request: &Request, service: &Service, error: AwsError) -> Response {
+    let mut body = error.details;
+    // SQS spoke the query protocol first; its JSON errors carry the code of that one too.
+    // https://smithy.io/2.0/aws/protocols/aws-query-protocol.html ("awsQueryCompatible")
+    let query_error = body.remove("QueryErrorCode");
+    body.insert("__type".into(), format!("{}{}", service.error_prefix, error.code).into());
+    body.insert("message".into(), error.message.into());
+    let mut response = respond(error.status, service.content_type, Value::Object(body).to_string());
+    if let Some(code) = query_error.as_ref().and_then(Value::as_str) {
+        let fault = if error.status < 500 { "Sender" } else { "Receiver" };
+        let code = if code.contains(';') { code.to_string() } else { format!("{code};{fault}") };
+        set_header(&mut response, "x-amzn-query-error", &code);
+    }
+    set_header(&mut response, "x-amzn-errortype", &error.code);
+    set_header(&mut response, "x-amzn-requestid", &request.id);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_error_of_sqs_carries_its_query_code_in_a_header_only() {
+        let head = axum::http::Request::new(()).into_parts().0;
+        let request = Request::new(head, bytes::Bytes::new(), "id".into());
+        let mut error = AwsError::client("QueueDoesNotExist", "The specified queue does not exist.");
+        error.details.insert("QueryErrorCode".into(), "AWS.SimpleQueueService.NonExistentQueue".into());
+        let response = refuse(&request, &SERVICES[2], error);
+        let header = &response.headers()["x-amzn-query-error"];
+        assert_eq!(header, "AWS.SimpleQueueService.NonExistentQueue;Sender");
+        let body = to_bytes(response.into_body(), 1000).await.unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            body,
+            serde_json::json!({
+                "__type": "com.amazonaws.sqs#QueueDoesNotExist",
+                "message": "The specified queue does not exist.",
+            })
+        );
+    }
+}

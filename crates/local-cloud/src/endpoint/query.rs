@@ -1,0 +1,204 @@
+//! The query protocol: a form with `Action` and `Version`, XML as the answer.
+//! <https://smithy.io/2.0/aws/protocols/aws-query-protocol.html>
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+
+use super::request::Request;
+use super::xml::Xml;
+use super::{call, respond, set_header};
+use crate::cloud::Cloud;
+use crate::error::AwsError;
+
+const XML: &str = "text/xml";
+
+const SQS: &str = "http://queue.amazonaws.com/doc/2012-11-05/";
+
+pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
+    let form = request.form();
+    let field = |name: &str| form.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value);
+    let action = field("Action");
+    let (service, namespace) = service_of(request, field("Version"));
+    let mut response = if service == "sqs" {
+        sqs(cloud, request, action).await
+    } else {
+        match answer(cloud, service, action, &form).await {
+            Ok(result) => success(request, namespace, action, &result),
+            Err(error) => refuse(request, namespace, &error),
+        }
+    };
+    set_header(&mut response, "x-amzn-requestid", &request.id);
+    response
+}
+
+/// Name and XML namespace of the service, known by its signature or by its API version.
+fn service_of<'a>(request: &'a Request, version: &'a str) -> (&'a str, &'static str) {
+    match (request.signed_service(), version) {
+        (Some("cloudformation"), _) | (None, "2010-05-15") => {
+            ("cloudformation", "http://cloudformation.amazonaws.com/doc/2010-05-15/")
+        }
+        (Some("sts"), _) | (None, "2011-06-15") => ("sts", "https://sts.amazonaws.com/doc/2011-06-15/"),
+        (Some("iam"), _) | (None, "2010-05-08") => ("iam", "https://iam.amazonaws.com/doc/2010-05-08/"),
+        (Some("sqs"), _) | (None, "2012-11-05") => ("sqs", SQS),
+        (Some(other), _) => (other, ""),
+        (None, _) => ("this service", ""),
+    }
+}
+
+async fn answer(
+    cloud: &Arc<Cloud>,
+    service: &str,
+    action: &str,
+    form: &[(String, String)],
+) -> Result<Value, AwsError> {
+    match (service, action) {
+        (_, "") => Err(AwsError::client("MissingAction", "The request names no Action.")),
+        ("sts", "GetCallerIdentity") => Ok(json!({
+            "Arn": format!("arn:aws:iam::{}:root", cloud.settings.account),
+            "UserId": cloud.settings.account,
+            "Account": cloud.settings.account,
+        })),
+        _ => call(cloud, service, action, decode(form)?).await,
+    }
+}
+
+/// `A.member.1.B=x` as `{"A": [{"B": "x"}]}`. All values are text: a form knows no types.
+fn decode(form: &[(String, String)]) -> Result<Value, AwsError> {
+    let mut input = Value::Object(Map::new());
+    for (name, value) in form {
+        if matches!(name.as_str(), "Action" | "Version") || name.starts_with("X-Amz-") {
+            continue;
+        }
+        let parts: Vec<&str> = name.split('.').filter(|part| *part != "member").collect();
+        put(&mut input, &parts, value)
+            .ok_or_else(|| AwsError::client("MalformedQueryString", format!("{name} cannot be read.")))?;
+    }
+    Ok(input)
+}
+
+/// No list of the emulated actions is longer; bounds what a hostile index can allocate.
+const LONGEST_LIST: usize = 1000;
+
+fn put(into: &mut Value, parts: &[&str], value: &str) -> Option<()> {
+    let Some((part, rest)) = parts.split_first() else {
+        *into = value.into();
+        return Some(());
+    };
+    let place = match part.parse::<usize>() {
+        Ok(number) => {
+            if into.is_null() {
+                *into = json!([]);
+            }
+            let list = into.as_array_mut()?;
+            let index = number.checked_sub(1).filter(|index| *index < LONGEST_LIST)?;
+            if list.len() <= index {
+                list.resize(index + 1, Value::Null);
+            }
+            list.get_mut(index)?
+        }
+        Err(_) => {
+            if into.is_null() {
+                *into = json!({});
+            }
+            into.as_object_mut()?.entry(*part).or_insert(Value::Null)
+        }
+    };
+    put(place, rest, value)
+}
+
+fn success(request: &Request, namespace: &str, action: &str, result: &Value) -> Response {
+    let body = Xml::new().root(&format!("{action}Response"), namespace, |xml| {
+        xml.element(&format!("{action}Result"), |xml| write(xml, result));
+        xml.element("ResponseMetadata", |xml| xml.text("RequestId", &request.id));
+    });
+    respond(200, XML, body)
+}
+
+/// Times are text already: ISO 8601, as this protocol writes them.
+fn write(xml: &mut Xml, value: &Value) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members.iter().filter(|(_, member)| !member.is_null()) {
+                xml.element(name, |xml| write(xml, member));
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| xml.element("member", |xml| write(xml, item))),
+        Value::String(text) => xml.content(text),
+        Value::Null => {}
+        other => xml.content(&other.to_string()),
+    }
+}
+
+fn refuse(request: &Request, namespace: &str, error: &AwsError) -> Response {
+    let body = Xml::new().root("ErrorResponse", namespace, |xml| {
+        xml.element("Error", |xml| {
+            xml.text("Type", if error.is_server_fault() { "Receiver" } else { "Sender" });
+            xml.text("Code", &error.code);
+            xml.text("Message", &error.message);
+        });
+        xml.text("RequestId", &request.id);
+    });
+    respond(error.status, XML, body)
+}
+
+/// SQS answers the query protocol in JSON where that is asked for (API Gateway does), and
+/// in XML otherwise. It reads the form itself, byte by byte as it was sent.
+async fn sqs(cloud: &Arc<Cloud>, request: &Request, action: &str) -> Response {
+    let (status, answer) = crate::sqs::query(cloud, &request.path, &request.raw_form()).await;
+    if request.header("accept").is_some_and(|accept| accept.contains("application/json")) {
+        return respond(status, "application/json", answer.to_string());
+    }
+    if let Some(error) = answer.get("Error") {
+        let text = |member: &str| error[member].as_str().unwrap_or_default().to_string();
+        return refuse(request, SQS, &AwsError::new(status, text("Code"), text("Message")));
+    }
+    let name = format!("{action}Response");
+    let body = Xml::new().root(&name, SQS, |xml| write(xml, &answer[name.as_str()]));
+    respond(status, XML, body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(form: &[(&str, &str)]) -> Vec<(String, String)> {
+        form.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    }
+
+    #[test]
+    fn members_of_a_form_become_lists_and_objects() {
+        let form = pairs(&[
+            ("Action", "CreateStack"),
+            ("StackName", "s"),
+            ("Parameters.member.1.ParameterKey", "Stage"),
+            ("Parameters.member.1.ParameterValue", "local"),
+            ("Capabilities.member.1", "A"),
+            ("Capabilities.member.2", "B"),
+        ]);
+        assert_eq!(
+            decode(&form).unwrap(),
+            json!({
+                "StackName": "s",
+                "Parameters": [{"ParameterKey": "Stage", "ParameterValue": "local"}],
+                "Capabilities": ["A", "B"],
+            })
+        );
+    }
+
+    #[test]
+    fn a_form_that_contradicts_itself_is_refused() {
+        assert!(decode(&pairs(&[("A", "x"), ("A.B", "y")])).is_err());
+        assert!(decode(&pairs(&[("A.member.999999999", "y")])).is_err());
+    }
+
+    #[test]
+    fn lists_hold_members_and_what_is_absent_is_not_written() {
+        let mut xml = Xml::new();
+        write(&mut xml, &json!({"Reason": null, "Outputs": [{"OutputKey": "k"}], "Retain": false}));
+        let text = xml.root("X", "", |_| {});
+        let expected = "<Outputs><member><OutputKey>k</OutputKey></member></Outputs><Retain>false</Retain>";
+        assert!(text.contains(expected) && !text.contains("Reason"), "{text}");
+    }
+}

@@ -1,0 +1,293 @@
+use std::future::IntoFuture;
+
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use serde_json::json;
+
+use super::*;
+
+/// A cloud whose endpoint listens.
+struct Listening {
+    url: String,
+    client: Client,
+    _cloud: Arc<Cloud>,
+}
+
+async fn listen() -> Listening {
+    let cloud = Cloud::for_tests().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(axum::serve(listener, router(cloud.clone())).into_future());
+    Listening { url, client: Client::builder().no_proxy().build().unwrap(), _cloud: cloud }
+}
+
+impl Listening {
+    fn post(&self, path: &str, service: &str) -> RequestBuilder {
+        self.signed(self.client.post(format!("{}{path}", self.url)), service)
+    }
+
+    fn get(&self, path: &str, service: &str) -> RequestBuilder {
+        self.signed(self.client.get(format!("{}{path}", self.url)), service)
+    }
+
+    fn s3(&self, method: &str, path: &str) -> RequestBuilder {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        self.signed(self.client.request(method, format!("{}{path}", self.url)), "s3")
+    }
+
+    fn signed(&self, request: RequestBuilder, service: &str) -> RequestBuilder {
+        request.header(
+            "authorization",
+            format!(
+                "AWS4-HMAC-SHA256 Credential=AKID/20260101/us-east-1/{service}/aws4_request, \
+                 SignedHeaders=host;x-amz-date, Signature=00"
+            ),
+        )
+    }
+
+    fn form(&self, service: &str, form: &[(&str, &str)]) -> RequestBuilder {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        self.post("/", service).header("content-type", "application/x-www-form-urlencoded").body(body)
+    }
+
+    async fn json(&self, target: &str, service: &str, input: Value) -> Response {
+        let request = self.post("/", service).header("x-amz-target", target);
+        request.body(input.to_string()).send().await.unwrap()
+    }
+}
+
+fn header_of(response: &Response, name: &str) -> String {
+    response.headers().get(name).map(|value| value.to_str().unwrap().to_string()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn json_is_answered_with_a_request_id_and_the_type_of_its_version() {
+    let cloud = listen().await;
+    let input = json!({"Name": "p", "Value": "x", "Type": "String"});
+    let response = cloud.json("AmazonSSM.PutParameter", "ssm", input).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(header_of(&response, "content-type"), "application/x-amz-json-1.1");
+    assert_eq!(header_of(&response, "x-amzn-requestid").len(), 36);
+    assert_eq!(response.json::<Value>().await.unwrap(), json!({"Version": 1, "Tier": "Standard"}));
+}
+
+#[tokio::test]
+async fn a_refusal_in_json_names_its_code_in_body_and_header() {
+    let cloud = listen().await;
+    let response = cloud.json("AmazonSSM.GetParameter", "ssm", json!({"Name": "nowhere"})).await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(header_of(&response, "x-amzn-errortype"), "ParameterNotFound");
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(body["__type"], "ParameterNotFound");
+    assert_eq!(body["message"], "Parameter nowhere not found.");
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_json_is_a_serialization_exception() {
+    let cloud = listen().await;
+    let request = cloud.post("/", "ssm").header("x-amz-target", "AmazonSSM.GetParameter").body("{");
+    let body: Value = request.send().await.unwrap().json().await.unwrap();
+    assert_eq!(body["__type"], "SerializationException");
+}
+
+#[tokio::test]
+async fn dynamodb_answers_carry_the_checksum_that_its_clients_verify() {
+    let cloud = listen().await;
+    let response = cloud.json("DynamoDB_20120810.ListTables", "dynamodb", json!({})).await;
+    assert_eq!(header_of(&response, "content-type"), "application/x-amz-json-1.0");
+    let checksum = header_of(&response, "x-amz-crc32");
+    let body = response.bytes().await.unwrap();
+    assert_eq!(checksum, crc32fast::hash(&body).to_string());
+    assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), json!({"TableNames": []}));
+}
+
+#[tokio::test]
+async fn dynamodb_refusals_have_dynamodbs_own_form() {
+    let cloud = listen().await;
+    let input = json!({"TableName": "nowhere"});
+    let response = cloud.json("DynamoDB_20120810.DescribeTable", "dynamodb", input).await;
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(body["__type"], "com.amazonaws.dynamodb.v20120810#ResourceNotFoundException");
+}
+
+#[tokio::test]
+async fn what_is_not_emulated_says_so_in_the_protocol_of_the_caller() {
+    let cloud = listen().await;
+    let json_body: Value = cloud.json("AmazonSSM.StartSession", "ssm", json!({})).await.json().await.unwrap();
+    assert_eq!(json_body["__type"], "NotImplemented");
+    assert_eq!(json_body["message"], "ssm:StartSession is not emulated by the local cloud.");
+    let unknown: Value = cloud.json("TrentService.Encrypt", "kms", json!({})).await.json().await.unwrap();
+    assert_eq!(unknown["message"], "kms:Encrypt is not emulated by the local cloud.");
+    let form = [("Action", "ListRoles"), ("Version", "2010-05-08")];
+    let query = cloud.form("iam", &form).send().await.unwrap().text().await.unwrap();
+    assert!(query.contains("<Code>NotImplemented</Code>"), "{query}");
+    let rest = cloud.get("/2018-10-31/layers", "lambda").send().await.unwrap();
+    assert_eq!(header_of(&rest, "x-amzn-errortype"), "NotImplemented");
+    let unknown = cloud.get("/restapis", "apigateway").send().await.unwrap();
+    let unknown: Value = unknown.json().await.unwrap();
+    assert_eq!(unknown["message"], "apigateway:GET /restapis is not emulated by the local cloud.");
+    let s3 = cloud.s3("GET", "/images?versions").send().await.unwrap();
+    assert_eq!(s3.status(), StatusCode::NOT_IMPLEMENTED);
+    assert!(s3.text().await.unwrap().contains("s3:GET ?versions is not emulated"));
+}
+
+#[tokio::test]
+async fn sts_tells_who_calls() {
+    let cloud = listen().await;
+    let form = [("Action", "GetCallerIdentity"), ("Version", "2011-06-15")];
+    let text = cloud.form("sts", &form).send().await.unwrap().text().await.unwrap();
+    assert!(text.contains("<GetCallerIdentityResult>"), "{text}");
+    assert!(text.contains("<Account>123456789012</Account>"), "{text}");
+    assert!(text.contains("<ResponseMetadata><RequestId>"), "{text}");
+}
+
+#[tokio::test]
+async fn someone_who_opens_the_address_in_a_browser_gets_a_sentence() {
+    let cloud = listen().await;
+    let text = cloud.client.get(&cloud.url).send().await.unwrap().text().await.unwrap();
+    assert!(text.contains("AWS endpoint of the local cloud"), "{text}");
+}
+
+#[tokio::test]
+async fn lambdas_paths_are_known_without_a_signature() {
+    let cloud = listen().await;
+    let path = format!("{}/2015-03-31/functions/nowhere/invocations", cloud.url);
+    let response = cloud.client.post(path).body("{}").send().await.unwrap();
+    // Whatever Lambda says of it, it says so in its own form.
+    assert!(!header_of(&response, "x-amzn-errortype").is_empty());
+    assert!(response.json::<Value>().await.unwrap()["Message"].is_string());
+}
+
+async fn with_bucket() -> Listening {
+    let cloud = listen().await;
+    let made = cloud.s3("PUT", "/images").send().await.unwrap();
+    assert_eq!(made.status(), StatusCode::OK);
+    cloud
+}
+
+#[tokio::test]
+async fn an_object_comes_back_byte_for_byte_with_its_headers() {
+    let cloud = with_bucket().await;
+    let put = cloud.s3("PUT", "/images/a%20b/%C3%A9.png").header("content-type", "image/png");
+    let put = put.header("x-amz-meta-moderation", "safe").body("hello").send().await.unwrap();
+    assert_eq!(header_of(&put, "etag"), "\"5d41402abc4b2a76b9719d911017c592\"");
+    let found = cloud.s3("GET", "/images/a%20b/%C3%A9.png").send().await.unwrap();
+    assert_eq!(header_of(&found, "content-type"), "image/png");
+    assert_eq!(header_of(&found, "x-amz-meta-moderation"), "safe");
+    assert!(header_of(&found, "last-modified").ends_with(" GMT"));
+    assert_eq!(found.text().await.unwrap(), "hello");
+    let head = cloud.s3("HEAD", "/images/a%20b/%C3%A9.png").send().await.unwrap();
+    assert_eq!(header_of(&head, "content-length"), "5");
+    let part = cloud.s3("GET", "/images/a%20b/%C3%A9.png").header("range", "bytes=1-2").send().await.unwrap();
+    assert_eq!(part.status(), StatusCode::PARTIAL_CONTENT);
+    assert_eq!(header_of(&part, "content-range"), "bytes 1-2/5");
+    assert_eq!(part.text().await.unwrap(), "el");
+}
+
+#[tokio::test]
+async fn a_bucket_can_stand_in_the_host() {
+    let cloud = with_bucket().await;
+    cloud.s3("PUT", "/images/key").body("x").send().await.unwrap();
+    let found = cloud.s3("GET", "/key").header("host", "images.localhost:4566").send().await.unwrap();
+    assert_eq!(found.text().await.unwrap(), "x");
+}
+
+#[tokio::test]
+async fn a_chunked_upload_is_stored_without_its_framing_and_checked_against_its_trailer() {
+    let cloud = with_bucket().await;
+    // As boto3 sends it: unsigned chunks, the checksum behind them.
+    let upload = |key: &str, checksum: &str| {
+        cloud
+            .s3("PUT", &format!("/images/{key}"))
+            .header("content-encoding", "gzip,aws-chunked")
+            .header("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")
+            .header("x-amz-trailer", "x-amz-checksum-crc32")
+            .header("x-amz-decoded-content-length", "11")
+            .body(format!("b\r\nhello world\r\n0\r\nx-amz-checksum-crc32:{checksum}\r\n\r\n"))
+            .send()
+    };
+    let wrong = upload("wrong", "AAAAAA==").await.unwrap();
+    assert_eq!(wrong.status(), StatusCode::BAD_REQUEST);
+    assert!(wrong.text().await.unwrap().contains("<Code>BadDigest</Code>"));
+    assert_eq!(upload("right", "DUoRhQ==").await.unwrap().status(), StatusCode::OK);
+    let found = cloud.s3("GET", "/images/right").send().await.unwrap();
+    assert_eq!(header_of(&found, "content-encoding"), "gzip");
+    assert_eq!(found.bytes().await.unwrap(), "hello world");
+    assert_eq!(cloud.s3("GET", "/images/wrong").send().await.unwrap().status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn what_is_missing_is_404_with_a_code_and_without_a_body_for_head() {
+    let cloud = with_bucket().await;
+    let missing = cloud.s3("GET", "/images/nothing").send().await.unwrap();
+    assert_eq!(missing.status(), StatusCode::NOT_FOUND);
+    let text = missing.text().await.unwrap();
+    assert!(text.contains("<Code>NoSuchKey</Code>") && text.contains("<Key>nothing</Key>"), "{text}");
+    let missing = cloud.s3("GET", "/nowhere/nothing").send().await.unwrap().text().await.unwrap();
+    assert!(missing.contains("<Code>NoSuchBucket</Code>"), "{missing}");
+    let head = cloud.s3("HEAD", "/images/nothing").send().await.unwrap();
+    assert_eq!(head.status(), StatusCode::NOT_FOUND);
+    assert_eq!(head.text().await.unwrap(), "");
+}
+
+#[tokio::test]
+async fn a_listing_encodes_keys_where_that_is_asked_for() {
+    let cloud = with_bucket().await;
+    cloud.s3("PUT", "/images/a%20%26b").body("x").send().await.unwrap();
+    let plain = cloud.s3("GET", "/images?list-type=2").send().await.unwrap().text().await.unwrap();
+    assert!(plain.contains("<Key>a &amp;b</Key>"), "{plain}");
+    let encoded = cloud.s3("GET", "/images?list-type=2&encoding-type=url").send().await.unwrap();
+    let encoded = encoded.text().await.unwrap();
+    assert!(
+        encoded.contains("<Key>a%20%26b</Key><") && encoded.contains("<KeyCount>1</KeyCount>"),
+        "{encoded}"
+    );
+}
+
+#[tokio::test]
+async fn many_objects_are_deleted_at_once_and_one_that_is_missing_is_deleted_too() {
+    let cloud = with_bucket().await;
+    cloud.s3("PUT", "/images/a%26b").body("x").send().await.unwrap();
+    let body = "<Delete><Object><Key>a&amp;b</Key></Object><Object><Key>nothing</Key></Object></Delete>";
+    let text = cloud.s3("POST", "/images?delete").body(body).send().await.unwrap().text().await.unwrap();
+    assert!(
+        text.contains("<Deleted><Key>a&amp;b</Key></Deleted><Deleted><Key>nothing</Key></Deleted>"),
+        "{text}"
+    );
+    assert_eq!(cloud.s3("GET", "/images/a%26b").send().await.unwrap().status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_copy_takes_its_metadata_along_or_gets_its_own() {
+    let cloud = with_bucket().await;
+    cloud.s3("PUT", "/images/a").header("x-amz-meta-x", "1").body("hello").send().await.unwrap();
+    let copy = cloud.s3("PUT", "/images/b").header("x-amz-copy-source", "/images/a").send().await.unwrap();
+    assert!(copy.text().await.unwrap().contains("<CopyObjectResult"));
+    let own = cloud.s3("PUT", "/images/c").header("x-amz-copy-source", "images/a");
+    let own = own.header("x-amz-metadata-directive", "REPLACE").header("x-amz-meta-x", "2");
+    own.send().await.unwrap();
+    for (key, metadata) in [("b", "1"), ("c", "2")] {
+        let found = cloud.s3("GET", &format!("/images/{key}")).send().await.unwrap();
+        assert_eq!(header_of(&found, "x-amz-meta-x"), metadata);
+        assert_eq!(found.text().await.unwrap(), "hello");
+    }
+}
+
+#[tokio::test]
+async fn a_presigned_address_needs_no_header() {
+    let cloud = with_bucket().await;
+    cloud.s3("PUT", "/images/a").body("hello").send().await.unwrap();
+    let query = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=A%2F20260101%2Fus-east-1%2Fs3%2Faws4_request\
+                 &X-Amz-Signature=0&response-content-type=text%2Fplain";
+    let found = cloud.client.get(format!("{}/images/a?{query}", cloud.url)).send().await.unwrap();
+    assert_eq!(header_of(&found, "content-type"), "text/plain");
+    assert_eq!(found.text().await.unwrap(), "hello");
+}
+
+#[tokio::test]
+async fn an_upload_for_a_new_object_only_fails_where_there_is_one() {
+    let cloud = with_bucket().await;
+    for status in [StatusCode::OK, StatusCode::PRECONDITION_FAILED] {
+        let put = cloud.s3("PUT", "/images/a").header("if-none-match", "*").body("x");
+        assert_eq!(put.send().await.unwrap().status(), status);
+    }
+}

@@ -1,0 +1,103 @@
+//! A table stream's records for a function (with-ddb), on the reader of [`super::stream`].
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::mapping::Mapping;
+use super::stream::{Abandoned, Consumer, Delivery, sequence_of};
+use crate::cloud::Cloud;
+use crate::endpoint;
+use crate::error::AwsError;
+use crate::lambda;
+
+/// Invokes the function of a mapping with batches of records.
+pub(super) struct Functions {
+    cloud: Arc<Cloud>,
+    mapping: Arc<Mapping>,
+    /// Request id and function error of the last invocation of a batch, by its last
+    /// record, for the invocation record.
+    last: Mutex<HashMap<String, (String, Option<String>)>>,
+}
+
+impl Functions {
+    pub fn new(cloud: &Arc<Cloud>, mapping: &Arc<Mapping>) -> Self {
+        Self { cloud: cloud.clone(), mapping: mapping.clone(), last: Mutex::default() }
+    }
+
+    fn settle(&self, records: &[Value], payload: &[u8]) -> Delivery {
+        if !self.mapping.partial {
+            return Delivery::Done;
+        }
+        match super::failures(payload) {
+            Err(reason) => Delivery::Failed { reason },
+            Ok(failed) if failed.is_empty() => Delivery::Done,
+            // The lowest sequence number is the checkpoint (services-ddb-batchfailurereporting).
+            Ok(failed) => match records.iter().map(sequence_of).find(|sequence| failed.contains(sequence)) {
+                Some(sequence) => {
+                    Delivery::FailedFrom { sequence, reason: "the function reported it".into() }
+                }
+                None => Delivery::Failed { reason: "the batch response names no record of the batch".into() },
+            },
+        }
+    }
+}
+
+fn last_of(records: &[Value]) -> String {
+    records.last().map(sequence_of).unwrap_or_default()
+}
+
+impl Consumer for Functions {
+    fn wants(&self, record: &Value) -> bool {
+        self.mapping.wants(record)
+    }
+
+    async fn deliver(&self, records: Vec<Value>) -> Delivery {
+        let payload = Bytes::from(json!({ "Records": records }).to_string());
+        let done = match lambda::invoke(&self.cloud, &self.mapping.function, payload).await {
+            Ok(done) => done,
+            Err(error) => return Delivery::NotStarted { reason: error.to_string() },
+        };
+        let delivery = match &done.function_error {
+            None => self.settle(&records, &done.payload),
+            Some(error) => {
+                Delivery::Failed { reason: format!("{error}: {}", String::from_utf8_lossy(&done.payload)) }
+            }
+        };
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match delivery {
+            Delivery::Done => last.remove(&last_of(&records)),
+            _ => last.insert(last_of(&records), (done.request_id, done.function_error)),
+        };
+        delivery
+    }
+
+    /// The invocation record of services-dynamodb-errors; without a destination the batch
+    /// is skipped.
+    async fn abandon(&self, batch: Abandoned) -> Result<(), AwsError> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).remove(&last_of(&batch.records));
+        tracing::warn!(target: "hop", service = "lambda", resource = %self.mapping.function, "{} records given up: {}", batch.records.len(), batch.condition);
+        let Some(queue) = &self.mapping.on_failure else { return Ok(()) };
+        let (request_id, function_error) = last.unwrap_or_default();
+        let mut record = json!({
+            "requestContext": {
+                "requestId": request_id,
+                "functionArn": self.mapping.function_arn,
+                "condition": batch.condition,
+                "approximateInvokeCount": batch.attempts,
+            },
+            "responseContext": { "statusCode": 200, "executedVersion": "$LATEST" },
+            "version": "1.0",
+            "timestamp": super::timestamp(&self.cloud),
+            "DDBStreamBatchInfo": batch.batch_info,
+        });
+        if let Some(error) = function_error {
+            record["responseContext"]["functionError"] = error.into();
+        }
+        let input =
+            json!({ "QueueUrl": lambda::queue_url(&self.cloud, queue), "MessageBody": record.to_string() });
+        endpoint::call(&self.cloud, "sqs", "SendMessage", input).await.map(drop)
+    }
+}

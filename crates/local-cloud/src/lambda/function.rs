@@ -1,0 +1,242 @@
+//! A deployed function: its concurrency, its idle processes, and the course of one
+//! invocation.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use super::config::{self, Config};
+use super::logger::Report;
+use super::process::{Ending, Process, error_document};
+use super::{Invocation, lock};
+use crate::cloud::Cloud;
+use crate::error::AwsError;
+use crate::resource::{Refusal, Resource};
+
+/// Largest payload of a synchronous invocation: 6 MB (gettingstarted-limits).
+const LARGEST_REQUEST: usize = 6_291_456;
+
+/// A function and its processes.
+#[derive(Debug)]
+pub(super) struct Function {
+    pub config: Config,
+    /// Reserved concurrency; `None` shares the account's.
+    reserved: Option<Arc<Semaphore>>,
+    idle: Mutex<Vec<Process>>,
+    generation: AtomicU64,
+}
+
+impl Function {
+    pub fn new(cloud: &Cloud, resource: &Resource) -> Result<Self, Refusal> {
+        let config = config::function(cloud, resource)?;
+        if let Some(folder) = cloud.lambda.binaries.get() {
+            let binary = folder.join(&config.binary);
+            if !binary.is_file() {
+                let reason = format!("there is no binary {}", binary.display());
+                return Err(resource.refuse("Metadata.Binary", reason));
+            }
+        }
+        Ok(Self {
+            reserved: config.reserved_concurrency.map(|most| Arc::new(Semaphore::new(most))),
+            idle: Mutex::default(),
+            generation: AtomicU64::new(0),
+            config,
+        })
+    }
+
+    /// Ends idle processes; busy ones end after their invocation.
+    pub fn retire(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        let idle = std::mem::take(&mut *lock(&self.idle));
+        drop(idle);
+    }
+
+    #[cfg(test)]
+    pub fn idle_for_tests(&self) -> &Mutex<Vec<Process>> {
+        &self.idle
+    }
+
+    fn take_idle(&self) -> Option<Process> {
+        loop {
+            let mut process = lock(&self.idle).pop()?;
+            if process.is_alive() {
+                return Some(process);
+            }
+        }
+    }
+
+    fn keep(&self, mut process: Process) {
+        if process.generation == self.generation.load(Ordering::SeqCst) && process.is_alive() {
+            lock(&self.idle).push(process);
+        }
+    }
+}
+
+fn throttled(reason: &str) -> AwsError {
+    let mut error = AwsError::new(429, "TooManyRequestsException", "Rate Exceeded.");
+    error.details.insert("Reason".into(), Value::from(reason));
+    error
+}
+
+/// One invocation, from the checks of the API to the REPORT line.
+pub(super) async fn invoke(
+    cloud: &Arc<Cloud>,
+    function: &Arc<Function>,
+    payload: Bytes,
+    request_id: String,
+) -> Result<Invocation, AwsError> {
+    let payload = check(payload, LARGEST_REQUEST)?;
+    let permit = match &function.reserved {
+        Some(reserved) => reserved
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| "ReservedFunctionConcurrentInvocationLimitExceeded"),
+        None => {
+            cloud.lambda.account.clone().try_acquire_owned().map_err(|_| "ConcurrentInvocationLimitExceeded")
+        }
+    };
+    let permit = permit.map_err(throttled)?;
+    let (cloud, function) = (cloud.clone(), function.clone());
+    // A task of its own: it goes on when the caller goes away.
+    let invocation = tokio::spawn(async move {
+        let _permit = permit;
+        tokio::select! {
+            () = cloud.stopping.cancelled() => Err(stopping()),
+            outcome = execute(&cloud, &function, payload, &request_id) => outcome,
+        }
+    });
+    invocation.await.map_err(AwsError::internal)?
+}
+
+fn stopping() -> AwsError {
+    AwsError::new(503, "ServiceException", "The local cloud is stopping.")
+}
+
+/// An empty payload is `{}`; anything else must be JSON.
+pub(super) fn check(payload: Bytes, most: usize) -> Result<Bytes, AwsError> {
+    if payload.len() > most {
+        let message = format!("Request must be smaller than {most} bytes for the InvokeFunction operation");
+        return Err(AwsError::new(413, "RequestTooLargeException", message));
+    }
+    if payload.is_empty() {
+        return Ok(Bytes::from_static(b"{}"));
+    }
+    match serde_json::from_slice::<serde::de::IgnoredAny>(&payload) {
+        Ok(_) => Ok(payload),
+        Err(error) => Err(AwsError::client(
+            "InvalidRequestContentException",
+            format!("Could not parse request body into json: {error}"),
+        )),
+    }
+}
+
+async fn execute(
+    cloud: &Arc<Cloud>,
+    function: &Function,
+    payload: Bytes,
+    request_id: &str,
+) -> Result<Invocation, AwsError> {
+    let config = &function.config;
+    let _slot = cloud.lambda.slots.clone().acquire_owned().await.map_err(AwsError::internal)?;
+    loop {
+        let started_ms = cloud.clock.now_ms();
+        let (mut process, fresh) = match function.take_idle() {
+            Some(process) => (process, false),
+            None => (Process::spawn(cloud, config, function.generation.load(Ordering::SeqCst)).await?, true),
+        };
+        let initialised = if fresh { process.initialise(cloud).await } else { Ok(()) };
+        let init_ms = fresh.then(|| cloud.clock.now_ms() - started_ms);
+        process.logger.begin(request_id);
+        let begun_ms = cloud.clock.now_ms();
+        let ending = match initialised {
+            Ok(()) => process.run(cloud, config, request_id, payload.clone()).await,
+            // On AWS a failed initialisation is tried once more within the invocation; here
+            // its error is reported at once.
+            Err(ending) => ending,
+        };
+        let ending = match ending {
+            // It had died while it was idle: another one takes the event.
+            Ending::Untouched if !fresh => continue,
+            Ending::Untouched => Ending::Broken {
+                kind: "Runtime.ExitError",
+                message: "Error: Runtime exited without providing a reason".into(),
+            },
+            ending => ending,
+        };
+        let duration_ms = cloud.clock.now_ms() - begun_ms;
+        return Ok(finish(function, process, request_id, ending, duration_ms, init_ms).await);
+    }
+}
+
+async fn finish(
+    function: &Function,
+    process: Process,
+    request_id: &str,
+    ending: Ending,
+    duration_ms: i64,
+    init_ms: Option<i64>,
+) -> Invocation {
+    let config = &function.config;
+    process.drain().await;
+    let (payload, error_type, keep) = match ending {
+        Ending::Answered(payload) => (payload, None, true),
+        Ending::Failed(document) => {
+            let kind = error_type_of(&document);
+            (document, Some(kind), true)
+        }
+        Ending::InitFailed(document) => {
+            let kind = error_type_of(&document);
+            (document, Some(kind), false)
+        }
+        Ending::Broken { kind, message } => {
+            if kind == "Sandbox.Timedout" {
+                process.logger.line(&format!("{request_id} {}", message.trim_start_matches("Error: ")));
+            } else {
+                process.logger.line(&format!("RequestId: {request_id} {message}"));
+            }
+            (error_document(kind, request_id, &message), Some(kind.to_owned()), false)
+        }
+        Ending::Untouched => (Bytes::new(), None, false),
+    };
+    let status = match error_type.as_deref() {
+        None => None,
+        Some("Sandbox.Timedout") => Some("timeout"),
+        Some(_) => Some("error"),
+    };
+    let report = Report {
+        duration_ms,
+        init_ms,
+        memory_mb: config.memory_mb,
+        used_mb: process.peak_mb(),
+        status,
+        error_type: error_type.clone(),
+    };
+    process.logger.end(request_id, &report);
+    let log_tail = process.logger.tail();
+    let cold = init_ms.map(|ms| format!(" after {ms} ms of start")).unwrap_or_default();
+    match &error_type {
+        None => {
+            tracing::info!(target: "hop", service = "lambda", resource = %config.name, request = %request_id, "finished in {duration_ms} ms{cold}");
+        }
+        Some(kind) => {
+            tracing::warn!(target: "hop", service = "lambda", resource = %config.name, request = %request_id, "failed with {kind} in {duration_ms} ms{cold}");
+        }
+    }
+    if keep {
+        function.keep(process);
+    }
+    Invocation {
+        payload,
+        function_error: error_type.map(|_| "Unhandled".to_owned()),
+        request_id: request_id.to_owned(),
+        log_tail,
+    }
+}
+
+fn error_type_of(document: &[u8]) -> String {
+    let document: Value = serde_json::from_slice(document).unwrap_or_default();
+    document["errorType"].as_str().unwrap_or("Runtime.Unknown").to_owned()
+}

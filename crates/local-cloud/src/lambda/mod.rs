@@ -1,0 +1,191 @@
+//! Lambda: functions as processes over the Runtime API. It owns the processes, of which
+//! each serves one invocation at a time and is kept for the next, their logs, and the
+//! durable queue of asynchronous invocations. A function sees what it would see on AWS
+//! and nothing of the host's environment; memory size is told to it but not enforced.
+
+mod actions;
+mod asynchronous;
+mod config;
+mod function;
+mod logger;
+mod process;
+mod runtime_api;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::{Notify, Semaphore};
+
+use crate::cloud::Cloud;
+use crate::error::AwsError;
+use crate::resource::{Refusal, Resource};
+use crate::store::{Store, StoreError};
+pub(crate) use actions::{page, read};
+pub(crate) use asynchronous::queue_url;
+use config::{EventInvoke, Permission};
+pub(crate) use config::{bounded, name_of};
+use function::Function;
+
+/// Concurrent executions of all functions of an account (gettingstarted-limits).
+const ACCOUNT_CONCURRENCY: usize = 1_000;
+
+/// Processes that run at once; invocations beyond it wait. AWS has no such bound, but one
+/// machine is not a fleet.
+const PROCESSES: usize = 64;
+
+/// What the service keeps.
+#[derive(Debug)]
+pub struct State {
+    /// The folder of the function binaries; the runner sets it before anything is invoked.
+    pub binaries: OnceLock<PathBuf>,
+    functions: Mutex<BTreeMap<String, Arc<Function>>>,
+    event_invokes: Mutex<HashMap<String, EventInvoke>>,
+    permissions: Mutex<Vec<Permission>>,
+    account: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
+    /// Process groups that are alive.
+    alive: Mutex<HashSet<i32>>,
+    accepted: Notify,
+}
+
+impl State {
+    /// Creates the service's tables.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub fn open(store: &Store) -> Result<Self, StoreError> {
+        store.migrate(asynchronous::TABLES)?;
+        Ok(Self {
+            binaries: OnceLock::new(),
+            functions: Mutex::default(),
+            event_invokes: Mutex::default(),
+            permissions: Mutex::default(),
+            account: Arc::new(Semaphore::new(ACCOUNT_CONCURRENCY)),
+            slots: Arc::new(Semaphore::new(PROCESSES)),
+            alive: Mutex::default(),
+            accepted: Notify::new(),
+        })
+    }
+
+    /// A function by name, ARN, or partial ARN, with or without the qualifier `$LATEST`.
+    fn function(&self, name: &str) -> Result<Arc<Function>, AwsError> {
+        let mut parts: Vec<&str> = name.split(':').collect();
+        if let Some(at) = parts.iter().position(|part| *part == "function") {
+            parts.drain(..=at);
+        }
+        let known = match parts[..] {
+            [name] | [name, "$LATEST"] => lock(&self.functions).get(name).cloned(),
+            _ => None,
+        };
+        known.ok_or_else(|| {
+            AwsError::new(404, "ResourceNotFoundException", format!("Function not found: {name}"))
+        })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Answers one API action; `input` and the answer have the members of AWS's API reference.
+/// `Payload` of `Invoke` is the raw payload as text.
+///
+/// # Errors
+/// AWS's own error codes.
+pub async fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Result<Value, AwsError> {
+    actions::call(cloud, action, input).await
+}
+
+/// Deploys one resource of this service.
+///
+/// # Errors
+/// Names what is not emulated.
+pub async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
+    match resource.kind.as_str() {
+        "AWS::Lambda::Function" => {
+            let function = Function::new(cloud, resource)?;
+            lock(&cloud.lambda.functions).insert(function.config.name.clone(), Arc::new(function));
+            Ok(())
+        }
+        "AWS::Lambda::EventInvokeConfig" => {
+            let (function, config) = config::event_invoke(resource)?;
+            lock(&cloud.lambda.event_invokes).insert(function, config);
+            Ok(())
+        }
+        "AWS::Lambda::Permission" => {
+            let permission = config::permission(resource)?;
+            let mut permissions = lock(&cloud.lambda.permissions);
+            permissions.retain(|known| known.sid != permission.sid);
+            permissions.push(permission);
+            Ok(())
+        }
+        _ => Err(resource.refuse("Type", format!("{} is not emulated", resource.kind))),
+    }
+}
+
+/// Starts the delivery of asynchronous invocations; when `cloud.stopping` is cancelled,
+/// that and every function process ends.
+pub fn start(cloud: &Arc<Cloud>) {
+    asynchronous::start(cloud);
+    let cloud = cloud.clone();
+    tokio::spawn(async move {
+        cloud.stopping.cancelled().await;
+        end_processes(&cloud);
+    });
+}
+
+/// Kills every function process at once; the last thing to do before the local cloud exits.
+pub fn end_processes(cloud: &Cloud) {
+    lock(&cloud.lambda.functions).values().for_each(|function| function.retire());
+    let alive: Vec<i32> = lock(&cloud.lambda.alive).drain().collect();
+    alive.into_iter().for_each(process::kill_group);
+}
+
+/// New binaries are in place: idle processes end now, busy ones after their invocation, and
+/// whatever is invoked from here on runs the new ones.
+pub fn replaced(cloud: &Cloud) {
+    lock(&cloud.lambda.functions).values().for_each(|function| function.retire());
+}
+
+/// The outcome of a synchronous invocation.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// The function's answer, or its error document (`errorType`, `errorMessage`).
+    pub payload: Bytes,
+    /// `Unhandled` (or `Handled`) when the function failed, timed out or died.
+    pub function_error: Option<String>,
+    /// The `x-amzn-requestid` of the invocation.
+    pub request_id: String,
+    /// The last 4 KB of the invocation's log, for `LogType: Tail`.
+    pub log_tail: String,
+}
+
+/// Invokes a function (by name or ARN) and waits for its answer. The invocation goes on
+/// when the caller stops waiting, as it does on AWS.
+///
+/// # Errors
+/// `ResourceNotFoundException` where there is no such function, `TooManyRequestsException` over its concurrency.
+pub async fn invoke(cloud: &Arc<Cloud>, function: &str, payload: Bytes) -> Result<Invocation, AwsError> {
+    let function = cloud.lambda.function(function)?;
+    function::invoke(cloud, &function, payload, cloud.random.uuid()).await
+}
+
+/// Accepts an asynchronous invocation: it is stored, tried up to three times, and then sent
+/// to the function's on-failure destination.
+///
+/// # Errors
+/// `ResourceNotFoundException` where there is no such function.
+pub async fn invoke_async(cloud: &Arc<Cloud>, function: &str, payload: Bytes) -> Result<(), AwsError> {
+    asynchronous::accept(cloud, function, payload).map(|_| ())
+}
+
+/// The timeout of a function.
+pub(crate) fn timeout_s(cloud: &Cloud, function: &str) -> Result<u64, AwsError> {
+    Ok(cloud.lambda.function(function)?.config.timeout_s)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,275 @@
+//! One process of a function: its environment, its start, one invocation at a time, and its
+//! end. It is its own process group, so that it dies with everything it started and a
+//! Ctrl-C at the terminal does not reach it first. When the local cloud itself is killed,
+//! the Runtime API's connection breaks and the runtime client exits.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::process::{Pid, Signal};
+use serde_json::json;
+use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
+use tokio_util::sync::DropGuard;
+
+use super::config::Config;
+use super::lock;
+use super::logger::Logger;
+use super::runtime_api::{self, Phase, Reply, Task, Worker};
+use crate::cloud::Cloud;
+use crate::error::AwsError;
+
+/// Longest initialisation (lambda-runtime-environment).
+const INIT_MS: i64 = 10_000;
+
+/// A running function.
+#[derive(Debug)]
+pub(super) struct Process {
+    cloud: std::sync::Weak<Cloud>,
+    child: Child,
+    group: i32,
+    worker: Arc<Worker>,
+    /// Ends the process's Runtime API with it.
+    _server: DropGuard,
+    pub logger: Arc<Logger>,
+    /// To see whether all that was printed has been logged.
+    output: Vec<OwnedFd>,
+    /// Of the function when the process started; an older one is not used again.
+    pub generation: u64,
+}
+
+/// How an invocation ended.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// The process is as good as before.
+    Answered(Bytes),
+    /// The function said so; the process lives.
+    Failed(Bytes),
+    /// The function said so before it asked for an event.
+    InitFailed(Bytes),
+    /// The process is to be thrown away; type and message of the error.
+    Broken { kind: &'static str, message: String },
+    /// The process had died before it took the event.
+    Untouched,
+}
+
+impl Process {
+    /// Spawns the binary; it is not initialised yet.
+    pub async fn spawn(cloud: &Arc<Cloud>, config: &Config, generation: u64) -> Result<Self, AwsError> {
+        let Some(folder) = cloud.lambda.binaries.get() else {
+            return Err(AwsError::internal("the folder of the function binaries is not set"));
+        };
+        let worker = Arc::new(Worker::new());
+        let (api, server) = runtime_api::serve(cloud, worker.clone()).await.map_err(AwsError::internal)?;
+        let logger = Arc::new(Logger::new(cloud, config));
+        let mut command = Command::new(folder.join(&config.binary));
+        command
+            .env_clear()
+            .envs(environment(cloud, config, folder, &logger.stream))
+            .env("AWS_LAMBDA_RUNTIME_API", api)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        let mut child = command.spawn().map_err(|error| {
+            let binary = folder.join(&config.binary);
+            AwsError::internal(format!("cannot start {}: {error}", binary.display()))
+        })?;
+        let group = child.id().unwrap_or_default() as i32;
+        lock(&cloud.lambda.alive).insert(group);
+        let mut output = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            output.extend(stdout.as_fd().try_clone_to_owned());
+            tokio::spawn(logger.clone().copy(stdout));
+        }
+        if let Some(stderr) = child.stderr.take() {
+            output.extend(stderr.as_fd().try_clone_to_owned());
+            tokio::spawn(logger.clone().copy(stderr));
+        }
+        logger.init(&config.runtime);
+        let cloud = Arc::downgrade(cloud);
+        Ok(Self { cloud, child, group, worker, _server: server, logger, output, generation })
+    }
+
+    /// Waits until the process asks for its first event.
+    pub async fn initialise(&mut self, cloud: &Cloud) -> Result<(), Ending> {
+        let mut phase = self.worker.phase();
+        let failed = tokio::select! {
+            reached = phase.wait_for(|phase| *phase != Phase::Starting) => match reached.as_deref() {
+                Ok(Phase::Failed(document)) => Ending::InitFailed(document.clone()),
+                _ => return Ok(()),
+            },
+            status = self.child.wait() => {
+                // A report of the error may have come just before the end.
+                match &*self.worker.phase().borrow() {
+                    Phase::Failed(document) => Ending::InitFailed(document.clone()),
+                    _ => exited(status.ok()),
+                }
+            }
+            () = cloud.clock.sleep_until(cloud.clock.now_ms() + INIT_MS) => Ending::Broken {
+                kind: "Sandbox.Timedout",
+                message: "Error: Task timed out after 10.00 seconds of initialisation".into(),
+            },
+        };
+        Err(failed)
+    }
+
+    /// Sends one event and waits for what becomes of it.
+    pub async fn run(&mut self, cloud: &Cloud, config: &Config, request_id: &str, payload: Bytes) -> Ending {
+        let deadline_ms = cloud.clock.now_ms() + config.timeout_s as i64 * 1_000;
+        let (reply, mut answer) = oneshot::channel();
+        let task = Task {
+            request_id: request_id.to_owned(),
+            arn: config.arn.clone(),
+            deadline_ms,
+            trace_id: trace_id(cloud),
+            payload,
+            reply,
+        };
+        if !self.worker.give(task) {
+            return Ending::Untouched;
+        }
+        tokio::select! {
+            biased;
+            answered = &mut answer => match answered {
+                Ok(Reply::Answer(payload)) => Ending::Answered(payload),
+                Ok(Reply::Error(payload)) => Ending::Failed(payload),
+                Ok(Reply::TooLarge) => Ending::Broken {
+                    kind: "Function.ResponseSizeTooLarge",
+                    message: format!(
+                        "Response payload size exceeded maximum allowed payload size ({} bytes).",
+                        runtime_api::LARGEST_RESPONSE
+                    ),
+                },
+                Err(_) => exited(None),
+            },
+            status = self.child.wait() => {
+                match answer.try_recv() {
+                    // It answered with its last breath.
+                    Ok(Reply::Answer(payload)) => Ending::Answered(payload),
+                    Ok(Reply::Error(payload)) => Ending::Failed(payload),
+                    _ if self.worker.took(request_id) => exited(status.ok()),
+                    _ => Ending::Untouched,
+                }
+            }
+            () = cloud.clock.sleep_until(deadline_ms) => Ending::Broken {
+                kind: "Sandbox.Timedout",
+                message: format!("Error: Task timed out after {}.00 seconds", config.timeout_s),
+            },
+        }
+    }
+
+    /// Whether the process is still there.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Lets the readers of its output catch up with what it printed before it answered.
+    pub async fn drain(&self) {
+        // A process that goes on printing must not hold up its answer.
+        for _ in 0..1_000 {
+            let unread = self.output.iter().any(|pipe| rustix::io::ioctl_fionread(pipe).is_ok_and(|n| n > 0));
+            tokio::task::yield_now().await;
+            if !unread {
+                break;
+            }
+        }
+    }
+
+    /// The most memory that the process has held, in MB.
+    pub fn peak_mb(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.group)).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kb = peak.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
+        kb.unwrap_or_default().div_ceil(1_024)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        kill_group(self.group);
+        if let Some(cloud) = self.cloud.upgrade() {
+            lock(&cloud.lambda.alive).remove(&self.group);
+        }
+    }
+}
+
+/// Kills a process and all that it started; no effect where they are gone.
+pub(super) fn kill_group(group: i32) {
+    if let Some(group) = Pid::from_raw(group) {
+        // The only error is that there is nothing left to kill.
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    }
+}
+
+fn exited(status: Option<ExitStatus>) -> Ending {
+    use std::os::unix::process::ExitStatusExt;
+    let how = match status {
+        Some(status) => match (status.code(), status.signal()) {
+            (Some(0), _) => "without providing a reason".to_owned(),
+            (Some(code), _) => format!("with error: exit status {code}"),
+            (None, Some(signal)) => format!("with error: signal: {signal}"),
+            (None, None) => "with error".to_owned(),
+        },
+        None => "without providing a reason".to_owned(),
+    };
+    Ending::Broken { kind: "Runtime.ExitError", message: format!("Error: Runtime exited {how}") }
+}
+
+/// An error document in the form of Lambda's own.
+pub(super) fn error_document(kind: &str, request_id: &str, message: &str) -> Bytes {
+    let message = match kind {
+        "Function.ResponseSizeTooLarge" => message.to_owned(),
+        _ => format!("RequestId: {request_id} {message}"),
+    };
+    json!({ "errorType": kind, "errorMessage": message }).to_string().into()
+}
+
+/// `Root=1-{seconds}-{24 digits};Parent={16 digits};Sampled=0`: nothing is traced here.
+fn trace_id(cloud: &Cloud) -> String {
+    let digits = |length| cloud.random.text("0123456789abcdef", length);
+    format!("Root=1-{:08x}-{};Parent={};Sampled=0", cloud.clock.now_ms() / 1_000, digits(24), digits(16))
+}
+
+/// The environment of configuration-envvars for a custom runtime (which has no
+/// AWS_EXECUTION_ENV), the template's variables, and the one address that makes SDKs find
+/// the local cloud.
+fn environment(cloud: &Cloud, config: &Config, folder: &Path, stream: &str) -> Vec<(String, String)> {
+    let fixed = [
+        ("_HANDLER", config.handler.clone()),
+        ("AWS_REGION", cloud.settings.region.clone()),
+        ("AWS_DEFAULT_REGION", cloud.settings.region.clone()),
+        ("AWS_ACCESS_KEY_ID", "ASIALOCALCLOUDUNICORN".into()),
+        ("AWS_SECRET_ACCESS_KEY", "made-up-and-accepted-by-the-local-cloud".into()),
+        ("AWS_SESSION_TOKEN", "made-up-and-accepted-by-the-local-cloud".into()),
+        ("AWS_LAMBDA_FUNCTION_NAME", config.name.clone()),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".into()),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", config.memory_mb.to_string()),
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".into()),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", config.logging.group.clone()),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", stream.to_owned()),
+        ("LAMBDA_TASK_ROOT", folder.display().to_string()),
+        ("LAMBDA_RUNTIME_DIR", "/var/runtime".into()),
+        ("TZ", ":UTC".into()),
+        ("LANG", "en_US.UTF-8".into()),
+        ("PATH", "/usr/local/bin:/usr/bin/:/bin:/opt/bin".into()),
+    ];
+    // Lambda tells a function of these two only in the JSON format (monitoring-cloudwatchlogs-advanced).
+    let json = config.logging.json.then(|| {
+        [
+            ("AWS_LAMBDA_LOG_FORMAT", "JSON".to_owned()),
+            ("AWS_LAMBDA_LOG_LEVEL", config.logging.application_level.clone()),
+        ]
+    });
+    let endpoint = cloud.endpoint_url.get().map(|url| ("AWS_ENDPOINT_URL", url.clone()));
+    let own =
+        fixed.into_iter().chain(json.into_iter().flatten()).map(|(name, value)| (name.to_owned(), value));
+    own.chain(config.variables.clone())
+        .chain(endpoint.map(|(name, value)| (name.to_owned(), value)))
+        .collect()
+}

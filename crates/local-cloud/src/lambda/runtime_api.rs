@@ -1,0 +1,176 @@
+//! The Runtime API (runtimes-api): for each function process an HTTP server of its own on
+//! the loopback interface, so that its address is `host:port`, as on AWS.
+
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use bytes::Bytes;
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::DropGuard;
+
+use super::lock;
+use crate::cloud::Cloud;
+
+/// Largest answer of a synchronous invocation: 6 MB, and 100 bytes for the envelope
+/// (gettingstarted-limits; the figure is the one in Lambda's own error message).
+pub(super) const LARGEST_RESPONSE: usize = 6_291_556;
+
+/// One process's side of the Runtime API.
+#[derive(Debug)]
+pub(super) struct Worker {
+    tasks: mpsc::Sender<Task>,
+    waiting: tokio::sync::Mutex<mpsc::Receiver<Task>>,
+    current: Mutex<Option<(String, oneshot::Sender<Reply>)>>,
+    phase: watch::Sender<Phase>,
+}
+
+/// How far the process is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Phase {
+    Starting,
+    /// It asked for its first event.
+    Ready,
+    /// It reported an error of its initialisation.
+    Failed(Bytes),
+}
+
+/// An event for the function.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub request_id: String,
+    pub arn: String,
+    pub deadline_ms: i64,
+    pub trace_id: String,
+    pub payload: Bytes,
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// What the function made of it.
+#[derive(Debug, PartialEq)]
+pub(super) enum Reply {
+    Answer(Bytes),
+    Error(Bytes),
+    TooLarge,
+}
+
+impl Worker {
+    pub fn new() -> Self {
+        let (tasks, waiting) = mpsc::channel(1);
+        Self {
+            tasks,
+            waiting: tokio::sync::Mutex::new(waiting),
+            current: Mutex::default(),
+            phase: watch::Sender::new(Phase::Starting),
+        }
+    }
+
+    pub fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Hands over the next event. False while one is still waiting, which only a process
+    /// that no longer asks can bring about.
+    pub fn give(&self, task: Task) -> bool {
+        self.tasks.try_send(task).is_ok()
+    }
+
+    /// Whether the process has fetched this event.
+    pub fn took(&self, request_id: &str) -> bool {
+        lock(&self.current).as_ref().is_some_and(|(current, _)| current == request_id)
+    }
+
+    fn finish(&self, request_id: &str, reply: Reply) -> bool {
+        let mut current = lock(&self.current);
+        match current.take() {
+            Some((id, sender)) if id == request_id => sender.send(reply).is_ok(),
+            other => {
+                *current = other;
+                false
+            }
+        }
+    }
+}
+
+/// Starts the server of a worker: its `host:port`, and a guard that ends it.
+pub(super) async fn serve(cloud: &Cloud, worker: Arc<Worker>) -> std::io::Result<(String, DropGuard)> {
+    const API: &str = "/2018-06-01/runtime";
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let address = listener.local_addr()?.to_string();
+    let router = Router::new()
+        .route(&format!("{API}/invocation/next"), get(next))
+        .route(&format!("{API}/invocation/{{request}}/response"), post(response))
+        .route(&format!("{API}/invocation/{{request}}/error"), post(error))
+        .route(&format!("{API}/init/error"), post(init_error))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(worker);
+    let ended = cloud.stopping.child_token();
+    let guard = ended.clone().drop_guard();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = axum::serve(listener, router) => {}
+            () = ended.cancelled() => {}
+        }
+    });
+    Ok((address, guard))
+}
+
+fn refuse(status: StatusCode, kind: &str, message: &str) -> Response {
+    (status, json!({ "errorType": kind, "errorMessage": message }).to_string()).into_response()
+}
+
+async fn next(State(worker): State<Arc<Worker>>) -> Response {
+    worker.phase.send_replace(Phase::Ready);
+    let Some(task) = worker.waiting.lock().await.recv().await else {
+        return refuse(StatusCode::FORBIDDEN, "Forbidden", "This process was ended.");
+    };
+    let mut headers = HeaderMap::new();
+    let mut header = |name: &'static str, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    header("content-type", "application/json");
+    header("lambda-runtime-aws-request-id", &task.request_id);
+    header("lambda-runtime-deadline-ms", &task.deadline_ms.to_string());
+    header("lambda-runtime-invoked-function-arn", &task.arn);
+    header("lambda-runtime-trace-id", &task.trace_id);
+    *lock(&worker.current) = Some((task.request_id, task.reply));
+    (headers, task.payload).into_response()
+}
+
+fn accepted() -> Response {
+    (StatusCode::ACCEPTED, json!({ "status": "OK" }).to_string()).into_response()
+}
+
+fn finish(worker: &Worker, request: &str, reply: Reply) -> Response {
+    let too_large = reply == Reply::TooLarge;
+    match (worker.finish(request, reply), too_large) {
+        (true, false) => accepted(),
+        (true, true) => refuse(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "Function.ResponseSizeTooLarge",
+            "The response is larger than a synchronous invocation allows.",
+        ),
+        (false, _) => refuse(StatusCode::BAD_REQUEST, "InvalidRequestID", "Invalid request ID"),
+    }
+}
+
+async fn response(State(worker): State<Arc<Worker>>, Path(request): Path<String>, body: Bytes) -> Response {
+    let reply = if body.len() > LARGEST_RESPONSE { Reply::TooLarge } else { Reply::Answer(body) };
+    finish(&worker, &request, reply)
+}
+
+async fn error(State(worker): State<Arc<Worker>>, Path(request): Path<String>, body: Bytes) -> Response {
+    finish(&worker, &request, Reply::Error(body))
+}
+
+async fn init_error(State(worker): State<Arc<Worker>>, body: Bytes) -> Response {
+    worker.phase.send_replace(Phase::Failed(body));
+    accepted()
+}

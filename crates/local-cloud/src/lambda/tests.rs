@@ -1,0 +1,544 @@
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+
+use super::*;
+use crate::clock::Clock;
+use crate::endpoint;
+use crate::random::Random;
+
+const NOW: i64 = 1_750_000_000_000;
+
+/// The folder of the example `test-function`, built first: `cargo test` with a filter does
+/// not build examples.
+pub(crate) fn examples() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let mut cargo = std::process::Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--package", "local-cloud", "--example", "test-function"]);
+        if !cfg!(debug_assertions) {
+            cargo.arg("--release");
+        }
+        assert!(cargo.status().unwrap().success(), "the test function does not build");
+        let test = std::env::current_exe().unwrap();
+        test.parent().and_then(std::path::Path::parent).unwrap().join("examples")
+    };
+    BUILT.get_or_init(build).clone()
+}
+
+pub(crate) fn cloud(clock: Clock) -> Arc<Cloud> {
+    let cloud = Cloud::open(crate::Settings::for_tests(), clock, Random::seeded(1)).unwrap();
+    cloud.lambda.binaries.set(examples()).unwrap();
+    cloud
+}
+
+fn resource(kind: &str, properties: Value) -> Resource {
+    Resource {
+        stack: "s".into(),
+        logical_id: "Function".into(),
+        kind: kind.into(),
+        physical_id: "f".into(),
+        arn: String::new(),
+        properties,
+        metadata: json!({ "Binary": "test-function" }),
+        file: "template.yaml".into(),
+    }
+}
+
+/// Deploys the function `f` with the given properties beyond the usual ones.
+pub(crate) async fn function(cloud: &Arc<Cloud>, properties: Value) {
+    let mut given = json!({ "FunctionName": "f", "Runtime": "provided.al2023", "Handler": "bootstrap",
+        "Code": { "S3Bucket": "b", "S3Key": "k" }, "Role": "arn:aws:iam::123456789012:role/r" });
+    given.as_object_mut().unwrap().extend(properties.as_object().unwrap().clone());
+    deploy(cloud, &resource("AWS::Lambda::Function", given)).await.unwrap();
+}
+
+async fn ask(cloud: &Arc<Cloud>, event: Value) -> Invocation {
+    invoke(cloud, "f", event.to_string().into()).await.unwrap()
+}
+
+fn json_of(invocation: &Invocation) -> Value {
+    serde_json::from_slice(&invocation.payload).unwrap()
+}
+
+/// Returns once the function `f` has been invoked and no invocation is under way.
+pub(crate) async fn settled(cloud: &Arc<Cloud>) {
+    while cloud.lambda.slots.available_permits() < PROCESSES {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+async fn queue(cloud: &Arc<Cloud>, name: &str) {
+    endpoint::call(cloud, "sqs", "CreateQueue", json!({ "QueueName": name })).await.unwrap();
+}
+
+/// Receives the next message of a queue, waiting for it; time is moved with `step` meanwhile.
+async fn message(cloud: &Arc<Cloud>, name: &str, step: Duration) -> Value {
+    loop {
+        let input = json!({ "QueueUrl": format!("/123456789012/{name}"), "MessageAttributeNames": ["All"] });
+        let mut answer = endpoint::call(cloud, "sqs", "ReceiveMessage", input).await.unwrap();
+        if let Some(message) = answer["Messages"].as_array_mut().and_then(|messages| messages.pop()) {
+            return message;
+        }
+        // Real processes work meanwhile; the held clock only skips the pauses.
+        cloud.clock.advance(step);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+fn gone(process: &Value) -> bool {
+    // A killed process may stay as a zombie until it is reaped.
+    let status = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    status.is_empty() || status.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
+}
+
+async fn until(done: impl Fn() -> bool) {
+    let waited = async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waited)
+        .await
+        .expect("it did not happen within ten seconds");
+}
+
+#[tokio::test]
+async fn a_process_is_kept_warm_and_used_again() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    let first = json_of(&ask(&cloud, json!({ "do": "count" })).await);
+    let second = json_of(&ask(&cloud, json!({ "do": "count" })).await);
+    assert_eq!((&first["invocations"], &second["invocations"]), (&json!(1), &json!(2)));
+    assert_eq!(first["process"], second["process"]);
+}
+
+#[tokio::test]
+async fn concurrent_invocations_have_a_process_each() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    let both = futures::future::join(
+        ask(&cloud, json!({ "do": "sleep", "ms": 300 })),
+        ask(&cloud, json!({ "do": "count" })),
+    );
+    let (slept, counted) = both.await;
+    assert_eq!((json_of(&slept), &json_of(&counted)["invocations"]), (json!("slept"), &json!(1)));
+    let idle = lock(cloud.lambda.function("f").unwrap().idle_for_tests()).len();
+    assert_eq!(idle, 2);
+}
+
+#[tokio::test]
+async fn a_function_sees_lambdas_environment_and_nothing_of_the_hosts() {
+    let cloud = cloud(Clock::system());
+    cloud.endpoint_url.set("http://127.0.0.1:4566".into()).unwrap();
+    function(&cloud, json!({ "MemorySize": 256, "Environment": { "Variables": { "TABLE": "t", "N": 5 } } }))
+        .await;
+    let seen = json_of(&ask(&cloud, json!({ "do": "environment" })).await);
+    for (name, value) in [
+        ("_HANDLER", "bootstrap"),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+        ("AWS_LAMBDA_FUNCTION_NAME", "f"),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/f"),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:4566"),
+        ("TZ", ":UTC"),
+        ("TABLE", "t"),
+        ("N", "5"),
+    ] {
+        assert_eq!(seen[name], value, "{name}");
+    }
+    let stream = seen["AWS_LAMBDA_LOG_STREAM_NAME"].as_str().unwrap();
+    assert!(stream.contains("/[$LATEST]") && stream.len() == "2026/11/23/[$LATEST]".len() + 32, "{stream}");
+    for absent in ["HOME", "USER", "CARGO_TARGET_DIR", "AWS_EXECUTION_ENV"] {
+        assert!(seen.get(absent).is_none(), "{absent}");
+    }
+}
+
+#[tokio::test]
+async fn the_context_names_request_arn_and_deadline() {
+    let cloud = cloud(Clock::manual(NOW));
+    function(&cloud, json!({ "Timeout": 7 })).await;
+    let done = ask(&cloud, json!({ "do": "context" })).await;
+    let context = json_of(&done);
+    assert_eq!(context["request_id"], done.request_id);
+    assert_eq!(context["arn"], "arn:aws:lambda:us-east-1:123456789012:function:f");
+    assert_eq!(context["deadline"], NOW + 7_000);
+    assert!(context["trace"].as_str().unwrap().starts_with("Root=1-"));
+}
+
+#[tokio::test]
+async fn an_error_of_the_function_is_its_error_document_and_the_process_lives_on() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    let failed = ask(&cloud, json!({ "do": "fail", "text": "no table" })).await;
+    assert_eq!(failed.function_error.as_deref(), Some("Unhandled"));
+    assert_eq!(json_of(&failed)["errorMessage"], "no table");
+    assert_eq!(json_of(&ask(&cloud, json!({ "do": "count" })).await)["invocations"], 2);
+}
+
+#[tokio::test]
+async fn a_process_that_exits_fails_its_invocation_and_is_replaced() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    let failed = ask(&cloud, json!({ "do": "exit", "code": 7 })).await;
+    assert_eq!(
+        json_of(&failed),
+        json!({ "errorType": "Runtime.ExitError",
+            "errorMessage": format!("RequestId: {} Error: Runtime exited with error: exit status 7", failed.request_id) })
+    );
+    let clean = json_of(&ask(&cloud, json!({ "do": "exit", "code": 0 })).await);
+    assert!(clean["errorMessage"].as_str().unwrap().ends_with("Runtime exited without providing a reason"));
+    assert_eq!(json_of(&ask(&cloud, json!({ "do": "count" })).await)["invocations"], 1);
+}
+
+#[tokio::test]
+async fn a_process_that_died_while_idle_costs_no_invocation() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    let process = json_of(&ask(&cloud, json!({ "do": "count" })).await)["process"].clone();
+    process::kill_group(process.as_i64().unwrap() as i32);
+    until(|| gone(&process)).await;
+    let next = ask(&cloud, json!({ "do": "count" })).await;
+    assert!(next.function_error.is_none());
+    assert_ne!(json_of(&next)["process"], process);
+}
+
+#[tokio::test]
+async fn a_timeout_kills_the_process_and_all_that_it_started() {
+    let cloud = cloud(Clock::manual(NOW));
+    function(&cloud, json!({ "Timeout": 3 })).await;
+    let spawned = json_of(&ask(&cloud, json!({ "do": "spawn" })).await);
+    let hanging = tokio::spawn({
+        let cloud = cloud.clone();
+        async move { ask(&cloud, json!({ "do": "hang" })).await }
+    });
+    while !hanging.is_finished() {
+        cloud.clock.advance(Duration::from_secs(3));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let failed = hanging.await.unwrap();
+    assert_eq!(
+        json_of(&failed),
+        json!({ "errorType": "Sandbox.Timedout",
+            "errorMessage": format!("RequestId: {} Error: Task timed out after 3.00 seconds", failed.request_id) })
+    );
+    assert!(
+        failed.log_tail.contains("Task timed out after 3.00 seconds")
+            && failed.log_tail.contains("Status: timeout")
+    );
+    until(|| gone(&spawned["process"]) && gone(&spawned["grandchild"])).await;
+}
+
+#[tokio::test]
+async fn a_failing_initialisation_is_reported_with_its_exit_status() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({ "Environment": { "Variables": { "INIT": "exit" } } })).await;
+    let failed = ask(&cloud, json!({})).await;
+    assert_eq!(json_of(&failed)["errorType"], "Runtime.ExitError");
+    assert!(json_of(&failed)["errorMessage"].as_str().unwrap().ends_with("exit status 1"));
+}
+
+#[tokio::test]
+async fn an_initialisation_may_take_ten_seconds() {
+    let cloud = cloud(Clock::manual(NOW));
+    function(&cloud, json!({ "Environment": { "Variables": { "INIT": "hang" } } })).await;
+    let hanging = tokio::spawn({
+        let cloud = cloud.clone();
+        async move { ask(&cloud, json!({})).await }
+    });
+    until(|| !lock(&cloud.lambda.alive).is_empty()).await;
+    while !hanging.is_finished() {
+        cloud.clock.advance(Duration::from_secs(10));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(json_of(&hanging.await.unwrap())["errorType"], "Sandbox.Timedout");
+}
+
+#[tokio::test]
+async fn the_log_has_start_output_end_and_report() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    let answer = call(
+        &cloud,
+        "Invoke",
+        json!({ "FunctionName": "f", "LogType": "Tail",
+        "Payload": json!({ "do": "print", "text": "hello" }).to_string() }),
+    )
+    .await
+    .unwrap();
+    assert_eq!((&answer["StatusCode"], &answer["Payload"]), (&json!(200), &json!("null")));
+    let log = String::from_utf8(STANDARD.decode(answer["LogResult"].as_str().unwrap()).unwrap()).unwrap();
+    let id = answer["RequestId"].as_str().unwrap();
+    let lines: Vec<&str> = log.lines().collect();
+    assert_eq!(lines[0], format!("START RequestId: {id} Version: $LATEST"));
+    assert!(lines.contains(&"hello") && lines.contains(&"to stderr"), "{log}");
+    assert_eq!(lines[lines.len() - 2], format!("END RequestId: {id}"));
+    let report = lines[lines.len() - 1];
+    assert!(report.starts_with(&format!("REPORT RequestId: {id}\tDuration: ")), "{report}");
+    assert!(
+        report.contains("\tMemory Size: 128 MB\tMax Memory Used: ") && report.contains("\tInit Duration: "),
+        "{report}"
+    );
+}
+
+#[tokio::test]
+async fn the_json_log_format_has_platform_events() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({ "LoggingConfig": { "LogFormat": "JSON", "LogGroup": "/own" } })).await;
+    let done = ask(&cloud, json!({ "do": "fail" })).await;
+    let events: Vec<Value> =
+        done.log_tail.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert_eq!(events[0]["type"], "platform.start");
+    let report = events.last().unwrap();
+    assert_eq!((&report["type"], &report["record"]["status"]), (&json!("platform.report"), &json!("error")));
+    assert_eq!(report["record"]["requestId"], done.request_id);
+    let seen = json_of(&ask(&cloud, json!({ "do": "environment" })).await);
+    assert_eq!(
+        (&seen["AWS_LAMBDA_LOG_FORMAT"], &seen["AWS_LAMBDA_LOG_GROUP_NAME"]),
+        (&json!("JSON"), &json!("/own"))
+    );
+}
+
+#[tokio::test]
+async fn an_answer_above_six_megabytes_is_an_error_of_the_function() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({ "Timeout": 60 })).await;
+    let fits = ask(&cloud, json!({ "do": "large", "bytes": 6_000_000 })).await;
+    assert!(fits.function_error.is_none());
+    let failed = ask(&cloud, json!({ "do": "large", "bytes": 6_291_557 })).await;
+    assert_eq!(json_of(&failed)["errorType"], "Function.ResponseSizeTooLarge");
+}
+
+#[tokio::test]
+async fn payloads_are_limited_and_must_be_json() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    let large = Bytes::from(vec![b' '; 6_291_457]);
+    let refused = invoke(&cloud, "f", large).await.unwrap_err();
+    assert_eq!((refused.code.as_str(), refused.status), ("RequestTooLargeException", 413));
+    let large = Bytes::from(vec![b' '; 1_048_577]);
+    assert_eq!(invoke_async(&cloud, "f", large).await.unwrap_err().code, "RequestTooLargeException");
+    let broken = invoke(&cloud, "f", Bytes::from_static(b"{")).await.unwrap_err();
+    assert_eq!(broken.code, "InvalidRequestContentException");
+    let missing = invoke(&cloud, "g", Bytes::new()).await.unwrap_err();
+    assert_eq!((missing.code.as_str(), missing.status), ("ResourceNotFoundException", 404));
+}
+
+#[tokio::test]
+async fn reserved_concurrency_throttles_what_is_above_it() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({ "ReservedConcurrentExecutions": 1 })).await;
+    let both = futures::future::join(
+        invoke(&cloud, "f", json!({ "do": "sleep", "ms": 100 }).to_string().into()),
+        invoke(&cloud, "f", Bytes::new()),
+    );
+    let (slept, throttled) = both.await;
+    assert!(slept.is_ok());
+    let throttled = throttled.unwrap_err();
+    assert_eq!((throttled.code.as_str(), throttled.status), ("TooManyRequestsException", 429));
+    assert_eq!(throttled.details["Reason"], "ReservedFunctionConcurrentInvocationLimitExceeded");
+    assert!(invoke(&cloud, "f", Bytes::new()).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_invocation_goes_on_when_its_caller_goes_away() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    let call = invoke(&cloud, "f", json!({ "do": "sleep", "ms": 50 }).to_string().into());
+    assert!(tokio::time::timeout(Duration::from_millis(1), call).await.is_err());
+    let function = cloud.lambda.function("f").unwrap();
+    until(|| lock(function.idle_for_tests()).len() == 1).await;
+}
+
+#[tokio::test]
+async fn replaced_binaries_run_from_the_next_invocation_on() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    let old = json_of(&ask(&cloud, json!({ "do": "count" })).await)["process"].clone();
+    replaced(&cloud);
+    until(|| gone(&old)).await;
+    assert_eq!(json_of(&ask(&cloud, json!({ "do": "count" })).await)["invocations"], 1);
+}
+
+#[tokio::test]
+async fn stopping_ends_every_process() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    start(&cloud);
+    let process = json_of(&ask(&cloud, json!({ "do": "spawn" })).await);
+    cloud.stopping.cancel();
+    until(|| gone(&process["process"]) && gone(&process["grandchild"])).await;
+}
+
+#[test]
+fn a_function_ends_by_itself_when_the_runtime_api_goes_away() {
+    // As after a `kill -9` of the local cloud: nobody is left to kill the function.
+    let runtime =
+        || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let own = runtime();
+    let cloud = cloud(Clock::system());
+    let process = own.block_on(async {
+        function(&cloud, json!({})).await;
+        json_of(&ask(&cloud, json!({ "do": "count" })).await)["process"].clone()
+    });
+    assert!(!gone(&process));
+    own.shutdown_background();
+    runtime().block_on(until(|| gone(&process)));
+    assert_eq!(lock(&cloud.lambda.alive).len(), 1, "it was not killed");
+}
+
+#[tokio::test]
+async fn a_failing_event_is_retried_after_one_and_two_minutes_then_recorded_at_its_destination() {
+    let cloud = cloud(Clock::manual(NOW));
+    queue(&cloud, "failed").await;
+    queue(&cloud, "dead").await;
+    let arn = |name: &str| format!("arn:aws:sqs:us-east-1:123456789012:{name}");
+    function(&cloud, json!({ "Timeout": 60, "DeadLetterConfig": { "TargetArn": arn("dead") } })).await;
+    let config = json!({ "FunctionName": "f", "Qualifier": "$LATEST",
+        "DestinationConfig": { "OnFailure": { "Destination": arn("failed") } } });
+    deploy(&cloud, &resource("AWS::Lambda::EventInvokeConfig", config)).await.unwrap();
+    start(&cloud);
+    let event = json!({ "do": "fail", "text": "no table" });
+    let accepted = call(
+        &cloud,
+        "Invoke",
+        json!({ "FunctionName": "f", "InvocationType": "Event", "Payload": event.to_string() }),
+    )
+    .await
+    .unwrap();
+    assert_eq!(accepted["StatusCode"], 202);
+    let attempts = || -> Option<(i64, i64)> {
+        let read = |c: &rusqlite::Connection| {
+            c.query_row("SELECT attempts, due_ms FROM lambda_events", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+        };
+        cloud.store.read(read).ok()
+    };
+    until(|| attempts() == Some((1, NOW + 60_000))).await;
+    cloud.clock.advance(Duration::from_secs(60));
+    until(|| attempts() == Some((2, NOW + 180_000))).await;
+    cloud.clock.advance(Duration::from_secs(120));
+    until(|| attempts().is_none()).await;
+
+    let record = message(&cloud, "failed", Duration::ZERO).await;
+    let record: Value = serde_json::from_str(record["Body"].as_str().unwrap()).unwrap();
+    let context = &record["requestContext"];
+    assert_eq!(
+        (&context["condition"], &context["approximateInvokeCount"]),
+        (&json!("RetriesExhausted"), &json!(3))
+    );
+    assert_eq!(context["functionArn"], "arn:aws:lambda:us-east-1:123456789012:function:f:$LATEST");
+    assert_eq!(context["requestId"], accepted["RequestId"], "retries keep the request id");
+    assert_eq!(record["requestPayload"], event);
+    assert_eq!(
+        record["responseContext"],
+        json!({ "statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled" })
+    );
+    assert_eq!(record["responsePayload"]["errorMessage"], "no table");
+    let dead = message(&cloud, "dead", Duration::ZERO).await;
+    assert_eq!(dead["Body"], event.to_string());
+    assert_eq!(dead["MessageAttributes"]["RequestID"]["StringValue"], accepted["RequestId"]);
+    assert_eq!(dead["MessageAttributes"]["ErrorMessage"]["StringValue"], "no table");
+}
+
+#[tokio::test]
+async fn an_event_outlives_a_restart_and_its_success_is_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = async || {
+        let settings =
+            crate::Settings { state: Some(folder.path().to_owned()), ..crate::Settings::for_tests() };
+        let cloud = Cloud::open(settings, Clock::manual(NOW), Random::seeded(1)).unwrap();
+        cloud.lambda.binaries.set(examples()).unwrap();
+        queue(&cloud, "done").await;
+        function(&cloud, json!({})).await;
+        let config = json!({ "FunctionName": "f", "Qualifier": "$LATEST", "MaximumRetryAttempts": 0,
+            "DestinationConfig": { "OnSuccess": { "Destination": "arn:aws:sqs:us-east-1:123456789012:done" } } });
+        deploy(&cloud, &resource("AWS::Lambda::EventInvokeConfig", config)).await.unwrap();
+        cloud
+    };
+    invoke_async(&open().await, "f", Bytes::from_static(b"{\"n\":1}")).await.unwrap();
+    let restarted = open().await;
+    start(&restarted);
+    let record = message(&restarted, "done", Duration::ZERO).await;
+    let record: Value = serde_json::from_str(record["Body"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        (&record["requestContext"]["condition"], &record["responsePayload"]["n"]),
+        (&json!("Success"), &json!(1))
+    );
+}
+
+#[tokio::test]
+async fn a_throttled_event_is_tried_until_it_is_too_old() {
+    let cloud = cloud(Clock::manual(NOW));
+    queue(&cloud, "failed").await;
+    function(&cloud, json!({ "ReservedConcurrentExecutions": 0 })).await;
+    let config = json!({ "FunctionName": "f", "Qualifier": "$LATEST", "MaximumEventAgeInSeconds": 60,
+        "DestinationConfig": { "OnFailure": { "Destination": "arn:aws:sqs:us-east-1:123456789012:failed" } } });
+    deploy(&cloud, &resource("AWS::Lambda::EventInvokeConfig", config)).await.unwrap();
+    start(&cloud);
+    invoke_async(&cloud, "f", Bytes::from_static(b"{}")).await.unwrap();
+    let record = message(&cloud, "failed", Duration::from_secs(1)).await;
+    let record: Value = serde_json::from_str(record["Body"].as_str().unwrap()).unwrap();
+    assert_eq!(record["requestContext"]["condition"], "EventAgeExceeded");
+    assert!(record.get("responsePayload").is_none());
+}
+
+#[tokio::test]
+async fn templates_are_refused_by_property() {
+    let cloud = cloud(Clock::system());
+    let base = json!({ "FunctionName": "f", "Runtime": "provided.al2023", "Handler": "bootstrap" });
+    for (name, value, part) in [
+        ("Layers", json!(["arn"]), "Layers"),
+        ("VpcConfig", json!({}), "VpcConfig"),
+        ("PackageType", json!("Image"), "PackageType"),
+        ("Runtime", json!("python3.13"), "python3.13"),
+        ("Timeout", json!(901), "901 is not a whole number from 1 to 900"),
+        ("MemorySize", json!(64), "from 128"),
+        ("Environment", json!({ "Variables": { "AWS_REGION": "x" } }), "AWS_REGION is reserved"),
+        ("Environment", json!({ "Variables": { "X": "x".repeat(4_096) } }), "4 KB"),
+    ] {
+        let mut properties = base.clone();
+        properties[name] = value;
+        let refusal =
+            deploy(&cloud, &resource("AWS::Lambda::Function", properties)).await.unwrap_err().to_string();
+        assert!(refusal.contains(part), "{refusal}");
+    }
+    let mut missing = resource("AWS::Lambda::Function", base);
+    missing.metadata = json!({ "Binary": "not-built" });
+    let refusal = deploy(&cloud, &missing).await.unwrap_err().to_string();
+    assert!(refusal.contains("there is no binary"), "{refusal}");
+}
+
+#[tokio::test]
+async fn functions_are_listed_described_and_dry_run() {
+    let cloud = cloud(Clock::system());
+    for n in 0..3 {
+        function(&cloud, json!({ "FunctionName": format!("f{n}"), "ReservedConcurrentExecutions": 5 })).await;
+    }
+    let first = call(&cloud, "ListFunctions", json!({ "MaxItems": 2 })).await.unwrap();
+    assert_eq!(first["Functions"][1]["FunctionName"], "f1");
+    let second =
+        call(&cloud, "ListFunctions", json!({ "MaxItems": 2, "Marker": first["NextMarker"] })).await.unwrap();
+    assert_eq!((second["Functions"].as_array().unwrap().len(), second.get("NextMarker")), (1, None));
+    let arn = "arn:aws:lambda:us-east-1:123456789012:function:f1";
+    let one = call(&cloud, "GetFunction", json!({ "FunctionName": arn })).await.unwrap();
+    assert_eq!(
+        (&one["Configuration"]["FunctionArn"], &one["Configuration"]["State"]),
+        (&json!(arn), &json!("Active"))
+    );
+    let concurrency = call(&cloud, "GetFunctionConcurrency", json!({ "FunctionName": "f1" })).await.unwrap();
+    assert_eq!(concurrency["ReservedConcurrentExecutions"], 5);
+    let dry = call(&cloud, "Invoke", json!({ "FunctionName": "f1:$LATEST", "InvocationType": "DryRun" }))
+        .await
+        .unwrap();
+    assert_eq!(dry["StatusCode"], 204);
+    let permission = json!({ "FunctionName": arn, "Action": "lambda:InvokeFunction", "Principal": "events.amazonaws.com", "SourceArn": "arn:rule" });
+    deploy(&cloud, &resource("AWS::Lambda::Permission", permission)).await.unwrap();
+    let policy = call(&cloud, "GetPolicy", json!({ "FunctionName": "f1" })).await.unwrap();
+    assert!(policy["Policy"].as_str().unwrap().contains("events.amazonaws.com"));
+}

@@ -1,0 +1,258 @@
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cloud::Cloud;
+use crate::{dynamodb, endpoint, logs};
+
+const TABLE: &str = "contracts";
+const TARGET: &str = "arn:aws:events:us-east-1:123456789012:event-bus/b";
+
+fn stream_arn() -> String {
+    format!("arn:aws:dynamodb:us-east-1:123456789012:table/{TABLE}/stream/{}", dynamodb::STREAM_LABEL)
+}
+
+async fn aws(cloud: &Arc<Cloud>, service: &str, action: &str, input: Value) -> Value {
+    endpoint::call(cloud, service, action, input).await.unwrap()
+}
+
+/// A table with a stream, a bus, a queue `seen` that gets every event, and a queue `dead`.
+async fn world() -> Arc<Cloud> {
+    let cloud = Cloud::for_tests().unwrap();
+    aws(
+        &cloud,
+        "dynamodb",
+        "CreateTable",
+        json!({
+            "TableName": TABLE, "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [{ "AttributeName": "id", "AttributeType": "S" }],
+            "KeySchema": [{ "AttributeName": "id", "KeyType": "HASH" }],
+            "StreamSpecification": { "StreamEnabled": true, "StreamViewType": "NEW_AND_OLD_IMAGES" },
+        }),
+    )
+    .await;
+    aws(&cloud, "events", "CreateEventBus", json!({ "Name": "b" })).await;
+    for queue in ["seen", "dead"] {
+        aws(&cloud, "sqs", "CreateQueue", json!({ "QueueName": queue })).await;
+    }
+    let pattern = json!({ "version": ["0"] }).to_string();
+    aws(&cloud, "events", "PutRule", json!({ "Name": "all", "EventBusName": "b", "EventPattern": pattern }))
+        .await;
+    let targets = json!([{ "Id": "q", "Arn": "arn:aws:sqs:us-east-1:123456789012:seen" }]);
+    aws(&cloud, "events", "PutTargets", json!({ "Rule": "all", "EventBusName": "b", "Targets": targets }))
+        .await;
+    eventbridge::start(&cloud);
+    cloud
+}
+
+async fn write(cloud: &Arc<Cloud>, id: &str, status: &str, version: u32) {
+    let item =
+        json!({ "id": { "S": id }, "status": { "S": status }, "version": { "N": version.to_string() } });
+    aws(cloud, "dynamodb", "PutItem", json!({ "TableName": TABLE, "Item": item })).await;
+}
+
+async fn receive(cloud: &Arc<Cloud>, queue: &str, seconds: u32) -> Vec<Value> {
+    let url = aws(cloud, "sqs", "GetQueueUrl", json!({ "QueueName": queue })).await;
+    let url = url["QueueUrl"].clone();
+    let input = json!({ "QueueUrl": url, "MaxNumberOfMessages": 10, "WaitTimeSeconds": seconds });
+    let answer = aws(cloud, "sqs", "ReceiveMessage", input).await;
+    let mut bodies = Vec::new();
+    for message in answer["Messages"].as_array().into_iter().flatten() {
+        let handle = &message["ReceiptHandle"];
+        aws(cloud, "sqs", "DeleteMessage", json!({ "QueueUrl": url, "ReceiptHandle": handle })).await;
+        bodies.push(serde_json::from_str(message["Body"].as_str().unwrap()).unwrap());
+    }
+    bodies
+}
+
+/// `count` events, as they arrive.
+async fn events(cloud: &Arc<Cloud>, count: usize) -> Vec<Value> {
+    let mut all = Vec::new();
+    while all.len() < count {
+        let some = receive(cloud, "seen", 5).await;
+        assert!(!some.is_empty(), "only {} of {count} events came", all.len());
+        all.extend(some);
+    }
+    all
+}
+
+fn pipe(changes: Value) -> Resource {
+    let mut properties = json!({
+        "Name": "p", "RoleArn": "arn:aws:iam::123456789012:role/p",
+        "Source": stream_arn(), "Target": TARGET,
+        "SourceParameters": {
+            "FilterCriteria": { "Filters": [
+                { "Pattern": "{\"eventName\":[\"INSERT\",\"MODIFY\"],\"dynamodb\":{\"NewImage\":{\"status\":{\"S\":[\"DRAFT\",\"APPROVED\"]}}}}" } ] },
+            "DynamoDBStreamParameters": {
+                "StartingPosition": "TRIM_HORIZON", "BatchSize": 10, "MaximumRetryAttempts": 1,
+                "OnPartialBatchItemFailure": "AUTOMATIC_BISECT",
+                "DeadLetterConfig": { "Arn": "arn:aws:sqs:us-east-1:123456789012:dead" } },
+        },
+        "TargetParameters": {
+            "EventBridgeEventBusParameters": { "DetailType": "ContractStatusChanged", "Source": "unicorn", "Resources": ["$.dynamodb.Keys.id.S"] },
+            "InputTemplate": "{\"id\": <$.dynamodb.NewImage.id.S>, \"status\": \"<$.dynamodb.NewImage.status.S>\", \"version\": <$.dynamodb.NewImage.version.N>, \"pipe\": <aws.pipes.pipe-name>}",
+        },
+    });
+    merge(&mut properties, changes);
+    Resource {
+        stack: "s".into(),
+        logical_id: "Pipe".into(),
+        kind: "AWS::Pipes::Pipe".into(),
+        physical_id: "p".into(),
+        arn: String::new(),
+        properties,
+        metadata: Value::Null,
+        file: "template.yaml".into(),
+    }
+}
+
+fn merge(into: &mut Value, changes: Value) {
+    match (into, changes) {
+        (Value::Object(into), Value::Object(changes)) => {
+            for (name, change) in changes {
+                if change.is_null() {
+                    into.remove(&name);
+                } else {
+                    merge(into.entry(name).or_insert(Value::Null), change);
+                }
+            }
+        }
+        (into, change) => *into = change,
+    }
+}
+
+async fn started(changes: Value) -> Arc<Cloud> {
+    let cloud = world().await;
+    deploy(&cloud, &pipe(changes)).await.unwrap();
+    start(&cloud);
+    cloud
+}
+
+#[tokio::test]
+async fn a_change_of_the_table_becomes_an_event_by_filter_and_template() {
+    let cloud = started(json!({})).await;
+    write(&cloud, "a", "CLOSED", 1).await;
+    write(&cloud, "a", "DRAFT", 2).await;
+    let event = &events(&cloud, 1).await[0];
+    assert_eq!(event["source"], "unicorn");
+    assert_eq!(event["detail-type"], "ContractStatusChanged");
+    assert_eq!(event["resources"], json!(["a"]));
+    // A number of DynamoDB is a JSON string in the stream, and stays one.
+    assert_eq!(event["detail"], json!({ "id": "a", "status": "DRAFT", "version": "2", "pipe": "p" }));
+    assert!(receive(&cloud, "seen", 0).await.is_empty(), "the filter lets a closed contract pass");
+}
+
+#[tokio::test]
+async fn without_a_template_the_detail_is_the_record() {
+    let cloud =
+        started(json!({ "TargetParameters": null, "SourceParameters": { "FilterCriteria": null } })).await;
+    write(&cloud, "a", "CLOSED", 1).await;
+    let event = &events(&cloud, 1).await[0];
+    assert_eq!(event["source"], "Pipe p");
+    assert_eq!(event["detail-type"], "Event from aws:dynamodb");
+    assert_eq!(event["detail"]["dynamodb"]["NewImage"]["version"], json!({ "N": "1" }));
+    assert_eq!(event["detail"]["eventSourceARN"], stream_arn());
+}
+
+#[tokio::test]
+async fn an_entry_that_is_refused_is_retried_and_dead_lettered_and_the_others_pass() {
+    let parameters = json!({
+        "EventBridgeEventBusParameters": { "Source": "$.dynamodb.NewImage.status.S", "DetailType": "t", "Resources": null },
+    });
+    let source = json!({ "FilterCriteria": null });
+    let cloud = started(json!({ "TargetParameters": parameters, "SourceParameters": source })).await;
+    // `aws.` sources are refused by PutEvents, per entry.
+    for (id, status) in [("1", "one"), ("2", "aws.no"), ("3", "three")] {
+        write(&cloud, id, status, 1).await;
+    }
+    let mut sources: Vec<String> = Vec::new();
+    while !(sources.contains(&"one".to_owned()) && sources.contains(&"three".to_owned())) {
+        let some = receive(&cloud, "seen", 5).await;
+        assert!(!some.is_empty(), "only {sources:?} came");
+        sources.extend(some.iter().map(|event| event["source"].as_str().unwrap().to_owned()));
+    }
+    assert!(!sources.contains(&"aws.no".to_owned()));
+    let mut dead = receive(&cloud, "dead", 20).await;
+    let dead = dead.pop().unwrap();
+    assert_eq!(dead["context"]["condition"], "RetryAttemptsExhausted");
+    assert_eq!(dead["context"]["partnerResourceArn"], "arn:aws:pipes:us-east-1:123456789012:pipe/p");
+    assert_eq!(dead["DDBStreamBatchInfo"]["batchSize"], 1);
+}
+
+#[tokio::test]
+async fn a_stopped_pipe_moves_nothing_until_it_is_started_again() {
+    let cloud = started(json!({ "DesiredState": "STOPPED" })).await;
+    write(&cloud, "a", "DRAFT", 1).await;
+    let described = aws(&cloud, "pipes", "DescribePipe", json!({ "Name": "p" })).await;
+    assert_eq!(described["CurrentState"], "STOPPED");
+    assert!(receive(&cloud, "seen", 0).await.is_empty());
+    let answer = aws(&cloud, "pipes", "StartPipe", json!({ "Name": "p" })).await;
+    assert_eq!(answer["CurrentState"], "RUNNING");
+    assert_eq!(events(&cloud, 1).await[0]["detail"]["version"], "1");
+    aws(&cloud, "pipes", "StopPipe", json!({ "Name": "p" })).await;
+    write(&cloud, "a", "DRAFT", 2).await;
+    assert!(receive(&cloud, "seen", 1).await.is_empty());
+    // A redeployment with the same template does not undo what the operator did.
+    deploy(&cloud, &pipe(json!({ "DesiredState": "STOPPED" }))).await.unwrap();
+    aws(&cloud, "pipes", "StartPipe", json!({ "Name": "p" })).await;
+    assert_eq!(events(&cloud, 1).await[0]["detail"]["version"], "2");
+}
+
+#[tokio::test]
+async fn a_pipe_logs_what_its_level_asks_for() {
+    let log = json!({ "Level": "INFO", "CloudwatchLogsLogDestination": { "LogGroupArn": "arn:aws:logs:us-east-1:123456789012:log-group:/pipe" } });
+    let cloud = started(json!({ "LogConfiguration": log })).await;
+    write(&cloud, "a", "DRAFT", 1).await;
+    events(&cloud, 1).await;
+    let found = json!({ "logGroupName": "/pipe", "filterPattern": "{ $.messageType = ExecutionStarted }" });
+    let found = logs::call(&cloud, "FilterLogEvents", found).await.unwrap();
+    assert_eq!(found["events"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn pipes_are_described_and_listed() {
+    let cloud = started(json!({ "Tags": { "Owner": "me" }, "Description": "moves" })).await;
+    let described = aws(&cloud, "pipes", "DescribePipe", json!({ "Name": "p" })).await;
+    assert_eq!(described["Source"], stream_arn());
+    assert_eq!(described["Description"], "moves");
+    assert_eq!(described["DesiredState"], "RUNNING");
+    let listed = aws(&cloud, "pipes", "ListPipes", json!({ "NamePrefix": "p" })).await;
+    assert_eq!(listed["Pipes"][0]["Target"], TARGET);
+    let none = aws(&cloud, "pipes", "ListPipes", json!({ "CurrentState": "STOPPED" })).await;
+    assert_eq!(none["Pipes"], json!([]));
+    let arn = json!({ "resourceArn": described["Arn"] });
+    assert_eq!(aws(&cloud, "pipes", "ListTagsForResource", arn).await["tags"], json!({ "Owner": "me" }));
+    let missing = call(&cloud, "DescribePipe", json!({ "Name": "none" })).await.unwrap_err();
+    assert_eq!((missing.code.as_str(), missing.status), ("NotFoundException", 404));
+}
+
+#[tokio::test]
+async fn what_a_pipe_cannot_honour_is_refused_by_name() {
+    let cloud = world().await;
+    let stream =
+        |parameters: Value| json!({ "SourceParameters": { "DynamoDBStreamParameters": parameters } });
+    let filter = |pattern: &str| json!({ "SourceParameters": { "FilterCriteria": { "Filters": [{ "Pattern": pattern }] } } });
+    for (changes, named) in [
+        (json!({ "Enrichment": "arn:aws:lambda:us-east-1:1:function:f" }), "Enrichment"),
+        (json!({ "Source": "arn:aws:sqs:us-east-1:1:q" }), "Source"),
+        (json!({ "Target": "arn:aws:sqs:us-east-1:1:q" }), "Target"),
+        (json!({ "Target": "arn:aws:events:us-east-1:123456789012:event-bus/none" }), "none"),
+        (json!({ "DesiredState": "PAUSED" }), "DesiredState"),
+        (stream(json!({ "BatchSize": 11 })), "BatchSize"),
+        (stream(json!({ "MaximumRecordAgeInSeconds": 59 })), "MaximumRecordAgeInSeconds"),
+        (stream(json!({ "OnPartialBatchItemFailure": "X" })), "OnPartialBatchItemFailure"),
+        (filter("{"), "FilterCriteria"),
+        (filter("{\"a\":[{\"anything-but\":{\"prefix\":\"x\"}}]}"), "anything-but"),
+        (json!({ "TargetParameters": { "InputTemplate": "<$.a[*]>" } }), "$.a[*]"),
+        (json!({ "TargetParameters": { "InputTemplate": "<aws.pipes.what>" } }), "aws.pipes.what"),
+        (
+            json!({ "TargetParameters": { "EventBridgeEventBusParameters": { "EndpointId": "x" } } }),
+            "EndpointId",
+        ),
+        (json!({ "LogConfiguration": { "Level": "TRACE" } }), "TRACE"),
+    ] {
+        let refusal = deploy(&cloud, &pipe(changes)).await.unwrap_err().to_string();
+        assert!(refusal.contains(named), "{refusal}");
+    }
+}

@@ -1,0 +1,561 @@
+//! The API actions of the JSON protocol: input members, limits, and the shape of answers.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use super::digest::{self, Attributes};
+use super::message::{self, Outgoing, Received, Sent};
+use super::queue::{self, Queue};
+use super::{fault, move_task};
+use crate::cloud::Cloud;
+use crate::error::AwsError;
+
+pub(super) async fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Result<Value, AwsError> {
+    match action {
+        "SendMessage" => send_message(cloud, input),
+        "SendMessageBatch" => send_message_batch(cloud, input),
+        "ReceiveMessage" => receive_message(cloud, read(input)?).await,
+        "DeleteMessage" => delete_message(cloud, &read(input)?),
+        "DeleteMessageBatch" => delete_message_batch(cloud, read(input)?),
+        "ChangeMessageVisibility" => change_visibility(cloud, &read(input)?),
+        "ChangeMessageVisibilityBatch" => change_visibility_batch(cloud, read(input)?),
+        "CreateQueue" => create_queue(cloud, read(input)?),
+        "DeleteQueue" => delete_queue(cloud, &read(input)?),
+        "PurgeQueue" => purge_queue(cloud, &read(input)?),
+        "GetQueueUrl" => get_queue_url(cloud, &read(input)?),
+        "GetQueueAttributes" => get_queue_attributes(cloud, &read(input)?),
+        "SetQueueAttributes" => set_queue_attributes(cloud, read(input)?),
+        "ListQueues" => list_queues(cloud, read(input)?),
+        "ListDeadLetterSourceQueues" => list_sources(cloud, read(input)?),
+        "ListQueueTags" => {
+            let OnQueue { queue_url } = read(input)?;
+            let tags = queue::find(cloud, &queue_url)?.tags;
+            Ok(if tags.is_empty() { json!({}) } else { json!({ "Tags": tags }) })
+        }
+        "TagQueue" => tag_queue(cloud, read(input)?),
+        "UntagQueue" => untag_queue(cloud, &read(input)?),
+        "StartMessageMoveTask" => move_task::start(cloud, read(input)?),
+        "ListMessageMoveTasks" => move_task::list(cloud, &read(input)?),
+        "CancelMessageMoveTask" => move_task::cancel(cloud, &read(input)?),
+        _ => Err(AwsError::not_emulated("sqs", action)),
+    }
+}
+
+/// Reads the input; a member that the action does not name is refused.
+fn read<T: DeserializeOwned>(input: Value) -> Result<T, AwsError> {
+    serde_json::from_value(input).map_err(|error| {
+        let message = error.to_string();
+        match message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
+            Some(member) => fault::missing(member),
+            None => AwsError::client("SerializationException", message),
+        }
+    })
+}
+
+/// Takes the queue's URL out of an input whose other members are read elsewhere.
+fn take_queue(cloud: &Cloud, input: &mut Value) -> Result<Queue, AwsError> {
+    let url = input.as_object_mut().and_then(|members| members.remove("QueueUrl"));
+    let url = url.as_ref().and_then(Value::as_str).ok_or_else(|| fault::missing("QueueUrl"))?;
+    queue::find(cloud, url)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct OnQueue {
+    queue_url: String,
+}
+
+fn send_message(cloud: &Cloud, mut input: Value) -> Result<Value, AwsError> {
+    let queue = take_queue(cloud, &mut input)?;
+    let message: Outgoing = read(input)?;
+    Ok(Value::Object(sent(message::send(cloud, &queue, message)?)))
+}
+
+fn sent(sent: Sent) -> Map<String, Value> {
+    let members = [
+        ("MessageId", Some(sent.message_id)),
+        ("MD5OfMessageBody", Some(sent.body_md5)),
+        ("MD5OfMessageAttributes", sent.attributes_md5),
+        ("MD5OfMessageSystemAttributes", sent.system_attributes_md5),
+    ];
+    members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?)))).collect()
+}
+
+/// One to ten entries with distinct ids (API_SendMessageBatch and its like).
+fn check_batch<'a>(ids: impl ExactSizeIterator<Item = &'a str>) -> Result<(), AwsError> {
+    match ids.len() {
+        0 => return Err(fault::empty_batch()),
+        1..=10 => {}
+        count => return Err(fault::too_many_entries(count)),
+    }
+    let mut seen = HashSet::new();
+    for id in ids {
+        let sound = (1..=80).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        if !sound {
+            return Err(fault::entry_id());
+        }
+        if !seen.insert(id) {
+            return Err(fault::ids_not_distinct(id));
+        }
+    }
+    Ok(())
+}
+
+/// The answer of a batch: each entry under `Successful` or `Failed`.
+fn batch_answer(results: Vec<(String, Result<Map<String, Value>, AwsError>)>) -> Value {
+    let (mut successful, mut failed) = (Vec::new(), Vec::new());
+    for (id, result) in results {
+        match result {
+            Ok(mut members) => {
+                members.insert("Id".into(), id.into());
+                successful.push(Value::Object(members));
+            }
+            Err(error) => failed.push(json!({
+                "Id": id,
+                "Code": fault::query_code(&error),
+                "Message": error.message,
+                "SenderFault": !error.is_server_fault(),
+            })),
+        }
+    }
+    json!({ "Successful": successful, "Failed": failed })
+}
+
+fn send_message_batch(cloud: &Cloud, mut input: Value) -> Result<Value, AwsError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields, rename_all = "PascalCase")]
+    struct Input {
+        #[serde(default)]
+        entries: Vec<Outgoing>,
+    }
+    let queue = take_queue(cloud, &mut input)?;
+    let Input { entries } = read(input)?;
+    check_batch(entries.iter().map(|entry| entry.id.as_deref().unwrap_or_default()))?;
+    let bytes = entries.iter().map(Outgoing::size).sum();
+    if bytes > queue::LARGEST_MESSAGE {
+        return Err(fault::batch_too_long(bytes));
+    }
+    let ids: Vec<String> = entries.iter().map(|entry| entry.id.clone().unwrap_or_default()).collect();
+    let results = message::send_all(cloud, &queue, entries)?;
+    Ok(batch_answer(ids.into_iter().zip(results.into_iter().map(|result| result.map(sent))).collect()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct Receive {
+    queue_url: String,
+    #[serde(default)]
+    attribute_names: Vec<String>,
+    #[serde(default)]
+    message_system_attribute_names: Vec<String>,
+    #[serde(default)]
+    message_attribute_names: Vec<String>,
+    max_number_of_messages: Option<i64>,
+    visibility_timeout: Option<i64>,
+    wait_time_seconds: Option<i64>,
+    /// FIFO queues only; no effect on others.
+    #[serde(rename = "ReceiveRequestAttemptId")]
+    _attempt: Option<String>,
+}
+
+/// The system attributes that a receiver may name (API_ReceiveMessage).
+const SYSTEM_ATTRIBUTES: [&str; 10] = [
+    "All",
+    "SenderId",
+    "SentTimestamp",
+    "ApproximateReceiveCount",
+    "ApproximateFirstReceiveTimestamp",
+    "SequenceNumber",
+    "MessageDeduplicationId",
+    "MessageGroupId",
+    "AWSTraceHeader",
+    "DeadLetterQueueSourceArn",
+];
+
+async fn receive_message(cloud: &Arc<Cloud>, input: Receive) -> Result<Value, AwsError> {
+    let queue = queue::find(cloud, &input.queue_url)?;
+    let bounded = |value: Option<i64>, default: i64, name: &str, least: i64, most: i64| match value {
+        None => Ok(default),
+        Some(value) if (least..=most).contains(&value) => Ok(value),
+        Some(value) => {
+            let reason = format!("Must be between {least} and {most}, if provided.");
+            Err(fault::invalid_value(&value.to_string(), name, &reason))
+        }
+    };
+    let most = bounded(input.max_number_of_messages, 1, "MaxNumberOfMessages", 1, 10)?;
+    let visibility = queue.number("VisibilityTimeout") as i64;
+    let visibility = bounded(input.visibility_timeout, visibility, "VisibilityTimeout", 0, 43_200)?;
+    let wait = queue.number("ReceiveMessageWaitTimeSeconds") as i64;
+    let wait = bounded(input.wait_time_seconds, wait, "WaitTimeSeconds", 0, 20)?;
+    let wanted = [input.attribute_names, input.message_system_attribute_names].concat();
+    if let Some(unknown) = wanted.iter().find(|name| !SYSTEM_ATTRIBUTES.contains(&name.as_str())) {
+        return Err(fault::attribute_name(unknown));
+    }
+    let received = message::receive(cloud, &queue, most as usize, visibility, wait * 1_000).await?;
+    if received.is_empty() {
+        return Ok(json!({}));
+    }
+    let messages: Vec<Value> =
+        received.into_iter().map(|message| shown(message, &wanted, &input.message_attribute_names)).collect();
+    Ok(json!({ "Messages": messages }))
+}
+
+fn shown(message: Received, system: &[String], attributes: &[String]) -> Value {
+    let mut shown = json!({
+        "MessageId": message.message_id,
+        "ReceiptHandle": message.handle,
+        "MD5OfBody": digest::of_body(&message.body),
+        "Body": message.body,
+    });
+    let all = system.iter().any(|name| name == "All");
+    let system: BTreeMap<_, _> = message
+        .system
+        .into_iter()
+        .filter(|(name, _)| all || system.iter().any(|wanted| wanted == name))
+        .collect();
+    if !system.is_empty() {
+        shown["Attributes"] = json!(system);
+    }
+    let chosen: Attributes = message
+        .attributes
+        .into_iter()
+        .filter(|(name, _)| attributes.iter().any(|wanted| names(wanted, name)))
+        .collect();
+    // The digest covers the attributes that are returned.
+    if let Some(md5) = digest::of_attributes(&chosen) {
+        shown["MessageAttributes"] = json!(chosen);
+        shown["MD5OfMessageAttributes"] = md5.into();
+    }
+    shown
+}
+
+/// `All`, `.*`, `prefix.*` or the name itself (API_ReceiveMessage).
+fn names(wanted: &str, name: &str) -> bool {
+    wanted == "All"
+        || wanted == name
+        || wanted.strip_suffix(".*").is_some_and(|prefix| name.starts_with(prefix))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct Delete {
+    queue_url: String,
+    receipt_handle: String,
+}
+
+fn delete_message(cloud: &Cloud, input: &Delete) -> Result<Value, AwsError> {
+    let queue = queue::find(cloud, &input.queue_url)?;
+    message::delete(cloud, &queue, &input.receipt_handle)?;
+    Ok(json!({}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct Batch<T> {
+    queue_url: String,
+    #[serde(default = "Vec::new")]
+    entries: Vec<T>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct DeleteEntry {
+    id: String,
+    receipt_handle: String,
+}
+
+fn delete_message_batch(cloud: &Cloud, input: Batch<DeleteEntry>) -> Result<Value, AwsError> {
+    let queue = queue::find(cloud, &input.queue_url)?;
+    check_batch(input.entries.iter().map(|entry| entry.id.as_str()))?;
+    let delete = |entry: DeleteEntry| {
+        (entry.id, message::delete(cloud, &queue, &entry.receipt_handle).map(|()| Map::new()))
+    };
+    Ok(batch_answer(input.entries.into_iter().map(delete).collect()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct ChangeVisibility {
+    queue_url: String,
+    receipt_handle: String,
+    visibility_timeout: i64,
+}
+
+fn change_visibility(cloud: &Cloud, input: &ChangeVisibility) -> Result<Value, AwsError> {
+    let queue = queue::find(cloud, &input.queue_url)?;
+    message::change_visibility(cloud, &queue, &input.receipt_handle, input.visibility_timeout)?;
+    Ok(json!({}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct ChangeEntry {
+    id: String,
+    receipt_handle: String,
+    visibility_timeout: Option<i64>,
+}
+
+fn change_visibility_batch(cloud: &Cloud, input: Batch<ChangeEntry>) -> Result<Value, AwsError> {
+    let queue = queue::find(cloud, &input.queue_url)?;
+    check_batch(input.entries.iter().map(|entry| entry.id.as_str()))?;
+    let change = |entry: ChangeEntry| {
+        let result = match entry.visibility_timeout {
+            Some(timeout) => message::change_visibility(cloud, &queue, &entry.receipt_handle, timeout),
+            None => Err(fault::missing("VisibilityTimeout")),
+        };
+        (entry.id, result.map(|()| Map::new()))
+    };
+    Ok(batch_answer(input.entries.into_iter().map(change).collect()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct Create {
+    queue_name: String,
+    #[serde(default)]
+    attributes: BTreeMap<String, String>,
+    #[serde(default, rename = "tags")]
+    tags: BTreeMap<String, String>,
+}
+
+fn create_queue(cloud: &Cloud, input: Create) -> Result<Value, AwsError> {
+    queue::validate_name(&input.queue_name)?;
+    queue::validate(cloud, &input.queue_name, &input.attributes)?;
+    let now = cloud.clock.now_ms();
+    match queue::named(cloud, &input.queue_name)? {
+        // The same name with the same values of the attributes given is the same queue.
+        Some(known) => {
+            let shown = queue::shown(cloud, &known);
+            if input.attributes.iter().any(|(name, value)| shown.get(name) != Some(value)) {
+                return Err(fault::name_exists());
+            }
+        }
+        None => {
+            let deleted_ms: Option<i64> = cloud.store.read(|c| {
+                c.query_row(
+                    "SELECT max(deleted_ms) FROM sqs_deleted_queues WHERE name = ?1",
+                    [&input.queue_name],
+                    |row| row.get(0),
+                )
+            })?;
+            if deleted_ms.is_some_and(|deleted| now < deleted + queue::COOL_DOWN_MS) {
+                return Err(fault::deleted_recently());
+            }
+            Queue {
+                name: input.queue_name.clone(),
+                attributes: input.attributes,
+                tags: input.tags,
+                created_ms: now,
+                modified_ms: now,
+                purged_ms: None,
+            }
+            .save(cloud)?;
+        }
+    }
+    Ok(json!({ "QueueUrl": queue::url(cloud, &input.queue_name) }))
+}
+
+fn delete_queue(cloud: &Cloud, input: &OnQueue) -> Result<Value, AwsError> {
+    let queue = queue::find(cloud, &input.queue_url)?;
+    cloud.store.write(|tx| {
+        tx.execute("DELETE FROM sqs_messages WHERE queue = ?1", [&queue.name])?;
+        tx.execute("DELETE FROM sqs_queues WHERE name = ?1", [&queue.name])?;
+        tx.execute(
+            "INSERT OR REPLACE INTO sqs_deleted_queues (name, deleted_ms) VALUES (?1, ?2)",
+            rusqlite::params![queue.name, cloud.clock.now_ms()],
+        )
+    })?;
+    Ok(json!({}))
+}
+
+fn purge_queue(cloud: &Cloud, input: &OnQueue) -> Result<Value, AwsError> {
+    let mut queue = queue::find(cloud, &input.queue_url)?;
+    let now = cloud.clock.now_ms();
+    if queue.purged_ms.is_some_and(|purged| now < purged + queue::COOL_DOWN_MS) {
+        return Err(fault::purge_in_progress(&queue.name));
+    }
+    queue.purged_ms = Some(now);
+    queue.save(cloud)?;
+    cloud.store.write(|tx| tx.execute("DELETE FROM sqs_messages WHERE queue = ?1", [&queue.name]))?;
+    Ok(json!({}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct GetUrl {
+    queue_name: String,
+    /// There is one account here.
+    #[serde(rename = "QueueOwnerAWSAccountId")]
+    _owner: Option<String>,
+}
+
+fn get_queue_url(cloud: &Cloud, input: &GetUrl) -> Result<Value, AwsError> {
+    let queue = queue::named(cloud, &input.queue_name)?.ok_or_else(fault::no_queue)?;
+    Ok(json!({ "QueueUrl": queue::url(cloud, &queue.name) }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct GetAttributes {
+    queue_url: String,
+    #[serde(default)]
+    attribute_names: Vec<String>,
+}
+
+/// Queue attributes that may be asked for (API_GetQueueAttributes).
+const QUEUE_ATTRIBUTES: [&str; 22] = [
+    "All",
+    "Policy",
+    "VisibilityTimeout",
+    "MaximumMessageSize",
+    "MessageRetentionPeriod",
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "CreatedTimestamp",
+    "LastModifiedTimestamp",
+    "QueueArn",
+    "ApproximateNumberOfMessagesDelayed",
+    "DelaySeconds",
+    "ReceiveMessageWaitTimeSeconds",
+    "RedrivePolicy",
+    "FifoQueue",
+    "ContentBasedDeduplication",
+    "KmsMasterKeyId",
+    "KmsDataKeyReusePeriodSeconds",
+    "DeduplicationScope",
+    "FifoThroughputLimit",
+    "RedriveAllowPolicy",
+    "SqsManagedSseEnabled",
+];
+
+fn get_queue_attributes(cloud: &Cloud, input: &GetAttributes) -> Result<Value, AwsError> {
+    let queue = queue::find(cloud, &input.queue_url)?;
+    let names = &input.attribute_names;
+    if let Some(unknown) = names.iter().find(|name| !QUEUE_ATTRIBUTES.contains(&name.as_str())) {
+        return Err(fault::attribute_name(unknown));
+    }
+    let mut shown = queue::shown(cloud, &queue);
+    let [visible, in_flight, delayed] = message::counts(cloud, &queue)?;
+    shown.insert("ApproximateNumberOfMessages".into(), visible.to_string());
+    shown.insert("ApproximateNumberOfMessagesNotVisible".into(), in_flight.to_string());
+    shown.insert("ApproximateNumberOfMessagesDelayed".into(), delayed.to_string());
+    if !names.iter().any(|name| name == "All") {
+        shown.retain(|name, _| names.contains(name));
+    }
+    Ok(if shown.is_empty() { json!({}) } else { json!({ "Attributes": shown }) })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct SetAttributes {
+    queue_url: String,
+    attributes: BTreeMap<String, String>,
+}
+
+fn set_queue_attributes(cloud: &Cloud, input: SetAttributes) -> Result<Value, AwsError> {
+    let mut queue = queue::find(cloud, &input.queue_url)?;
+    queue::validate(cloud, &queue.name, &input.attributes)?;
+    queue.attributes.extend(input.attributes);
+    // An empty policy takes the policy away.
+    queue.attributes.retain(|_, value| !value.is_empty());
+    queue.modified_ms = cloud.clock.now_ms();
+    queue.save(cloud)?;
+    Ok(json!({}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct List {
+    #[serde(default)]
+    queue_name_prefix: String,
+    next_token: Option<String>,
+    max_results: Option<usize>,
+}
+
+fn list_queues(cloud: &Cloud, input: List) -> Result<Value, AwsError> {
+    let names = queue::all(cloud)?.into_iter().map(|queue| queue.name);
+    let names = names.filter(|name| name.starts_with(&input.queue_name_prefix)).collect();
+    page(cloud, names, "QueueUrls", input.next_token, input.max_results)
+}
+
+/// One page of queue URLs; a token stands only where MaxResults was given (API_ListQueues).
+fn page(
+    cloud: &Cloud,
+    names: Vec<String>,
+    member: &str,
+    token: Option<String>,
+    most: Option<usize>,
+) -> Result<Value, AwsError> {
+    if let Some(most) = most.filter(|most| !(1..=1_000).contains(most)) {
+        let reason = "MaxResults must be an integer between 1 and 1000.";
+        return Err(fault::invalid_value(&most.to_string(), "MaxResults", reason));
+    }
+    let after = match &token {
+        None => String::new(),
+        Some(token) => URL_SAFE_NO_PAD
+            .decode(token)
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .ok_or_else(|| fault::invalid_value(token, "NextToken", "Invalid or expired next token."))?,
+    };
+    let rest: Vec<String> = names.into_iter().filter(|name| *name > after).collect();
+    let urls: Vec<String> =
+        rest.iter().take(most.unwrap_or(1_000)).map(|name| queue::url(cloud, name)).collect();
+    let mut answer = Map::new();
+    if most.is_some() && rest.len() > urls.len() {
+        answer.insert("NextToken".into(), URL_SAFE_NO_PAD.encode(&rest[urls.len() - 1]).into());
+    }
+    if !urls.is_empty() || member == "queueUrls" {
+        answer.insert(member.into(), json!(urls));
+    }
+    Ok(Value::Object(answer))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct ListSources {
+    queue_url: String,
+    next_token: Option<String>,
+    max_results: Option<usize>,
+}
+
+fn list_sources(cloud: &Cloud, input: ListSources) -> Result<Value, AwsError> {
+    let target = queue::find(cloud, &input.queue_url)?;
+    let sources = move_task::sources_of(cloud, &target.name)?.into_iter().map(|queue| queue.name).collect();
+    page(cloud, sources, "queueUrls", input.next_token, input.max_results)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct TagQueue {
+    queue_url: String,
+    tags: BTreeMap<String, String>,
+}
+
+fn tag_queue(cloud: &Cloud, input: TagQueue) -> Result<Value, AwsError> {
+    let mut queue = queue::find(cloud, &input.queue_url)?;
+    queue.tags.extend(input.tags);
+    queue.save(cloud)?;
+    Ok(json!({}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct UntagQueue {
+    queue_url: String,
+    tag_keys: Vec<String>,
+}
+
+fn untag_queue(cloud: &Cloud, input: &UntagQueue) -> Result<Value, AwsError> {
+    let mut queue = queue::find(cloud, &input.queue_url)?;
+    queue.tags.retain(|key, _| !input.tag_keys.contains(key));
+    queue.save(cloud)?;
+    Ok(json!({}))
+}

@@ -1,0 +1,643 @@
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::*;
+use crate::clock::Clock;
+use crate::random::Random;
+
+const NOW: i64 = 1_750_000_000_000;
+
+fn resource(kind: &str, name: &str, properties: Value) -> Resource {
+    Resource {
+        stack: "s".into(),
+        logical_id: "Queue".into(),
+        kind: kind.into(),
+        physical_id: format!("http://127.0.0.1:4566/123456789012/{name}"),
+        arn: arn(name),
+        properties,
+        metadata: Value::Null,
+        file: "template.yaml".into(),
+    }
+}
+
+fn arn(name: &str) -> String {
+    format!("arn:aws:sqs:us-east-1:123456789012:{name}")
+}
+
+fn url(name: &str) -> String {
+    format!("http://127.0.0.1:4566/123456789012/{name}")
+}
+
+/// A cloud with a held clock and the queue `q` (properties given) over its dead-letter queue `dlq`.
+async fn cloud(properties: Value) -> Arc<Cloud> {
+    let cloud = Cloud::open(crate::Settings::for_tests(), Clock::manual(NOW), Random::seeded(1)).unwrap();
+    let dlq = json!({ "QueueName": "dlq", "MessageRetentionPeriod": 1_209_600 });
+    deploy(&cloud, &resource("AWS::SQS::Queue", "dlq", dlq)).await.unwrap();
+    let mut given = json!({ "QueueName": "q" });
+    given.as_object_mut().unwrap().extend(properties.as_object().unwrap().clone());
+    deploy(&cloud, &resource("AWS::SQS::Queue", "q", given)).await.unwrap();
+    cloud
+}
+
+fn redrive(receives: u32) -> Value {
+    json!({ "RedrivePolicy": { "deadLetterTargetArn": arn("dlq"), "maxReceiveCount": receives } })
+}
+
+/// Calls an action on `q`, unless the input names another queue.
+async fn on(cloud: &Arc<Cloud>, action: &str, mut input: Value) -> Result<Value, AwsError> {
+    input.as_object_mut().unwrap().entry("QueueUrl").or_insert(url("q").into());
+    call(cloud, action, input).await
+}
+
+async fn send(cloud: &Arc<Cloud>, body: &str) -> String {
+    let sent = on(cloud, "SendMessage", json!({ "MessageBody": body })).await.unwrap();
+    sent["MessageId"].as_str().unwrap().to_owned()
+}
+
+async fn receive_from(cloud: &Arc<Cloud>, queue: &str) -> Vec<Value> {
+    let input = json!({ "QueueUrl": url(queue), "MaxNumberOfMessages": 10, "AttributeNames": ["All"],
+        "MessageAttributeNames": ["All"] });
+    let mut answer = call(cloud, "ReceiveMessage", input).await.unwrap();
+    answer["Messages"].as_array_mut().map(std::mem::take).unwrap_or_default()
+}
+
+async fn receive(cloud: &Arc<Cloud>) -> Vec<Value> {
+    receive_from(cloud, "q").await
+}
+
+async fn counts(cloud: &Arc<Cloud>, queue: &str) -> [String; 3] {
+    let input = json!({ "QueueUrl": url(queue), "AttributeNames": ["All"] });
+    let answer = call(cloud, "GetQueueAttributes", input).await.unwrap();
+    ["", "NotVisible", "Delayed"].map(|kind| {
+        answer["Attributes"][format!("ApproximateNumberOfMessages{kind}")].as_str().unwrap().to_owned()
+    })
+}
+
+fn query_code(error: &AwsError) -> &str {
+    fault::query_code(error)
+}
+
+#[tokio::test]
+async fn a_received_message_is_hidden_until_its_visibility_timeout_ends_and_gone_once_deleted() {
+    let cloud = cloud(json!({ "VisibilityTimeout": "60" })).await;
+    let id = send(&cloud, "hello").await;
+    let first = receive(&cloud).await;
+    assert_eq!((&first[0]["MessageId"], &first[0]["Body"]), (&json!(id), &json!("hello")));
+    assert_eq!(first[0]["MD5OfBody"], "5d41402abc4b2a76b9719d911017c592");
+    assert!(receive(&cloud).await.is_empty());
+    assert_eq!(counts(&cloud, "q").await, ["0", "1", "0"]);
+    cloud.clock.advance(Duration::from_secs(60));
+    let second = receive(&cloud).await;
+    assert_eq!(second[0]["Attributes"]["ApproximateReceiveCount"], "2");
+    assert_eq!(second[0]["Attributes"]["ApproximateFirstReceiveTimestamp"], NOW.to_string());
+    on(&cloud, "DeleteMessage", json!({ "ReceiptHandle": second[0]["ReceiptHandle"] })).await.unwrap();
+    cloud.clock.advance(Duration::from_secs(60));
+    assert!(receive(&cloud).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_older_receipt_handle_deletes_nothing_and_succeeds() {
+    let cloud = cloud(json!({})).await;
+    send(&cloud, "m").await;
+    let first = receive(&cloud).await;
+    cloud.clock.advance(Duration::from_secs(30));
+    receive(&cloud).await;
+    on(&cloud, "DeleteMessage", json!({ "ReceiptHandle": first[0]["ReceiptHandle"] })).await.unwrap();
+    cloud.clock.advance(Duration::from_secs(30));
+    assert_eq!(receive(&cloud).await.len(), 1);
+    let forged = on(&cloud, "DeleteMessage", json!({ "ReceiptHandle": "forged" })).await.unwrap_err();
+    assert_eq!(forged.code, "ReceiptHandleIsInvalid");
+}
+
+#[tokio::test]
+async fn a_visibility_change_to_zero_shows_the_message_at_once() {
+    let cloud = cloud(json!({})).await;
+    send(&cloud, "m").await;
+    let handle = receive(&cloud).await[0]["ReceiptHandle"].clone();
+    let change = |seconds: i64| json!({ "ReceiptHandle": handle, "VisibilityTimeout": seconds });
+    on(&cloud, "ChangeMessageVisibility", change(0)).await.unwrap();
+    assert_eq!(
+        on(&cloud, "ChangeMessageVisibility", change(5)).await.unwrap_err().code,
+        "MessageNotInflight"
+    );
+    assert_eq!(receive(&cloud).await.len(), 1);
+    let too_long = on(&cloud, "ChangeMessageVisibility", change(43_201)).await.unwrap_err();
+    assert_eq!(query_code(&too_long), "InvalidParameterValue");
+}
+
+#[tokio::test]
+async fn visibility_is_limited_to_twelve_hours_in_all_since_the_receive() {
+    let cloud = cloud(json!({ "VisibilityTimeout": 43_200 })).await;
+    send(&cloud, "m").await;
+    let handle = receive(&cloud).await[0]["ReceiptHandle"].clone();
+    cloud.clock.advance(Duration::from_secs(100));
+    let change = |seconds: i64| json!({ "ReceiptHandle": handle, "VisibilityTimeout": seconds });
+    let beyond = on(&cloud, "ChangeMessageVisibility", change(43_101)).await.unwrap_err();
+    assert!(beyond.message.contains("beyond the limit"), "{beyond}");
+    on(&cloud, "ChangeMessageVisibility", change(43_100)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_message_received_too_often_moves_to_the_dead_letter_queue_with_all_that_it_had() {
+    let cloud = cloud(redrive(2)).await;
+    let attributes = json!({ "CommandId": { "DataType": "String", "StringValue": "c-1" } });
+    let sent = on(&cloud, "SendMessage", json!({ "MessageBody": "poison", "MessageAttributes": attributes }));
+    let id = sent.await.unwrap()["MessageId"].clone();
+    for _ in 0..2 {
+        assert_eq!(receive(&cloud).await.len(), 1);
+        cloud.clock.advance(Duration::from_secs(30));
+    }
+    assert!(receive(&cloud).await.is_empty());
+    let dead = receive_from(&cloud, "dlq").await;
+    assert_eq!((&dead[0]["MessageId"], &dead[0]["Body"]), (&id, &json!("poison")));
+    assert_eq!(dead[0]["MessageAttributes"], attributes);
+    let system = &dead[0]["Attributes"];
+    assert_eq!(system["DeadLetterQueueSourceArn"], arn("q"));
+    assert_eq!(system["SentTimestamp"], NOW.to_string(), "the time of sending is kept on a standard queue");
+    assert_eq!(system["ApproximateReceiveCount"], "3", "receives count across all queues");
+}
+
+#[tokio::test]
+async fn messages_expire_after_the_retention_period() {
+    let cloud = cloud(json!({ "MessageRetentionPeriod": 60 })).await;
+    send(&cloud, "m").await;
+    cloud.clock.advance(Duration::from_secs(61));
+    assert_eq!(counts(&cloud, "q").await, ["0", "0", "0"]);
+    assert!(receive(&cloud).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_delayed_message_is_counted_as_delayed_and_comes_when_the_delay_ends() {
+    let cloud = cloud(json!({ "DelaySeconds": 10 })).await;
+    send(&cloud, "by the queue's default").await;
+    on(&cloud, "SendMessage", json!({ "MessageBody": "own", "DelaySeconds": 0 })).await.unwrap();
+    assert_eq!(counts(&cloud, "q").await, ["1", "0", "1"]);
+    assert_eq!(receive(&cloud).await[0]["Body"], "own");
+    cloud.clock.advance(Duration::from_secs(10));
+    assert_eq!(receive(&cloud).await[0]["Body"], "by the queue's default");
+}
+
+#[tokio::test]
+async fn a_long_poll_ends_with_the_first_message_or_with_its_wait() {
+    let cloud = cloud(json!({ "ReceiveMessageWaitTimeSeconds": 20 })).await;
+    let poll = || {
+        let cloud = cloud.clone();
+        tokio::spawn(async move { receive(&cloud).await })
+    };
+    let waiting = poll();
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    send(&cloud, "m").await;
+    assert_eq!(waiting.await.unwrap().len(), 1);
+
+    let waiting = poll();
+    tokio::task::yield_now().await;
+    cloud.clock.advance(Duration::from_secs(20));
+    assert!(waiting.await.unwrap().is_empty());
+
+    let waiting = poll();
+    tokio::task::yield_now().await;
+    cloud.clock.advance(Duration::from_secs(10));
+    assert_eq!(waiting.await.unwrap().len(), 1, "a message in flight became visible during the poll");
+}
+
+#[tokio::test]
+async fn attributes_are_returned_as_asked_and_the_digest_covers_those_returned() {
+    let cloud = cloud(json!({ "VisibilityTimeout": 0 })).await;
+    let attributes = json!({ "a.one": { "DataType": "String", "StringValue": "1" },
+        "a.two": { "DataType": "Number", "StringValue": "2" }, "b": { "DataType": "Binary", "BinaryValue": "AAEC" } });
+    let sent = json!({ "MessageBody": "m", "MessageAttributes": attributes });
+    let sent = on(&cloud, "SendMessage", sent).await.unwrap();
+    let names = async |wanted: Value| {
+        cloud.clock.advance(Duration::from_millis(1));
+        let mut answer =
+            on(&cloud, "ReceiveMessage", json!({ "MessageAttributeNames": wanted })).await.unwrap();
+        answer["Messages"][0].take()
+    };
+    let keys = |message: &Value| {
+        message["MessageAttributes"]
+            .as_object()
+            .map(|map| map.keys().cloned().collect::<Vec<_>>())
+            .unwrap_or_default()
+    };
+    let all = names(json!(["All"])).await;
+    assert_eq!(all["MessageAttributes"], attributes);
+    assert_eq!(all["MD5OfMessageAttributes"], sent["MD5OfMessageAttributes"]);
+    assert!(all.get("Attributes").is_none(), "system attributes come only when asked for");
+    assert_eq!(keys(&names(json!([".*"])).await), ["a.one", "a.two", "b"]);
+    let some = names(json!(["a.*"])).await;
+    assert_eq!(keys(&some), ["a.one", "a.two"]);
+    assert_ne!(some["MD5OfMessageAttributes"], sent["MD5OfMessageAttributes"]);
+    assert_eq!(keys(&names(json!(["b"])).await), ["b"]);
+    assert!(keys(&names(json!([])).await).is_empty());
+}
+
+#[tokio::test]
+async fn a_message_above_the_queues_maximum_size_is_refused_counting_its_attributes() {
+    let cloud = cloud(json!({ "MaximumMessageSize": 1_024 })).await;
+    let size = |body: usize| {
+        json!({ "MessageBody": "x".repeat(body),
+            "MessageAttributes": { "k": { "DataType": "String", "StringValue": "v" } } })
+    };
+    on(&cloud, "SendMessage", size(1_024 - 8)).await.unwrap();
+    let refused = on(&cloud, "SendMessage", size(1_024 - 7)).await.unwrap_err();
+    assert_eq!((query_code(&refused), refused.status), ("InvalidParameterValue", 400));
+    assert!(refused.message.ends_with("Message must be shorter than 1024 bytes."), "{refused}");
+}
+
+#[tokio::test]
+async fn one_mebibyte_is_accepted_by_default_and_one_byte_more_is_not() {
+    let cloud = cloud(json!({})).await;
+    on(&cloud, "SendMessage", json!({ "MessageBody": "x".repeat(1_048_576) })).await.unwrap();
+    assert!(on(&cloud, "SendMessage", json!({ "MessageBody": "x".repeat(1_048_577) })).await.is_err());
+}
+
+#[tokio::test]
+async fn bodies_are_kept_byte_for_byte_and_characters_outside_xml_are_refused() {
+    let cloud = cloud(json!({})).await;
+    let odd = "a&b=+%41 \t\r\n\u{D7FF}\u{E000}\u{FFFD}😀\"\\";
+    send(&cloud, odd).await;
+    assert_eq!(receive(&cloud).await[0]["Body"], odd);
+    for forbidden in ["\u{0}", "\u{B}", "\u{1F}", "\u{FFFE}", "\u{FFFF}"] {
+        let refused = on(&cloud, "SendMessage", json!({ "MessageBody": forbidden })).await.unwrap_err();
+        assert_eq!(refused.code, "InvalidMessageContents", "{forbidden:?}");
+    }
+    let empty = on(&cloud, "SendMessage", json!({ "MessageBody": "" })).await.unwrap_err();
+    assert_eq!(query_code(&empty), "MissingParameter");
+}
+
+#[tokio::test]
+async fn unsound_message_attributes_are_refused() {
+    let cloud = cloud(json!({})).await;
+    let unsound = [
+        json!({ "AWS.x": { "DataType": "String", "StringValue": "v" } }),
+        json!({ ".x": { "DataType": "String", "StringValue": "v" } }),
+        json!({ "x": { "DataType": "Text", "StringValue": "v" } }),
+        json!({ "x": { "DataType": "String", "StringValue": "" } }),
+        json!({ "x": { "DataType": "String", "BinaryValue": "AAEC" } }),
+        json!({ "x": { "DataType": "Binary", "BinaryValue": "not base64" } }),
+        json!({ "x": { "DataType": "Number", "StringValue": "seven" } }),
+        json!({ "x": { "DataType": "String", "StringValue": "v", "StringListValues": ["v"] } }),
+        (0..11).map(|n| (format!("x{n}"), json!({ "DataType": "String", "StringValue": "v" }))).collect(),
+    ];
+    for attributes in unsound {
+        let input = json!({ "MessageBody": "m", "MessageAttributes": attributes });
+        let refused = on(&cloud, "SendMessage", input).await.expect_err(&attributes.to_string());
+        assert_eq!(refused.status, 400, "{refused}");
+    }
+    assert!(receive(&cloud).await.is_empty());
+}
+
+#[tokio::test]
+async fn each_entry_of_a_batch_succeeds_or_fails_on_its_own() {
+    let cloud = cloud(json!({})).await;
+    let entries = json!([{ "Id": "good", "MessageBody": "m" }, { "Id": "bad", "MessageBody": "\u{0}" }]);
+    let answer = on(&cloud, "SendMessageBatch", json!({ "Entries": entries })).await.unwrap();
+    assert_eq!(answer["Successful"][0]["Id"], "good");
+    assert_eq!(
+        (&answer["Failed"][0]["Id"], &answer["Failed"][0]["Code"]),
+        (&json!("bad"), &json!("InvalidMessageContents"))
+    );
+    assert_eq!(answer["Failed"][0]["SenderFault"], true);
+    let handle = receive(&cloud).await[0]["ReceiptHandle"].clone();
+    let entries = json!([{ "Id": "a", "ReceiptHandle": handle, "VisibilityTimeout": 5 }, { "Id": "b", "ReceiptHandle": "x", "VisibilityTimeout": 5 }]);
+    let answer = on(&cloud, "ChangeMessageVisibilityBatch", json!({ "Entries": entries })).await.unwrap();
+    assert_eq!((&answer["Successful"][0]["Id"], &answer["Failed"][0]["Id"]), (&json!("a"), &json!("b")));
+    let entries = json!([{ "Id": "a", "ReceiptHandle": handle }, { "Id": "b", "ReceiptHandle": "x" }]);
+    let answer = on(&cloud, "DeleteMessageBatch", json!({ "Entries": entries })).await.unwrap();
+    assert_eq!(
+        (&answer["Successful"][0]["Id"], &answer["Failed"][0]["Code"]),
+        (&json!("a"), &json!("ReceiptHandleIsInvalid"))
+    );
+}
+
+#[tokio::test]
+async fn a_batch_is_refused_whole_for_its_ids_its_count_and_its_size() {
+    let cloud = cloud(json!({})).await;
+    let entry = |id: &str, body: usize| json!({ "Id": id, "MessageBody": "x".repeat(body) });
+    let half = 600_000;
+    for (entries, code) in [
+        (json!([]), "EmptyBatchRequest"),
+        ((0..11).map(|n| entry(&n.to_string(), 1)).collect(), "TooManyEntriesInBatchRequest"),
+        (json!([entry("a", 1), entry("a", 1)]), "BatchEntryIdsNotDistinct"),
+        (json!([entry("no spaces", 1)]), "InvalidBatchEntryId"),
+        (json!([entry("a", half), entry("b", half)]), "BatchRequestTooLong"),
+    ] {
+        let refused = on(&cloud, "SendMessageBatch", json!({ "Entries": entries })).await.unwrap_err();
+        assert_eq!(refused.code, code);
+        assert_eq!(query_code(&refused), format!("AWS.SimpleQueueService.{code}"));
+    }
+    assert!(receive(&cloud).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_missing_queue_has_the_code_of_both_protocols() {
+    let cloud = cloud(json!({})).await;
+    let missing = json!({ "QueueUrl": url("nope"), "MessageBody": "m" });
+    let error = call(&cloud, "SendMessage", missing).await.unwrap_err();
+    assert_eq!((error.code.as_str(), error.status), ("QueueDoesNotExist", 400));
+    assert_eq!(query_code(&error), "AWS.SimpleQueueService.NonExistentQueue");
+}
+
+#[tokio::test]
+async fn a_queue_answers_under_any_host_region_and_account() {
+    let cloud = cloud(json!({})).await;
+    for url in [
+        "https://sqs.eu-west-1.amazonaws.com/111122223333/q",
+        "/123456789012/q",
+        "http://localhost:1/000000000000/q/",
+    ] {
+        on(&cloud, "SendMessage", json!({ "QueueUrl": url, "MessageBody": "m" })).await.unwrap();
+    }
+    let refused =
+        on(&cloud, "SendMessage", json!({ "QueueUrl": "q", "MessageBody": "m" })).await.unwrap_err();
+    assert_eq!(refused.code, "InvalidAddress");
+}
+
+#[tokio::test]
+async fn unknown_members_and_missing_ones_are_refused_by_name() {
+    let cloud = cloud(json!({})).await;
+    let unknown =
+        on(&cloud, "SendMessage", json!({ "MessageBody": "m", "Colour": "red" })).await.unwrap_err();
+    assert!(unknown.message.contains("Colour"), "{unknown}");
+    let missing = on(&cloud, "DeleteMessage", json!({})).await.unwrap_err();
+    assert_eq!(missing.message, "The request must contain the parameter ReceiptHandle.");
+}
+
+#[tokio::test]
+async fn queue_attributes_are_shown_with_their_defaults_and_validated_when_set() {
+    let cloud = cloud(redrive(5)).await;
+    let all = on(&cloud, "GetQueueAttributes", json!({ "AttributeNames": ["All"] })).await.unwrap();
+    for (name, value) in [
+        ("VisibilityTimeout", "30"),
+        ("MaximumMessageSize", "1048576"),
+        ("MessageRetentionPeriod", "345600"),
+        ("DelaySeconds", "0"),
+        ("ReceiveMessageWaitTimeSeconds", "0"),
+        ("SqsManagedSseEnabled", "true"),
+        ("CreatedTimestamp", "1750000000"),
+        ("QueueArn", &arn("q")),
+    ] {
+        assert_eq!(all["Attributes"][name], value, "{name}");
+    }
+    assert!(all["Attributes"]["RedrivePolicy"].as_str().unwrap().contains("maxReceiveCount"));
+    let one = on(&cloud, "GetQueueAttributes", json!({ "AttributeNames": ["QueueArn"] })).await.unwrap();
+    assert_eq!(one, json!({ "Attributes": { "QueueArn": arn("q") } }));
+    assert_eq!(on(&cloud, "GetQueueAttributes", json!({})).await.unwrap(), json!({}));
+
+    let set = async |name: &str, value: &str| {
+        on(&cloud, "SetQueueAttributes", json!({ "Attributes": { name: value } })).await.map_err(|e| e.code)
+    };
+    set("VisibilityTimeout", "0").await.unwrap();
+    assert_eq!(set("VisibilityTimeout", "43201").await.unwrap_err(), "InvalidAttributeValue");
+    assert_eq!(set("Colour", "red").await.unwrap_err(), "InvalidAttributeName");
+    assert_eq!(set("FifoQueue", "true").await.unwrap_err(), "UnsupportedOperation");
+    let nowhere = json!({ "deadLetterTargetArn": arn("nope"), "maxReceiveCount": 5 }).to_string();
+    assert_eq!(set("RedrivePolicy", &nowhere).await.unwrap_err(), "InvalidParameterValueException");
+    set("RedrivePolicy", "").await.unwrap();
+    let all = on(&cloud, "GetQueueAttributes", json!({ "AttributeNames": ["All"] })).await.unwrap();
+    assert!(all["Attributes"].get("RedrivePolicy").is_none());
+}
+
+#[tokio::test]
+async fn a_dead_letter_queue_may_forbid_sources() {
+    let cloud = cloud(json!({})).await;
+    let deny = json!({ "QueueUrl": url("dlq"), "Attributes": { "RedriveAllowPolicy": r#"{"redrivePermission":"denyAll"}"# } });
+    call(&cloud, "SetQueueAttributes", deny).await.unwrap();
+    let policy = json!({ "deadLetterTargetArn": arn("dlq"), "maxReceiveCount": 5 }).to_string();
+    let set = json!({ "Attributes": { "RedrivePolicy": policy } });
+    assert!(on(&cloud, "SetQueueAttributes", set).await.is_err());
+}
+
+#[tokio::test]
+async fn deploying_again_keeps_messages_and_takes_the_templates_attributes() {
+    let cloud = cloud(json!({})).await;
+    send(&cloud, "kept").await;
+    let again = json!({ "QueueName": "q", "VisibilityTimeout": 77 });
+    deploy(&cloud, &resource("AWS::SQS::Queue", "q", again)).await.unwrap();
+    let shown =
+        on(&cloud, "GetQueueAttributes", json!({ "AttributeNames": ["VisibilityTimeout"] })).await.unwrap();
+    assert_eq!(shown["Attributes"]["VisibilityTimeout"], "77");
+    assert_eq!(receive(&cloud).await[0]["Body"], "kept");
+}
+
+#[tokio::test]
+async fn templates_are_refused_by_property() {
+    let cloud = cloud(json!({})).await;
+    for (properties, part) in [
+        (json!({ "QueueName": "q", "Colour": "red" }), "Colour"),
+        (json!({ "QueueName": "q.fifo", "FifoQueue": true }), "FIFO"),
+        (json!({ "QueueName": "q", "VisibilityTimeout": 43_201 }), "VisibilityTimeout"),
+        (
+            json!({ "QueueName": "q", "RedrivePolicy": { "deadLetterTargetArn": arn("q"), "maxReceiveCount": 0 } }),
+            "maxReceiveCount",
+        ),
+    ] {
+        let refusal =
+            deploy(&cloud, &resource("AWS::SQS::Queue", "q", properties)).await.unwrap_err().to_string();
+        assert!(refusal.contains(part) && refusal.contains("template.yaml: Queue.Properties"), "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn queues_are_listed_by_prefix_in_pages() {
+    let cloud = cloud(json!({})).await;
+    for name in ["p-1", "p-2", "p-3"] {
+        call(&cloud, "CreateQueue", json!({ "QueueName": name })).await.unwrap();
+    }
+    let first =
+        call(&cloud, "ListQueues", json!({ "QueueNamePrefix": "p-", "MaxResults": 2 })).await.unwrap();
+    assert_eq!(first["QueueUrls"], json!([url("p-1"), url("p-2")]));
+    let next = json!({ "QueueNamePrefix": "p-", "MaxResults": 2, "NextToken": first["NextToken"] });
+    let second = call(&cloud, "ListQueues", next).await.unwrap();
+    assert_eq!(second, json!({ "QueueUrls": [url("p-3")] }));
+    assert_eq!(call(&cloud, "ListQueues", json!({ "QueueNamePrefix": "none" })).await.unwrap(), json!({}));
+}
+
+#[tokio::test]
+async fn a_queue_is_created_once_and_its_name_is_barred_for_a_minute_after_it_is_deleted() {
+    let cloud = cloud(json!({})).await;
+    let create = |timeout: &str| json!({ "QueueName": "n", "Attributes": { "VisibilityTimeout": timeout } });
+    call(&cloud, "CreateQueue", create("5")).await.unwrap();
+    call(&cloud, "CreateQueue", create("5")).await.unwrap();
+    let other = call(&cloud, "CreateQueue", create("6")).await.unwrap_err();
+    assert_eq!((other.code.as_str(), query_code(&other)), ("QueueNameExists", "QueueAlreadyExists"));
+    call(&cloud, "DeleteQueue", json!({ "QueueUrl": url("n") })).await.unwrap();
+    assert_eq!(
+        call(&cloud, "GetQueueUrl", json!({ "QueueName": "n" })).await.unwrap_err().code,
+        "QueueDoesNotExist"
+    );
+    assert_eq!(call(&cloud, "CreateQueue", create("6")).await.unwrap_err().code, "QueueDeletedRecently");
+    cloud.clock.advance(Duration::from_secs(60));
+    call(&cloud, "CreateQueue", create("6")).await.unwrap();
+    assert_eq!(call(&cloud, "GetQueueUrl", json!({ "QueueName": "n" })).await.unwrap()["QueueUrl"], url("n"));
+}
+
+#[tokio::test]
+async fn a_purge_empties_the_queue_and_may_be_repeated_after_a_minute() {
+    let cloud = cloud(json!({})).await;
+    send(&cloud, "m").await;
+    on(&cloud, "PurgeQueue", json!({})).await.unwrap();
+    assert!(receive(&cloud).await.is_empty());
+    assert_eq!(on(&cloud, "PurgeQueue", json!({})).await.unwrap_err().code, "PurgeQueueInProgress");
+    cloud.clock.advance(Duration::from_secs(60));
+    on(&cloud, "PurgeQueue", json!({})).await.unwrap();
+}
+
+async fn bury(cloud: &Arc<Cloud>, bodies: &[&str]) {
+    for body in bodies {
+        send(cloud, body).await;
+    }
+    receive(cloud).await;
+    cloud.clock.advance(Duration::from_secs(30));
+    assert!(receive(cloud).await.is_empty());
+}
+
+async fn finished(cloud: &Arc<Cloud>) -> Value {
+    loop {
+        let tasks = call(cloud, "ListMessageMoveTasks", json!({ "SourceArn": arn("dlq") })).await.unwrap();
+        if tasks["Results"][0]["Status"] != "RUNNING" {
+            return tasks["Results"][0].clone();
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_move_task_brings_dead_messages_back_to_their_source_as_new_ones() {
+    let cloud = cloud(redrive(1)).await;
+    bury(&cloud, &["a", "b"]).await;
+    let sources =
+        call(&cloud, "ListDeadLetterSourceQueues", json!({ "QueueUrl": url("dlq") })).await.unwrap();
+    assert_eq!(sources["queueUrls"], json!([url("q")]));
+    call(&cloud, "StartMessageMoveTask", json!({ "SourceArn": arn("dlq") })).await.unwrap();
+    let task = finished(&cloud).await;
+    assert_eq!(
+        (&task["Status"], &task["ApproximateNumberOfMessagesMoved"]),
+        (&json!("COMPLETED"), &json!(2))
+    );
+    let back = receive(&cloud).await;
+    assert_eq!(back.len(), 2);
+    assert_eq!(back[0]["Attributes"]["ApproximateReceiveCount"], "1");
+    assert_eq!(back[0]["Attributes"]["SentTimestamp"], (NOW + 30_000).to_string());
+    assert!(back[0]["Attributes"].get("DeadLetterQueueSourceArn").is_none());
+}
+
+#[tokio::test]
+async fn a_move_task_holds_its_rate_can_be_cancelled_and_is_resumed() {
+    let cloud = cloud(redrive(1)).await;
+    bury(&cloud, &["a", "b", "c"]).await;
+    let start =
+        json!({ "SourceArn": arn("dlq"), "DestinationArn": arn("q"), "MaxNumberOfMessagesPerSecond": 1 });
+    let handle = call(&cloud, "StartMessageMoveTask", start.clone()).await.unwrap()["TaskHandle"].clone();
+    let second = call(&cloud, "StartMessageMoveTask", start).await.unwrap_err();
+    assert_eq!(second.code, "UnsupportedOperation");
+    let moved = async |expected: i64| loop {
+        let tasks = call(&cloud, "ListMessageMoveTasks", json!({ "SourceArn": arn("dlq") })).await.unwrap();
+        if tasks["Results"][0]["ApproximateNumberOfMessagesMoved"] == expected {
+            return tasks;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(moved(1).await["Results"][0]["TaskHandle"], handle);
+    // As after a restart: the stored task is taken up where it was.
+    start_again(&cloud);
+    moved(2).await;
+    let cancelled = call(&cloud, "CancelMessageMoveTask", json!({ "TaskHandle": handle })).await.unwrap();
+    assert_eq!(cancelled["ApproximateNumberOfMessagesMoved"], 2);
+    assert_eq!(counts(&cloud, "dlq").await[0], "1");
+    let gone = call(&cloud, "CancelMessageMoveTask", json!({ "TaskHandle": handle })).await.unwrap_err();
+    assert_eq!(gone.code, "ResourceNotFoundException");
+}
+
+fn start_again(cloud: &Arc<Cloud>) {
+    start(cloud);
+}
+
+#[tokio::test]
+async fn a_move_task_fails_on_a_message_whose_source_is_unknown() {
+    let cloud = cloud(redrive(1)).await;
+    call(&cloud, "SendMessage", json!({ "QueueUrl": url("dlq"), "MessageBody": "sent directly" }))
+        .await
+        .unwrap();
+    call(&cloud, "StartMessageMoveTask", json!({ "SourceArn": arn("dlq") })).await.unwrap();
+    let task = finished(&cloud).await;
+    assert_eq!(
+        (&task["Status"], &task["FailureReason"]),
+        (&json!("FAILED"), &json!("CouldNotDetermineMessageSource"))
+    );
+    let live = call(&cloud, "StartMessageMoveTask", json!({ "SourceArn": arn("q") })).await.unwrap_err();
+    assert_eq!(live.message, "Source queue must be configured as a Dead Letter Queue.");
+}
+
+async fn form(cloud: &Arc<Cloud>, form: &str) -> (u16, Value) {
+    query(cloud, "/123456789012/q", form.as_bytes()).await
+}
+
+#[tokio::test]
+async fn the_query_protocol_decodes_plus_and_percent_and_keeps_every_byte() {
+    let cloud = cloud(json!({})).await;
+    let (status, answer) = form(
+        &cloud,
+        "Action=SendMessage&MessageBody=Smith+%26+Sons%2B%25%0A%F0%9F%98%80%22%5C&MessageAttribute.1.Name=CommandId\
+         &MessageAttribute.1.Value.StringValue=a%3D%3D&MessageAttribute.1.Value.DataType=String\
+         &MessageAttribute.2.Name=HttpMethod&MessageAttribute.2.Value.StringValue=POST&MessageAttribute.2.Value.DataType=String",
+    )
+    .await;
+    assert_eq!(status, 200, "{answer}");
+    let message = receive(&cloud).await.remove(0);
+    assert_eq!(message["Body"], "Smith & Sons+%\n😀\"\\");
+    assert_eq!(message["MessageAttributes"]["CommandId"]["StringValue"], "a==");
+    assert_eq!(message["MessageAttributes"]["HttpMethod"]["StringValue"], "POST");
+    let result = &answer["SendMessageResponse"]["SendMessageResult"];
+    assert_eq!(
+        (&result["MessageId"], &result["MD5OfMessageBody"]),
+        (&message["MessageId"], &message["MD5OfBody"])
+    );
+}
+
+#[tokio::test]
+async fn an_unencoded_body_is_cut_at_its_ampersand_and_can_smuggle_a_parameter() {
+    let cloud = cloud(json!({})).await;
+    form(&cloud, "Action=SendMessage&MessageBody=Smith & Sons&DelaySeconds=900").await;
+    assert_eq!(counts(&cloud, "q").await, ["0", "0", "1"], "DelaySeconds came through");
+    cloud.clock.advance(Duration::from_secs(900));
+    assert_eq!(receive(&cloud).await[0]["Body"], "Smith ");
+}
+
+#[tokio::test]
+async fn the_query_protocol_answers_errors_with_a_code_that_a_gateway_can_read() {
+    let cloud = cloud(json!({ "MaximumMessageSize": 1_024 })).await;
+    let large = format!("Action=SendMessage&MessageBody={}", "x".repeat(1_025));
+    for (body, code) in [
+        (large.as_str(), "InvalidParameterValue"),
+        ("Action=SendMessage&MessageBody=%00", "InvalidMessageContents"),
+        ("Action=SendMessage&MessageBody=%FF", "MalformedQueryString"),
+        ("Action=SendMessage", "MissingParameter"),
+        ("MessageBody=m", "MissingAction"),
+        ("Action=SendMessage&MessageBody=m&DelaySeconds=901", "InvalidParameterValue"),
+    ] {
+        let (status, answer) = form(&cloud, body).await;
+        assert_eq!((status, answer["Error"]["Code"].as_str()), (400, Some(code)), "{answer}");
+        assert_eq!(answer["Error"]["Type"], "Sender");
+    }
+    let (status, answer) = query(&cloud, "/123456789012/nope", b"Action=SendMessage&MessageBody=m").await;
+    assert_eq!((status, &answer["Error"]["Code"]), (400, &json!("AWS.SimpleQueueService.NonExistentQueue")));
+    assert!(receive(&cloud).await.is_empty());
+}
+
+#[tokio::test]
+async fn messages_outlive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || {
+        let settings =
+            crate::Settings { state: Some(folder.path().to_owned()), ..crate::Settings::for_tests() };
+        Cloud::open(settings, Clock::manual(NOW), Random::seeded(1)).unwrap()
+    };
+    let first = open();
+    call(&first, "CreateQueue", json!({ "QueueName": "q" })).await.unwrap();
+    send(&first, "kept").await;
+    drop(first);
+    assert_eq!(receive(&open()).await[0]["Body"], "kept");
+}

@@ -1,0 +1,104 @@
+use super::*;
+
+async fn put(cloud: &Arc<Cloud>, name: &str, value: &str) -> Result<Value, AwsError> {
+    call(cloud, "PutParameter", json!({"Name": name, "Value": value, "Type": "String"})).await
+}
+
+fn resource(properties: Value) -> Resource {
+    Resource {
+        stack: "uni-prop-local".into(),
+        logical_id: "BusName".into(),
+        kind: "AWS::SSM::Parameter".into(),
+        physical_id: "/uni-prop/local/bus".into(),
+        arn: String::new(),
+        properties,
+        metadata: Value::Null,
+        file: "template.yaml".into(),
+    }
+}
+
+#[tokio::test]
+async fn a_deployed_parameter_is_found_by_name_arn_and_version() {
+    let cloud = Cloud::for_tests().unwrap();
+    let parameter = resource(json!({"Type": "String", "Value": "unicorn", "Tags": {"Owner": "us"}}));
+    deploy(&cloud, &parameter).await.unwrap();
+    deploy(&cloud, &parameter).await.unwrap();
+    let arn = "arn:aws:ssm:us-east-1:123456789012:parameter/uni-prop/local/bus";
+    for name in ["/uni-prop/local/bus", "/uni-prop/local/bus:1", arn] {
+        let found = call(&cloud, "GetParameter", json!({"Name": name})).await.unwrap();
+        let found = &found["Parameter"];
+        assert_eq!((&found["Value"], &found["Version"]), (&json!("unicorn"), &json!(1)), "{name}");
+        assert_eq!(found["ARN"], arn);
+    }
+}
+
+#[tokio::test]
+async fn a_changed_value_is_a_new_version() {
+    let cloud = Cloud::for_tests().unwrap();
+    deploy(&cloud, &resource(json!({"Type": "String", "Value": "one"}))).await.unwrap();
+    deploy(&cloud, &resource(json!({"Type": "String", "Value": "two"}))).await.unwrap();
+    let name = "/uni-prop/local/bus";
+    let found = call(&cloud, "GetParameter", json!({"Name": name})).await.unwrap();
+    assert_eq!(found["Parameter"]["Version"], 2);
+    let error = call(&cloud, "GetParameter", json!({"Name": format!("{name}:1")})).await.unwrap_err();
+    assert_eq!(error.code, "ParameterVersionNotFound");
+}
+
+#[tokio::test]
+async fn a_missing_parameter_is_an_error_alone_and_an_entry_among_others() {
+    let cloud = Cloud::for_tests().unwrap();
+    put(&cloud, "here", "x").await.unwrap();
+    let error = call(&cloud, "GetParameter", json!({"Name": "there"})).await.unwrap_err();
+    assert_eq!((error.status, error.code.as_str()), (400, "ParameterNotFound"));
+    let both = call(&cloud, "GetParameters", json!({"Names": ["here", "there"]})).await.unwrap();
+    assert_eq!(both["Parameters"][0]["Name"], "here");
+    assert_eq!(both["InvalidParameters"], json!(["there"]));
+}
+
+#[tokio::test]
+async fn a_parameter_is_overwritten_only_where_that_is_asked_for() {
+    let cloud = Cloud::for_tests().unwrap();
+    put(&cloud, "p", "one").await.unwrap();
+    assert_eq!(put(&cloud, "p", "two").await.unwrap_err().code, "ParameterAlreadyExists");
+    let input = json!({"Name": "p", "Value": "two", "Overwrite": true});
+    assert_eq!(call(&cloud, "PutParameter", input).await.unwrap()["Version"], 2);
+}
+
+#[tokio::test]
+async fn a_path_holds_its_own_level_and_recursively_all_below_page_by_page() {
+    let cloud = Cloud::for_tests().unwrap();
+    for name in ["/a/1", "/a/2", "/a/b/3", "/ab/4", "a5"] {
+        put(&cloud, name, "x").await.unwrap();
+    }
+    let names = |answer: &Value| -> Vec<String> {
+        let parameters = answer["Parameters"].as_array().unwrap();
+        parameters.iter().map(|found| found["Name"].as_str().unwrap().to_string()).collect()
+    };
+    let own = call(&cloud, "GetParametersByPath", json!({"Path": "/a"})).await.unwrap();
+    assert_eq!(names(&own), ["/a/1", "/a/2"]);
+    let mut input = json!({"Path": "/a/", "Recursive": true, "MaxResults": 2});
+    let first = call(&cloud, "GetParametersByPath", input.clone()).await.unwrap();
+    assert_eq!(names(&first), ["/a/1", "/a/2"]);
+    input["NextToken"] = first["NextToken"].clone();
+    let second = call(&cloud, "GetParametersByPath", input).await.unwrap();
+    assert_eq!(names(&second), ["/a/b/3"]);
+    assert!(second["NextToken"].is_null());
+}
+
+#[tokio::test]
+async fn a_secret_is_refused_and_so_are_names_that_aws_reserves() {
+    let cloud = Cloud::for_tests().unwrap();
+    let secret = json!({"Name": "p", "Value": "x", "Type": "SecureString"});
+    assert_eq!(call(&cloud, "PutParameter", secret).await.unwrap_err().code, "NotImplemented");
+    assert_eq!(put(&cloud, "/aws/x", "x").await.unwrap_err().code, "ValidationException");
+    assert_eq!(put(&cloud, "a b", "x").await.unwrap_err().code, "ValidationException");
+    assert_eq!(put(&cloud, "long", &"x".repeat(4097)).await.unwrap_err().code, "ValidationException");
+}
+
+#[tokio::test]
+async fn an_unknown_property_is_refused_by_name() {
+    let cloud = Cloud::for_tests().unwrap();
+    let odd = resource(json!({"Type": "String", "Value": "x", "Policies": "[]"}));
+    let refusal = deploy(&cloud, &odd).await.unwrap_err();
+    assert!(refusal.reason.contains("Policies"), "{refusal}");
+}

@@ -1,0 +1,464 @@
+//! From a JSON document to the types of the language, with every check that AWS makes when a
+//! machine is created.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{Catcher, Definition, Fault, Kind, MapState, Retrier, Rule, State, Task, Workflow};
+use crate::stepfunctions::integration::Resource;
+use crate::stepfunctions::query;
+
+fn fault<T>(path: &str, reason: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault { path: path.into(), reason: reason.into() })
+}
+
+/// Fields of the other query language, refused by name.
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html>
+const JSONPATH_FIELDS: [&str; 18] = [
+    "InputPath",
+    "OutputPath",
+    "ResultPath",
+    "Parameters",
+    "ResultSelector",
+    "Result",
+    "ItemsPath",
+    "Variable",
+    "ErrorPath",
+    "CausePath",
+    "SecondsPath",
+    "TimestampPath",
+    "TimeoutSecondsPath",
+    "HeartbeatSecondsPath",
+    "MaxConcurrencyPath",
+    "ToleratedFailureCountPath",
+    "ToleratedFailurePercentagePath",
+    "Iterator",
+];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct RawMachine {
+    start_at: String,
+    states: BTreeMap<String, Map<String, Value>>,
+    query_language: Option<String>,
+    timeout_seconds: Option<u64>,
+    version: Option<String>,
+    #[serde(rename = "Comment")]
+    _comment: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct RawWorkflow {
+    start_at: String,
+    states: BTreeMap<String, Map<String, Value>>,
+    processor_config: Option<ProcessorConfig>,
+    #[serde(rename = "Comment")]
+    _comment: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct ProcessorConfig {
+    mode: String,
+}
+
+/// Every field that a state of any type may have; which type may have which stands in [`fields_of`].
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RawState {
+    #[serde(rename = "Type")]
+    kind: String,
+    query_language: Option<String>,
+    next: Option<String>,
+    end: Option<bool>,
+    #[serde(default)]
+    assign: Map<String, Value>,
+    output: Option<Value>,
+    arguments: Option<Value>,
+    resource: Option<String>,
+    timeout_seconds: Option<Value>,
+    heartbeat_seconds: Option<Value>,
+    #[serde(default)]
+    retry: Vec<Retrier>,
+    #[serde(default)]
+    catch: Vec<Catcher>,
+    choices: Option<Vec<Rule>>,
+    default: Option<String>,
+    branches: Option<Vec<RawWorkflow>>,
+    item_processor: Option<RawWorkflow>,
+    items: Option<Value>,
+    item_selector: Option<Value>,
+    max_concurrency: Option<Value>,
+    seconds: Option<Value>,
+    timestamp: Option<Value>,
+    error: Option<Value>,
+    cause: Option<Value>,
+}
+
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/workflow-states.html>, the JSONata columns.
+fn fields_of(kind: &str) -> Option<&'static [&'static str]> {
+    Some(match kind {
+        "Task" => &[
+            "Resource",
+            "Arguments",
+            "TimeoutSeconds",
+            "HeartbeatSeconds",
+            "Retry",
+            "Catch",
+            "Assign",
+            "Output",
+            "Next",
+            "End",
+        ],
+        "Choice" => &["Choices", "Default", "Assign", "Output"],
+        "Parallel" => &["Branches", "Arguments", "Retry", "Catch", "Assign", "Output", "Next", "End"],
+        "Map" => &[
+            "ItemProcessor",
+            "Items",
+            "ItemSelector",
+            "MaxConcurrency",
+            "Retry",
+            "Catch",
+            "Assign",
+            "Output",
+            "Next",
+            "End",
+        ],
+        "Pass" => &["Assign", "Output", "Next", "End"],
+        "Wait" => &["Seconds", "Timestamp", "Assign", "Output", "Next", "End"],
+        "Succeed" => &["Output"],
+        "Fail" => &["Error", "Cause"],
+        _ => return None,
+    })
+}
+
+impl Definition {
+    /// Parses a definition and holds it against every rule that AWS checks on creation.
+    ///
+    /// # Errors
+    /// The first [`Fault`].
+    pub fn parse(document: &Value) -> Result<Self, Fault> {
+        let raw: RawMachine = serde_json::from_value(document.clone())
+            .or_else(|error| fault("", format!("the definition is not valid: {error}")))?;
+        if raw.version.as_deref().is_some_and(|version| version != "1.0") {
+            return fault("Version", "only version 1.0 of the Amazon States Language exists");
+        }
+        if raw.timeout_seconds.is_some_and(|seconds| seconds == 0 || seconds > 99_999_999) {
+            return fault("TimeoutSeconds", "it must be between 1 and 99999999");
+        }
+        let jsonata = match raw.query_language.as_deref() {
+            Some("JSONata") => true,
+            // AWS's default is JSONPath; each state may still choose JSONata.
+            None => false,
+            Some(other) => {
+                return fault("QueryLanguage", format!("{other} is not emulated; only JSONata is"));
+            }
+        };
+        let mut parser = Parser { jsonata, names: BTreeSet::new() };
+        let workflow = parser.workflow("", raw.start_at, raw.states)?;
+        unshadowed(&workflow, &BTreeSet::new())?;
+        Ok(Self { workflow, timeout_seconds: raw.timeout_seconds })
+    }
+}
+
+struct Parser {
+    /// Whether the whole machine is in JSONata.
+    jsonata: bool,
+    /// All state names so far: they are unique in the whole machine.
+    names: BTreeSet<String>,
+}
+
+impl Parser {
+    fn workflow(
+        &mut self,
+        path: &str,
+        start_at: String,
+        raw: BTreeMap<String, Map<String, Value>>,
+    ) -> Result<Workflow, Fault> {
+        let mut states = BTreeMap::new();
+        for (name, fields) in raw {
+            let path = join(path, &format!("States.{name}"));
+            if name.is_empty() || name.chars().count() > 80 {
+                return fault(&path, "a state's name has 1 to 80 characters");
+            }
+            if !self.names.insert(name.clone()) {
+                return fault(&path, "state names are unique within the whole state machine");
+            }
+            let state = self.state(&path, fields)?;
+            states.insert(name, state);
+        }
+        let workflow = Workflow { start_at, states };
+        connected(path, &workflow)?;
+        Ok(workflow)
+    }
+
+    fn state(&mut self, path: &str, fields: Map<String, Value>) -> Result<State, Fault> {
+        let kind = fields.get("Type").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let Some(allowed) = fields_of(&kind) else {
+            return fault(path, format!("there is no state type {kind:?}"));
+        };
+        for field in fields.keys() {
+            if JSONPATH_FIELDS.contains(&field.as_str()) {
+                return fault(path, format!("{field} belongs to JSONPath; only JSONata is emulated"));
+            }
+            let common = ["Type", "Comment", "QueryLanguage"].contains(&field.as_str());
+            if !common && !allowed.contains(&field.as_str()) {
+                return fault(path, format!("a {kind} state has no field {field} here"));
+            }
+        }
+        let raw: RawState = serde_json::from_value(Value::Object(fields))
+            .or_else(|error| fault(path, format!("the {kind} state is not valid: {error}")))?;
+        match raw.query_language.as_deref() {
+            Some("JSONata") => {}
+            None if self.jsonata => {}
+            _ => {
+                return fault(
+                    &join(path, "QueryLanguage"),
+                    "JSONPath is not emulated; say QueryLanguage: JSONata",
+                );
+            }
+        }
+        self.typed(path, raw)
+    }
+
+    fn typed(&mut self, path: &str, raw: RawState) -> Result<State, Fault> {
+        compile_map(&join(path, "Assign"), &raw.assign)?;
+        compile_some(&join(path, "Output"), raw.output.as_ref())?;
+        compile_some(&join(path, "Arguments"), raw.arguments.as_ref())?;
+        recoveries(path, &raw.retry, &raw.catch)?;
+        let needs_next = !matches!(raw.kind.as_str(), "Choice" | "Succeed" | "Fail");
+        if needs_next && (raw.next.is_some() == (raw.end == Some(true))) {
+            return fault(path, "the state needs either Next or End: true");
+        }
+        let kind = match raw.kind.as_str() {
+            "Task" => {
+                let Some(arn) = raw.resource else { return fault(path, "a Task needs a Resource") };
+                let resource =
+                    Resource::parse(&arn).or_else(|reason| fault(&join(path, "Resource"), reason))?;
+                if let Some(arguments) = &raw.arguments {
+                    resource.check(arguments).or_else(|reason| fault(&join(path, "Arguments"), reason))?;
+                }
+                whole_number(&join(path, "TimeoutSeconds"), raw.timeout_seconds.as_ref(), 1)?;
+                whole_number(&join(path, "HeartbeatSeconds"), raw.heartbeat_seconds.as_ref(), 1)?;
+                if let (Some(timeout), Some(heartbeat)) = (
+                    raw.timeout_seconds.as_ref().and_then(Value::as_u64),
+                    raw.heartbeat_seconds.as_ref().and_then(Value::as_u64),
+                ) && heartbeat >= timeout
+                {
+                    return fault(&join(path, "HeartbeatSeconds"), "it must be less than TimeoutSeconds");
+                }
+                Kind::Task(Task {
+                    resource,
+                    arguments: raw.arguments,
+                    timeout: raw.timeout_seconds,
+                    heartbeat: raw.heartbeat_seconds,
+                })
+            }
+            "Choice" => {
+                let rules = raw.choices.unwrap_or_default();
+                if rules.is_empty() {
+                    return fault(path, "a Choice needs at least one rule in Choices");
+                }
+                for (index, rule) in rules.iter().enumerate() {
+                    let path = join(path, &format!("Choices[{index}]"));
+                    compile(&join(&path, "Condition"), &rule.condition)?;
+                    if !rule.condition.is_boolean() && !query::is_expression(&rule.condition) {
+                        return fault(&join(&path, "Condition"), "it must be a JSONata expression");
+                    }
+                    compile_map(&join(&path, "Assign"), &rule.assign)?;
+                    compile_some(&join(&path, "Output"), rule.output.as_ref())?;
+                }
+                Kind::Choice { rules, default: raw.default }
+            }
+            "Parallel" => {
+                let mut branches = Vec::new();
+                for (index, branch) in raw.branches.unwrap_or_default().into_iter().enumerate() {
+                    let path = join(path, &format!("Branches[{index}]"));
+                    if branch.processor_config.is_some() {
+                        return fault(&path, "a branch has no ProcessorConfig");
+                    }
+                    branches.push(self.workflow(&path, branch.start_at, branch.states)?);
+                }
+                if branches.is_empty() {
+                    return fault(path, "a Parallel needs at least one branch in Branches");
+                }
+                Kind::Parallel { branches, arguments: raw.arguments }
+            }
+            "Map" => {
+                let Some(processor) = raw.item_processor else {
+                    return fault(path, "a Map needs an ItemProcessor");
+                };
+                let path_of_processor = join(path, "ItemProcessor");
+                if processor.processor_config.as_ref().is_some_and(|config| config.mode != "INLINE") {
+                    return fault(&path_of_processor, "only ProcessorConfig.Mode INLINE is emulated");
+                }
+                compile_some(&join(path, "Items"), raw.items.as_ref())?;
+                compile_some(&join(path, "ItemSelector"), raw.item_selector.as_ref())?;
+                whole_number(&join(path, "MaxConcurrency"), raw.max_concurrency.as_ref(), 0)?;
+                Kind::Map(Box::new(MapState {
+                    processor: self.workflow(&path_of_processor, processor.start_at, processor.states)?,
+                    items: raw.items,
+                    selector: raw.item_selector,
+                    max_concurrency: raw.max_concurrency,
+                }))
+            }
+            "Pass" => Kind::Pass,
+            "Wait" => match (raw.seconds, raw.timestamp) {
+                (Some(seconds), None) => {
+                    whole_number(&join(path, "Seconds"), Some(&seconds), 0)?;
+                    Kind::WaitSeconds(seconds)
+                }
+                (None, Some(timestamp)) => {
+                    compile(&join(path, "Timestamp"), &timestamp)?;
+                    Kind::WaitUntil(timestamp)
+                }
+                _ => return fault(path, "a Wait needs either Seconds or Timestamp"),
+            },
+            "Succeed" => Kind::Succeed,
+            _ => {
+                compile_some(&join(path, "Error"), raw.error.as_ref())?;
+                compile_some(&join(path, "Cause"), raw.cause.as_ref())?;
+                Kind::Fail { error: raw.error, cause: raw.cause }
+            }
+        };
+        Ok(State {
+            kind,
+            next: raw.next,
+            assign: raw.assign,
+            output: raw.output,
+            retry: raw.retry,
+            catch: raw.catch,
+        })
+    }
+}
+
+fn join(path: &str, field: &str) -> String {
+    if path.is_empty() { field.into() } else { format!("{path}.{field}") }
+}
+
+/// Every state that is named exists, and every state can be reached.
+fn connected(path: &str, workflow: &Workflow) -> Result<(), Fault> {
+    if !workflow.states.contains_key(&workflow.start_at) {
+        return fault(&join(path, "StartAt"), format!("there is no state {:?}", workflow.start_at));
+    }
+    let mut reached = BTreeSet::from([workflow.start_at.as_str()]);
+    let mut open = vec![workflow.start_at.as_str()];
+    while let Some(name) = open.pop() {
+        for next in workflow.states.get(name).map(State::targets).unwrap_or_default() {
+            if !workflow.states.contains_key(next) {
+                let path = join(path, &format!("States.{name}"));
+                return fault(&path, format!("it leads to {next:?}, which does not exist"));
+            }
+            if reached.insert(next) {
+                open.push(next);
+            }
+        }
+    }
+    match workflow.states.keys().find(|name| !reached.contains(name.as_str())) {
+        Some(name) => fault(&join(path, &format!("States.{name}")), "no state leads to it"),
+        None => Ok(()),
+    }
+}
+
+/// An inner scope reads outer variables and cannot assign them, nor reuse their names.
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/workflow-variables.html>
+fn unshadowed(workflow: &Workflow, outer: &BTreeSet<&str>) -> Result<(), Fault> {
+    let mut visible = outer.clone();
+    for (name, state) in &workflow.states {
+        for variable in state.assigned() {
+            if outer.contains(variable.as_str()) {
+                return fault(
+                    &format!("States.{name}.Assign"),
+                    format!(
+                        "${variable} is a variable of an outer scope; an inner one needs a name of its own"
+                    ),
+                );
+            }
+            visible.insert(variable);
+        }
+    }
+    for state in workflow.states.values() {
+        match &state.kind {
+            Kind::Parallel { branches, .. } => {
+                for branch in branches {
+                    unshadowed(branch, &visible)?;
+                }
+            }
+            Kind::Map(map) => unshadowed(&map.processor, &visible)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// `States.ALL` stands alone, and in the last retrier or catcher only.
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>
+fn recoveries(path: &str, retry: &[Retrier], catch: &[Catcher]) -> Result<(), Fault> {
+    let check = |field: &str, index: usize, count: usize, names: &[String]| {
+        let path = join(path, &format!("{field}[{index}]"));
+        if names.is_empty() {
+            return fault(&path, "ErrorEquals must not be empty");
+        }
+        let all = names.iter().any(|name| name == "States.ALL");
+        if all && (names.len() > 1 || index + 1 < count) {
+            return fault(&path, "States.ALL must stand alone, and last");
+        }
+        Ok(())
+    };
+    for (index, retrier) in retry.iter().enumerate() {
+        check("Retry", index, retry.len(), &retrier.error_equals)?;
+        let path = join(path, &format!("Retry[{index}]"));
+        if retrier.backoff_rate < 1.0 {
+            return fault(&path, "BackoffRate must be 1.0 or more");
+        }
+        if retrier.interval_seconds == 0 {
+            return fault(&path, "IntervalSeconds must be 1 or more");
+        }
+        if retrier.max_delay_seconds.is_some_and(|longest| longest == 0 || longest >= 31_622_400) {
+            return fault(&path, "MaxDelaySeconds must be greater than 0 and less than 31622400");
+        }
+    }
+    for (index, catcher) in catch.iter().enumerate() {
+        check("Catch", index, catch.len(), &catcher.error_equals)?;
+        let path = join(path, &format!("Catch[{index}]"));
+        compile_map(&join(&path, "Assign"), &catcher.assign)?;
+        compile_some(&join(&path, "Output"), catcher.output.as_ref())?;
+    }
+    Ok(())
+}
+
+fn whole_number(path: &str, value: Option<&Value>, least: u64) -> Result<(), Fault> {
+    match value {
+        None => Ok(()),
+        Some(Value::Number(number)) if number.as_u64().is_some_and(|number| number >= least) => Ok(()),
+        Some(value) if query::is_expression(value) => compile(path, value),
+        Some(value) => {
+            fault(path, format!("{value} is neither a whole number from {least} nor a JSONata expression"))
+        }
+    }
+}
+
+fn compile_some(path: &str, template: Option<&Value>) -> Result<(), Fault> {
+    template.map_or(Ok(()), |template| compile(path, template))
+}
+
+fn compile(path: &str, template: &Value) -> Result<(), Fault> {
+    query::check(template, path).map_err(|(path, reason)| Fault { path, reason })
+}
+
+/// Variable names: <https://docs.aws.amazon.com/step-functions/latest/dg/workflow-variables.html>
+fn compile_map(path: &str, assign: &Map<String, Value>) -> Result<(), Fault> {
+    for (name, template) in assign {
+        let well_formed = name.chars().next().is_some_and(|first| first.is_alphabetic() || first == '_')
+            && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_')
+            && name.chars().count() <= 80;
+        if !well_formed || name == "states" {
+            return fault(path, format!("{name:?} cannot be the name of a variable"));
+        }
+        compile(&join(path, name), template)?;
+    }
+    Ok(())
+}

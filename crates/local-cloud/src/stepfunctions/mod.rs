@@ -1,0 +1,74 @@
+//! Step Functions Standard workflows in JSONata. It owns state machines, their executions
+//! and histories, and task tokens. It promises that every step of an execution is one
+//! transaction, so that after `kill -9` timers and tokens go on and requests that were in
+//! flight are sent again. It never ignores a field of a definition: what is not emulated is
+//! refused when the machine is deployed.
+//!
+//! `asl` parses definitions, `query` evaluates JSONata, `tree` is an execution as data,
+//! `machine` its pure step function, `runner` does steps and what they ask for,
+//! `integration` makes requests of tasks and results of replies, `records` and
+//! `machines` are the tables, `api` the actions.
+
+mod api;
+mod asl;
+mod history;
+mod integration;
+mod machine;
+mod machines;
+mod query;
+mod records;
+mod runner;
+mod tree;
+
+#[cfg(test)]
+mod together;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::cloud::Cloud;
+use crate::error::AwsError;
+use crate::resource::{Refusal, Resource};
+use crate::store::{Store, StoreError};
+
+/// What the service keeps in memory; everything else is in the store.
+#[derive(Debug, Default)]
+pub struct State {
+    runner: runner::Runner,
+}
+
+impl State {
+    /// Creates the service's tables.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub fn open(store: &Store) -> Result<Self, StoreError> {
+        records::create(store)?;
+        Ok(Self::default())
+    }
+}
+
+/// Answers one API action; `input` and the answer have the members of AWS's API reference.
+///
+/// # Errors
+/// AWS's own error codes.
+pub async fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Result<Value, AwsError> {
+    api::call(cloud, action, input)
+}
+
+/// Deploys one resource of this service.
+///
+/// # Errors
+/// Names what is not emulated.
+pub async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
+    match resource.kind.as_str() {
+        "AWS::StepFunctions::StateMachine" => machines::deploy(cloud, resource),
+        kind => Err(resource.refuse("Type", format!("{kind} is not emulated"))),
+    }
+}
+
+/// Starts the background tasks, after every resource is deployed; they end when `cloud.stopping` is cancelled.
+pub fn start(cloud: &Arc<Cloud>) {
+    runner::resume(cloud);
+}

@@ -1,0 +1,261 @@
+//! The tables of Step Functions: machines, the revisions that executions run, executions
+//! with their trees, history events, task tokens, and status changes still to be published.
+//! A step is written by [`commit`] in one transaction.
+
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use serde_json::{Value, json};
+
+use super::history::{HistoryEvent, seconds};
+use super::machine::{Effects, due};
+use super::tree::{Execution, Meta};
+use crate::store::{Store, StoreError};
+
+/// Creates the tables.
+///
+/// # Errors
+/// When the store refuses.
+pub fn create(store: &Store) -> Result<(), StoreError> {
+    store.migrate(
+        "CREATE TABLE IF NOT EXISTS sfn_machines (
+            name TEXT PRIMARY KEY, arn TEXT NOT NULL, revision TEXT NOT NULL, created_ms INTEGER NOT NULL,
+            tags TEXT NOT NULL);
+        CREATE TABLE IF NOT EXISTS sfn_revisions (
+            revision TEXT PRIMARY KEY, machine TEXT NOT NULL, settings TEXT NOT NULL, created_ms INTEGER NOT NULL);
+        CREATE TABLE IF NOT EXISTS sfn_executions (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT, machine TEXT NOT NULL, name TEXT NOT NULL,
+            status TEXT NOT NULL, due_ms INTEGER, tree TEXT NOT NULL, UNIQUE (machine, name));
+        CREATE INDEX IF NOT EXISTS sfn_due ON sfn_executions (due_ms) WHERE due_ms IS NOT NULL;
+        CREATE INDEX IF NOT EXISTS sfn_by_status ON sfn_executions (status, seq);
+        CREATE TABLE IF NOT EXISTS sfn_events (
+            execution INTEGER NOT NULL REFERENCES sfn_executions (seq) ON DELETE CASCADE,
+            id INTEGER NOT NULL, event TEXT NOT NULL, PRIMARY KEY (execution, id)) WITHOUT ROWID;
+        CREATE TABLE IF NOT EXISTS sfn_tokens (token TEXT PRIMARY KEY, execution INTEGER NOT NULL) WITHOUT ROWID;
+        CREATE TABLE IF NOT EXISTS sfn_outbox (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, resource TEXT NOT NULL, detail TEXT NOT NULL);",
+    )
+}
+
+/// A stored execution.
+#[derive(Debug)]
+pub struct Record {
+    /// Orders executions by their start, and keys their events.
+    pub seq: i64,
+    /// The execution.
+    pub execution: Execution,
+}
+
+fn record(row: &rusqlite::Row<'_>) -> rusqlite::Result<Record> {
+    let tree: String = row.get("tree")?;
+    let execution = serde_json::from_str(&tree).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
+    })?;
+    Ok(Record { seq: row.get("seq")?, execution })
+}
+
+/// The execution of that machine and name.
+///
+/// # Errors
+/// When SQLite refuses.
+pub fn find(connection: &Connection, machine: &str, name: &str) -> rusqlite::Result<Option<Record>> {
+    connection
+        .query_row(
+            "SELECT seq, tree FROM sfn_executions WHERE machine = ?1 AND name = ?2",
+            [machine, name],
+            record,
+        )
+        .optional()
+}
+
+/// The execution with that key.
+///
+/// # Errors
+/// When SQLite refuses.
+pub fn get(connection: &Connection, seq: i64) -> rusqlite::Result<Option<Record>> {
+    connection.query_row("SELECT seq, tree FROM sfn_executions WHERE seq = ?1", [seq], record).optional()
+}
+
+/// The execution that a task token belongs to.
+///
+/// # Errors
+/// When SQLite refuses.
+pub fn of_token(connection: &Connection, token: &str) -> rusqlite::Result<Option<i64>> {
+    connection
+        .query_row("SELECT execution FROM sfn_tokens WHERE token = ?1", [token], |row| row.get(0))
+        .optional()
+}
+
+/// Executions whose time has come.
+///
+/// # Errors
+/// When SQLite refuses.
+pub fn due_now(connection: &Connection, now_ms: i64) -> rusqlite::Result<Vec<i64>> {
+    connection
+        .prepare_cached("SELECT seq FROM sfn_executions WHERE due_ms <= ?1 ORDER BY due_ms, seq")?
+        .query_map([now_ms], |row| row.get(0))?
+        .collect()
+}
+
+/// The next moment at which an execution is due.
+///
+/// # Errors
+/// When SQLite refuses.
+pub fn next_due(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    connection
+        .query_row("SELECT min(due_ms) FROM sfn_executions WHERE due_ms IS NOT NULL", [], |row| row.get(0))
+}
+
+/// All executions that run.
+///
+/// # Errors
+/// When SQLite refuses.
+pub fn running(connection: &Connection) -> rusqlite::Result<Vec<Record>> {
+    connection
+        .prepare("SELECT seq, tree FROM sfn_executions WHERE status = 'RUNNING' ORDER BY seq")?
+        .query_map([], record)?
+        .collect()
+}
+
+/// Makes room for an execution and gives its key.
+///
+/// # Errors
+/// When SQLite refuses.
+pub fn insert(transaction: &Transaction<'_>, execution: &Execution) -> rusqlite::Result<i64> {
+    let meta = &execution.meta;
+    transaction.execute(
+        "INSERT INTO sfn_executions (machine, name, status, due_ms, tree) VALUES (?1, ?2, ?3, NULL, ?4)",
+        params![meta.machine_name, meta.name, meta.status.name(), text(execution)?],
+    )?;
+    Ok(transaction.last_insert_rowid())
+}
+
+/// Writes a step: the new tree, its events and tokens, and the status change to publish.
+///
+/// # Errors
+/// When SQLite refuses.
+pub fn commit(transaction: &Transaction<'_>, record: &Record, effects: &Effects) -> rusqlite::Result<()> {
+    let meta = &record.execution.meta;
+    transaction
+        .prepare_cached("UPDATE sfn_executions SET status = ?2, due_ms = ?3, tree = ?4 WHERE seq = ?1")?
+        .execute(params![record.seq, meta.status.name(), due(&record.execution), text(&record.execution)?])?;
+    let mut insert =
+        transaction.prepare_cached("INSERT INTO sfn_events (execution, id, event) VALUES (?1, ?2, ?3)")?;
+    for event in &effects.events {
+        insert.execute(params![record.seq, event.id as i64, text(event)?])?;
+    }
+    for token in &effects.tokens {
+        transaction.execute(
+            "INSERT OR REPLACE INTO sfn_tokens (token, execution) VALUES (?1, ?2)",
+            params![token, record.seq],
+        )?;
+    }
+    if effects.status_changed {
+        transaction.execute(
+            "INSERT INTO sfn_outbox (resource, detail) VALUES (?1, ?2)",
+            params![meta.arn, status_change(meta).to_string()],
+        )?;
+    }
+    Ok(())
+}
+
+fn text<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+/// Input and output leave the event where they would not fit into it: together more than
+/// 248 KiB, escaped, leaves out the input, the output alone the output.
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html>
+const DATA_LIMIT: usize = 248 * 1024;
+
+/// The detail of `Step Functions Execution Status Change`; members that do not apply are null.
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html>
+pub fn status_change(meta: &Meta) -> Value {
+    let escaped = |text: &str| Value::from(text).to_string().len();
+    let output_size = meta.output.as_deref().map_or(0, escaped);
+    let with_input = escaped(&meta.input) + output_size <= DATA_LIMIT;
+    let with_output = output_size <= DATA_LIMIT;
+    let failure = meta.failure.as_ref();
+    json!({
+        "executionArn": meta.arn,
+        "stateMachineArn": meta.machine_arn,
+        "name": meta.name,
+        "status": meta.status.name(),
+        "startDate": meta.started_ms,
+        "stopDate": meta.stopped_ms,
+        "input": with_input.then_some(&meta.input),
+        "output": meta.output.as_ref().filter(|_| with_output),
+        "stateMachineVersionArn": null,
+        "stateMachineAliasArn": null,
+        "redriveCount": 0,
+        "redriveDate": null,
+        "redriveStatus": null,
+        "redriveStatusReason": null,
+        "inputDetails": {"included": with_input},
+        "outputDetails": meta.output.as_ref().map(|_| json!({"included": with_output})),
+        "error": failure.and_then(|failure| failure.error.clone()),
+        "cause": failure.and_then(|failure| failure.cause.clone()),
+    })
+}
+
+/// One page of a history: the events after `last` in the given order, or from its beginning.
+///
+/// # Errors
+/// When SQLite refuses.
+pub fn history(
+    connection: &Connection,
+    seq: i64,
+    reverse: bool,
+    last: Option<i64>,
+    count: i64,
+) -> rusqlite::Result<Vec<HistoryEvent>> {
+    let sql = if reverse {
+        "SELECT event FROM sfn_events WHERE execution = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3"
+    } else {
+        "SELECT event FROM sfn_events WHERE execution = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
+    };
+    let last = last.unwrap_or(if reverse { i64::MAX } else { 0 });
+    connection
+        .prepare_cached(sql)?
+        .query_map(params![seq, last, count], |row| row.get::<_, String>(0))?
+        .map(|event| {
+            serde_json::from_str(&event?).map_err(|error| {
+                rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
+            })
+        })
+        .collect()
+}
+
+/// One page of a machine's executions, newest first.
+///
+/// # Errors
+/// When SQLite refuses.
+pub fn list(
+    connection: &Connection,
+    machine: &str,
+    status: Option<&str>,
+    before: i64,
+    count: i64,
+) -> rusqlite::Result<Vec<Record>> {
+    connection
+        .prepare_cached(
+            "SELECT seq, tree FROM sfn_executions
+             WHERE machine = ?1 AND seq < ?2 AND (?3 IS NULL OR status = ?3) ORDER BY seq DESC LIMIT ?4",
+        )?
+        .query_map(params![machine, before, status, count], record)?
+        .collect()
+}
+
+/// An execution as `ListExecutions` gives it.
+pub fn summary(meta: &Meta) -> Value {
+    let mut item = json!({
+        "executionArn": meta.arn,
+        "stateMachineArn": meta.machine_arn,
+        "name": meta.name,
+        "status": meta.status.name(),
+        "startDate": seconds(meta.started_ms),
+        "redriveCount": 0,
+    });
+    if let Some(stopped) = meta.stopped_ms {
+        item["stopDate"] = seconds(stopped).into();
+    }
+    item
+}

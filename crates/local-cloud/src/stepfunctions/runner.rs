@@ -1,0 +1,339 @@
+//! Runs executions: takes a stimulus, lets [`super::machine::advance`] do the step, commits
+//! it in one transaction, and only then sends what the step asks for. Requests that were in
+//! flight when the process died are sent again at start, as after a lost reply; timers and
+//! tokens simply go on, since they are part of the tree.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use super::asl::Definition;
+use super::integration::{Reply, Request, Resource};
+use super::machine::{Effects, Env, Stimulus, advance};
+use super::machines::{self, Settings};
+use super::records::{self, Record};
+use super::tree::{Execution, Failure};
+use crate::cloud::Cloud;
+use crate::error::AwsError;
+
+/// What the runner keeps in memory; all of it can be rebuilt from the store.
+#[derive(Debug, Default)]
+pub struct Runner {
+    /// One step at a time: a step reads the tree, changes it and writes it back.
+    stepping: Mutex<()>,
+    /// Requests on their way, so that a start never sends one twice.
+    sent: Mutex<HashSet<(i64, u64)>>,
+    /// Parsed definitions by revision.
+    definitions: Mutex<HashMap<String, Arc<Revision>>>,
+    /// Something new may be due.
+    timers: Notify,
+    /// A status change waits to be published.
+    outbox: Notify,
+    #[cfg(test)]
+    pub stub: std::sync::OnceLock<tests::Stub>,
+}
+
+/// A definition that executions run, with what belongs to it.
+#[derive(Debug)]
+pub struct Revision {
+    /// As deployed.
+    pub settings: Settings,
+    /// Parsed.
+    pub definition: Definition,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The revision, parsed once.
+///
+/// # Errors
+/// When it is not in the store.
+pub fn revision(cloud: &Cloud, revision: &str) -> Result<Arc<Revision>, AwsError> {
+    let runner = &cloud.stepfunctions.runner;
+    if let Some(found) = locked(&runner.definitions).get(revision) {
+        return Ok(found.clone());
+    }
+    let settings = machines::settings(cloud, revision)?;
+    let definition = Definition::parse(&settings.definition)
+        .map_err(|fault| AwsError::internal(format!("{}: {}", fault.path, fault.reason)))?;
+    let parsed = Arc::new(Revision { settings, definition });
+    locked(&runner.definitions).insert(revision.into(), parsed.clone());
+    Ok(parsed)
+}
+
+/// Stores a new execution and does its first step, unless `unless` finds that there is one.
+///
+/// # Errors
+/// What `unless` answers, or when the store refuses.
+pub fn start(
+    cloud: &Arc<Cloud>,
+    execution: Execution,
+    unless: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<Option<Record>>,
+) -> Result<Started, AwsError> {
+    let revision = revision(cloud, &execution.meta.revision)?;
+    let guard = locked(&cloud.stepfunctions.runner.stepping);
+    let mut created = Record { seq: 0, execution };
+    let mut effects = Effects::default();
+    let existing = cloud.store.write(|transaction| {
+        if let Some(existing) = unless(transaction)? {
+            return Ok(Some(existing));
+        }
+        created.seq = records::insert(transaction, &created.execution)?;
+        // The status change to RUNNING is told before anything that the first step leads to.
+        let running = Effects { status_changed: true, ..Effects::default() };
+        records::commit(transaction, &created, &running)?;
+        effects = step(cloud, &revision, &mut created.execution, &Stimulus::Start);
+        effects.status_changed = created.execution.root.is_none();
+        records::commit(transaction, &created, &effects)?;
+        Ok(None)
+    })?;
+    drop(guard);
+    match existing {
+        Some(existing) => Ok(Started::Existed(Box::new(existing))),
+        None => {
+            let meta = &created.execution.meta;
+            tracing::info!(target: "hop", service = "states", resource = %meta.machine_name, execution = %meta.name, "execution started");
+            follow_up(cloud, &revision, &created, effects);
+            Ok(Started::Created(Box::new(created)))
+        }
+    }
+}
+
+/// What became of a start.
+pub enum Started {
+    /// A new execution.
+    Created(Box<Record>),
+    /// There is one of that name.
+    Existed(Box<Record>),
+}
+
+/// Gives a stimulus to an execution; `false` where nothing waited for it.
+///
+/// # Errors
+/// When the store refuses.
+pub fn stimulate(cloud: &Arc<Cloud>, seq: i64, stimulus: &Stimulus) -> Result<bool, AwsError> {
+    let runner = &cloud.stepfunctions.runner;
+    let guard = locked(&runner.stepping);
+    let Some(mut record) = cloud.store.read(|connection| records::get(connection, seq))? else {
+        return Ok(false);
+    };
+    let revision = revision(cloud, &record.execution.meta.revision)?;
+    let effects = step(cloud, &revision, &mut record.execution, stimulus);
+    cloud.store.write(|transaction| records::commit(transaction, &record, &effects))?;
+    drop(guard);
+    let taken = effects.taken;
+    follow_up(cloud, &revision, &record, effects);
+    Ok(taken)
+}
+
+fn step(cloud: &Cloud, revision: &Revision, execution: &mut Execution, stimulus: &Stimulus) -> Effects {
+    let env = Env { now_ms: cloud.clock.now_ms(), random: &cloud.random, region: &cloud.settings.region };
+    advance(&revision.definition, execution, stimulus, &env)
+}
+
+/// What a step wants done, after its commit.
+fn follow_up(cloud: &Arc<Cloud>, revision: &Revision, record: &Record, effects: Effects) {
+    let meta = &record.execution.meta;
+    for event in &effects.events {
+        tracing::debug!(execution = %meta.name, event = %event.kind, "history");
+        if let Some(name) = event.details.get("name").and_then(Value::as_str)
+            && event.kind.ends_with("StateEntered")
+        {
+            tracing::info!(target: "hop", service = "states", resource = %meta.machine_name, execution = %meta.name, state = %name, "state entered");
+        }
+    }
+    if effects.status_changed {
+        let (machine, name, status) = (&meta.machine_name, &meta.name, meta.status.name());
+        if meta.failure.is_some() {
+            let error = meta.failure.as_ref().and_then(|failure| failure.error.as_deref()).unwrap_or("-");
+            tracing::warn!(target: "hop", service = "states", resource = %machine, execution = %name, status, error, "execution ended");
+        } else {
+            tracing::info!(target: "hop", service = "states", resource = %machine, execution = %name, status, "execution ended");
+        }
+    }
+    // AWS's own logging is best effort as well.
+    // https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
+    if let Err(error) = revision.settings.log(cloud, meta, &effects.events) {
+        tracing::warn!(target: "hop", service = "states", resource = %meta.machine_name, %error, "history not logged");
+    }
+    let runner = &cloud.stepfunctions.runner;
+    runner.outbox.notify_one();
+    runner.timers.notify_one();
+    for (number, resource, arguments) in effects.requests {
+        send(cloud, record, number, resource, arguments);
+    }
+}
+
+/// Sends a task's request and gives the execution the reply.
+fn send(cloud: &Arc<Cloud>, record: &Record, number: u64, resource: String, arguments: Value) {
+    let seq = record.seq;
+    if !locked(&cloud.stepfunctions.runner.sent).insert((seq, number)) {
+        return;
+    }
+    let meta = &record.execution.meta;
+    let (execution_arn, machine_arn) = (meta.arn.clone(), meta.machine_arn.clone());
+    let cloud = cloud.clone();
+    tokio::spawn(async move {
+        let outcome = async {
+            let resource = Resource::parse(&resource).map_err(|reason| Failure::runtime(&reason))?;
+            let request = resource.request(arguments, &execution_arn, &machine_arn)?;
+            let reply = perform(&cloud, request).await;
+            if let Err(error) = &reply {
+                tracing::warn!(target: "hop", service = "states", resource = %resource.arn, %error, "task failed");
+            }
+            resource.settle(reply)
+        };
+        let outcome = tokio::select! {
+            outcome = outcome => outcome,
+            // Sent again at the next start.
+            () = cloud.stopping.cancelled() => return,
+        };
+        // A reply that cannot be stored is a lost one; the task's timeout or the next start
+        // takes care of it.
+        if let Err(error) = stimulate(&cloud, seq, &Stimulus::Answered(number, outcome)) {
+            tracing::warn!(target: "hop", service = "states", resource = %execution_arn, %error, "reply not stored");
+        }
+        locked(&cloud.stepfunctions.runner.sent).remove(&(seq, number));
+    });
+}
+
+async fn perform(cloud: &Arc<Cloud>, request: Request) -> Result<Reply, AwsError> {
+    #[cfg(test)]
+    if let Some(stub) = cloud.stepfunctions.runner.stub.get() {
+        return stub.answer(request).await;
+    }
+    match request {
+        Request::Call { service, action, input } => {
+            crate::endpoint::call(cloud, service, action, input).await.map(Reply::Answer)
+        }
+        Request::Invoke { function, payload, asynchronous } => {
+            let payload = bytes::Bytes::from(payload.to_string());
+            if asynchronous {
+                crate::lambda::invoke_async(cloud, &function, payload).await?;
+                return Ok(Reply::Queued);
+            }
+            let invocation = crate::lambda::invoke(cloud, &function, payload).await?;
+            Ok(Reply::Invoked {
+                payload: serde_json::from_slice(&invocation.payload).unwrap_or(Value::Null),
+                function_error: invocation.function_error,
+                request_id: invocation.request_id,
+            })
+        }
+    }
+}
+
+/// Starts timers and the publication of status changes, and sends again what was in flight.
+pub fn resume(cloud: &Arc<Cloud>) {
+    // What became due meanwhile is over: its request is not sent again.
+    if let Err(error) = tick(cloud) {
+        tracing::error!(%error, "timers of executions failed");
+    }
+    match cloud.store.read(records::running) {
+        Ok(running) => {
+            for record in running {
+                let open = record.execution.root.as_ref().map(super::tree::Thread::open_requests);
+                for (number, resource, arguments) in open.unwrap_or_default() {
+                    send(cloud, &record, number, resource, arguments);
+                }
+            }
+        }
+        Err(error) => tracing::error!(%error, "executions could not be resumed"),
+    }
+    until_stopped(cloud, |cloud| async move { keep_time(&cloud).await });
+    until_stopped(cloud, |cloud| async move { publish(&cloud).await });
+}
+
+fn until_stopped<F>(cloud: &Arc<Cloud>, work: impl FnOnce(Arc<Cloud>) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let stopping = cloud.stopping.clone();
+    let work = work(cloud.clone());
+    tokio::spawn(async move {
+        tokio::select! { () = work => {}, () = stopping.cancelled() => {} }
+    });
+}
+
+/// One due time for all executions, read from an index; it changes only after a step.
+async fn keep_time(cloud: &Arc<Cloud>) {
+    loop {
+        let next = match tick(cloud) {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::error!(%error, "timers of executions failed");
+                Some(cloud.clock.now_ms() + 1_000)
+            }
+        };
+        let changed = cloud.stepfunctions.runner.timers.notified();
+        match next {
+            Some(due) => tokio::select! { () = cloud.clock.sleep_until(due) => {}, () = changed => {} },
+            None => changed.await,
+        }
+    }
+}
+
+/// Fires all that is due and gives the next due time. An execution that cannot be advanced
+/// is tried again later, and holds up no other.
+fn tick(cloud: &Arc<Cloud>) -> Result<Option<i64>, AwsError> {
+    let now_ms = cloud.clock.now_ms();
+    let mut failed = None;
+    for seq in cloud.store.read(|connection| records::due_now(connection, now_ms))? {
+        if let Err(error) = stimulate(cloud, seq, &Stimulus::Tick) {
+            tracing::error!(%error, "an execution could not be advanced");
+            failed = Some(now_ms + 1_000);
+        }
+    }
+    Ok(failed.or(cloud.store.read(records::next_due)?))
+}
+
+/// Publishes status changes in order; one that is published twice after a kill is the at
+/// least once of EventBridge.
+async fn publish(cloud: &Arc<Cloud>) {
+    loop {
+        if let Err(error) = drain(cloud).await {
+            tracing::warn!(target: "hop", service = "states", %error, "status change not published yet");
+            cloud.clock.sleep_until(cloud.clock.now_ms() + 1_000).await;
+            continue;
+        }
+        cloud.stepfunctions.runner.outbox.notified().await;
+    }
+}
+
+async fn drain(cloud: &Arc<Cloud>) -> Result<(), AwsError> {
+    loop {
+        let changes: Vec<(i64, String, String)> = cloud.store.read(|connection| {
+            connection
+                .prepare_cached("SELECT id, resource, detail FROM sfn_outbox ORDER BY id LIMIT 100")?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                .collect()
+        })?;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        for (id, resource, detail) in changes {
+            let detail = serde_json::from_str(&detail).map_err(AwsError::internal)?;
+            let kind = "Step Functions Execution Status Change";
+            #[cfg(test)]
+            if let Some(stub) = cloud.stepfunctions.runner.stub.get() {
+                stub.published(&detail);
+            }
+            crate::eventbridge::publish_aws_event(cloud, "aws.states", kind, vec![resource], detail).await?;
+            let delete = |transaction: &rusqlite::Transaction<'_>| {
+                transaction.execute("DELETE FROM sfn_outbox WHERE id = ?1", [id])
+            };
+            cloud.store.write(delete)?;
+        }
+    }
+}
+
+/// Forgets parsed definitions, after a machine is deployed or deleted.
+pub fn forget_definitions(cloud: &Cloud) {
+    locked(&cloud.stepfunctions.runner.definitions).clear();
+}
+
+#[cfg(test)]
+pub mod tests;

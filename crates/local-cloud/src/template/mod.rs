@@ -1,0 +1,156 @@
+//! Reads the SAM templates: YAML with intrinsic functions, the SAM transform, nested
+//! applications; gives plain CloudFormation resources with everything evaluated. What it
+//! does not know it refuses by file and path; it deploys nothing.
+
+mod document;
+mod evaluate;
+mod kinds;
+mod parameters;
+mod place;
+mod sam;
+mod stack;
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::cloud::Settings;
+use crate::resource::{Refusal, Resource};
+
+/// All stacks of a root template: the root first, each nested stack after its parent.
+#[derive(Debug, Clone)]
+pub struct Application {
+    /// The stacks; the first one is the root.
+    pub stacks: Vec<Stack>,
+}
+
+/// One stack, with everything in it evaluated.
+#[derive(Debug, Clone)]
+pub struct Stack {
+    /// Its name: as given for the root, `{parent}-{LogicalId}-{suffix}` for a nested one.
+    pub name: String,
+    /// Its id, an ARN.
+    pub id: String,
+    /// The id of the stack that nests it.
+    pub parent: Option<String>,
+    /// The id of the root stack; `None` for the root itself.
+    pub root: Option<String>,
+    /// The template file, relative to the project.
+    pub file: String,
+    /// The template's description.
+    pub description: Option<String>,
+    /// The template as it is written.
+    pub body: String,
+    /// The value of each parameter; `****` where the template says NoEcho.
+    pub parameters: BTreeMap<String, String>,
+    /// The outputs whose conditions hold, by key.
+    pub outputs: Vec<Output>,
+    /// The resources whose conditions hold, each after all that it depends on.
+    pub resources: Vec<Resource>,
+}
+
+/// One output of a stack.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output {
+    /// Its name in the template.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// What the template says of it.
+    pub description: Option<String>,
+    /// The name under which it is exported.
+    pub export: Option<String>,
+}
+
+impl Application {
+    /// The root stack.
+    pub fn root(&self) -> Option<&Stack> {
+        self.stacks.first()
+    }
+
+    /// The stack with this name or id.
+    pub fn stack(&self, name_or_id: &str) -> Option<&Stack> {
+        self.stacks.iter().find(|stack| stack.name == name_or_id || stack.id == name_or_id)
+    }
+
+    /// The outputs of a stack, by key; none where there is no such stack.
+    pub fn outputs(&self, name_or_id: &str) -> BTreeMap<String, String> {
+        let outputs = self.stack(name_or_id).into_iter().flat_map(|stack| &stack.outputs);
+        outputs.map(|output| (output.key.clone(), output.value.clone())).collect()
+    }
+
+    /// Two resources with one ARN: AWS would refuse to create the second.
+    fn refuse_twins(&self) -> Result<(), Refusal> {
+        let mut taken: BTreeMap<&str, &Resource> = BTreeMap::new();
+        let resources = self.stacks.iter().flat_map(|stack| &stack.resources);
+        for resource in resources.filter(|resource| !resource.arn.is_empty()) {
+            if let Some(twin) = taken.insert(&resource.arn, resource) {
+                let reason = format!("{} already exists: {} in {}", resource.arn, twin.logical_id, twin.file);
+                return Err(resource.refuse("Properties", reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Invoke URLs of our own APIs are answered by this machine, at `{api_url}/_aws/execute-api/{id}/{stage}`.
+    fn move_invoke_urls(&mut self, settings: &Settings, api_url: &str) {
+        let resources = self.stacks.iter().flat_map(|stack| &stack.resources);
+        let moves: Vec<(String, String)> = resources
+            .filter(|resource| resource.kind == "AWS::ApiGateway::RestApi")
+            .map(|api| {
+                let id = &api.physical_id;
+                let aws = format!("https://{id}.execute-api.{}.amazonaws.com/", settings.region);
+                (aws, format!("{}/_aws/execute-api/{id}/", api_url.trim_end_matches('/')))
+            })
+            .collect();
+        let moved = |text: &mut String| {
+            for (aws, ours) in &moves {
+                if text.contains(aws) {
+                    *text = text.replace(aws, ours);
+                }
+            }
+        };
+        for stack in &mut self.stacks {
+            stack.parameters.values_mut().for_each(moved);
+            stack.outputs.iter_mut().for_each(|output| moved(&mut output.value));
+            for resource in &mut stack.resources {
+                stack::each_text(&mut resource.properties, &moved);
+            }
+        }
+    }
+}
+
+/// Loads the root template `root_file` of `project` and all that it nests as the stack
+/// `stack_name`. `api_url` is where the APIs listen.
+///
+/// # Errors
+/// A [`Refusal`] that names file and path of the first thing that is wrong or not emulated.
+pub fn load(
+    project: &Path,
+    root_file: &str,
+    stack_name: &str,
+    parameters: &BTreeMap<String, String>,
+    settings: &Settings,
+    api_url: &str,
+) -> Result<Application, Refusal> {
+    let world = stack::World { project, settings, exports: RefCell::default() };
+    let birth = stack::Birth {
+        name: stack_name.to_owned(),
+        parent: None,
+        root: None,
+        parameters: parameters.clone(),
+        lineage: Vec::new(),
+    };
+    let loaded = stack::load(&world, root_file, birth)?;
+    let mut application = Application { stacks: [vec![loaded.stack], loaded.nested].concat() };
+    application.refuse_twins()?;
+    application.move_invoke_urls(settings, api_url);
+    Ok(application)
+}
+
+/// The CloudFormation types that are known here, in alphabetical order.
+pub fn known_types() -> impl Iterator<Item = &'static str> {
+    kinds::KINDS.iter().map(|kind| kind.name)
+}

@@ -1,0 +1,92 @@
+//! Events of type `EventBridgeRule`: a rule with one target, and its dead-letter queue.
+
+use serde_json::{Map, Value, json};
+
+use super::{Generated, Properties, get_att_arn};
+use crate::resource::Refusal;
+use crate::template::document::Declared;
+
+/// What the rule starts.
+pub(super) struct Target {
+    pub arn: Value,
+    /// Of the target's id, where the template gives none.
+    pub suffix: &'static str,
+    /// The role that EventBridge takes on; functions are called by permission instead.
+    pub role: Option<Value>,
+}
+
+/// The rule `id`, and with `DeadLetterConfig.Type: SQS` a queue and its policy.
+pub(super) fn transform(
+    id: &str,
+    mut given: Properties,
+    target: Target,
+    condition: &Option<String>,
+) -> Result<Generated, Refusal> {
+    let mut resources = Vec::new();
+    let mut rule = Map::new();
+    given.pass(&["EventBusName", "State"], &mut rule);
+    rule.insert("EventPattern".to_owned(), given.require("Pattern")?);
+    given.rename("RuleName", "Name", &mut rule);
+
+    let mut out = Map::new();
+    let target_id = match given.take("Target") {
+        Some(named) => {
+            let mut named = Properties::below(named, given.at.key("Target"), "Target")?;
+            let id = named.require("Id")?;
+            named.finish()?;
+            id
+        }
+        None => Value::String(format!("{id}{}", target.suffix)),
+    };
+    out.insert("Id".to_owned(), target_id);
+    out.insert("Arn".to_owned(), target.arn);
+    out.extend(target.role.map(|role| ("RoleArn".to_owned(), role)));
+    given.pass(&["Input", "InputPath", "InputTransformer", "RetryPolicy"], &mut out);
+    if let Some(config) = given.take("DeadLetterConfig") {
+        let at = given.at.key("DeadLetterConfig");
+        let mut config = Properties::below(config, at.clone(), "DeadLetterConfig")?;
+        let arn = match (config.take("Arn"), config.take("Type")) {
+            (Some(arn), None) => arn,
+            (None, Some(kind)) if kind == "SQS" => {
+                let queue = match config.take("QueueLogicalId") {
+                    Some(Value::String(id)) => id,
+                    Some(_) => return Err(at.key("QueueLogicalId").refuse("must be a literal text")),
+                    None => format!("{id}Queue"),
+                };
+                resources.extend(dead_letter_queue(id, &queue, condition));
+                get_att_arn(&queue)
+            }
+            _ => return Err(at.refuse("needs either Arn or Type: SQS")),
+        };
+        config.finish()?;
+        out.insert("DeadLetterConfig".to_owned(), json!({ "Arn": arn }));
+    }
+    given.finish()?;
+    rule.insert("Targets".to_owned(), json!([out]));
+    let rule = Declared::generated("AWS::Events::Rule", Value::Object(rule), condition.clone());
+    resources.push((id.to_owned(), rule));
+    Ok(resources)
+}
+
+fn dead_letter_queue(rule: &str, queue: &str, condition: &Option<String>) -> Generated {
+    let policy = json!({
+        "Queues": [{ "Ref": queue }],
+        "PolicyDocument": {
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Action": "sqs:SendMessage",
+                "Effect": "Allow",
+                "Principal": { "Service": "events.amazonaws.com" },
+                "Resource": get_att_arn(queue),
+                "Condition": { "ArnEquals": { "aws:SourceArn": get_att_arn(rule) } },
+            }],
+        },
+    });
+    vec![
+        (queue.to_owned(), Declared::generated("AWS::SQS::Queue", json!({}), condition.clone())),
+        (
+            format!("{rule}QueuePolicy"),
+            Declared::generated("AWS::SQS::QueuePolicy", policy, condition.clone()),
+        ),
+    ]
+}

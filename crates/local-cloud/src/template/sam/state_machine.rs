@@ -1,0 +1,116 @@
+//! `AWS::Serverless::StateMachine` and the rules that start it.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::role::{Role, assumed_by};
+use super::{Generated, Properties, get_att_arn, rule, tags};
+use crate::resource::Refusal;
+use crate::template::document::{Declared, ShortForms, beside, read};
+use crate::template::place::Place;
+
+pub(super) fn transform(
+    id: &str,
+    mut declared: Declared,
+    project: &Path,
+    at: &Place,
+) -> Result<Generated, Refusal> {
+    let own = std::mem::take(&mut declared.properties);
+    let mut given = Properties::new(own, at.key("Properties"), &declared.kind);
+    let condition = declared.condition.clone();
+    let mut resources = Vec::new();
+    let mut out = Map::new();
+    given.rename("Name", "StateMachineName", &mut out);
+    given.rename("Type", "StateMachineType", &mut out);
+    given.rename("Logging", "LoggingConfiguration", &mut out);
+    given.rename("Tracing", "TracingConfiguration", &mut out);
+    given.pass(&["DefinitionSubstitutions"], &mut out);
+    // Tags on generated resources have no effect here.
+    given.take("PropagateTags");
+    let tags = tags("stateMachine", given.take_object("Tags")?);
+    out.insert("Tags".to_owned(), tags.clone());
+    let mut verbatim = Map::new();
+    match (given.take("Definition"), given.take("DefinitionUri")) {
+        (Some(definition), None) => {
+            out.insert("Definition".to_owned(), definition);
+        }
+        (None, Some(Value::String(location))) => {
+            let at = given.at.key("DefinitionUri");
+            // CloudFormation never looks into the file: nothing in it is evaluated.
+            let inside = at.in_file(&beside(&at.file, &location));
+            let (_, definition) = read(project, &inside, ShortForms::Refused)?;
+            verbatim.insert("Definition".to_owned(), definition);
+        }
+        _ => {
+            return Err(given
+                .at
+                .key("DefinitionUri")
+                .refuse("must be a literal path, or Definition given instead"));
+        }
+    }
+    let policies = given.take("Policies");
+    match given.take("Role") {
+        Some(_) if policies.is_some() => {
+            return Err(given.at.key("Policies").refuse("has no effect beside Role"));
+        }
+        Some(own) => {
+            out.insert("RoleArn".to_owned(), own);
+        }
+        None => {
+            let mut role = Role::new(id, "states.amazonaws.com");
+            if out.get("TracingConfiguration").is_some_and(|tracing| tracing["Enabled"] == true) {
+                role.managed("AWSXrayWriteOnlyAccess");
+            }
+            role.policies(policies, &given.at.key("Policies"))?;
+            out.insert("RoleArn".to_owned(), get_att_arn(role.id()));
+            resources.push(role.declared(&tags, condition.clone()));
+        }
+    }
+    for (name, event) in given.take_object("Events")?.unwrap_or_default() {
+        let place = given.at.key("Events").key(&name);
+        resources.extend(starting_rule(id, &format!("{id}{name}"), event, &condition, &place)?);
+    }
+    given.finish()?;
+    let kind = "AWS::StepFunctions::StateMachine".to_owned();
+    resources.push((id.to_owned(), Declared { kind, properties: out, verbatim, ..declared }));
+    Ok(resources)
+}
+
+fn starting_rule(
+    machine: &str,
+    id: &str,
+    event: Value,
+    condition: &Option<String>,
+    at: &Place,
+) -> Result<Generated, Refusal> {
+    let mut event = Properties::below(event, at.clone(), "an event")?;
+    let kind = event.require("Type")?;
+    if kind != "EventBridgeRule" {
+        return Err(at.key("Type").refuse(format!("events of type {kind} are not emulated")));
+    }
+    let given = Properties::below(
+        event.take("Properties").unwrap_or_default(),
+        at.key("Properties"),
+        "EventBridgeRule",
+    )?;
+    event.finish()?;
+    let start = json!({
+        "AssumeRolePolicyDocument": assumed_by("events.amazonaws.com"),
+        "Policies": [{
+            "PolicyName": format!("{id}RoleStartExecutionPolicy"),
+            "PolicyDocument": {
+                "Statement": [{ "Action": "states:StartExecution", "Effect": "Allow", "Resource": { "Ref": machine } }],
+            },
+        }],
+    });
+    let role_id = format!("{id}Role");
+    let target = rule::Target {
+        arn: json!({ "Ref": machine }),
+        suffix: "StepFunctionsTarget",
+        role: Some(get_att_arn(&role_id)),
+    };
+    let mut resources = rule::transform(id, given, target, condition)?;
+    resources.push((role_id, Declared::generated("AWS::IAM::Role", start, condition.clone())));
+    Ok(resources)
+}

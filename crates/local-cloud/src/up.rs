@@ -1,0 +1,217 @@
+//! Brings the whole application up: listeners, state, templates, resources, background
+//! tasks, in this order, so that a busy port or a broken template is told before anything runs.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::clock::Clock;
+use crate::cloud::{Cloud, Settings};
+use crate::random::Random;
+use crate::template::Application;
+use crate::{
+    apigateway, cloudformation, deploy, dynamodb, endpoint, event_source, eventbridge, lambda, pipes,
+    stepfunctions, template,
+};
+
+/// How to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The folder of the root `template.yaml`.
+    pub project: PathBuf,
+    /// The template to run, relative to the project: the root's, or that of one service alone.
+    pub template: String,
+    /// The stage; also names the stack, `uni-prop-{stage}`.
+    pub stage: String,
+    /// Where state lives; created where it is missing.
+    pub state: PathBuf,
+    /// Port of the APIs; 0 for any free one.
+    pub port: u16,
+    /// Port of the AWS endpoint; 0 for any free one.
+    pub aws_port: u16,
+    /// Where the functions' binaries are.
+    pub binaries: PathBuf,
+    /// Ignores the throttling of the templates, for load tests.
+    pub no_throttle: bool,
+}
+
+/// What others need to find a running local cloud; kept in `{state}/local.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addresses {
+    /// All HTTP routes, on one origin.
+    pub api_url: String,
+    /// The AWS endpoint, for `AWS_ENDPOINT_URL`.
+    pub endpoint_url: String,
+    /// The region in every ARN.
+    pub region: String,
+    /// The account in every ARN.
+    pub account: String,
+    /// The root stack.
+    pub stack: String,
+    /// Its outputs.
+    pub outputs: BTreeMap<String, String>,
+    /// The process that runs it.
+    pub pid: u32,
+}
+
+/// A running local cloud.
+#[derive(Debug)]
+pub struct Running {
+    /// The services.
+    pub cloud: Arc<Cloud>,
+    /// Where they answer.
+    pub addresses: Addresses,
+    /// Whether the state folder was empty before.
+    pub first_start: bool,
+    tasks: JoinSet<()>,
+    state: PathBuf,
+    /// Held as long as the state folder is in use.
+    _lock: File,
+}
+
+/// The names of the binaries that the templates' functions run.
+///
+/// # Errors
+/// When the templates cannot be run here.
+pub fn binaries(project: &Path, template: &str, stage: &str) -> anyhow::Result<Vec<String>> {
+    let application = load(&settings(project, stage, None), template, "http://127.0.0.1")?;
+    let mut names: Vec<String> = application
+        .stacks
+        .iter()
+        .flat_map(|stack| &stack.resources)
+        .filter(|resource| resource.kind == "AWS::Lambda::Function")
+        .filter_map(|resource| resource.metadata["Binary"].as_str().map(str::to_owned))
+        .collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+fn settings(project: &Path, stage: &str, state: Option<PathBuf>) -> Settings {
+    Settings { stage: stage.to_owned(), project: project.to_owned(), state, ..Settings::for_tests() }
+}
+
+fn load(settings: &Settings, template: &str, api_url: &str) -> anyhow::Result<Application> {
+    let parameters = BTreeMap::from([
+        ("Stage".to_owned(), settings.stage.clone()),
+        ("Owner".to_owned(), "local".to_owned()),
+    ]);
+    let stack = stack_name(&settings.stage);
+    Ok(template::load(&settings.project, template, &stack, &parameters, settings, api_url)?)
+}
+
+fn stack_name(stage: &str) -> String {
+    format!("uni-prop-{stage}")
+}
+
+async fn listen(port: u16, option: &str) -> anyhow::Result<(TcpListener, String)> {
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| {
+        if error.kind() == std::io::ErrorKind::AddrInUse {
+            anyhow::anyhow!("port {port} is in use; choose another one with {option} (0 takes any free one)")
+        } else {
+            anyhow::anyhow!("cannot listen on port {port}: {error}")
+        }
+    })?;
+    let url = format!("http://{}", listener.local_addr()?);
+    Ok((listener, url))
+}
+
+/// Starts everything; returns when both ports answer.
+///
+/// # Errors
+/// One sentence: a busy port, a state folder in use or of another version, a template that
+/// cannot be run here.
+pub async fn up(options: &Options) -> anyhow::Result<Running> {
+    let (api, api_url) = listen(options.port, "--port").await?;
+    let (aws, endpoint_url) = listen(options.aws_port, "--aws-port").await?;
+
+    let state = &options.state;
+    std::fs::create_dir_all(state)
+        .with_context(|| format!("cannot create the state folder {}", state.display()))?;
+    let lock = lock(state)?;
+    let first_start = !state.join("cloud.sqlite").exists();
+
+    let settings = settings(&options.project, &options.stage, Some(state.clone()));
+    let application = load(&settings, &options.template, &api_url)?;
+    let cloud = Cloud::open(settings, Clock::system(), Random::from_entropy())?;
+    let _ = cloud.api_url.set(api_url.clone());
+    let _ = cloud.endpoint_url.set(endpoint_url.clone());
+    let _ = cloud.lambda.binaries.set(options.binaries.clone());
+    if options.no_throttle {
+        cloud.apigateway.disable_throttling();
+    }
+    deploy::deploy(&cloud, &application).await?;
+    let stack = stack_name(&options.stage);
+    let outputs = application.outputs(&stack);
+    cloudformation::publish(&cloud, application)?;
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serve(cloud.clone(), api, apigateway::router(cloud.clone())));
+    tasks.spawn(serve(cloud.clone(), aws, endpoint::router(cloud.clone())));
+    for start in [
+        dynamodb::start,
+        lambda::start,
+        eventbridge::start,
+        stepfunctions::start,
+        pipes::start,
+        event_source::start,
+        apigateway::start,
+    ] {
+        start(&cloud);
+    }
+
+    let addresses = Addresses {
+        api_url,
+        endpoint_url,
+        region: cloud.settings.region.clone(),
+        account: cloud.settings.account.clone(),
+        stack,
+        outputs,
+        pid: std::process::id(),
+    };
+    std::fs::write(state.join("local.json"), serde_json::to_vec_pretty(&addresses)?)?;
+    Ok(Running { cloud, addresses, first_start, tasks, state: state.clone(), _lock: lock })
+}
+
+fn lock(state: &Path) -> anyhow::Result<File> {
+    let file = File::create(state.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            bail!(
+                "another local cloud is running on {}; stop it, or choose another --state-dir",
+                state.display()
+            )
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+async fn serve(cloud: Arc<Cloud>, listener: TcpListener, router: axum::Router) {
+    let stopping = cloud.stopping.clone();
+    let served = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+        .with_graceful_shutdown(async move { stopping.cancelled().await })
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "a listener failed");
+    }
+}
+
+impl Running {
+    /// Stops all background tasks and functions. What was accepted stays in the state folder.
+    pub async fn stop(mut self) {
+        self.cloud.stopping.cancel();
+        lambda::end_processes(&self.cloud);
+        // A client may hold its connection open: what it sends now is not accepted any more.
+        self.tasks.abort_all();
+        while self.tasks.join_next().await.is_some() {}
+        let _ = std::fs::remove_file(self.state.join("local.json"));
+    }
+}

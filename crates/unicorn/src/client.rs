@@ -1,0 +1,186 @@
+//! A client of the two public doors: the HTTP API and the AWS endpoint.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use local_cloud::up::Addresses;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+/// Talks to one running application.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    /// Where it is.
+    pub addresses: Addresses,
+}
+
+/// An answer of the API.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// `x-command-id`, where a write was accepted.
+    pub command_id: Option<String>,
+    /// The body; `null` where it is not JSON.
+    pub body: Value,
+}
+
+impl Client {
+    /// A client of what runs at `addresses`.
+    pub fn new(addresses: Addresses) -> Self {
+        Self { http: reqwest::Client::new(), addresses }
+    }
+
+    /// Calls the HTTP API: `path` begins with `/`.
+    ///
+    /// # Errors
+    /// When the connection fails; an HTTP status is an answer.
+    pub async fn api(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Answer> {
+        let mut request = self.http.request(method, format!("{}{path}", self.addresses.api_url));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await?;
+        let command_id =
+            response.headers().get("x-command-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let status = response.status();
+        let body = serde_json::from_slice(&response.bytes().await?).unwrap_or(Value::Null);
+        Ok(Answer { status, command_id, body })
+    }
+
+    /// Reads from the HTTP API.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub async fn get(&self, path: &str) -> anyhow::Result<Answer> {
+        self.api(Method::GET, path, None).await
+    }
+
+    /// Sends a write and returns its command id.
+    ///
+    /// # Errors
+    /// When it is not accepted.
+    pub async fn write(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<String> {
+        let answer = self.api(method, path, body).await?;
+        match (answer.status, answer.command_id) {
+            (StatusCode::OK, Some(id)) => Ok(id),
+            (status, _) => bail!("{path} was not accepted: {status} {}", answer.body),
+        }
+    }
+
+    /// Calls an operation of the AWS endpoint in JSON: `target` is the `X-Amz-Target`.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn aws(&self, target: &str, input: &Value) -> anyhow::Result<Value> {
+        let response = self
+            .http
+            .post(&self.addresses.endpoint_url)
+            .header("X-Amz-Target", target)
+            .header("Content-Type", "application/x-amz-json-1.1")
+            .body(input.to_string())
+            .send()
+            .await?;
+        let status = response.status();
+        let body: Value = serde_json::from_slice(&response.bytes().await?).unwrap_or(Value::Null);
+        if status.is_success() { Ok(body) } else { bail!("{target}: {status} {body}") }
+    }
+
+    /// Invokes a function and waits for its answer.
+    ///
+    /// # Errors
+    /// When there is no such function; a function's own error is an answer.
+    pub async fn invoke(&self, function: &str, event: &Value) -> anyhow::Result<Value> {
+        let url = format!("{}/2015-03-31/functions/{function}/invocations", self.addresses.endpoint_url);
+        let response = self.http.post(url).json(event).send().await?;
+        let status = response.status();
+        let body = response.bytes().await?;
+        if !status.is_success() {
+            bail!("{function}: {status} {}", String::from_utf8_lossy(&body));
+        }
+        serde_json::from_slice(&body).with_context(|| format!("{function} did not answer in JSON"))
+    }
+
+    /// Puts an object into the images bucket.
+    ///
+    /// # Errors
+    /// When the bucket refuses it.
+    pub async fn put_image(&self, key: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
+        let bucket = self.output("ImagesBucketName")?;
+        let url = format!("{}/{bucket}/{key}", self.addresses.endpoint_url);
+        let content_type = if key.ends_with(".png") { "image/png" } else { "image/jpeg" };
+        // The credential scope is how the endpoint knows that S3 is meant.
+        let scope =
+            format!("AWS4-HMAC-SHA256 Credential=local/20260101/{}/s3/aws4_request", self.addresses.region);
+        let request = self.http.put(url).header("Content-Type", content_type).header("Authorization", scope);
+        request.body(bytes).send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    /// An output of the root stack.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn output(&self, key: &str) -> anyhow::Result<&str> {
+        let value =
+            self.addresses.outputs.get(key).with_context(|| format!("the stack has no output {key}"))?;
+        Ok(value)
+    }
+
+    /// The name of a log group out of an output that is its ARN.
+    ///
+    /// # Errors
+    /// When there is no such output.
+    pub fn log_group(&self, output: &str) -> anyhow::Result<String> {
+        let arn = self.output(output)?;
+        let name = arn.split(":log-group:").nth(1).unwrap_or_default();
+        Ok(name.trim_end_matches(":*").to_owned())
+    }
+
+    /// All messages of a log group, oldest first, each read as JSON.
+    ///
+    /// # Errors
+    /// When the group cannot be read.
+    pub async fn logged(&self, group: &str) -> anyhow::Result<Vec<Value>> {
+        let mut messages = Vec::new();
+        let mut token = Value::Null;
+        loop {
+            let mut input = json!({"logGroupName": group});
+            if !token.is_null() {
+                input["nextToken"] = token;
+            }
+            let mut page = self.aws("Logs_20140328.FilterLogEvents", &input).await?;
+            let events = page["events"].as_array().cloned().unwrap_or_default();
+            messages.extend(
+                events.iter().filter_map(|event| serde_json::from_str(event["message"].as_str()?).ok()),
+            );
+            token = page["nextToken"].take();
+            if token.is_null() {
+                return Ok(messages);
+            }
+        }
+    }
+}
+
+/// Asks again and again until there is an answer, for `patience` at most.
+///
+/// # Errors
+/// When the question fails, or the time is up: `what` then names what did not come.
+pub async fn until<T>(
+    what: &str,
+    patience: Duration,
+    mut question: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    let asked = Instant::now();
+    loop {
+        if let Some(answer) = question().await? {
+            return Ok(answer);
+        }
+        if asked.elapsed() > patience {
+            bail!("{what} did not come within {} s", patience.as_secs());
+        }
+        // A client can only ask again; this is how often.
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}

@@ -1,0 +1,345 @@
+//! `cargo unicorn demo`: the whole story on the real functions, told as a timeline. Five
+//! listings go their ways at the same time; the demo fails unless each ends where it must.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use local_cloud::up::{Options, up};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::client::{Client, until};
+use crate::seed;
+
+/// No step takes longer, unless something is broken.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where the listings of the demo are.
+const CITY: &str = "/search/usa/anytown";
+
+/// The buses, by the output that names their catch-all log and by the source that is theirs.
+const BUSES: [(&str, &str); 3] = [
+    ("ContractsCatchAllLogGroupArn", "unicorn-contracts"),
+    ("WebCatchAllLogGroupArn", "unicorn-web"),
+    ("PropertiesCatchAllLogGroupArn", "unicorn-properties"),
+];
+
+/// Runs the story on a local cloud of its own, on free ports and a state that is gone afterwards.
+///
+/// # Errors
+/// When a step does not come, or a listing is found where it must not be.
+pub async fn run(project: &Path, binaries: &Path) -> anyhow::Result<()> {
+    let state = tempfile::tempdir()?;
+    let running = up(&Options {
+        project: project.to_owned(),
+        template: "template.yaml".into(),
+        stage: "local".into(),
+        state: state.path().to_owned(),
+        port: 0,
+        aws_port: 0,
+        binaries: binaries.to_owned(),
+        no_throttle: false,
+    })
+    .await?;
+    let story = Arc::new(Story {
+        client: Client::new(running.addresses.clone()),
+        started: Instant::now(),
+        open: Mutex::new(()),
+    });
+    let told = tell(project, &story).await;
+    running.stop().await;
+    told
+}
+
+async fn tell(project: &Path, story: &Arc<Story>) -> anyhow::Result<()> {
+    println!("   time  property                        what happened");
+    let count = seed::images(project, &story.client).await?;
+    story.say("", &format!("{count} images put into {}", story.client.output("ImagesBucketName")?));
+
+    let (over, is_over) = watch::channel(false);
+    let watcher = tokio::spawn({
+        let story = story.clone();
+        async move { story.watch_events(is_over).await }
+    });
+    let (published, unsafe_image, negative, missing, ended) = tokio::join!(
+        story.published(),
+        story.declined(
+            Listing { number: 12, images: &["usa/anytown/unsafe-party.png"], ..GOOD },
+            true,
+            "unsafe_image"
+        ),
+        story.declined(
+            Listing {
+                number: 13,
+                description: "A terrible, ugly and dirty ruin; the worst house in town.",
+                ..GOOD
+            },
+            true,
+            "negative_description"
+        ),
+        story.declined(Listing { number: 14, ..GOOD }, false, "contract_not_found"),
+        story.ended(),
+    );
+    over.send_replace(true);
+    watcher.await??;
+    for result in [published, unsafe_image, negative, missing, ended] {
+        result?;
+    }
+
+    let found = story.found().await?;
+    story.say("", &format!("search finds {found:?} in Anytown, and nothing else"));
+    ensure!(found == [11], "search must find number 11 alone, and finds {found:?}");
+    println!("\nThe listing with an approved contract is found; the unsafe, the negative, the one without");
+    println!("a contract and the one whose contract ended are not.");
+    Ok(())
+}
+
+/// What an agent posts.
+#[derive(Clone, Copy)]
+struct Listing {
+    number: u32,
+    description: &'static str,
+    images: &'static [&'static str],
+}
+
+/// A listing that nothing speaks against.
+const GOOD: Listing = Listing {
+    number: 11,
+    description: "A lovely, bright family home with a wonderful garden.",
+    images: &["usa/anytown/main-street-111.png"],
+};
+
+impl Listing {
+    fn property(&self) -> String {
+        format!("usa/anytown/main-street/{}", self.number)
+    }
+
+    fn address(&self) -> Value {
+        json!({"country": "USA", "city": "Anytown", "street": "Main Street", "number": self.number})
+    }
+
+    fn body(&self) -> Value {
+        json!({
+            "address": self.address(), "description": self.description, "contract": "sale",
+            "listprice": 350_000, "currency": "USD", "images": self.images,
+        })
+    }
+}
+
+struct Story {
+    client: Client,
+    started: Instant,
+    /// Held while a line is printed.
+    open: Mutex<()>,
+}
+
+impl Story {
+    fn say(&self, property: &str, line: &str) {
+        let _open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        println!("{:6.2} s  {property:<30}  {line}", self.started.elapsed().as_secs_f64());
+    }
+
+    /// The straight way: draft, listing, request, waiting, approval, found.
+    async fn published(&self) -> anyhow::Result<()> {
+        let listing = GOOD;
+        self.create_contract(listing).await?;
+        self.create_listing(listing).await?;
+        self.request_approval(listing).await?;
+        self.wait_for_workflow(listing, "WaitForContractApproval").await?;
+        self.say(&listing.property(), "workflow  waits for the contract (WaitForContractApproval)");
+        ensure!(self.found().await?.is_empty(), "a listing was in search before it was approved");
+        self.move_contract(listing, "APPROVED").await?;
+        self.wait_for_search(listing, true).await?;
+        let details = self.client.get(&format!("/properties/{}", listing.property())).await?;
+        ensure!(
+            details.body["images"] == json!(listing.images),
+            "the details lack the images: {}",
+            details.body
+        );
+        self.say(&listing.property(), "search    finds it, with its details");
+        Ok(())
+    }
+
+    /// A listing that must be declined, for one reason, and never be found.
+    async fn declined(&self, listing: Listing, has_contract: bool, reason: &str) -> anyhow::Result<()> {
+        if has_contract {
+            self.create_contract(listing).await?;
+            self.move_contract(listing, "APPROVED").await?;
+        }
+        self.create_listing(listing).await?;
+        self.request_approval(listing).await?;
+        let view = self.wait_for_status(listing, "DECLINED").await?;
+        ensure!(view["evaluation_reasons"] == json!([reason]), "declined for other reasons: {view}");
+        ensure!(!self.found().await?.contains(&listing.number), "a declined listing is in search");
+        self.say(&listing.property(), &format!("listing   DECLINED: {reason}; not in search"));
+        Ok(())
+    }
+
+    /// A published listing whose contract ends.
+    async fn ended(&self) -> anyhow::Result<()> {
+        let listing = Listing { number: 15, ..GOOD };
+        self.create_contract(listing).await?;
+        self.move_contract(listing, "APPROVED").await?;
+        self.create_listing(listing).await?;
+        self.request_approval(listing).await?;
+        self.wait_for_search(listing, true).await?;
+        self.say(&listing.property(), "search    finds it");
+        self.move_contract(listing, "CANCELLED").await?;
+        self.wait_for_search(listing, false).await?;
+        let view = self.wait_for_status(listing, "DECLINED").await?;
+        ensure!(
+            view["evaluation_reasons"] == json!(["contract_ended"]),
+            "declined for other reasons: {view}"
+        );
+        self.say(&listing.property(), "search    finds it no more: its contract ended");
+        Ok(())
+    }
+
+    async fn create_contract(&self, listing: Listing) -> anyhow::Result<()> {
+        let body = json!({
+            "property_id": listing.property(), "address": listing.address(), "seller_name": "Smith & Sons",
+        });
+        let command = self.client.write(Method::POST, "/contracts", Some(&body)).await?;
+        self.wait_for_command("/contracts", &command).await?;
+        self.say(&listing.property(), "contract  DRAFT (POST /contracts applied)");
+        Ok(())
+    }
+
+    async fn move_contract(&self, listing: Listing, status: &str) -> anyhow::Result<()> {
+        let body = json!({"property_id": listing.property(), "status": status});
+        let command = self.client.write(Method::PUT, "/contracts", Some(&body)).await?;
+        self.wait_for_command("/contracts", &command).await?;
+        self.say(&listing.property(), &format!("contract  {status} (PUT /contracts applied)"));
+        Ok(())
+    }
+
+    async fn create_listing(&self, listing: Listing) -> anyhow::Result<()> {
+        let command = self.client.write(Method::POST, "/listings", Some(&listing.body())).await?;
+        self.wait_for_command("/listings", &command).await?;
+        let view = self.wait_for_status(listing, "NEW").await?;
+        self.say(
+            &listing.property(),
+            &format!("listing   {} (POST /listings applied)", view["status"].as_str().unwrap_or("?")),
+        );
+        Ok(())
+    }
+
+    async fn request_approval(&self, listing: Listing) -> anyhow::Result<()> {
+        let body = json!({"property_id": listing.property()});
+        let command = self.client.write(Method::POST, "/request_approval", Some(&body)).await?;
+        self.wait_for_command("/listings", &command).await?;
+        self.say(&listing.property(), "request   approval requested (POST /request_approval applied)");
+        Ok(())
+    }
+
+    async fn wait_for_command(&self, service: &str, id: &str) -> anyhow::Result<()> {
+        let path = format!("{service}/commands/{id}");
+        let record = until(&format!("the outcome of command {id}"), PATIENCE, async || {
+            let answer = self.client.get(&path).await?;
+            Ok(answer
+                .status
+                .is_success()
+                .then_some(answer.body)
+                .filter(|record| record["status"] != "PENDING"))
+        })
+        .await?;
+        ensure!(record["status"] == "APPLIED", "a command was rejected: {record}");
+        Ok(())
+    }
+
+    async fn wait_for_status(&self, listing: Listing, status: &str) -> anyhow::Result<Value> {
+        let path = format!("/listings/{}", listing.property());
+        until(&format!("status {status} of {}", listing.property()), PATIENCE, async || {
+            let answer = self.client.get(&path).await?;
+            Ok(Some(answer.body).filter(|view| view["status"] == status))
+        })
+        .await
+    }
+
+    async fn wait_for_search(&self, listing: Listing, found: bool) -> anyhow::Result<()> {
+        let what = format!("{} {} search", listing.property(), if found { "in" } else { "out of" });
+        until(&what, PATIENCE, async || {
+            Ok((self.found().await?.contains(&listing.number) == found).then_some(()))
+        })
+        .await
+    }
+
+    /// The house numbers that search finds.
+    async fn found(&self) -> anyhow::Result<Vec<u32>> {
+        let answer = self.client.get(CITY).await?;
+        let results = answer.body.as_array().with_context(|| format!("search answered {}", answer.body))?;
+        Ok(results.iter().filter_map(|result| u32::try_from(result["number"].as_u64()?).ok()).collect())
+    }
+
+    /// Waits until the property's execution has entered a state.
+    async fn wait_for_workflow(&self, listing: Listing, state: &str) -> anyhow::Result<()> {
+        let machine = self.client.output("ApprovalStateMachineArn")?;
+        until(&format!("state {state} of {}", listing.property()), PATIENCE, async || {
+            let list = json!({"stateMachineArn": machine});
+            let executions = self.client.aws("AWSStepFunctions.ListExecutions", &list).await?;
+            for execution in executions["executions"].as_array().into_iter().flatten() {
+                let arn = json!({"executionArn": execution["executionArn"]});
+                let described = self.client.aws("AWSStepFunctions.DescribeExecution", &arn).await?;
+                let input: Value = serde_json::from_str(described["input"].as_str().unwrap_or("null"))?;
+                if input["detail"]["property_id"] != listing.property() {
+                    continue;
+                }
+                let history = self.client.aws("AWSStepFunctions.GetExecutionHistory", &arn).await?;
+                let entered = |event: &Value| event["stateEnteredEventDetails"]["name"] == state;
+                let waits = |event: &Value| event["type"] == "TaskSubmitted";
+                let events = history["events"].as_array().map(Vec::as_slice).unwrap_or_default();
+                if let Some(at) = events.iter().position(entered)
+                    && events[at..].iter().any(waits)
+                {
+                    return Ok(Some(()));
+                }
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    /// Prints every event once, as its producer's bus logs it, until the story is over.
+    async fn watch_events(&self, mut over: watch::Receiver<bool>) -> anyhow::Result<()> {
+        let mut seen = HashSet::new();
+        loop {
+            let last_look = *over.borrow_and_update();
+            for (output, source) in BUSES {
+                for event in self.client.logged(&self.client.log_group(output)?).await? {
+                    let id = event["id"].as_str().unwrap_or_default().to_owned();
+                    if event["source"] == source && seen.insert(id) {
+                        self.say_event(&event);
+                    }
+                }
+            }
+            if last_look {
+                return Ok(());
+            }
+            // The story's end, or time for another look.
+            let _ = tokio::time::timeout(Duration::from_millis(50), over.changed()).await;
+        }
+    }
+
+    fn say_event(&self, event: &Value) {
+        let detail = &event["detail"];
+        let text = |name: &str| detail[name].as_str().unwrap_or_default().to_owned();
+        let what = match event["detail-type"].as_str() {
+            Some("ContractStatusChanged") => text("contract_status"),
+            Some("PublicationEvaluationCompleted") => {
+                format!("{} {}", text("evaluation_result"), reasons(detail))
+            }
+            _ => text("status"),
+        };
+        let name = event["detail-type"].as_str().unwrap_or_default();
+        self.say(&text("property_id"), &format!("event     {name} {what}"));
+    }
+}
+
+fn reasons(detail: &Value) -> String {
+    let reasons = detail["evaluation_reasons"].as_array().map(Vec::as_slice).unwrap_or_default();
+    reasons.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+}

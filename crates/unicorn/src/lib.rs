@@ -1,0 +1,8 @@
+//! What the command line does, as a library, so that tests run the same.
+
+pub mod build;
+pub mod client;
+pub mod demo;
+pub mod hops;
+pub mod samples;
+pub mod seed;
