@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lambda_kit::Unavailable;
 use lambda_kit::batch::Redelivery;
+use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde_json::{Value, json};
 use vocabulary::Timestamp;
@@ -28,10 +29,12 @@ fn read(path: &Path) -> Value {
 }
 
 /// As Lambda tells a result.
-fn told<T: Serialize, E: std::fmt::Display>(result: Result<T, E>) -> Value {
-    match result {
+fn told<T: Serialize, E: Into<Diagnostic>>(result: Result<T, E>) -> Value {
+    match result.map_err(Into::into) {
         Ok(answer) => serde_json::to_value(answer).unwrap(),
-        Err(error) => json!({"errorType": "an error", "errorMessage": error.to_string()}),
+        Err(Diagnostic { error_type, error_message }) => {
+            json!({"errorType": error_type, "errorMessage": error_message})
+        }
     }
 }
 
@@ -129,9 +132,9 @@ fn every_seed_listing_is_one_that_the_service_takes_and_its_images_are_here() {
         for key in offer.images() {
             let image = std::fs::read(data.join("images").join(key)).unwrap();
             assert!(image.starts_with(b"\x89PNG\r\n\x1a\n") && image.len() < 15 * 1024, "{key}");
-            let [_, city, street, number] = offer.property_id().segments().map(str::to_owned);
-            assert!(key.starts_with(&format!("{city}/{street}-{number}-")), "{key}");
+            let [country, city, street, number] = offer.property_id().segments().map(str::to_owned);
+            assert!(key.starts_with(&format!("{country}/{city}/{street}-{number}")), "{key}");
         }
     }
-    assert!(data.join("images/demo/unsafe-front.png").exists());
+    assert!(data.join("images/usa/anytown/unsafe-party.png").exists());
 }

@@ -44,9 +44,7 @@ async fn main() -> Result<(), Error> {
     let bus = &Bus::new(aws_sdk_eventbridge::Client::new(&aws), &config.event_bus);
     let queue = &Queue::new(aws_sdk_sqs::Client::new(&aws), &config.queue_url);
     run(service_fn(async |batch: LambdaEvent<SqsEvent>| {
-        ingest(batch.payload, Timestamp::now(), config.command_wait, listings, bus, queue)
-            .await
-            .map_err(Error::from)
+        ingest(batch.payload, Timestamp::now(), config.command_wait, listings, bus, queue).await
     }))
     .await
 }

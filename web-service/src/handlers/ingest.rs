@@ -9,6 +9,7 @@ use lambda_kit::Unavailable;
 use lambda_kit::batch::{Failure, Outcome, Redelivery, each_message};
 use lambda_kit::command::{Command, NotFromTheGateway};
 use lambda_kit::ledger::{Committed, settle};
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use tracing::Instrument;
 use vocabulary::{Address, ApprovalRequestId, Decision, PropertyId, Timestamp};
@@ -91,15 +92,16 @@ fn request(command: &Command) -> Result<Task, serde_json::Error> {
     Ok(Task { property: property_id, change: Change::RequestApproval(approval_request_id(&command.id)) })
 }
 
-/// The gateway makes this body of the path, whose segments are normalised as those of every
-/// route are.
+/// The gateway makes this body of the path, whose segments are decoded and normalised as those
+/// of every route are.
 fn withdrawal(body: &str) -> Result<Task, serde_json::Error> {
     #[derive(Deserialize)]
     struct Body {
         property_id: String,
     }
     let Body { property_id } = serde_json::from_str(body)?;
-    let segments: Vec<_> = property_id.split('/').map(Address::segment).collect();
+    let segment = |raw| Address::segment(&percent_decode_str(raw).decode_utf8_lossy());
+    let segments: Vec<_> = property_id.split('/').map(segment).collect();
     let property = segments.join("/").parse().map_err(serde::de::Error::custom)?;
     Ok(Task { property, change: Change::Withdraw })
 }
@@ -276,6 +278,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_withdrawal_finds_its_listing_however_the_path_is_written() {
+        for path in ["usa/anytown/main-street/111", " USA/AnyTown/Main  Street/111", "USA/Any%74own/Main%20Street/111"] {
+            let world = world(ListingStatus::Approved);
+            deliver(&world, &[message("c-1", "DELETE", LISTING, &json!({"property_id": path}).to_string())]).await;
+            assert_eq!(world.status(), Some(ListingStatus::Withdrawn), "{path}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_request_publishes_the_whole_listing_as_it_is_pending() {
         let world = world(ListingStatus::New);
         deliver(&world, &[request_message("c-1")]).await;
@@ -407,7 +418,7 @@ mod tests {
             message("c-1", "POST", LISTINGS, &without_images.to_string()),
             message("c-2", "POST", REQUEST, "not JSON"),
             message("c-3", "POST", REQUEST, r#"{"property_id": "usa/anytown"}"#),
-            message("c-4", "DELETE", LISTING, r#"{"property_id": "usa/anytown/a/b/1"}"#),
+            message("c-4", "DELETE", LISTING, r#"{"property_id": "usa/anytown/a%2Fb/1"}"#),
         ];
         assert!(deliver(&world, &messages).await.is_empty());
         for id in ["c-1", "c-2", "c-3", "c-4"] {

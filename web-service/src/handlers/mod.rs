@@ -10,6 +10,7 @@ use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use events::Envelope;
 use lambda_kit::Unavailable;
 use lambda_kit::api::refusal;
+use lambda_runtime::Diagnostic;
 
 /// How often a lost race is decided anew before the event goes back to its queue.
 const MOST_RACES: usize = 8;
@@ -29,6 +30,16 @@ pub enum EventFailure {
     /// Something that is needed is not there.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+}
+
+impl From<EventFailure> for Diagnostic {
+    fn from(failure: EventFailure) -> Self {
+        let error_type = match &failure {
+            EventFailure::Malformed { .. } => "Malformed",
+            EventFailure::Unavailable(_) => "Unavailable",
+        };
+        Self { error_type: error_type.into(), error_message: failure.to_string() }
+    }
 }
 
 fn contended() -> EventFailure {
