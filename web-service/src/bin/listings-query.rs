@@ -1,0 +1,34 @@
+//! Trigger: the agents' API. Shows a listing in any status, and what became of a command.
+
+use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
+use lambda_kit::config::{ConfigError, Env};
+use lambda_kit::{clients, telemetry};
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use web_service::dynamo::DynamoListings;
+use web_service::handlers::listings_query::answer;
+
+struct Config {
+    listings_table: String,
+    commands_table: String,
+}
+
+impl Config {
+    fn from_env() -> Result<Self, ConfigError> {
+        let mut env = Env::process();
+        let config =
+            Self { listings_table: env.text("LISTINGS_TABLE"), commands_table: env.text("COMMANDS_TABLE") };
+        env.finish(config)
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let config = Config::from_env()?;
+    let dynamodb = aws_sdk_dynamodb::Client::new(&clients::load().await);
+    let listings = &DynamoListings::connect(dynamodb, &config.listings_table, &config.commands_table).await;
+    run(service_fn(async |request: LambdaEvent<ApiGatewayProxyRequest>| {
+        Ok::<ApiGatewayProxyResponse, Error>(answer(listings, &request.payload).await)
+    }))
+    .await
+}

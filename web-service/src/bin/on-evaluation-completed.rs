@@ -1,0 +1,30 @@
+//! Trigger: an evaluation's answer on our bus. Publishes a listing or declines it.
+
+use lambda_kit::config::{ConfigError, Env};
+use lambda_kit::{clients, telemetry};
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use serde_json::Value;
+use web_service::dynamo::DynamoPublications;
+use web_service::handlers::on_evaluation_completed::apply;
+
+struct Config {
+    listings_table: String,
+}
+
+impl Config {
+    fn from_env() -> Result<Self, ConfigError> {
+        let mut env = Env::process();
+        let config = Self { listings_table: env.text("LISTINGS_TABLE") };
+        env.finish(config)
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let config = Config::from_env()?;
+    let dynamodb = aws_sdk_dynamodb::Client::new(&clients::load().await);
+    let publications = &DynamoPublications::connect(dynamodb, &config.listings_table).await;
+    run(service_fn(async |event: LambdaEvent<Value>| apply(publications, event.payload).await))
+    .await
+}

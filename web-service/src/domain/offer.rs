@@ -1,0 +1,257 @@
+//! What an agent offers: the body of `POST /listings`, parsed. A value of [`Offer`] cannot
+//! be invalid.
+
+use serde::{Deserialize, Serialize};
+use vocabulary::{Address, PropertyId};
+
+/// A property for sale or for rent, as the agent describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
+pub struct Offer {
+    #[serde(flatten)]
+    address: Address,
+    description: String,
+    contract: ContractKind,
+    listprice: u64,
+    currency: String,
+    images: Vec<String>,
+}
+
+/// What kind of contract the property is offered under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContractKind {
+    /// It is sold.
+    Sale,
+    /// It is let.
+    Rent,
+}
+
+impl ContractKind {
+    /// The text on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sale => "sale",
+            Self::Rent => "rent",
+        }
+    }
+}
+
+/// Which part of an offer is not acceptable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidOffer {
+    /// Comprehend takes 5,000 bytes, and a character has up to four.
+    #[error("a description has 1 to 1,200 characters")]
+    Description,
+    /// Up to the greatest integer that every JSON reader keeps exactly (RFC 8259, section 6).
+    #[error("a list price is a whole number from 1 to 9007199254740991")]
+    Listprice,
+    /// As ISO 4217 writes them.
+    #[error("a currency is three capital letters")]
+    Currency,
+    /// An S3 key has up to 1,024 bytes:
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
+    #[error("a listing has 1 to 20 images, each an object key of 1 to 1,024 bytes")]
+    Images,
+}
+
+/// An offer before its values are checked, with the address in an object of its own, as
+/// clients send it.
+#[derive(Deserialize)]
+struct Body {
+    address: Address,
+    #[serde(flatten)]
+    terms: Terms,
+}
+
+/// An offer as it is stored: the address beside the rest.
+#[derive(Deserialize)]
+struct Unchecked {
+    #[serde(flatten)]
+    address: Address,
+    #[serde(flatten)]
+    terms: Terms,
+}
+
+#[derive(Deserialize)]
+struct Terms {
+    description: String,
+    contract: ContractKind,
+    listprice: u64,
+    currency: String,
+    images: Vec<String>,
+}
+
+impl Offer {
+    const MOST_CHARACTERS: usize = 1_200;
+    const MOST_IMAGES: usize = 20;
+    const LONGEST_KEY: usize = 1_024;
+    const HIGHEST_PRICE: u64 = (1 << 53) - 1;
+
+    /// Reads the body of `POST /listings`; members that it does not know are ignored.
+    ///
+    /// # Errors
+    /// When the text is not JSON, or misses or mistakes a member.
+    pub fn from_body(body: &str) -> Result<Self, serde_json::Error> {
+        let body: Body = serde_json::from_str(body)?;
+        Self::checked(body.address, body.terms).map_err(serde::de::Error::custom)
+    }
+
+    fn checked(address: Address, terms: Terms) -> Result<Self, InvalidOffer> {
+        let Terms { description, contract, listprice, currency, images } = terms;
+        if !(1..=Self::MOST_CHARACTERS).contains(&description.chars().count()) {
+            return Err(InvalidOffer::Description);
+        }
+        if !(1..=Self::HIGHEST_PRICE).contains(&listprice) {
+            return Err(InvalidOffer::Listprice);
+        }
+        if currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
+            return Err(InvalidOffer::Currency);
+        }
+        let is_key = |key: &String| (1..=Self::LONGEST_KEY).contains(&key.len());
+        if !(1..=Self::MOST_IMAGES).contains(&images.len()) || !images.iter().all(is_key) {
+            return Err(InvalidOffer::Images);
+        }
+        Ok(Self { address, description, contract, listprice, currency, images })
+    }
+
+    /// The primary key of the property that is offered.
+    pub fn property_id(&self) -> PropertyId {
+        self.address.property_id()
+    }
+
+    /// Where the property is, as the agent wrote it.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// What the agent says of it, 1 to 1,200 characters.
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// For sale or for rent.
+    pub fn contract(&self) -> ContractKind {
+        self.contract
+    }
+
+    /// Whole currency units, 1 or more.
+    pub fn listprice(&self) -> u64 {
+        self.listprice
+    }
+
+    /// Three capital letters.
+    pub fn currency(&self) -> &str {
+        &self.currency
+    }
+
+    /// Object keys in the images bucket, 1 to 20.
+    pub fn images(&self) -> &[String] {
+        &self.images
+    }
+}
+
+impl TryFrom<Unchecked> for Offer {
+    type Error = InvalidOffer;
+
+    fn try_from(raw: Unchecked) -> Result<Self, Self::Error> {
+        Self::checked(raw.address, raw.terms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::offer_json;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    fn parse(body: &Value) -> Result<Offer, serde_json::Error> {
+        Offer::from_body(&body.to_string())
+    }
+
+    #[test]
+    fn an_offer_keeps_its_address_as_the_agent_wrote_it() {
+        let offer = parse(&offer_json()).unwrap();
+        assert_eq!(offer.property_id().as_str(), "usa/anytown/main-street/111");
+        assert_eq!(offer.address().street(), "Main Street");
+    }
+
+    #[test]
+    fn members_that_are_not_known_are_ignored() {
+        let mut body = offer_json();
+        body["agent_name"] = json!("somebody");
+        assert!(parse(&body).is_ok());
+    }
+
+    #[test]
+    fn a_stored_offer_is_the_one_that_was_sent() {
+        let offer = parse(&offer_json()).unwrap();
+        let stored = serde_json::to_value(&offer).unwrap();
+        assert_eq!(stored["street"], "Main Street");
+        assert_eq!(serde_json::from_value::<Offer>(stored).unwrap(), offer);
+    }
+
+    #[test]
+    fn what_the_gateway_cannot_check_is_checked_here() {
+        let long = "ä".repeat(1_201);
+        let key = "k".repeat(1_025);
+        for (member, wrong) in [
+            ("description", json!("")),
+            ("description", json!(long)),
+            ("contract", json!("lease")),
+            ("listprice", json!(0)),
+            ("listprice", json!(-1)),
+            ("listprice", json!(1.5)),
+            ("listprice", json!("200000")),
+            ("listprice", json!(9_007_199_254_740_992_u64)),
+            ("currency", json!("usd")),
+            ("currency", json!("USDX")),
+            ("currency", json!("ÄB")),
+            ("images", json!([])),
+            ("images", json!([""])),
+            ("images", json!([key])),
+            ("images", json!(vec!["a.png"; 21])),
+            ("address", json!({"country": "USA", "city": "Any/town", "street": "Main", "number": 1})),
+            ("address", json!({"country": "USA", "city": "Anytown", "street": "Main", "number": 0})),
+        ] {
+            let mut body = offer_json();
+            body[member] = wrong;
+            assert!(parse(&body).is_err(), "{body}");
+        }
+        for member in ["address", "description", "contract", "listprice", "currency", "images"] {
+            let mut body = offer_json();
+            body.as_object_mut().unwrap().remove(member);
+            assert!(parse(&body).is_err(), "without {member}");
+        }
+    }
+
+    #[test]
+    fn the_limits_themselves_are_allowed() {
+        let mut body = offer_json();
+        body["description"] = json!("🏠".repeat(1_200));
+        body["images"] = json!(vec!["k".repeat(1_024); 20]);
+        body["listprice"] = json!(9_007_199_254_740_991_u64);
+        assert!(parse(&body).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in any::<String>()) {
+            let _ = Offer::from_body(&text);
+        }
+
+        #[test]
+        fn every_accepted_offer_survives_storage(
+            description in "\\PC{1,40}", listprice in 1u64..=(1 << 53) - 1, number in 1u32..=999_999_999,
+        ) {
+            let mut body = offer_json();
+            body["description"] = json!(description);
+            body["listprice"] = json!(listprice);
+            body["address"]["number"] = json!(number);
+            let offer = parse(&body).unwrap();
+            let stored = serde_json::to_string(&offer).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Offer>(&stored).unwrap(), offer);
+        }
+    }
+}

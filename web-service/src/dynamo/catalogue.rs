@@ -1,0 +1,82 @@
+//! What the public sees. Reads items of the partitions `SEARCH#...` only, which its
+//! function's role holds it to: an unapproved listing cannot be shown, because it is not read.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use lambda_kit::Unavailable;
+use lambda_kit::ledger::Item;
+use vocabulary::PropertyId;
+
+use super::{PK, SK, Table, key, read, search_key, search_partition};
+use crate::page::{Position, Scope};
+use crate::ports::{Catalogue, Page, Published};
+
+/// The public's side of the table.
+#[derive(Debug, Clone)]
+pub struct DynamoCatalogue(Table);
+
+/// What a page of results shows of a listing, and its place.
+const SHOWN: [&str; 10] =
+    ["country", "city", "street", "number", "description", "contract", "listprice", "currency", "status", SK];
+
+impl DynamoCatalogue {
+    /// In the table `listings`.
+    pub async fn connect(client: Client, listings: &str) -> Self {
+        let table = Table { client, name: listings.to_owned() };
+        table.warm_up(key(search_partition("", ""), "warm-up".into())).await;
+        Self(table)
+    }
+}
+
+fn position(item: &Item) -> Result<Position, Unavailable> {
+    match item.get(SK) {
+        Some(AttributeValue::S(sort_key)) => Ok(sort_key.clone().into()),
+        _ => Err(Unavailable("an item without a sort key".into())),
+    }
+}
+
+impl Catalogue for DynamoCatalogue {
+    async fn page(&self, scope: &Scope, after: Option<&Position>, limit: u32) -> Result<Page, Unavailable> {
+        let partition = search_partition(scope.country(), scope.city());
+        let query = self
+            .0
+            .client
+            .query()
+            .table_name(&self.0.name)
+            .consistent_read(true)
+            // One more than is shown tells whether there is a next page, in the same call.
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX).saturating_add(1))
+            // Names that are reserved words stand behind placeholders; all do, for evenness.
+            .set_expression_attribute_names(Some(
+                SHOWN.iter().map(|name| (format!("#{name}"), (*name).to_owned())).collect(),
+            ))
+            .projection_expression(SHOWN.map(|name| format!("#{name}")).join(", "))
+            .expression_attribute_values(":pk", AttributeValue::S(partition.clone()))
+            .set_exclusive_start_key(after.map(|after| key(partition, after.as_str().to_owned())));
+        let query = match scope.street() {
+            // With its `#` the street is exact: `main#` is no prefix of `main-street#1`.
+            Some(street) => query
+                .key_condition_expression(format!("{PK} = :pk AND begins_with(#{SK}, :street)"))
+                .expression_attribute_values(":street", AttributeValue::S(format!("{street}#"))),
+            None => query.key_condition_expression(format!("{PK} = :pk")),
+        };
+        let answer = query.send().await.map_err(Unavailable::from_sdk)?;
+        // A page also ends where DynamoDB has read 1 MB:
+        // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Query.Pagination.html
+        let cut_short = answer.last_evaluated_key.is_some();
+        let mut items = answer.items.unwrap_or_default();
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let has_more = cut_short || items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| has_more).map(position).transpose()?;
+        Ok(Page { listings: items.into_iter().map(read).collect::<Result<_, _>>()?, next })
+    }
+
+    async fn details(&self, property: &PropertyId) -> Result<Option<Published>, Unavailable> {
+        // What has no house number has no place in the catalogue.
+        if Position::of(property).is_none() {
+            return Ok(None);
+        }
+        self.0.get(search_key(property)?).await
+    }
+}

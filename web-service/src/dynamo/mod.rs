@@ -1,0 +1,142 @@
+//! The listings table. Three kinds of items, told apart by partition key:
+//!
+//! - `PROPERTY#{country}#{city}`, `{street}#{number}`: a listing, in any status;
+//! - `SEARCH#{country}#{city}`, `{street}#{number, 9 digits}`: the same listing as the public
+//!   sees it, there only while it is approved, written in one transaction with it;
+//! - `CONTRACT#{country}#{city}`, `{street}#{number}`: the property's latest ended contract.
+//!
+//! Every write of a listing names the version that it replaces.
+
+mod catalogue;
+mod listings;
+mod publications;
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+};
+use lambda_kit::Unavailable;
+use lambda_kit::ledger::Item;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use vocabulary::PropertyId;
+
+pub use catalogue::DynamoCatalogue;
+pub use listings::DynamoListings;
+pub use publications::DynamoPublications;
+
+use crate::domain::{Listing, ListingStatus, Revision};
+use crate::page::Position;
+use crate::ports::Published;
+
+const PK: &str = "PK";
+const SK: &str = "SK";
+
+/// The table, and how its items are written and read.
+#[derive(Debug, Clone)]
+struct Table {
+    client: Client,
+    name: String,
+}
+
+type Key = HashMap<String, AttributeValue>;
+
+impl Table {
+    async fn get<T: DeserializeOwned>(&self, key: Key) -> Result<Option<T>, Unavailable> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .set_key(Some(key))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(Unavailable::from_sdk)?;
+        answer.item.map(read).transpose()
+    }
+
+    /// Opens the connection, once, while the function starts: the first real call finds it warm.
+    async fn warm_up(&self, key: Key) {
+        if let Err(cause) = self.get::<serde::de::IgnoredAny>(key).await {
+            tracing::warn!(%cause, "the table could not be reached at start");
+        }
+    }
+
+    /// A listing in place of the version before it, and what search shows of it from now on.
+    fn revise(&self, revision: &Revision) -> Result<Vec<TransactWriteItem>, Unavailable> {
+        let Revision { listing, leaves_search } = revision;
+        let property = listing.property_id();
+        let put = Put::builder()
+            .table_name(&self.name)
+            .set_item(Some(item(listing_key(&property), listing)?))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let put = match listing.listing_version {
+            1 => put.condition_expression("attribute_not_exists(PK)"),
+            version => put
+                .condition_expression("listing_version = :seen")
+                .expression_attribute_values(":seen", AttributeValue::N((version - 1).to_string())),
+        };
+        let put = put.build().map_err(Unavailable::from_sdk)?;
+        let mut writes = vec![TransactWriteItem::builder().put(put).build()];
+        if listing.status == ListingStatus::Approved {
+            let shown = Put::builder()
+                .table_name(&self.name)
+                .set_item(Some(item(search_key(&property)?, &Published::from(listing))?))
+                .build()
+                .map_err(Unavailable::from_sdk)?;
+            writes.push(TransactWriteItem::builder().put(shown).build());
+        } else if *leaves_search {
+            let hidden = Delete::builder()
+                .table_name(&self.name)
+                .set_key(Some(search_key(&property)?))
+                .build()
+                .map_err(Unavailable::from_sdk)?;
+            writes.push(TransactWriteItem::builder().delete(hidden).build());
+        }
+        Ok(writes)
+    }
+}
+
+fn read<T: DeserializeOwned>(item: Item) -> Result<T, Unavailable> {
+    serde_dynamo::from_item(item).map_err(Unavailable::from_sdk)
+}
+
+fn item(key: Key, value: &impl Serialize) -> Result<Item, Unavailable> {
+    let mut item: Item = serde_dynamo::to_item(value).map_err(Unavailable::from_sdk)?;
+    item.extend(key);
+    Ok(item)
+}
+
+fn key(pk: String, sk: String) -> Key {
+    HashMap::from([(PK.to_owned(), AttributeValue::S(pk)), (SK.to_owned(), AttributeValue::S(sk))])
+}
+
+fn listing_key(property: &PropertyId) -> Key {
+    let [country, city, street, number] = property.segments();
+    key(format!("PROPERTY#{country}#{city}"), format!("{street}#{number}"))
+}
+
+fn contract_key(property: &PropertyId) -> Key {
+    let [country, city, street, number] = property.segments();
+    key(format!("CONTRACT#{country}#{city}"), format!("{street}#{number}"))
+}
+
+fn search_partition(country: &str, city: &str) -> String {
+    format!("SEARCH#{country}#{city}")
+}
+
+fn search_key(property: &PropertyId) -> Result<Key, Unavailable> {
+    let [country, city, _, _] = property.segments();
+    let position = Position::of(property)
+        .ok_or_else(|| Unavailable(format!("{property} was published without a house number")))?;
+    Ok(key(search_partition(country, city), position.as_str().to_owned()))
+}
+
+fn stored_listing(item: Option<Item>) -> Result<Option<Listing>, Unavailable> {
+    item.map(read).transpose()
+}
+
+#[cfg(test)]
+mod tests;

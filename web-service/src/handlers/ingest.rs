@@ -1,0 +1,464 @@
+//! The consumer of the queue: writes, requests and withdrawals of listings.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use events::PublicationApprovalRequested;
+use lambda_kit::Unavailable;
+use lambda_kit::batch::{Failure, Outcome, Redelivery, each_message};
+use lambda_kit::command::{Command, NotFromTheGateway};
+use lambda_kit::ledger::{Committed, settle};
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use tracing::Instrument;
+use vocabulary::{Address, ApprovalRequestId, Decision, PropertyId, Timestamp};
+
+use crate::domain::{Change, Listing, Offer, Rejection, approval_request_id, decide};
+use crate::ports::{Listings, Requests};
+
+/// Handles one batch at the time `now`; a command that comes too early waits for
+/// `patience` since its request.
+///
+/// # Errors
+/// When the batch names no messages that an answer could name.
+pub async fn ingest(
+    batch: SqsEvent,
+    now: Timestamp,
+    patience: Duration,
+    listings: &impl Listings,
+    requests: &impl Requests,
+    queue: &impl Redelivery,
+) -> Result<SqsBatchResponse, Unavailable> {
+    each_message(batch, queue, parse, async |order: Order| {
+        let span = tracing::info_span!("command", command_id = %order.command.id, property_id = order.key());
+        handle(order, now, patience, listings, requests).instrument(span).await
+    })
+    .await
+}
+
+/// The message can never be handled.
+#[derive(Debug, thiserror::Error)]
+enum Poison {
+    #[error(transparent)]
+    NotFromTheGateway(#[from] NotFromTheGateway),
+    #[error("no route {method} {resource} leads here")]
+    UnknownRoute { method: String, resource: String },
+}
+
+/// A command and what its body asks for; the body can still be wrong.
+struct Order {
+    command: Command,
+    task: Result<Task, String>,
+}
+
+struct Task {
+    property: PropertyId,
+    change: Change,
+}
+
+impl Order {
+    /// Commands of one property run in order; one whose property cannot be read, on its own.
+    fn key(&self) -> &str {
+        self.task.as_ref().map_or(self.command.id.as_str(), |task| task.property.as_str())
+    }
+}
+
+fn parse(message: &SqsMessage) -> Result<(String, Order), Poison> {
+    let command = Command::from_message(message)?;
+    let task = match (command.method.as_str(), command.resource.as_str()) {
+        ("POST", "/listings") => write(&command.body),
+        ("POST", "/request_approval") => request(&command),
+        ("DELETE", "/listings/{country}/{city}/{street}/{number}") => withdrawal(&command.body),
+        (method, resource) => {
+            return Err(Poison::UnknownRoute { method: method.into(), resource: resource.into() });
+        }
+    };
+    let order = Order { task: task.map_err(|cause| cause.to_string()), command };
+    Ok((order.key().to_owned(), order))
+}
+
+fn write(body: &str) -> Result<Task, serde_json::Error> {
+    let offer = Offer::from_body(body)?;
+    Ok(Task { property: offer.property_id(), change: Change::Write(Box::new(offer)) })
+}
+
+fn request(command: &Command) -> Result<Task, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Body {
+        property_id: PropertyId,
+    }
+    let Body { property_id } = serde_json::from_str(&command.body)?;
+    Ok(Task { property: property_id, change: Change::RequestApproval(approval_request_id(&command.id)) })
+}
+
+/// The gateway makes this body of the path, whose segments are decoded and normalised as those
+/// of every route are.
+fn withdrawal(body: &str) -> Result<Task, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Body {
+        property_id: String,
+    }
+    let Body { property_id } = serde_json::from_str(body)?;
+    let segment = |raw| Address::segment(&percent_decode_str(raw).decode_utf8_lossy());
+    let segments: Vec<_> = property_id.split('/').map(segment).collect();
+    let property = segments.join("/").parse().map_err(serde::de::Error::custom)?;
+    Ok(Task { property, change: Change::Withdraw })
+}
+
+/// How far a request got, as its commit told.
+#[derive(Default)]
+struct Progress {
+    /// What this delivery has written.
+    written: RefCell<Option<Listing>>,
+    /// An earlier delivery settled the command; it may have ended before it published.
+    settled_before: Cell<bool>,
+}
+
+async fn handle(
+    order: Order,
+    now: Timestamp,
+    patience: Duration,
+    listings: &impl Listings,
+    requests: &impl Requests,
+) -> Result<Outcome, Failure> {
+    let Order { command, task } = &order;
+    if let Err(cause) = task {
+        tracing::info!(%cause, "invalid body");
+    }
+    let current = match task {
+        // A new listing is the common case, and its write finds out whether it is one.
+        Err(_) | Ok(Task { change: Change::Write(_), .. }) => None,
+        Ok(task) => listings.find(&task.property).await?,
+    };
+    let progress = Progress::default();
+    let outcome = settle(
+        command,
+        now,
+        patience,
+        current,
+        |current| match task {
+            Ok(task) => decide(current, &task.change, command.requested_at),
+            Err(_) => Decision::Reject(Rejection::InvalidBody),
+        },
+        async |entry, revision| {
+            let committed = listings.commit(entry, revision).await?;
+            match &committed {
+                Committed::Done => {
+                    *progress.written.borrow_mut() = revision.map(|revision| revision.listing.clone());
+                }
+                Committed::Before => progress.settled_before.set(true),
+                Committed::Overtaken(_) | Committed::KeyTaken(_) => {}
+            }
+            Ok(committed)
+        },
+    )
+    .await?;
+    if let Ok(Task { property, change: Change::RequestApproval(request) }) = task
+        && let Some(listing) = to_be_published(listings, property, request, progress).await?
+    {
+        requests.publish(&event(&listing)).await?;
+        tracing::info!(approval_request_id = %request, "evaluation requested");
+    }
+    Ok(outcome)
+}
+
+/// The listing whose request has to be published now: written by this delivery, or by an
+/// earlier one that may have ended in between. That one is read anew: whatever this delivery
+/// has read before its commit can be older than the other's write.
+async fn to_be_published(
+    listings: &impl Listings,
+    property: &PropertyId,
+    request: &ApprovalRequestId,
+    progress: Progress,
+) -> Result<Option<Listing>, Unavailable> {
+    let candidate = match progress.written.into_inner() {
+        None if progress.settled_before.get() => listings.find(property).await?,
+        written => written,
+    };
+    Ok(candidate.filter(|listing| listing.is_pending_for(request)))
+}
+
+fn event(listing: &Listing) -> PublicationApprovalRequested {
+    let Listing { offer, status, approval_request_id, .. } = listing;
+    PublicationApprovalRequested {
+        property_id: listing.property_id(),
+        approval_request_id: approval_request_id.clone(),
+        address: offer.address().clone(),
+        status: status.as_str().to_owned(),
+        description: offer.description().to_owned(),
+        images: offer.images().to_vec(),
+        contract: offer.contract().as_str().to_owned(),
+        listprice: offer.listprice(),
+        currency: offer.currency().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ListingStatus;
+    use crate::testing::{Fault, World, at, at_once, listing, offer, offer_json};
+    use lambda_kit::ledger::CommandStatus::{Applied, Pending, Rejected};
+    use serde_json::{Value, json};
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+    const LISTINGS: &str = "/listings";
+    const REQUEST: &str = "/request_approval";
+    const LISTING: &str = "/listings/{country}/{city}/{street}/{number}";
+
+    /// Remembers which messages were to be redelivered, and when.
+    #[derive(Default)]
+    struct Queue(RefCell<Vec<(String, u64)>>);
+
+    impl Redelivery for Queue {
+        async fn redeliver(&self, receipt_handle: &str, after: Duration) -> Result<(), Unavailable> {
+            self.0.borrow_mut().push((receipt_handle.to_owned(), after.as_secs()));
+            Ok(())
+        }
+    }
+
+    /// A message as the gateway queues it, requested at `at(0)`; its id is that of its command.
+    fn message(id: &str, method: &str, resource: &str, body: &str) -> Value {
+        let text = |value: &str| json!({"stringValue": value, "dataType": "String"});
+        json!({
+            "messageId": id, "receiptHandle": id, "body": body,
+            "attributes": {"ApproximateReceiveCount": "1"},
+            "messageAttributes": {
+                "CommandId": text(id), "HttpMethod": text(method), "ResourcePath": text(resource),
+                "RequestTimeEpoch": text(&at(0).as_millis().to_string()),
+            },
+        })
+    }
+
+    fn write_message(id: &str) -> Value {
+        message(id, "POST", LISTINGS, &offer_json().to_string())
+    }
+
+    fn request_message(id: &str) -> Value {
+        message(id, "POST", REQUEST, r#"{"property_id": "USA/Anytown/main-street/111"}"#)
+    }
+
+    fn withdrawal_message(id: &str) -> Value {
+        message(id, "DELETE", LISTING, r#"{"property_id": "USA/Anytown/Main Street/111"}"#)
+    }
+
+    /// The ids that stay in the queue after a delivery at `at(seconds)`, and their delays.
+    async fn deliver_at(
+        world: &World,
+        seconds: i64,
+        messages: &[Value],
+    ) -> (Vec<String>, Vec<(String, u64)>) {
+        let queue = Queue::default();
+        let batch = serde_json::from_value(json!({ "Records": messages })).unwrap();
+        let response = ingest(batch, at(seconds), PATIENCE, world, world, &queue).await.unwrap();
+        let failed = response.batch_item_failures.into_iter().map(|failure| failure.item_identifier);
+        (failed.collect(), queue.0.into_inner())
+    }
+
+    async fn deliver(world: &World, messages: &[Value]) -> Vec<String> {
+        deliver_at(world, 1, messages).await.0
+    }
+
+    fn world(status: ListingStatus) -> World {
+        World::with(listing(status))
+    }
+
+    #[tokio::test]
+    async fn a_listing_is_written_requested_and_withdrawn_in_the_order_of_arrival() {
+        let world = World::default();
+        let failed =
+            deliver(&world, &[write_message("c-1"), request_message("c-2"), withdrawal_message("c-3")]).await;
+        assert!(failed.is_empty());
+        assert_eq!(world.status(), Some(ListingStatus::Withdrawn));
+        for id in ["c-1", "c-2", "c-3"] {
+            assert_eq!(world.outcome(id), (Applied, None), "{id}");
+        }
+        assert_eq!(world.published.borrow().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_withdrawal_finds_its_listing_however_the_path_is_written() {
+        for path in ["usa/anytown/main-street/111", " USA/AnyTown/Main  Street/111", "USA/Any%74own/Main%20Street/111"] {
+            let world = world(ListingStatus::Approved);
+            deliver(&world, &[message("c-1", "DELETE", LISTING, &json!({"property_id": path}).to_string())]).await;
+            assert_eq!(world.status(), Some(ListingStatus::Withdrawn), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_publishes_the_whole_listing_as_it_is_pending() {
+        let world = world(ListingStatus::New);
+        deliver(&world, &[request_message("c-1")]).await;
+        let event = world.published.borrow()[0].clone();
+        assert_eq!(event.approval_request_id, world.listing().unwrap().approval_request_id);
+        assert_eq!(event.approval_request_id, Some(approval_request_id(&"c-1".parse().unwrap())));
+        assert_eq!(
+            serde_json::to_value(PublicationApprovalRequested { approval_request_id: None, ..event })
+                .unwrap(),
+            json!({
+                "property_id": "usa/anytown/main-street/111",
+                "address": {"country": "USA", "city": "Anytown", "street": "Main Street", "number": 111},
+                "status": "PENDING", "description": "A bright house & a garden, 100% sunny.",
+                "images": ["usa/anytown/main-street-111-front.png"],
+                "contract": "sale", "listprice": 200_000, "currency": "USD",
+            })
+        );
+    }
+
+    /// Wherever a delivery ends, the next one does what is left, and no more.
+    #[tokio::test]
+    async fn a_request_that_is_cut_short_anywhere_is_published_by_its_redelivery() {
+        for call in ["find", "commit", "publish"] {
+            for (fault, name) in [(Fault::FailBefore, "before"), (Fault::FailAfter, "after")] {
+                let world = world(ListingStatus::New);
+                world.plan(call, fault);
+                assert_eq!(deliver(&world, &[request_message("c-1")]).await, ["c-1"], "{call} {name}");
+                assert!(deliver(&world, &[request_message("c-1")]).await.is_empty(), "{call} {name}");
+                assert_eq!(world.outcome("c-1"), (Applied, None));
+                assert_eq!(world.listing().unwrap().listing_version, 5, "one change");
+                let published = world.published.borrow();
+                assert!(!published.is_empty(), "{call} {name}");
+                assert!(published.iter().all(|event| *event == published[0]), "always the same request");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_is_not_published_again_once_its_listing_has_moved_on() {
+        let world = world(ListingStatus::New);
+        world.plan("publish", Fault::FailBefore);
+        deliver(&world, &[request_message("c-1")]).await;
+        deliver(&world, &[withdrawal_message("c-2")]).await;
+        assert!(deliver(&world, &[request_message("c-1")]).await.is_empty());
+        assert!(world.published.borrow().is_empty());
+    }
+
+    /// Two deliveries of one message overlap: the slower one has read the listing before the
+    /// other wrote it. If it only trusted that, and the other died, nobody would publish.
+    #[tokio::test]
+    async fn the_slower_of_two_deliveries_publishes_what_the_faster_one_may_not_have() {
+        let world = world(ListingStatus::New);
+        world.plan(
+            "commit",
+            Fault::Meanwhile(Box::new(|world: &World| {
+                let other = World::with(listing(ListingStatus::New));
+                other.plan("publish", Fault::FailBefore);
+                at_once(deliver(&other, &[request_message("c-1")]));
+                world.put(other.listing().unwrap());
+                *world.records.borrow_mut() = other.records.into_inner();
+            })),
+        );
+        assert!(deliver(&world, &[request_message("c-1")]).await.is_empty());
+        assert_eq!(world.published.borrow().len(), 1);
+    }
+
+    /// Known faults 20 and 28: a request for a missing listing crashed after it was answered OK.
+    #[tokio::test]
+    async fn a_request_that_overtakes_its_listing_waits_for_it() {
+        let world = World::default();
+        let (failed, delays) = deliver_at(&world, 0, &[request_message("c-2")]).await;
+        assert_eq!((failed, delays), (vec!["c-2".into()], vec![("c-2".into(), 2)]));
+        assert_eq!(world.outcome("c-2"), (Pending, Some("listing_not_found".into())));
+        deliver(&world, &[write_message("c-1"), request_message("c-2")]).await;
+        assert_eq!(world.outcome("c-2"), (Applied, None));
+        assert_eq!(world.published.borrow().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_request_and_a_withdrawal_without_a_listing_are_rejected_when_their_time_is_up() {
+        let world = World::default();
+        let late = deliver_at(&world, 30, &[request_message("c-1"), withdrawal_message("c-2")]).await;
+        assert_eq!(late, (vec![], vec![]));
+        for id in ["c-1", "c-2"] {
+            assert_eq!(world.outcome(id), (Rejected, Some("listing_not_found".into())));
+        }
+        assert_eq!(world.listing(), None);
+    }
+
+    /// Known fault 22: approved listings were resubmitted.
+    #[tokio::test]
+    async fn a_request_that_cannot_be_is_rejected_and_publishes_nothing() {
+        for (status, reason) in [
+            (ListingStatus::Approved, "already_approved"),
+            (ListingStatus::Pending, "evaluation_in_progress"),
+            (ListingStatus::Withdrawn, "withdrawn"),
+        ] {
+            let world = world(status);
+            assert!(deliver(&world, &[request_message("c-1")]).await.is_empty());
+            assert_eq!(world.outcome("c-1"), (Rejected, Some(reason.into())));
+            assert!(world.published.borrow().is_empty());
+            assert_eq!(world.listing(), Some(listing(status)));
+        }
+    }
+
+    /// Known fault 14: load, then save the whole item.
+    #[tokio::test]
+    async fn an_approval_that_is_faster_is_not_overwritten() {
+        let world = world(ListingStatus::New);
+        world.plan(
+            "commit",
+            Fault::Meanwhile(Box::new(|world: &World| {
+                let mut published = listing(ListingStatus::Approved);
+                published.listing_version = 6;
+                world.put(published);
+            })),
+        );
+        deliver(&world, &[request_message("c-1")]).await;
+        assert_eq!(world.status(), Some(ListingStatus::Approved));
+        assert_eq!(world.outcome("c-1"), (Rejected, Some("already_approved".into())));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_the_gateway_let_pass_is_rejected_with_a_record() {
+        let mut without_images = offer_json();
+        without_images["images"] = json!([]);
+        let world = World::default();
+        let messages = [
+            message("c-1", "POST", LISTINGS, &without_images.to_string()),
+            message("c-2", "POST", REQUEST, "not JSON"),
+            message("c-3", "POST", REQUEST, r#"{"property_id": "usa/anytown"}"#),
+            message("c-4", "DELETE", LISTING, r#"{"property_id": "usa/anytown/a%2Fb/1"}"#),
+        ];
+        assert!(deliver(&world, &messages).await.is_empty());
+        for id in ["c-1", "c-2", "c-3", "c-4"] {
+            assert_eq!(world.outcome(id), (Rejected, Some("invalid_body".into())), "{id}");
+        }
+    }
+
+    /// Known faults 5, 6 and 7.
+    #[tokio::test]
+    async fn poison_fails_alone_and_is_visible_at_once() {
+        let world = World::default();
+        let mut bare = write_message("m-1");
+        bare["messageAttributes"] = json!({});
+        let odd = message("m-2", "PATCH", LISTINGS, "{}");
+        let (failed, delays) = deliver_at(&world, 1, &[bare, write_message("c-1"), odd]).await;
+        assert_eq!(failed, ["m-1", "m-2"]);
+        assert_eq!(delays, [("m-1".into(), 0), ("m-2".into(), 0)]);
+        assert_eq!(world.outcome("c-1"), (Applied, None));
+    }
+
+    #[tokio::test]
+    async fn a_new_listing_is_one_call_and_other_changes_are_two() {
+        let world = World::default();
+        deliver(&world, &[write_message("c-1")]).await;
+        assert_eq!(world.calls.take(), ["commit"]);
+        deliver(&world, &[write_message("c-2")]).await;
+        assert_eq!(world.calls.take(), ["commit", "commit"], "the first finds the listing that is there");
+        deliver(&world, &[request_message("c-3")]).await;
+        assert_eq!(world.calls.take(), ["find", "commit", "publish"]);
+        deliver(&world, &[withdrawal_message("c-4")]).await;
+        assert_eq!(world.calls.take(), ["find", "commit"]);
+    }
+
+    #[tokio::test]
+    async fn a_redelivered_write_changes_nothing() {
+        let world = World::default();
+        deliver(&world, &[write_message("c-1")]).await;
+        let written = world.listing();
+        deliver(&world, &[write_message("c-1"), withdrawal_message("c-2"), write_message("c-1")]).await;
+        assert_eq!(written.unwrap().offer, offer());
+        assert_eq!(world.status(), Some(ListingStatus::Withdrawn), "the late copy does not bring it back");
+    }
+}

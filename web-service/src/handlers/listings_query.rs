@@ -1,0 +1,140 @@
+//! What an agent asks: one listing in any status, and what became of a command.
+
+use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
+use lambda_kit::Unavailable;
+use lambda_kit::api::{json, path_parameter, property_in_path, refusal};
+use serde::Serialize;
+use vocabulary::{ApprovalRequestId, EvaluationReason, PropertyId, Timestamp};
+
+use super::{route, told};
+use crate::domain::{Listing, ListingStatus, Offer};
+use crate::ports::{Listings, Records};
+
+/// A listing as its agent sees it.
+#[derive(Serialize)]
+struct AgentsView<'a> {
+    property_id: PropertyId,
+    #[serde(flatten)]
+    offer: &'a Offer,
+    status: ListingStatus,
+    approval_request_id: Option<&'a ApprovalRequestId>,
+    evaluation_reasons: &'a [EvaluationReason],
+    evaluated_at: Option<Timestamp>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl<'a> From<&'a Listing> for AgentsView<'a> {
+    fn from(listing: &'a Listing) -> Self {
+        Self {
+            property_id: listing.property_id(),
+            offer: &listing.offer,
+            status: listing.status,
+            approval_request_id: listing.approval_request_id.as_ref(),
+            evaluation_reasons: &listing.evaluation_reasons,
+            evaluated_at: listing.evaluated_at,
+            created_at: listing.created_at,
+            updated_at: listing.updated_at,
+        }
+    }
+}
+
+/// Answers one request.
+pub async fn answer(
+    store: &(impl Listings + Records),
+    request: &ApiGatewayProxyRequest,
+) -> ApiGatewayProxyResponse {
+    told(match route(request) {
+        "/listings/{country}/{city}/{street}/{number}" => listing(store, request).await,
+        "/listings/commands/{command_id}" => command(store, request).await,
+        _ => Ok(refusal(404, "There is no such route.")),
+    })
+}
+
+async fn listing(
+    listings: &impl Listings,
+    request: &ApiGatewayProxyRequest,
+) -> Result<ApiGatewayProxyResponse, Unavailable> {
+    let listing = match property_in_path(request) {
+        Some(property) => listings.find(&property).await?,
+        None => None,
+    };
+    Ok(match &listing {
+        Some(listing) => json(200, &AgentsView::from(listing)),
+        None => refusal(404, "This property has no listing."),
+    })
+}
+
+async fn command(
+    records: &impl Records,
+    request: &ApiGatewayProxyRequest,
+) -> Result<ApiGatewayProxyResponse, Unavailable> {
+    let record = match path_parameter(request, "command_id").parse() {
+        Ok(id) => records.record(&id).await?,
+        // Nothing that the gateway could have given out.
+        Err(_) => None,
+    };
+    Ok(match &record {
+        Some(record) => json(200, record),
+        None => refusal(404, "No command of this id has been seen."),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{World, api_request, at, body, listing};
+    use lambda_kit::ledger::{CommandStatus, Record};
+    use serde_json::json;
+
+    const LISTING: &str = "/listings/{country}/{city}/{street}/{number}";
+    const COMMAND: &str = "/listings/commands/{command_id}";
+
+    #[tokio::test]
+    async fn an_agent_sees_a_listing_in_any_status_with_all_that_became_of_it() {
+        let world = World::with(listing(ListingStatus::Declined));
+        let response =
+            answer(&world, &api_request(LISTING, &["USA", "Anytown", "Main Street", "111"], &[])).await;
+        assert_eq!(response.status_code, 200);
+        assert_eq!(
+            body(&response),
+            json!({
+                "property_id": "usa/anytown/main-street/111",
+                "country": "USA", "city": "Anytown", "street": "Main Street", "number": 111,
+                "description": "A bright house & a garden, 100% sunny.", "contract": "sale",
+                "listprice": 200_000, "currency": "USD", "images": ["usa/anytown/main-street-111-front.png"],
+                "status": "DECLINED", "approval_request_id": "r-1", "evaluation_reasons": ["unsafe_image"],
+                "evaluated_at": at(2), "created_at": at(1), "updated_at": at(2),
+            })
+        );
+    }
+
+    #[tokio::test]
+    async fn a_property_without_a_listing_is_not_found() {
+        for path in [["usa", "anytown", "main-street", "112"], ["usa", "änytown", "", "x"]] {
+            let response = answer(&World::default(), &api_request(LISTING, &path, &[])).await;
+            assert_eq!(response.status_code, 404);
+            assert!(body(&response)["message"].is_string());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_agent_learns_what_became_of_a_command() {
+        let world = World::default();
+        let record = Record {
+            command_id: "c-1".parse().unwrap(),
+            status: CommandStatus::Rejected,
+            reason: Some("withdrawn".into()),
+            message: Some("It was.".into()),
+        };
+        world.records.borrow_mut().insert(record.command_id.clone(), record);
+        let response = answer(&world, &api_request(COMMAND, &["c-1"], &[])).await;
+        assert_eq!(
+            body(&response),
+            json!({"command_id": "c-1", "status": "REJECTED", "reason": "withdrawn", "message": "It was."})
+        );
+        for id in ["c-2", "not an id"] {
+            assert_eq!(answer(&world, &api_request(COMMAND, &[id], &[])).await.status_code, 404, "{id}");
+        }
+    }
+}

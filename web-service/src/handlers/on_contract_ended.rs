@@ -1,0 +1,167 @@
+//! A contract that ends takes its listing down, and is kept, so that an approval that relied
+//! on it is not published later.
+
+use events::{ContractStatusChanged, Envelope};
+use serde_json::Value;
+use tracing::Instrument;
+
+use super::{EventFailure, MOST_RACES, contended, envelope};
+use crate::domain::{EndedContract, end};
+use crate::ports::Publications;
+
+/// Applies one event; a contract that has not ended is ignored with a log line.
+///
+/// # Errors
+/// When the event is malformed or a dependency fails, so that the invocation is repeated.
+pub async fn apply(publications: &impl Publications, event: Value) -> Result<(), EventFailure> {
+    let Envelope { id, detail, .. } = envelope::<ContractStatusChanged>(event)?;
+    let span = tracing::info_span!("contract", event_id = %id, property_id = %detail.property_id);
+    if !detail.contract_status.is_ended() {
+        span.in_scope(
+            || tracing::info!(status = %detail.contract_status, "the contract has not ended: ignored"),
+        );
+        return Ok(());
+    }
+    let ended = EndedContract {
+        property_id: detail.property_id,
+        ended_at: detail.contract_last_modified_on,
+        contract_version: detail.contract_version,
+    };
+    take_down(publications, &ended).instrument(span).await
+}
+
+/// First the end is kept, then the listing is read: an approval that is published before the
+/// one is seen by the other, and one that comes after it finds the end.
+async fn take_down(publications: &impl Publications, ended: &EndedContract) -> Result<(), EventFailure> {
+    for _ in 0..MOST_RACES {
+        let (listing, known) = publications.load(&ended.property_id).await?;
+        let latest = match known {
+            Some(known) if !ended.is_newer_than(&known) => known,
+            known => {
+                // Won or lost, what there is now is read again.
+                publications.remember(ended, known.as_ref()).await?;
+                continue;
+            }
+        };
+        let Some(revision) = end(listing.as_ref(), &latest) else {
+            tracing::info!("no published listing relies on the contract");
+            return Ok(());
+        };
+        if publications.store(&revision, Some(&latest)).await? {
+            tracing::info!(status = revision.listing.status.as_str(), "listing taken down");
+            return Ok(());
+        }
+    }
+    Err(contended())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Listing, ListingStatus, evaluate};
+    use crate::testing::{Fault, World, at, ended, evaluation, listing, offer};
+    use serde_json::json;
+    use vocabulary::{ContractVersion, EvaluationReason, EvaluationResult};
+
+    fn event(status: &str, version: u64) -> Value {
+        json!({
+            "version": "0", "id": "e-1", "source": "unicorn-contracts",
+            "detail-type": "ContractStatusChanged", "account": "123456789012",
+            "time": at(4).to_string(), "region": "us-east-1", "resources": [],
+            "detail": {
+                "property_id": offer().property_id(), "contract_id": "k-1", "contract_status": status,
+                "contract_last_modified_on": at(4), "contract_version": version.to_string(),
+            },
+        })
+    }
+
+    fn published() -> World {
+        World::with(listing(ListingStatus::Approved))
+    }
+
+    #[tokio::test]
+    async fn every_kind_of_end_takes_the_listing_down() {
+        for status in ["CANCELLED", "CLOSED", "EXPIRED"] {
+            let world = published();
+            apply(&world, event(status, 4)).await.unwrap();
+            let listing = world.listing().unwrap();
+            assert_eq!(listing.status, ListingStatus::Declined, "{status}");
+            assert_eq!(listing.evaluation_reasons, [EvaluationReason::ContractEnded]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_contract_that_has_not_ended_changes_nothing() {
+        for status in ["DRAFT", "APPROVED"] {
+            let world = published();
+            apply(&world, event(status, 4)).await.unwrap();
+            assert_eq!(world.status(), Some(ListingStatus::Approved), "{status}");
+            assert!(world.ended.borrow().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_without_a_listing_is_kept_and_creates_no_listing() {
+        let world = World::default();
+        apply(&world, event("CLOSED", 4)).await.unwrap();
+        assert_eq!(world.listing(), None);
+        assert_eq!(world.ended.borrow()[&offer().property_id()], ended(Some(4), 4));
+    }
+
+    #[tokio::test]
+    async fn a_repeated_or_older_end_changes_nothing() {
+        let world = published();
+        apply(&world, event("CLOSED", 4)).await.unwrap();
+        let (down, kept) = (world.listing(), world.ended.borrow().clone());
+        apply(&world, event("CLOSED", 4)).await.unwrap();
+        apply(&world, event("CANCELLED", 2)).await.unwrap();
+        assert_eq!((world.listing(), world.ended.borrow().clone()), (down, kept));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_an_older_contract_leaves_the_listing_published() {
+        let world = World::with(Listing {
+            contract_version: Some(ContractVersion(6)),
+            ..listing(ListingStatus::Approved)
+        });
+        apply(&world, event("CLOSED", 4)).await.unwrap();
+        assert_eq!(world.status(), Some(ListingStatus::Approved));
+    }
+
+    #[tokio::test]
+    async fn an_approval_that_is_published_while_the_end_is_kept_comes_down() {
+        let world = World::with(listing(ListingStatus::Pending));
+        world.plan(
+            "remember",
+            Fault::Meanwhile(Box::new(|world: &World| {
+                let pending = world.listing();
+                let answer = evaluation(EvaluationResult::Approved, Some(3));
+                world.put(evaluate(pending.as_ref(), None, &answer).unwrap().listing);
+            })),
+        );
+        apply(&world, event("CLOSED", 4)).await.unwrap();
+        assert_eq!(world.status(), Some(ListingStatus::Declined));
+    }
+
+    /// Known fault 3: a database error was logged and answered as success.
+    #[tokio::test]
+    async fn an_end_that_cannot_be_stored_fails_and_succeeds_when_repeated() {
+        for call in ["load", "remember", "store"] {
+            for (fault, name) in [(Fault::FailBefore, "before"), (Fault::FailAfter, "after")] {
+                let world = published();
+                world.plan(call, fault);
+                assert!(apply(&world, event("EXPIRED", 4)).await.is_err(), "{call} {name}");
+                apply(&world, event("EXPIRED", 4)).await.unwrap();
+                assert_eq!(world.status(), Some(ListingStatus::Declined), "{call} {name}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_malformed_event_fails_by_its_id() {
+        let world = published();
+        let failure = apply(&world, event("SOLD", 4)).await.unwrap_err();
+        assert!(failure.to_string().contains("e-1"), "{failure}");
+        assert_eq!(world.status(), Some(ListingStatus::Approved));
+    }
+}

@@ -1,0 +1,198 @@
+//! Random lives of one property against a model of a few lines. Every command and event
+//! goes through its handler, is cut short at a random call, delivered until it succeeds, and
+//! then delivered once more.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use lambda_kit::Unavailable;
+use lambda_kit::batch::Redelivery;
+use proptest::prelude::*;
+use serde_json::json;
+use vocabulary::EvaluationReason;
+
+use crate::domain::{ListingStatus, approval_request_id};
+use crate::handlers::{ingest::ingest, on_contract_ended, on_evaluation_completed};
+use crate::testing::{Fault, World, at, at_once, offer, offer_json};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Write,
+    Request,
+    Withdraw,
+    /// The answer to the nth latest request, relying on a version of the contract.
+    Evaluate {
+        back: usize,
+        approved: bool,
+        version: u64,
+    },
+    End {
+        version: u64,
+    },
+}
+
+fn steps() -> impl Strategy<Value = Vec<(Step, Option<(&'static str, bool)>)>> {
+    let step = prop_oneof![
+        2 => Just(Step::Write),
+        4 => Just(Step::Request),
+        1 => Just(Step::Withdraw),
+        5 => (0usize..3, any::<bool>(), 1u64..8)
+            .prop_map(|(back, approved, version)| Step::Evaluate { back, approved, version }),
+        2 => (1u64..8).prop_map(|version| Step::End { version }),
+    ];
+    let call = prop::sample::select(vec!["find", "commit", "publish", "load", "store", "remember"]);
+    prop::collection::vec((step, prop::option::of((call, any::<bool>()))), 1..40)
+}
+
+/// What a listing is, in as few words as possible.
+#[derive(Debug, Default, PartialEq, Clone)]
+struct Model {
+    status: Option<ListingStatus>,
+    /// Commands that asked, in their order; the last one is the pending one.
+    requests: Vec<usize>,
+    pending: Option<usize>,
+    relied_on: u64,
+    ended: u64,
+    contract_ended: bool,
+}
+
+impl Model {
+    fn apply(&mut self, index: usize, step: &Step) {
+        use ListingStatus::{Approved, Declined, New, Pending, Withdrawn};
+        let before = self.status;
+        match (before, step) {
+            (Some(Pending), Step::Write | Step::Request) => {}
+            (_, Step::Write) => self.status = Some(New),
+            (Some(New | Declined), Step::Request) => {
+                self.status = Some(Pending);
+                self.pending = Some(index);
+                self.requests.push(index);
+            }
+            (Some(_), Step::Withdraw) => self.status = Some(Withdrawn),
+            (None | Some(_), Step::Request | Step::Withdraw) => {}
+            (_, Step::Evaluate { back, approved, version }) => {
+                if before == Some(Pending) && self.pending == self.answered(*back) {
+                    let too_late = *version <= self.ended;
+                    self.status = Some(if *approved && !too_late { Approved } else { Declined });
+                    self.contract_ended = *approved && too_late;
+                    self.relied_on = *version;
+                    return;
+                }
+            }
+            (_, Step::End { version }) => {
+                self.ended = self.ended.max(*version);
+                if before == Some(Approved) && self.relied_on <= self.ended {
+                    self.status = Some(Declined);
+                    self.contract_ended = true;
+                    return;
+                }
+            }
+        }
+        if self.status != before {
+            self.contract_ended = false;
+        }
+    }
+
+    fn answered(&self, back: usize) -> Option<usize> {
+        self.requests.iter().rev().nth(back).copied()
+    }
+}
+
+#[derive(Default)]
+struct Queue(RefCell<Vec<u64>>);
+
+impl Redelivery for Queue {
+    async fn redeliver(&self, _: &str, after: Duration) -> Result<(), Unavailable> {
+        self.0.borrow_mut().push(after.as_secs());
+        Ok(())
+    }
+}
+
+fn command_id(index: usize) -> String {
+    format!("c-{index}")
+}
+
+/// One delivery of a step; whether it succeeded.
+async fn deliver(world: &World, index: usize, step: &Step, model: &Model) -> bool {
+    let property = offer().property_id();
+    let event = |source: &str, name: &str, detail: serde_json::Value| {
+        json!({
+            "id": format!("e-{index}"), "source": source, "detail-type": name, "time": at(index as i64),
+            "resources": [], "detail": detail,
+        })
+    };
+    let (method, resource, body) = match step {
+        Step::Write => ("POST", "/listings", offer_json()),
+        Step::Request => ("POST", "/request_approval", json!({"property_id": property})),
+        Step::Withdraw => {
+            let resource = "/listings/{country}/{city}/{street}/{number}";
+            ("DELETE", resource, json!({"property_id": property}))
+        }
+        Step::Evaluate { back, approved, version } => {
+            let Some(request) = model.answered(*back) else { return true };
+            let detail = json!({
+                "property_id": property, "contract_version": version,
+                "evaluation_result": if *approved { "APPROVED" } else { "DECLINED" },
+                "approval_request_id": approval_request_id(&command_id(request).parse().unwrap()),
+            });
+            let event = event("unicorn-properties", "PublicationEvaluationCompleted", detail);
+            return on_evaluation_completed::apply(world, event).await.is_ok();
+        }
+        Step::End { version } => {
+            let detail = json!({
+                "property_id": property, "contract_id": "k", "contract_status": "CLOSED",
+                "contract_version": version, "contract_last_modified_on": at(*version as i64),
+            });
+            let event = event("unicorn-contracts", "ContractStatusChanged", detail);
+            return on_contract_ended::apply(world, event).await.is_ok();
+        }
+    };
+    let text = |value: &str| json!({"stringValue": value, "dataType": "String"});
+    let batch = json!({"Records": [{
+        "messageId": "m", "receiptHandle": "r", "body": body.to_string(),
+        "attributes": {"ApproximateReceiveCount": "1"},
+        "messageAttributes": {
+            "CommandId": text(&command_id(index)), "HttpMethod": text(method), "ResourcePath": text(resource),
+            "RequestTimeEpoch": text(&at(index as i64).as_millis().to_string()),
+        },
+    }]});
+    // Its time is up at once, so that a command that comes too early is rejected here.
+    let batch = serde_json::from_value(batch).unwrap();
+    let answer = ingest(batch, at(index as i64), Duration::ZERO, world, world, &Queue::default()).await;
+    answer.unwrap().batch_item_failures.is_empty()
+}
+
+proptest! {
+    #[test]
+    fn any_life_of_a_listing_is_the_models(steps in steps()) {
+        let world = World::default();
+        let mut model = Model::default();
+        for (index, (step, fault)) in steps.iter().enumerate() {
+            if let Some((call, before)) = fault {
+                world.plan(call, if *before { Fault::FailBefore } else { Fault::FailAfter });
+            }
+            let before = model.clone();
+            let mut tries = 0;
+            while !at_once(deliver(&world, index, step, &before)) {
+                tries += 1;
+                prop_assert!(tries < 8, "it never succeeds");
+            }
+            world.forget_faults();
+            model.apply(index, step);
+            prop_assert!(at_once(deliver(&world, index, step, &before)), "a second copy");
+
+            prop_assert_eq!(world.status(), model.status, "step {} {:?}", index, step);
+            if let Some(listing) = world.listing() {
+                let by_end = listing.evaluation_reasons.contains(&EvaluationReason::ContractEnded);
+                prop_assert_eq!(by_end, model.contract_ended);
+            }
+            let asked: std::collections::BTreeSet<_> = world
+                .published
+                .borrow()
+                .iter()
+                .filter_map(|event| event.approval_request_id.as_ref().map(ToString::to_string))
+                .collect();
+            prop_assert_eq!(asked.len(), model.requests.len(), "every request is published");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What the handlers need from the world outside: the agents' listings, their publication,
+//! the catalogue that the public searches, the bus, and the records of commands.
+
+use events::PublicationApprovalRequested;
+use lambda_kit::Unavailable;
+use lambda_kit::ledger::{Committed, Entry, Record};
+use lambda_kit::publish::Bus;
+use serde::{Deserialize, Serialize};
+use vocabulary::{CommandId, PropertyId};
+
+use crate::domain::{ContractKind, EndedContract, Listing, ListingStatus, Revision};
+use crate::page::{Position, Scope};
+
+/// The listings as agents change them.
+pub trait Listings {
+    /// The listing of a property, in any status, as of the latest write.
+    fn find(&self, property: &PropertyId) -> impl Future<Output = Result<Option<Listing>, Unavailable>>;
+
+    /// Writes a command's record and, where it has one, its effect on the listing and on
+    /// what search shows, all or nothing.
+    fn commit(
+        &self,
+        entry: &Entry,
+        revision: Option<&Revision>,
+    ) -> impl Future<Output = Result<Committed<Listing>, Unavailable>>;
+}
+
+/// The listings as events change them, and the ended contracts that these changes depend on.
+pub trait Publications {
+    /// The listing of a property and its latest contract that ended, as of the latest write.
+    fn load(
+        &self,
+        property: &PropertyId,
+    ) -> impl Future<Output = Result<(Option<Listing>, Option<EndedContract>), Unavailable>>;
+
+    /// Writes a listing and its effect on search, all or nothing, provided that neither the
+    /// listing nor the ended contract has changed since they were loaded; `false` if one has.
+    fn store(
+        &self,
+        revision: &Revision,
+        ended: Option<&EndedContract>,
+    ) -> impl Future<Output = Result<bool, Unavailable>>;
+
+    /// Keeps an ended contract in place of the `known` one; `false` if that has changed
+    /// since it was loaded.
+    fn remember(
+        &self,
+        ended: &EndedContract,
+        known: Option<&EndedContract>,
+    ) -> impl Future<Output = Result<bool, Unavailable>>;
+}
+
+/// What the public sees: published listings, and nothing else.
+pub trait Catalogue {
+    /// Up to `limit` listings of `scope` that stand after a position, sorted by street, then
+    /// by number.
+    fn page(
+        &self,
+        scope: &Scope,
+        after: Option<&Position>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Page, Unavailable>>;
+
+    /// The published listing of a property, with its images.
+    fn details(&self, property: &PropertyId) -> impl Future<Output = Result<Option<Published>, Unavailable>>;
+}
+
+/// Requests to have a listing evaluated.
+pub trait Requests {
+    /// Publishes one; may be repeated.
+    fn publish(
+        &self,
+        request: &PublicationApprovalRequested,
+    ) -> impl Future<Output = Result<(), Unavailable>>;
+}
+
+/// What became of commands.
+pub trait Records {
+    /// The record of one; `None` where no function has seen it.
+    fn record(&self, id: &CommandId) -> impl Future<Output = Result<Option<Record>, Unavailable>>;
+}
+
+/// A part of a search's results.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// In their order.
+    pub listings: Vec<Published>,
+    /// Where the next page begins; `None` where there is nothing more.
+    pub next: Option<Position>,
+}
+
+/// A listing as the public sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// As the agent wrote it, like city and street.
+    pub country: String,
+    /// The city.
+    pub city: String,
+    /// The street.
+    pub street: String,
+    /// The house number.
+    pub number: u32,
+    /// What the agent says of it.
+    pub description: String,
+    /// For sale or for rent.
+    pub contract: ContractKind,
+    /// Whole currency units.
+    pub listprice: u64,
+    /// Three capital letters.
+    pub currency: String,
+    /// Always `APPROVED`.
+    pub status: ListingStatus,
+    /// Object keys in the images bucket; `None` in a page of results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<Vec<String>>,
+}
+
+impl From<&Listing> for Published {
+    fn from(listing: &Listing) -> Self {
+        let Listing { offer, status, .. } = listing;
+        let address = offer.address();
+        Self {
+            country: address.country().to_owned(),
+            city: address.city().to_owned(),
+            street: address.street().to_owned(),
+            number: address.number(),
+            description: offer.description().to_owned(),
+            contract: offer.contract(),
+            listprice: offer.listprice(),
+            currency: offer.currency().to_owned(),
+            status: *status,
+            images: Some(offer.images().to_vec()),
+        }
+    }
+}
+
+impl Requests for Bus {
+    async fn publish(&self, request: &PublicationApprovalRequested) -> Result<(), Unavailable> {
+        Bus::publish(self, request, request.property_id.as_str()).await
+    }
+}
