@@ -233,6 +233,14 @@ pub fn find(cloud: &Cloud, name_or_arn: Option<&str>) -> Result<store::Bus, AwsE
     })
 }
 
+/// The default bus is made when the store is opened, which knows no time.
+pub fn date_default(cloud: &Cloud) -> Result<(), StoreError> {
+    let now_ms = cloud.clock.now_ms();
+    cloud.store.write(|tx| {
+        tx.execute("UPDATE events_buses SET created_ms = ?1 WHERE created_ms = 0", [now_ms]).map(|_| ())
+    })
+}
+
 /// 1 to 256 of `/._-A-Za-z0-9`; `default` is taken.
 pub fn check_name(name: &str) -> Result<(), String> {
     let valid = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);

@@ -94,8 +94,8 @@ pub async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refus
 
 /// Starts the background tasks, after every resource is deployed; they end when `cloud.stopping` is cancelled.
 pub fn start(cloud: &Arc<Cloud>) {
-    if let Err(error) = deploy::forget_undeclared(cloud) {
-        tracing::error!(%error, "rules of an earlier template could not be deleted");
+    if let Err(error) = deploy::forget_undeclared(cloud).and_then(|()| bus::date_default(cloud)) {
+        tracing::error!(%error, "the rules of an earlier template could not be deleted");
     }
     delivery::start(cloud);
     archive::start(cloud);
@@ -113,7 +113,7 @@ pub async fn publish_aws_event(
     detail: Value,
 ) -> Result<(), AwsError> {
     let event = bus::envelope(cloud, source, detail_type, cloud.clock.now_ms(), resources.into(), detail);
-    tracing::info!(target: "hop", service = "events", resource = bus::DEFAULT, event = %event["id"], "{source} {detail_type} accepted");
+    tracing::info!(target: "hop", service = "events", resource = bus::DEFAULT, event = event["id"].as_str(), "{source} {detail_type} accepted");
     Ok(bus::publish(cloud, bus::DEFAULT, &[event], bus::Origin::Put)?)
 }
 

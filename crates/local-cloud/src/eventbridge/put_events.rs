@@ -59,13 +59,14 @@ pub fn put_events(cloud: &Arc<Cloud>, input: Value) -> Result<Value, AwsError> {
         match entry.into_event(cloud) {
             Ok(event) => {
                 results.push(json!({ "EventId": event["id"] }));
-                let (source, kind) = (&event["source"], &event["detail-type"]);
+                let text = |member: &str| event[member].as_str().unwrap_or_default();
+                let (id, source, kind) = (text("id"), text("source"), text("detail-type"));
                 if !known.contains(&bus) {
                     // AWS answers with an event id all the same, and the event is lost.
                     tracing::warn!(target: "hop", service = "events", resource = %bus, "{source} {kind} was put onto a bus that does not exist");
                     continue;
                 }
-                tracing::info!(target: "hop", service = "events", resource = %bus, event = %event["id"], "{source} {kind} accepted");
+                tracing::info!(target: "hop", service = "events", resource = %bus, event = %id, "{source} {kind} accepted");
                 match accepted.iter_mut().find(|(name, _)| *name == bus) {
                     Some((_, events)) => events.push(event),
                     None => accepted.push((bus, vec![event])),

@@ -291,6 +291,65 @@ async fn a_target_that_recovers_gets_the_event() {
 }
 
 #[tokio::test]
+async fn a_target_in_trouble_does_not_delay_another() {
+    let cloud = Cloud::for_tests().unwrap();
+    let url = queue(&cloud, "seen").await;
+    failing_group(&cloud, json!({})).await;
+    ok(&cloud, "PutTargets", json!({ "Rule": "all", "Targets": [{ "Id": "q", "Arn": QUEUE }] })).await;
+    start(&cloud);
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        ids.push(put(&cloud, "default", json!({ "n": n })).await);
+    }
+    let mut seen = Vec::new();
+    while seen.len() < 5 {
+        let messages = receive(&cloud, &url).await;
+        assert!(!messages.is_empty(), "only {seen:?} came");
+        seen.extend(messages.iter().map(|message| body(message)["id"].as_str().unwrap().to_owned()));
+    }
+    seen.sort();
+    ids.sort();
+    assert_eq!(seen, ids);
+    assert_eq!(cloud.store.read(store::waiting_targets).unwrap(), [GROUP]);
+}
+
+#[tokio::test]
+async fn a_state_machine_target_is_started_once_with_the_event_as_its_input() {
+    let cloud = manual();
+    let machine = json!({
+        "StateMachineName": "m", "RoleArn": "arn:aws:iam::123456789012:role/m",
+        "Definition": { "QueryLanguage": "JSONata", "StartAt": "Done", "States": { "Done": { "Type": "Succeed" } } },
+    });
+    let arn = "arn:aws:states:us-east-1:123456789012:stateMachine:m";
+    let machine = Resource {
+        physical_id: arn.into(),
+        arn: arn.into(),
+        ..resource("AWS::StepFunctions::StateMachine", machine)
+    };
+    crate::stepfunctions::deploy(&cloud, &machine).await.unwrap();
+    rule(&cloud, "default", "r", app(), json!([{ "Id": "m", "Arn": arn }])).await;
+    let id = put(&cloud, "default", json!({ "n": 1 })).await;
+    let due = cloud.store.read(|db| store::due(db, arn, NOW, 9)).unwrap();
+    assert!(delivery::deliver_due(&cloud, arn).await.unwrap());
+    // Killed before the delivery was settled: it is tried again, and starts nothing new.
+    let again = &due[0];
+    cloud
+        .store
+        .write(|tx| store::add_delivery(tx, &again.target, &again.rule_arn, &again.event, NOW))
+        .unwrap();
+    cloud.store.write(|tx| tx.execute("UPDATE events_deliveries SET id = ?1", [again.id])).unwrap();
+    assert!(delivery::deliver_due(&cloud, arn).await.unwrap());
+    let list =
+        endpoint::call(&cloud, "states", "ListExecutions", json!({ "stateMachineArn": arn })).await.unwrap();
+    let executions = list["executions"].as_array().unwrap();
+    assert_eq!(executions.len(), 1);
+    let execution = json!({ "executionArn": executions[0]["executionArn"] });
+    let described = endpoint::call(&cloud, "states", "DescribeExecution", execution).await.unwrap();
+    let input: Value = serde_json::from_str(described["input"].as_str().unwrap()).unwrap();
+    assert_eq!(input["id"], id.as_str());
+}
+
+#[tokio::test]
 async fn an_accepted_event_is_delivered_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let open = || {

@@ -100,6 +100,10 @@ pub struct Range {
     pub newest_first: bool,
 }
 
+/// Streams whose ids are remembered. Event log groups get a stream per event, so the
+/// memory is bounded; forgetting costs a look-up.
+const REMEMBERED: usize = 4_096;
+
 /// Row ids of groups and streams by name, so that an append looks nothing up.
 #[derive(Debug, Default)]
 pub struct Ids(Mutex<HashMap<(String, String), (i64, i64)>>);
@@ -147,7 +151,12 @@ pub fn append(
     match used {
         Ok(used) => {
             if known.is_none() {
-                ids.with(|ids| ids.insert(key, used));
+                ids.with(|ids| {
+                    if ids.len() >= REMEMBERED {
+                        ids.clear();
+                    }
+                    ids.insert(key, used);
+                });
             }
             Ok(())
         }
