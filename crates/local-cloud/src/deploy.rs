@@ -38,15 +38,15 @@ pub const EMULATED: &[(&str, Level, &str)] = &[
     ("AWS::IAM::Role", Level::Inert, "permissions are not enforced here; tests compare them with the calls made"),
     ("AWS::Lambda::EventInvokeConfig", Level::Emulated, "retries, maximum age and on-failure destination of asynchronous invocations"),
     ("AWS::Lambda::EventSourceMapping", Level::Emulated, "queues and table streams"),
-    ("AWS::Lambda::Function", Level::Approximated, "a process of this machine over the Runtime API, with its memory size as address-space limit"),
-    ("AWS::Lambda::Permission", Level::Inert, "permissions are not enforced here"),
+    ("AWS::Lambda::Function", Level::Approximated, "a process of this machine over the Runtime API; its memory size is told to it, not enforced"),
+    ("AWS::Lambda::Permission", Level::Approximated, "shown by GetPolicy; permissions are not enforced here"),
     ("AWS::Logs::LogGroup", Level::Emulated, "groups, streams and events; nothing expires"),
     ("AWS::Logs::ResourcePolicy", Level::Inert, "permissions are not enforced here"),
     ("AWS::Pipes::Pipe", Level::Emulated, "from a table stream to a bus"),
     ("AWS::S3::Bucket", Level::Approximated, "objects can be put, read and listed; nothing else"),
     ("AWS::S3::BucketPolicy", Level::Inert, "permissions are not enforced here"),
     ("AWS::SQS::Queue", Level::Emulated, "standard queues"),
-    ("AWS::SQS::QueuePolicy", Level::Inert, "permissions are not enforced here"),
+    ("AWS::SQS::QueuePolicy", Level::Approximated, "shown as an attribute; permissions are not enforced here"),
     ("AWS::SSM::Parameter", Level::Emulated, "plain parameters, read only"),
     ("AWS::StepFunctions::StateMachine", Level::Emulated, "Standard workflows in JSONata"),
 ];
@@ -95,13 +95,13 @@ async fn deploy_resource(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), 
             crate::eventbridge::deploy(cloud, resource).await
         }
         "AWS::Lambda::EventSourceMapping" => crate::event_source::deploy(cloud, resource).await,
-        "AWS::Lambda::EventInvokeConfig" | "AWS::Lambda::Function" => {
+        "AWS::Lambda::EventInvokeConfig" | "AWS::Lambda::Function" | "AWS::Lambda::Permission" => {
             crate::lambda::deploy(cloud, resource).await
         }
         "AWS::Logs::LogGroup" => crate::logs::deploy(cloud, resource).await,
         "AWS::Pipes::Pipe" => crate::pipes::deploy(cloud, resource).await,
         "AWS::S3::Bucket" => crate::s3::deploy(cloud, resource).await,
-        "AWS::SQS::Queue" => crate::sqs::deploy(cloud, resource).await,
+        "AWS::SQS::Queue" | "AWS::SQS::QueuePolicy" => crate::sqs::deploy(cloud, resource).await,
         "AWS::SSM::Parameter" => crate::ssm::deploy(cloud, resource).await,
         "AWS::StepFunctions::StateMachine" => crate::stepfunctions::deploy(cloud, resource).await,
         kind if level(kind) == Some(Level::Inert) => Ok(()),

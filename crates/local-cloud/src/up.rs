@@ -17,7 +17,7 @@ use crate::cloud::{Cloud, Settings};
 use crate::random::Random;
 use crate::template::Application;
 use crate::{
-    apigateway, cloudformation, deploy, dynamodb, endpoint, event_source, eventbridge, lambda, pipes,
+    apigateway, cloudformation, deploy, dynamodb, endpoint, event_source, eventbridge, lambda, pipes, sqs,
     stepfunctions, template,
 };
 
@@ -157,6 +157,7 @@ pub async fn up(options: &Options) -> anyhow::Result<Running> {
     tasks.spawn(serve(cloud.clone(), aws, endpoint::router(cloud.clone())));
     for start in [
         dynamodb::start,
+        sqs::start,
         lambda::start,
         eventbridge::start,
         stepfunctions::start,

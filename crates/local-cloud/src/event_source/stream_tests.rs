@@ -44,9 +44,11 @@ impl Source for FakeStream {
     }
 }
 
+type Rule = Box<dyn Fn(&[String]) -> Delivery + Send + Sync>;
+
 /// Answers deliveries from a rule and notes what it got.
 struct Target {
-    rule: Box<dyn Fn(&[String]) -> Delivery + Send + Sync>,
+    rule: Rule,
     delivered: watch::Sender<Vec<Vec<String>>>,
     abandoned: watch::Sender<Vec<Abandoned>>,
     refusals_of_abandoned: Mutex<u32>,

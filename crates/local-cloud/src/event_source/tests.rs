@@ -338,3 +338,48 @@ async fn a_stream_batch_that_is_given_up_is_recorded_at_the_on_failure_destinati
     assert_eq!(record["DDBStreamBatchInfo"]["batchSize"], 3);
     assert_eq!(record["requestContext"]["requestId"].as_str().map(str::len), Some(36));
 }
+
+#[tokio::test]
+async fn changes_of_a_table_reach_the_function_once_over_a_restart_and_its_failures_the_destination() {
+    let folder = tempfile::tempdir().unwrap();
+    let stream = format!(
+        "arn:aws:dynamodb:us-east-1:123456789012:table/things/stream/{}",
+        crate::dynamodb::STREAM_LABEL
+    );
+    let open = async || {
+        let settings =
+            crate::Settings { state: Some(folder.path().to_owned()), ..crate::Settings::for_tests() };
+        let cloud = Cloud::open(settings, Clock::system(), crate::random::Random::seeded(1)).unwrap();
+        cloud.lambda.binaries.set(lambda_tests::examples()).unwrap();
+        let mut table = resource(json!({ "TableName": "things", "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [{ "AttributeName": "id", "AttributeType": "S" }],
+            "KeySchema": [{ "AttributeName": "id", "KeyType": "HASH" }],
+            "StreamSpecification": { "StreamViewType": "NEW_AND_OLD_IMAGES" } }));
+        (table.kind, table.physical_id) = ("AWS::DynamoDB::Table".into(), "things".into());
+        crate::dynamodb::deploy(&cloud, &table).await.unwrap();
+        endpoint::call(&cloud, "sqs", "CreateQueue", json!({ "QueueName": "dlq" })).await.unwrap();
+        // Fails always: each record that is delivered ends in the destination.
+        let variables = json!({ "Variables": { "INIT": "exit" } });
+        lambda_tests::function(&cloud, json!({ "Environment": variables })).await;
+        let mapping = json!({ "FunctionName": "f", "EventSourceArn": stream, "StartingPosition": "LATEST",
+            "MaximumRetryAttempts": 0, "DestinationConfig": { "OnFailure": { "Destination": QUEUE.replace(":q", ":dlq") } },
+            "FilterCriteria": { "Filters": [{ "Pattern": r#"{"dynamodb":{"NewImage":{"kind":{"S":["wanted"]}}}}"# }] } });
+        deploy(&cloud, &resource(mapping)).await.unwrap();
+        crate::dynamodb::start(&cloud);
+        start(&cloud);
+        cloud
+    };
+    let put = async |cloud: &Arc<Cloud>, id: &str, kind: &str| {
+        let item = json!({ "TableName": "things", "Item": { "id": { "S": id }, "kind": { "S": kind } } });
+        endpoint::call(cloud, "dynamodb", "PutItem", item).await.unwrap();
+    };
+    let first = open().await;
+    put(&first, "1", "wanted").await;
+    put(&first, "2", "other").await;
+    until(&first, "dlq", [1, 0]).await;
+    first.stopping.cancel();
+    drop(first);
+    let second = open().await;
+    put(&second, "3", "wanted").await;
+    until(&second, "dlq", [2, 0]).await;
+}

@@ -92,29 +92,30 @@ struct Event {
 /// Spawns the delivery of every event that is due; answers when the next one will be.
 fn dispatch(cloud: &Arc<Cloud>, under_way: &Arc<Mutex<HashSet<String>>>) -> Result<Option<i64>, StoreError> {
     let now = cloud.clock.now_ms();
-    let rows = cloud.store.read(|c| {
-        c.prepare("SELECT request_id, function, payload, accepted_ms, attempts, throttled, due_ms FROM lambda_events ORDER BY due_ms")?
-            .query_map([], |row| {
-                let event = Event {
+    let (due, next_due) = cloud.store.read(|c| {
+        let due = c
+            .prepare_cached(
+                "SELECT request_id, function, payload, accepted_ms, attempts, throttled FROM lambda_events
+                 WHERE due_ms <= ?1 ORDER BY due_ms",
+            )?
+            .query_map([now], |row| {
+                Ok(Event {
                     request_id: row.get(0)?,
                     function: row.get(1)?,
                     payload: row.get::<_, Vec<u8>>(2)?.into(),
                     accepted_ms: row.get(3)?,
                     attempts: row.get(4)?,
                     throttled: row.get(5)?,
-                };
-                Ok((event, row.get::<_, i64>(6)?))
+                })
             })?
-            .collect::<Result<Vec<_>, _>>()
+            .collect::<Result<Vec<_>, _>>()?;
+        let next: Option<i64> =
+            c.query_row("SELECT min(due_ms) FROM lambda_events WHERE due_ms > ?1", [now], |row| row.get(0))?;
+        Ok((due, next))
     })?;
-    let mut next_due = None;
-    for (event, due_ms) in rows {
+    for event in due {
         if lock(under_way).contains(&event.request_id) {
             continue;
-        }
-        if due_ms > now {
-            next_due = Some(due_ms);
-            break;
         }
         let (cloud, under_way) = (cloud.clone(), under_way.clone());
         lock(&under_way).insert(event.request_id.clone());
@@ -154,14 +155,7 @@ async fn deliver(cloud: &Arc<Cloud>, event: &Event) -> Result<(), AwsError> {
         }
         Ok(invocation) => {
             if event.attempts >= config.retries {
-                let event = Event {
-                    attempts: event.attempts + 1,
-                    payload: event.payload.clone(),
-                    function: event.function.clone(),
-                    request_id: event.request_id.clone(),
-                    ..*event
-                };
-                return give_up(cloud, &event, &function, &config, "RetriesExhausted", Some(&invocation))
+                return give_up(cloud, event, &function, &config, "RetriesExhausted", Some(&invocation))
                     .await;
             }
             let pause = RETRY_PAUSES_MS[(event.attempts as usize).min(1)];
@@ -203,7 +197,9 @@ async fn give_up(
 ) -> Result<(), AwsError> {
     tracing::warn!(target: "hop", service = "lambda", resource = %event.function, request = %event.request_id, "event given up: {condition}");
     if let Some(destination) = &config.on_failure {
-        let record = record(cloud, event, function, condition, last, event.attempts);
+        // The last attempt is not counted in the store any more.
+        let attempts = event.attempts + u32::from(last.is_some());
+        let record = record(cloud, event, function, condition, last, attempts);
         send(cloud, destination, function, "Failure", record).await;
     }
     if let Some(queue) = &function.config.dead_letter_target {

@@ -108,8 +108,11 @@ fn check_batch<'a>(ids: impl ExactSizeIterator<Item = &'a str>) -> Result<(), Aw
     Ok(())
 }
 
+/// What became of one entry: its id, and the members of its result.
+type EntryResult = (String, Result<Map<String, Value>, AwsError>);
+
 /// The answer of a batch: each entry under `Successful` or `Failed`.
-fn batch_answer(results: Vec<(String, Result<Map<String, Value>, AwsError>)>) -> Value {
+fn batch_answer(results: Vec<EntryResult>) -> Value {
     let (mut successful, mut failed) = (Vec::new(), Vec::new());
     for (id, result) in results {
         match result {
