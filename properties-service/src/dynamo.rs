@@ -285,7 +285,8 @@ mod tests {
     }
 
     /// With and without versions, with equal and different times: the table's condition and
-    /// the rule in Rust are one order. Known faults 11 and 14.
+    /// the rule in Rust are one order. Known faults 11 and 14; and 15, since what is not newer
+    /// is not written, so that no stream tells of it.
     #[tokio::test]
     async fn the_table_keeps_exactly_what_the_rule_calls_newer() {
         let states: Vec<ContractStatusChanged> =
