@@ -1,6 +1,8 @@
 //! The sample events of `events/`, handled over the world in memory: what `cargo lambda-test`
-//! replays against the binaries is right for the handlers. And the seed data, parsed.
+//! replays against the binaries is right for the handlers. And the seed data, parsed, and the
+//! names in the API's models and in the published schema.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -137,4 +139,55 @@ fn every_seed_listing_is_one_that_the_service_takes_and_its_images_are_here() {
         }
     }
     assert!(data.join("images/usa/anytown/unsafe-party.png").exists());
+}
+
+fn yaml(path: &str) -> serde_norway::Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    serde_norway::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// The members that a model of api.yaml has, and whether all of them are required.
+fn members(model: &str) -> (BTreeSet<String>, bool) {
+    let api = yaml("api.yaml");
+    let model = &api["components"]["schemas"][model];
+    let names: BTreeSet<_> = model["properties"]
+        .as_mapping()
+        .unwrap()
+        .keys()
+        .map(|name| name.as_str().unwrap().to_owned())
+        .collect();
+    let required: BTreeSet<_> = model["required"]
+        .as_sequence()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap().to_owned())
+        .collect();
+    let all = names == required;
+    (names, all)
+}
+
+fn keys(value: &Value) -> BTreeSet<String> {
+    value.as_object().unwrap().keys().cloned().collect()
+}
+
+/// Known fault 27: schema, API model and handler disagreed about field names.
+#[test]
+fn the_models_of_the_api_name_what_the_handlers_read_and_answer() {
+    let offer = crate::testing::offer_json();
+    assert_eq!(members("Listing"), (keys(&offer), true));
+    assert_eq!(members("Address"), (keys(&offer["address"]), true));
+    let listing = crate::testing::listing(crate::domain::ListingStatus::Approved);
+    let mut shown = crate::ports::Published::from(&listing);
+    shown.images = None;
+    assert_eq!(members("SearchResult"), (keys(&serde_json::to_value(shown).unwrap()), true));
+}
+
+#[test]
+fn the_registered_schema_is_the_one_that_the_types_are_tested_against() {
+    use events::{EventDetail, PublicationApprovalRequested as Event};
+    let template = yaml("template.yaml");
+    let schema = &template["Resources"]["PublicationApprovalRequestedSchema"]["Properties"];
+    let content: Value = serde_json::from_str(schema["Content"].as_str().unwrap()).unwrap();
+    assert_eq!(content, serde_json::from_str::<Value>(Event::OPENAPI).unwrap());
+    assert_eq!(schema["SchemaName"].as_str().unwrap(), format!("{}@{}", Event::SOURCE, Event::DETAIL_TYPE));
 }

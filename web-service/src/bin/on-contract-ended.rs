@@ -25,6 +25,5 @@ async fn main() -> Result<(), Error> {
     let config = Config::from_env()?;
     let dynamodb = aws_sdk_dynamodb::Client::new(&clients::load().await);
     let publications = &DynamoPublications::connect(dynamodb, &config.listings_table).await;
-    run(service_fn(async |event: LambdaEvent<Value>| apply(publications, event.payload).await))
-    .await
+    run(service_fn(async |event: LambdaEvent<Value>| apply(publications, event.payload).await)).await
 }

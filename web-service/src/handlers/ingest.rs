@@ -279,9 +279,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_withdrawal_finds_its_listing_however_the_path_is_written() {
-        for path in ["usa/anytown/main-street/111", " USA/AnyTown/Main  Street/111", "USA/Any%74own/Main%20Street/111"] {
+        for path in [
+            "usa/anytown/main-street/111",
+            " USA/AnyTown/Main  Street/111",
+            "USA/Any%74own/Main%20Street/111",
+        ] {
             let world = world(ListingStatus::Approved);
-            deliver(&world, &[message("c-1", "DELETE", LISTING, &json!({"property_id": path}).to_string())]).await;
+            deliver(&world, &[message("c-1", "DELETE", LISTING, &json!({"property_id": path}).to_string())])
+                .await;
             assert_eq!(world.status(), Some(ListingStatus::Withdrawn), "{path}");
         }
     }

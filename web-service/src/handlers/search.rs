@@ -197,7 +197,11 @@ mod tests {
     #[tokio::test]
     async fn a_place_is_found_however_it_is_written() {
         let world = world(&[("Main Street", 111)]);
-        for path in [["usa", "anytown", "main-street"], ["USA", " AnyTown", "Main  Street"], ["USA", "Any%54own", "Main%20Street"]] {
+        for path in [
+            ["usa", "anytown", "main-street"],
+            ["USA", " AnyTown", "Main  Street"],
+            ["USA", "Any%54own", "Main%20Street"],
+        ] {
             assert_eq!(places(&body(&answer(&world, &api_request(STREET, &path, &[])).await)).len(), 1);
         }
     }
