@@ -116,6 +116,8 @@ async fn gather(
         });
         let mut answer = sqs(cloud, mapping, "ReceiveMessage", receive).await?;
         let Some(messages) = answer["Messages"].as_array_mut() else {
+            // A stopping queue answers at once: give way, so that the end of the run is seen.
+            tokio::task::yield_now().await;
             if !batch.is_empty() {
                 // The rest of the window, shorter than a poll can be.
                 cloud.clock.sleep_until(window_ends_ms.min(cloud.clock.now_ms() + 1_000)).await;
