@@ -39,9 +39,9 @@ struct Up {
     /// Port of the AWS endpoint; 0 takes any free one.
     #[arg(long, default_value_t = 4566)]
     aws_port: u16,
-    /// Where queues, tables, logs and executions are kept.
-    #[arg(long, default_value = ".unicorn")]
-    state_dir: PathBuf,
+    /// Where queues, tables, logs and executions are kept; .unicorn beside template.yaml if not given.
+    #[arg(long)]
+    state_dir: Option<PathBuf>,
     /// Forgets the state of earlier runs.
     #[arg(long)]
     fresh: bool,
@@ -85,23 +85,21 @@ async fn run(options: Up) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let project = build::project()?;
     let binaries = build::functions(&project, &options.template, &options.stage)?;
-    if options.fresh && options.state_dir.join("lock").exists() {
-        std::fs::remove_dir_all(&options.state_dir)?;
-    }
     let running = up(&Options {
         project: project.clone(),
         template: options.template.clone(),
         stage: options.stage,
-        state: options.state_dir,
+        state: options.state_dir.unwrap_or_else(|| project.join(".unicorn")),
         port: options.port,
         aws_port: options.aws_port,
         binaries,
         no_throttle: options.no_throttle,
+        fresh: options.fresh,
     })
     .await?;
     let addresses = running.addresses.clone();
-    if running.first_start && !options.no_seed_data && options.template == ROOT {
-        seed::load(&project, &Client::new(addresses.clone())).await?;
+    if !options.no_seed_data && options.template == ROOT {
+        seed::load_once(&project, &running.state, &Client::new(addresses.clone())).await?;
     }
     println!("APIs          {}", addresses.api_url);
     println!("AWS endpoint  {}", addresses.endpoint_url);
