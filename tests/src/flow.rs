@@ -88,6 +88,9 @@ const WORKFLOW: Part = part("properties-service/approval.asl.yaml", "WaitForCont
 /// Text that is cut or changed wherever a step forgets to encode or to escape.
 pub const CORPUS: &str = "Smith & Sons &DelaySeconds=900 + 100 % %26 # \"quoted\" \\ back\nnew line 🦄 é";
 
+/// Who sells; stands in no event and in no log.
+pub const SELLER: &str = "Zebediah Quill";
+
 /// The three buses: output of the bus, output of its log, who logs.
 const LOGS: [(&str, &str, Part); 3] = [
     ("ContractsEventBusName", "ContractsCatchAllLogGroupArn", CONTRACTS_LOG),
@@ -146,7 +149,7 @@ impl<'a> Flow<'a> {
         self.write(ENCODED_CREATE, Method::POST, "/contracts", &house.contract()).await?;
         let contract = self.client.get(&format!("/contracts/{}", house.id())).await?.body;
         ensure!(
-            contract["seller_name"] == CORPUS,
+            contract["seller_name"] == House::seller(),
             "the seller's name was changed on its way ({}): is {ENCODED_CREATE} in place?",
             contract["seller_name"]
         );
@@ -332,9 +335,13 @@ impl House {
         json!({"country": "USA", "city": "Anytown", "street": "Main Street", "number": self.0})
     }
 
+    fn seller() -> String {
+        format!("{SELLER}, {CORPUS}")
+    }
+
     /// The body of `POST /contracts`.
     pub fn contract(self) -> Value {
-        json!({"property_id": self.id(), "address": self.address(), "seller_name": CORPUS})
+        json!({"property_id": self.id(), "address": self.address(), "seller_name": House::seller()})
     }
 
     /// The body of `POST /listings`; nothing speaks against it, and it has an image in the seed data.

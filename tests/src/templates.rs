@@ -65,11 +65,21 @@ pub fn of_kind<'a>(application: &'a Application, kind: &str) -> Vec<&'a Resource
 
 /// `text` without the resource `id`; what refers to it gets an ARN of nothing.
 pub fn without_resource(text: &str, id: &str) -> String {
-    const GONE: &str = "arn:aws:events:us-east-1:111111111111:rule/gone";
     let rest = without_block(text, 0, &format!("  {id}:"));
-    [format!("!GetAtt {id}.Arn"), format!("!Ref {id}")]
-        .iter()
-        .fold(rest, |text, name| text.replace(name, GONE))
+    let rest = without_reference(&rest, &format!("!GetAtt {id}.Arn"));
+    without_reference(&rest, &format!("!Ref {id}"))
+}
+
+/// `text` without one whole reference: `!Ref Pipe` is not in `!Ref PipeQueue`.
+fn without_reference(text: &str, reference: &str) -> String {
+    let mut parts = text.split(reference);
+    let mut rest = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_longer = part.starts_with(|next: char| next.is_ascii_alphanumeric());
+        rest.push_str(if is_longer { reference } else { "arn:aws:events:us-east-1:111111111111:rule/gone" });
+        rest.push_str(part);
+    }
+    rest
 }
 
 /// `text` without one event of the SAM resource `owner`; without `Events` where it was the only one.
@@ -105,12 +115,13 @@ fn without_block(text: &str, from: usize, head: &str) -> String {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "Resources:\n  A:\n    Type: X\n    Ref: !Ref B\n\n  B:\n    Type: Y\n  F:\n    Properties:\n      Events:\n        E:\n          Type: Z\n      Tags: 1\n";
+    const TEXT: &str = "Resources:\n  A:\n    Type: X\n    Refs: [!Ref B, !Ref BQueue]\n\n  B:\n    Type: Y\n  F:\n    Properties:\n      Events:\n        E:\n          Type: Z\n      Tags: 1\n";
 
     #[test]
     fn exactly_the_named_resource_goes() {
         let rest = without_resource(TEXT, "B");
-        assert!(!rest.contains("Type: Y") && !rest.contains("!Ref B") && rest.contains("/gone"), "{rest}");
+        assert!(rest.contains("!Ref BQueue"), "{rest}");
+        assert!(!rest.contains("Type: Y") && !rest.contains("!Ref B,") && rest.contains("/gone"), "{rest}");
         assert!(rest.contains("Type: X") && rest.contains("Type: Z"), "{rest}");
     }
 
