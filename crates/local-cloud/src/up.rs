@@ -244,11 +244,22 @@ async fn serve(cloud: Arc<Cloud>, listener: TcpListener, router: axum::Router) {
 impl Running {
     /// Stops all background tasks and functions. What was accepted stays in the state folder.
     pub async fn stop(mut self) {
+        self.end();
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    fn end(&mut self) {
         self.cloud.stopping.cancel();
         lambda::end_processes(&self.cloud);
         // A client may hold its connection open: what it sends now is not accepted any more.
         self.tasks.abort_all();
-        while self.tasks.join_next().await.is_some() {}
         let _ = std::fs::remove_file(self.state.join("local.json"));
+    }
+}
+
+impl Drop for Running {
+    /// Not stopped in order, such as by an error after the start: nothing stays behind all the same.
+    fn drop(&mut self) {
+        self.end();
     }
 }

@@ -1,10 +1,12 @@
 //! `cargo unicorn`: runs and shows Unicorn Properties on this machine.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
-use local_cloud::up::{Options, up};
+use local_cloud::up::{Options, Running, up};
 use tokio::signal::unix::{SignalKind, signal};
 use unicorn::client::Client;
 use unicorn::hops::{self, Log};
@@ -64,12 +66,7 @@ struct Up {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Up(options) => run(options).await,
-        Command::Demo => show().await,
-        Command::LambdaTest => replay().await,
-    };
-    match result {
+    match perform(Cli::parse().command).await {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -78,13 +75,43 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(options: Up) -> anyhow::Result<ExitCode> {
-    hops::init(options.log);
-    // From here on a signal ends the run cleanly, at whatever point it comes.
+async fn perform(command: Command) -> anyhow::Result<ExitCode> {
+    let log = if let Command::Up(options) = &command { options.log } else { Log::Quiet };
+    hops::init(log);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // From here on a signal ends the run cleanly, at whatever point it comes.
+    let told_to_stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    match command {
+        Command::Up(options) => run(options, told_to_stop).await,
+        Command::Demo => unless(told_to_stop, show()).await,
+        Command::LambdaTest => unless(told_to_stop, replay()).await,
+    }
+}
+
+/// Runs the application until it is told to stop, which may be before it is ready.
+async fn run(options: Up, told_to_stop: impl Future<Output = ()>) -> anyhow::Result<ExitCode> {
+    let mut told_to_stop = pin!(told_to_stop);
+    let started = tokio::select! {
+        running = start(options) => Some(running?),
+        () = &mut told_to_stop => None,
+    };
+    if let Some(running) = started {
+        told_to_stop.await;
+        running.stop().await;
+    }
+    println!("Stopped. What was accepted is kept.");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn start(options: Up) -> anyhow::Result<Running> {
     let project = build::project()?;
-    let binaries = build::functions(&project, &options.template, &options.stage)?;
+    let binaries = build::functions(&project, &options.template, &options.stage).await?;
     let running = up(&Options {
         project: project.clone(),
         template: options.template.clone(),
@@ -97,39 +124,44 @@ async fn run(options: Up) -> anyhow::Result<ExitCode> {
         fresh: options.fresh,
     })
     .await?;
-    let addresses = running.addresses.clone();
+    let addresses = &running.addresses;
     if !options.no_seed_data && options.template == ROOT {
         seed::load_once(&project, &running.state, &Client::new(addresses.clone())).await?;
     }
     println!("APIs          {}", addresses.api_url);
     println!("AWS endpoint  {}", addresses.endpoint_url);
     println!("Stack         {}", addresses.stack);
+    println!("State         {}", running.state.display());
     println!();
     println!("For the AWS command line:");
     println!("  export AWS_ENDPOINT_URL={} AWS_DEFAULT_REGION={}", addresses.endpoint_url, addresses.region);
     println!("  export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local");
+    println!();
     println!("Ready. Ctrl-C ends it.");
+    Ok(running)
+}
+
+/// Does some work to its end, unless it is told to stop before: then it has failed.
+async fn unless<T>(
+    told_to_stop: impl Future<Output = ()>,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        done = work => done,
+        () = told_to_stop => bail!("stopped before the end"),
     }
-    running.stop().await;
-    println!("Stopped. What was accepted is kept.");
-    Ok(ExitCode::SUCCESS)
 }
 
 async fn show() -> anyhow::Result<ExitCode> {
-    hops::init(Log::Quiet);
     let project = build::project()?;
-    let binaries = build::functions(&project, ROOT, "local")?;
+    let binaries = build::functions(&project, ROOT, "local").await?;
     demo::run(&project, &binaries).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn replay() -> anyhow::Result<ExitCode> {
-    hops::init(Log::Quiet);
     let project = build::project()?;
-    let binaries = build::functions(&project, ROOT, "local")?;
+    let binaries = build::functions(&project, ROOT, "local").await?;
     let report = samples::replay(&project, &binaries).await?;
     println!("{} passed, {} failed", report.passed, report.failed);
     Ok(if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

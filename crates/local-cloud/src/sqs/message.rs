@@ -227,7 +227,7 @@ pub(super) fn send_all(
         .into_iter()
         .map(|checked| {
             checked.map(|(message_id, message)| {
-                tracing::info!(target: "hop", service = "sqs", resource = %queue.name, message = %message_id, "message accepted");
+                tracing::info!(target: "hop", service = "sqs", resource = %queue.name, id = %message_id, "message accepted");
                 Sent {
                     message_id,
                     body_md5: digest::of_body(message.body()),
@@ -318,7 +318,7 @@ fn take(cloud: &Cloud, queue: &Queue, most: usize, visibility_s: i64) -> Result<
         Ok(received)
     })?;
     for (message, target) in dead {
-        tracing::warn!(target: "hop", service = "sqs", resource = %queue.name, %message, "moved to the dead-letter queue {target}");
+        tracing::warn!(target: "hop", service = "sqs", resource = %queue.name, id = %message, queue = %target, "message moved to its dead-letter queue");
         cloud.sqs.arrival(&target).notify_waiters();
     }
     Ok(received)
