@@ -7,7 +7,6 @@ pub mod templates;
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -15,6 +14,7 @@ use futures::FutureExt;
 use local_cloud::up::{Options, up};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 use unicorn::client::{Client, until};
 
 /// No step takes longer, unless something is broken.
@@ -35,15 +35,10 @@ pub fn project() -> anyhow::Result<PathBuf> {
 ///
 /// # Errors
 /// When cargo cannot build them.
-pub fn binaries() -> anyhow::Result<PathBuf> {
-    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
-    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(folder) = &*built {
-        return Ok(folder.clone());
-    }
-    let folder = unicorn::build::functions(&project()?, ROOT, "local")?;
-    *built = Some(folder.clone());
-    Ok(folder)
+pub async fn binaries() -> anyhow::Result<PathBuf> {
+    static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
+    let build = async || unicorn::build::functions(&project()?, ROOT, "local").await;
+    Ok(BUILT.get_or_try_init(build).await?.clone())
 }
 
 /// Runs `test` against a local cloud of its own, which runs the application as it is.
@@ -72,17 +67,7 @@ pub async fn with_templates<T>(
     test: impl AsyncFnOnce(&Client) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let state = tempfile::tempdir()?;
-    let running = up(&Options {
-        project: project.to_owned(),
-        template: ROOT.into(),
-        stage: "local".into(),
-        state: state.path().to_owned(),
-        port: 0,
-        aws_port: 0,
-        binaries: binaries()?,
-        no_throttle: false,
-    })
-    .await?;
+    let running = up(&Options::on_free_ports(project, state.path(), &binaries().await?)).await?;
     let client = Client::new(running.addresses.clone());
     let ended = AssertUnwindSafe(test(&client)).catch_unwind().await;
     running.stop().await;

@@ -309,7 +309,7 @@ fn a_poison_message_reaches_the_dead_letter_queue_whole_and_the_commands_around_
 #[test]
 fn a_function_without_its_environment_stops_and_names_every_variable_in_one_sentence() {
     let application = templates::load(&project().unwrap(), ROOT, &[]).unwrap();
-    let folder = binaries().unwrap();
+    let folder = runtime().unwrap().block_on(binaries()).unwrap();
     for function in templates::of_kind(&application, "AWS::Lambda::Function") {
         let binary = function.metadata["Binary"].as_str().unwrap();
         let mut child = Command::new(folder.join(binary))

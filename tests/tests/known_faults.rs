@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | 1 | tests/tests/known_faults.rs | a_body_arrives_byte_for_byte_and_adds_no_parameter |
 //! | 2 | tests/tests/known_faults.rs | what_the_queue_refuses_is_not_answered_ok |
-//! | 3 | contracts-service/src/ingest.rs | wherever_a_call_fails_the_redelivery_completes_the_command_once |
+//! | 3 | contracts-service/src/handlers/ingest.rs | wherever_a_call_fails_the_redelivery_completes_the_command_once |
 //! | 3 | web-service/src/handlers/on_evaluation_completed.rs | an_evaluation_that_cannot_be_stored_fails_and_succeeds_when_repeated |
 //! | 3 | properties-service/src/handlers/on_contract_status_changed.rs | a_status_that_could_not_be_kept_is_an_error_and_kept_when_the_event_comes_again |
 //! | 4 | crates/lambda-kit/src/publish.rs | an_entry_that_the_bus_did_not_take_is_an_error |
@@ -37,7 +37,7 @@
 //! | 27 | crates/events/tests/schemas.rs | contract_status_changed_is_what_its_schema_says, publication_approval_requested_is_what_its_schema_says, publication_evaluation_completed_is_what_its_schema_says |
 //! | 27 | web-service/src/samples.rs | the_models_of_the_api_name_what_the_handlers_read_and_answer |
 //! | 27 | tests/tests/events.rs | every_event_of_a_whole_run_is_what_its_schema_says, the_registries_publish_the_schemas_of_the_event_contracts |
-//! | 28 | contracts-service/src/ingest.rs | an_approval_that_overtakes_its_create_is_applied_after_it |
+//! | 28 | contracts-service/src/handlers/ingest.rs | an_approval_that_overtakes_its_create_is_applied_after_it |
 //! | 29 | web-service/src/samples.rs | every_seed_listing_is_one_that_the_service_takes_and_its_images_are_here |
 //! | 30 | tests/tests/known_faults.rs | no_log_holds_a_task_token_or_a_sellers_name, production_tables_outlive_their_stack_and_nothing_of_the_account_has_two_owners |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]

@@ -19,7 +19,7 @@ type Mutation = (Part, fn(&str, Part) -> String);
 /// Runs the flow without each part and tells what was not noticed.
 fn each_is_noticed(mutations: Vec<Mutation>) {
     // Built before the flows begin, not by the first of them.
-    binaries().unwrap();
+    runtime().unwrap().block_on(binaries()).unwrap();
     let project = project().unwrap();
     let unnoticed: Vec<String> = runtime().unwrap().block_on(
         stream::iter(mutations)
