@@ -273,7 +273,7 @@ impl Ledger {
     /// reads the first such item, or `None` where the condition failed on nothing.
     ///
     /// # Errors
-    /// When the table cannot be written, or the transaction collided with another one.
+    /// When the table cannot be written, or the transaction collides with others beyond reason.
     pub async fn commit<S>(
         &self,
         entry: &Entry,
@@ -286,29 +286,32 @@ impl Ledger {
         }
         let own_rows = writes.len();
         writes.extend(effects);
-        let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
-        let reasons = match sent {
-            Ok(_) => return Ok(Committed::Done),
-            Err(error) => match error.as_service_error() {
-                Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
-                    cancelled.cancellation_reasons().to_vec()
+        for _ in 0..MOST_RACES {
+            let sent =
+                self.client.transact_write_items().set_transact_items(Some(writes.clone())).send().await;
+            let Err(error) = sent else { return Ok(Committed::Done) };
+            let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
+                error.as_service_error()
+            else {
+                return Err(Unavailable::from_sdk(error));
+            };
+            let reasons = cancelled.cancellation_reasons();
+            let item = |index: usize| reasons[index].item.clone();
+            match Cancelled::by(reasons) {
+                Cancelled::Condition(0) => return Ok(Committed::Before),
+                Cancelled::Condition(index) if index < own_rows => {
+                    let row = read_row(item(index).unwrap_or_default())?;
+                    let first = First { record: row.record, fingerprint: row.fingerprint };
+                    return Ok(Committed::KeyTaken(first));
                 }
-                _ => return Err(Unavailable::from_sdk(error)),
-            },
-        };
-        let refused = |reason: &CancellationReason| reason.code() == Some("ConditionalCheckFailed");
-        match reasons.iter().position(refused) {
-            Some(0) => Ok(Committed::Before),
-            Some(index) if index < own_rows => {
-                let row = read_row(reasons[index].item.clone().unwrap_or_default())?;
-                Ok(Committed::KeyTaken(First { record: row.record, fingerprint: row.fingerprint }))
-            }
-            Some(index) => Ok(Committed::Overtaken(overtaken(reasons[index].item.clone())?)),
-            None => {
-                let codes: Vec<_> = reasons.iter().filter_map(CancellationReason::code).collect();
-                Err(Unavailable(format!("the transaction was cancelled: {}", codes.join(", "))))
+                Cancelled::Condition(index) => return Ok(Committed::Overtaken(overtaken(item(index))?)),
+                Cancelled::Collision => {}
+                Cancelled::Other(codes) => {
+                    return Err(Unavailable(format!("the transaction was cancelled: {codes}")));
+                }
             }
         }
+        Err(Unavailable("the transaction collided with others, again and again".into()))
     }
 
     fn put(&self, pk: String, entry: &Entry, condition: Condition) -> Result<TransactWriteItem, Unavailable> {
@@ -330,6 +333,33 @@ impl Ledger {
             put = put.expression_attribute_values(":now", AttributeValue::N(entry.requested_at.to_string()));
         }
         Ok(TransactWriteItem::builder().put(put.build().map_err(Unavailable::from_sdk)?).build())
+    }
+}
+
+/// Why a transaction was cancelled.
+#[derive(Debug, PartialEq, Eq)]
+enum Cancelled {
+    /// The condition of the write at this place does not hold.
+    Condition(usize),
+    /// Another transaction is at work on one of the items. Nothing is decided: it is sent again,
+    /// which the SDK does not do by itself.
+    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling>
+    Collision,
+    /// The codes of anything else, throttling for one.
+    Other(String),
+}
+
+impl Cancelled {
+    fn by(reasons: &[CancellationReason]) -> Self {
+        let at = |code| reasons.iter().position(|reason| reason.code() == Some(code));
+        if let Some(index) = at("ConditionalCheckFailed") {
+            Self::Condition(index)
+        } else if at("TransactionConflict").is_some() {
+            Self::Collision
+        } else {
+            let codes: Vec<_> = reasons.iter().filter_map(CancellationReason::code).collect();
+            Self::Other(codes.join(", "))
+        }
     }
 }
 
@@ -499,6 +529,23 @@ mod tests {
         settled(&ledger, &other, Decision::Write(()), other.requested_at).await;
         assert_eq!(status(&ledger, "c-1").await, (CommandStatus::Applied, None));
         assert_eq!(status(&ledger, "c-2").await.1.as_deref(), Some("idempotency_key_reused"));
+    }
+
+    /// dynoxide runs transactions one after the other, so that none collides there.
+    #[test]
+    fn a_collision_of_transactions_is_told_from_a_condition_that_does_not_hold() {
+        let cancelled = |codes: &[&str]| {
+            let reasons: Vec<_> =
+                codes.iter().map(|code| CancellationReason::builder().code(*code).build()).collect();
+            Cancelled::by(&reasons)
+        };
+        assert_eq!(cancelled(&["None", "TransactionConflict"]), Cancelled::Collision);
+        assert_eq!(
+            cancelled(&["TransactionConflict", "ConditionalCheckFailed"]),
+            Cancelled::Condition(1),
+            "a condition is decided whatever else happened"
+        );
+        assert_eq!(cancelled(&["None", "ThrottlingError"]), Cancelled::Other("None, ThrottlingError".into()));
     }
 
     #[tokio::test]
