@@ -162,7 +162,8 @@ pub async fn up(options: &Options) -> anyhow::Result<Running> {
     }
 
     let settings = settings(&options.project, &options.stage, Some(state.clone()));
-    let application = load(&settings, &options.template, &api_url)?;
+    let mut application = load(&settings, &options.template, &api_url)?;
+    application.move_queue_urls(&settings, &endpoint_url);
     let cloud = Cloud::open(settings, Clock::system(), Random::from_entropy())?;
     let _ = cloud.api_url.set(api_url.clone());
     let _ = cloud.endpoint_url.set(endpoint_url.clone());

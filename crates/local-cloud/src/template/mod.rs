@@ -96,15 +96,31 @@ impl Application {
 
     /// Invoke URLs of our own APIs are answered by this machine, at `{api_url}/_aws/execute-api/{id}/{stage}`.
     fn move_invoke_urls(&mut self, settings: &Settings, api_url: &str) {
+        self.move_urls("AWS::ApiGateway::RestApi", |api| {
+            let id = &api.physical_id;
+            let aws = format!("https://{id}.execute-api.{}.amazonaws.com/", settings.region);
+            (aws, format!("{}/_aws/execute-api/{id}/", api_url.trim_end_matches('/')))
+        });
+    }
+
+    /// URLs of our own queues are answered by this machine, at `{endpoint_url}/{account}/{name}`:
+    /// some clients (the AWS command line 1, the JavaScript SDK) send a call to its queue's URL
+    /// whatever endpoint they are given.
+    pub fn move_queue_urls(&mut self, settings: &Settings, endpoint_url: &str) {
+        let aws = format!("https://sqs.{}.amazonaws.com/", settings.region);
+        let ours = format!("{}/", endpoint_url.trim_end_matches('/'));
+        self.move_urls("AWS::SQS::Queue", |queue| {
+            (queue.physical_id.clone(), queue.physical_id.replace(&aws, &ours))
+        });
+    }
+
+    /// Replaces a text by another one, for each resource of a type, wherever it was evaluated to.
+    fn move_urls(&mut self, kind: &str, address: impl Fn(&Resource) -> (String, String)) {
         let resources = self.stacks.iter().flat_map(|stack| &stack.resources);
-        let moves: Vec<(String, String)> = resources
-            .filter(|resource| resource.kind == "AWS::ApiGateway::RestApi")
-            .map(|api| {
-                let id = &api.physical_id;
-                let aws = format!("https://{id}.execute-api.{}.amazonaws.com/", settings.region);
-                (aws, format!("{}/_aws/execute-api/{id}/", api_url.trim_end_matches('/')))
-            })
-            .collect();
+        let mut moves: Vec<(String, String)> =
+            resources.filter(|resource| resource.kind == kind).map(address).collect();
+        // The longest first: the name of one queue can begin with that of another.
+        moves.sort_by_key(|(aws, _)| std::cmp::Reverse(aws.len()));
         let moved = |text: &mut String| {
             for (aws, ours) in &moves {
                 if text.contains(aws) {
@@ -116,6 +132,7 @@ impl Application {
             stack.parameters.values_mut().for_each(moved);
             stack.outputs.iter_mut().for_each(|output| moved(&mut output.value));
             for resource in &mut stack.resources {
+                moved(&mut resource.physical_id);
                 stack::each_text(&mut resource.properties, &moved);
             }
         }
