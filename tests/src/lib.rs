@@ -198,6 +198,8 @@ pub async fn put_event(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, PoisonError};
+
     use super::*;
 
     #[test]
