@@ -180,3 +180,27 @@ pub async fn put_event(
         None => bail!("an event was refused: {answer}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+
+    #[test]
+    fn a_test_that_panics_leaves_nothing_running() {
+        let address = Mutex::new(String::new());
+        let told = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            on_a_local_cloud(async |client| {
+                let url = client.addresses.endpoint_url.trim_start_matches("http://");
+                std::net::TcpStream::connect(url).unwrap();
+                url.clone_into(&mut address.lock().unwrap());
+                panic!("this test fails");
+            })
+        }));
+        assert_eq!(told.unwrap_err().downcast_ref::<&str>(), Some(&"this test fails"));
+        let address = address.into_inner().unwrap_or_else(PoisonError::into_inner);
+        assert!(!address.is_empty());
+        std::net::TcpStream::connect(address).unwrap_err();
+    }
+}
