@@ -8,7 +8,7 @@ use lambda_kit::ledger::{Committed, Entry, Item, Ledger, Record};
 use vocabulary::{CommandId, ContractVersion, PropertyId};
 
 use crate::domain::Contract;
-use crate::ports::{Contracts, Outcomes};
+use crate::ports::{Contracts, Records};
 
 /// Both tables of the service.
 #[derive(Debug, Clone)]
@@ -80,9 +80,9 @@ impl Contracts for DynamoContracts {
     }
 }
 
-impl Outcomes for DynamoContracts {
-    async fn find(&self, command: &CommandId) -> Result<Option<Record>, Unavailable> {
-        self.ledger.find(command).await
+impl Records for DynamoContracts {
+    async fn record(&self, id: &CommandId) -> Result<Option<Record>, Unavailable> {
+        self.ledger.find(id).await
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
     use serde_json::{Value, json};
     use vocabulary::{ContractStatus, Timestamp};
 
-    use crate::ingest::ingest;
+    use crate::handlers::ingest::ingest;
 
     struct Ignore;
 
@@ -121,8 +121,8 @@ mod tests {
             "messageId": id, "receiptHandle": id, "body": body.to_string(), "messageAttributes": attributes,
         });
         let batch = serde_json::from_value(json!({"Records": [record]})).unwrap();
-        let now = || Timestamp::from_millis(1_000_000).unwrap();
-        let response = ingest(tables, &Ignore, now, Duration::from_secs(30), batch).await.unwrap();
+        let now = Timestamp::from_millis(1_000_000).unwrap();
+        let response = ingest(batch, now, Duration::from_secs(30), tables, &Ignore).await.unwrap();
         assert!(response.batch_item_failures.is_empty(), "{id}");
     }
 
@@ -135,11 +135,11 @@ mod tests {
 
     async fn stored(tables: &DynamoContracts) -> Contract {
         let property = "usa/anytown/main-street/111".parse().unwrap();
-        Contracts::find(tables, &property).await.unwrap().unwrap()
+        tables.find(&property).await.unwrap().unwrap()
     }
 
     async fn reason(tables: &DynamoContracts, id: &str) -> Option<String> {
-        Outcomes::find(tables, &id.parse().unwrap()).await.unwrap().unwrap().reason
+        tables.record(&id.parse().unwrap()).await.unwrap().unwrap().reason
     }
 
     #[tokio::test]
@@ -194,7 +194,7 @@ mod tests {
     async fn the_outcome_of_a_command_can_be_read() {
         let tables = tables().await;
         send(&tables, "c-1", "POST", terms()).await;
-        let record = Outcomes::find(&tables, &"c-1".parse().unwrap()).await.unwrap().unwrap();
+        let record = tables.record(&"c-1".parse().unwrap()).await.unwrap().unwrap();
         assert_eq!(record.status, CommandStatus::Applied);
         assert_eq!(
             serde_json::to_value(&record).unwrap(),

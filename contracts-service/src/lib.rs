@@ -2,7 +2,7 @@
 //!
 //! - [`domain`]: the rules, pure: what may become of a contract.
 //! - [`ports`]: what the handlers need from the outside.
-//! - [`ingest`]: the commands from the queue; [`query`]: the two reads of the API.
+//! - [`handlers`]: what each function does with its event.
 //! - [`dynamo`]: the tables.
 //!
 //! Nothing here publishes: the table's stream feeds a Pipe, which tells the bus of every
@@ -10,6 +10,5 @@
 
 pub mod domain;
 pub mod dynamo;
-pub mod ingest;
+pub mod handlers;
 pub mod ports;
-pub mod query;

@@ -21,7 +21,7 @@ pub trait Contracts {
 }
 
 /// What became of commands.
-pub trait Outcomes {
-    /// The record of a command; `None` where no function has seen it.
-    fn find(&self, command: &CommandId) -> impl Future<Output = Result<Option<Record>, Unavailable>>;
+pub trait Records {
+    /// The record of one; `None` where no function has seen it.
+    fn record(&self, id: &CommandId) -> impl Future<Output = Result<Option<Record>, Unavailable>>;
 }

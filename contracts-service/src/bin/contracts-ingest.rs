@@ -1,10 +1,10 @@
-//! Applies the commands of the contracts queue.
+//! Trigger: the ingest queue. Applies what agents asked for.
 
 use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsEvent;
 use contracts_service::dynamo::DynamoContracts;
-use contracts_service::ingest::ingest;
+use contracts_service::handlers::ingest::ingest;
 use lambda_kit::batch::Queue;
 use lambda_kit::config::{ConfigError, Env};
 use lambda_kit::{clients, telemetry};
@@ -40,7 +40,7 @@ async fn main() -> Result<(), Error> {
     let dynamodb = aws_sdk_dynamodb::Client::new(&sdk);
     let contracts = &DynamoContracts::connect(dynamodb, config.contracts_table, config.commands_table).await;
     run(service_fn(async |batch: LambdaEvent<SqsEvent>| {
-        ingest(contracts, queue, Timestamp::now, config.command_wait, batch.payload).await
+        ingest(batch.payload, Timestamp::now(), config.command_wait, contracts, queue).await
     }))
     .await
 }

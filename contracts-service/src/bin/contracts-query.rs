@@ -1,8 +1,8 @@
-//! Answers the reads of the contracts API.
+//! Trigger: the agents' API. Shows a contract, and what became of a command.
 
-use aws_lambda_events::apigw::ApiGatewayProxyRequest;
+use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use contracts_service::dynamo::DynamoContracts;
-use contracts_service::query::query;
+use contracts_service::handlers::contracts_query::answer;
 use lambda_kit::config::{ConfigError, Env};
 use lambda_kit::{clients, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Error> {
     let dynamodb = aws_sdk_dynamodb::Client::new(&clients::load().await);
     let contracts = &DynamoContracts::connect(dynamodb, config.contracts_table, config.commands_table).await;
     run(service_fn(async |request: LambdaEvent<ApiGatewayProxyRequest>| {
-        query(contracts, contracts, &request.payload).await
+        Ok::<ApiGatewayProxyResponse, Error>(answer(contracts, &request.payload).await)
     }))
     .await
 }

@@ -11,6 +11,8 @@ use serde::Serialize;
 use serde_json::json;
 use vocabulary::{Address, PropertyId};
 
+use crate::Unavailable;
+
 /// A JSON answer. The CORS headers are those of the gateway's own answers.
 pub fn json<T: Serialize>(status: i64, body: &T) -> ApiGatewayProxyResponse {
     // Bodies are our own structs with text keys, which always serialise.
@@ -32,6 +34,19 @@ pub fn json<T: Serialize>(status: i64, body: &T) -> ApiGatewayProxyResponse {
 /// `{"message": ...}` with a status of 400 or more.
 pub fn refusal(status: i64, message: &str) -> ApiGatewayProxyResponse {
     json(status, &json!({ "message": message }))
+}
+
+/// The answer to a client, whatever happened; a failure is told to the log, once.
+pub fn told(answer: Result<ApiGatewayProxyResponse, Unavailable>) -> ApiGatewayProxyResponse {
+    answer.unwrap_or_else(|cause| {
+        tracing::error!(%cause, "the request could not be answered");
+        refusal(503, "This is not available now; please try again.")
+    })
+}
+
+/// The route as the API declares it, for example `/search/{country}/{city}`.
+pub fn route(request: &ApiGatewayProxyRequest) -> &str {
+    request.resource.as_deref().unwrap_or_default()
 }
 
 /// A path parameter, percent-decoded; empty where the route has none.

@@ -82,9 +82,13 @@ impl Command {
         if left <= 0 {
             return None;
         }
-        let backoff = 2_u64 << self.receive_count.saturating_sub(1).min(3);
         // Visibility is set in whole seconds: round up, so that the last try finds the time up.
-        Some(Duration::from_secs(backoff.min((left as u64).div_ceil(1_000))))
+        Some(self.backoff().min(Duration::from_secs((left as u64).div_ceil(1_000))))
+    }
+
+    /// The time before the next try: 2, 4, 8 and from then on 16 s, by how often it was received.
+    pub fn backoff(&self) -> Duration {
+        Duration::from_secs(2 << self.receive_count.saturating_sub(1).min(3))
     }
 }
 

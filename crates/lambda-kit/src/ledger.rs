@@ -30,6 +30,29 @@ const KEPT_SECONDS: i64 = 30 * 24 * 60 * 60;
 /// Who sent a command, as long as agents need not sign in: keys are kept per agent.
 const ANYONE: &str = "anyone";
 
+/// When a row may be written.
+#[derive(Clone, Copy)]
+struct Condition {
+    expression: &'static str,
+    /// Whether it compares with the time of the request, which `DynamoDB` refuses to be given
+    /// where it is not used.
+    looks_at_the_time: bool,
+}
+
+/// By its own command, until that command is decided.
+const MAY_BE_WRITTEN: Condition = Condition {
+    expression: "attribute_not_exists(pk) OR (command_id = :me AND #status = :pending)",
+    looks_at_the_time: false,
+};
+
+/// The same, and by any command once the key has expired: `DynamoDB` deletes an expired row
+/// within days, not at once.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html>
+const KEY_MAY_BE_USED: Condition = Condition {
+    expression: "attribute_not_exists(pk) OR (command_id = :me AND #status = :pending) OR expires_at <= :now",
+    looks_at_the_time: true,
+};
+
 /// How often a lost race is decided anew before the message goes back to the queue.
 const MOST_RACES: usize = 8;
 
@@ -90,7 +113,7 @@ pub struct Entry {
     key: Option<IdempotencyKey>,
     fingerprint: String,
     /// Unix seconds.
-    expires_at: i64,
+    requested_at: i64,
 }
 
 /// A row as it is stored.
@@ -136,7 +159,7 @@ impl Entry {
             },
             key: command.key().and_then(Result::ok),
             fingerprint: command.fingerprint(),
-            expires_at: command.requested_at.as_millis() / 1_000 + KEPT_SECONDS,
+            requested_at: command.requested_at.as_millis() / 1_000,
         }
     }
 
@@ -189,7 +212,7 @@ pub async fn settle<S, W, R: Reason>(
             }
             Committed::Before => return Ok(Outcome::Done),
             Committed::Overtaken(actual) => current = actual,
-            Committed::KeyTaken(first) => return repeat(command, now, patience, &first, commit).await,
+            Committed::KeyTaken(first) => return repeat(command, &first, commit).await,
         }
     }
     Err(Unavailable("the aggregate is contended".into()))
@@ -198,8 +221,6 @@ pub async fn settle<S, W, R: Reason>(
 /// Gives `command` the outcome of the first command that used its key.
 async fn repeat<S, W>(
     command: &Command,
-    now: Timestamp,
-    patience: Duration,
     first: &First,
     commit: impl AsyncFn(&Entry, Option<&W>) -> Result<Committed<S>, Unavailable>,
 ) -> Result<Outcome, Unavailable> {
@@ -208,11 +229,9 @@ async fn repeat<S, W>(
     if first.fingerprint == entry.fingerprint {
         entry.record = Record { command_id: command.id.clone(), ..first.record.clone() };
         if first.record.status == CommandStatus::Pending {
-            match command.retry_after(now, patience) {
-                Some(wait) => outcome = Outcome::Again(wait),
-                // The first was requested earlier, so its own time is up as well.
-                None => entry.record.status = CommandStatus::Rejected,
-            }
+            // However long that takes: the first may have been requested later than this one,
+            // or be held up by a fault, and its outcome is the only one that this one can have.
+            outcome = Outcome::Again(command.backoff());
         }
     }
     commit(&entry, None).await?;
@@ -254,63 +273,93 @@ impl Ledger {
     /// reads the first such item, or `None` where the condition failed on nothing.
     ///
     /// # Errors
-    /// When the table cannot be written, or the transaction collided with another one.
+    /// When the table cannot be written, or the transaction collides with others beyond reason.
     pub async fn commit<S>(
         &self,
         entry: &Entry,
         effects: Vec<TransactWriteItem>,
         overtaken: impl FnOnce(Option<Item>) -> Result<Option<S>, Unavailable>,
     ) -> Result<Committed<S>, Unavailable> {
-        let mut writes = vec![self.put(command_pk(&entry.record.command_id), entry)?];
+        let mut writes = vec![self.put(command_pk(&entry.record.command_id), entry, MAY_BE_WRITTEN)?];
         if let Some(key) = &entry.key {
-            writes.push(self.put(format!("KEY#{ANYONE}#{key}"), entry)?);
+            writes.push(self.put(format!("KEY#{ANYONE}#{key}"), entry, KEY_MAY_BE_USED)?);
         }
         let own_rows = writes.len();
         writes.extend(effects);
-        let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
-        let reasons = match sent {
-            Ok(_) => return Ok(Committed::Done),
-            Err(error) => match error.as_service_error() {
-                Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
-                    cancelled.cancellation_reasons().to_vec()
+        for _ in 0..MOST_RACES {
+            let sent =
+                self.client.transact_write_items().set_transact_items(Some(writes.clone())).send().await;
+            let Err(error) = sent else { return Ok(Committed::Done) };
+            let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
+                error.as_service_error()
+            else {
+                return Err(Unavailable::from_sdk(error));
+            };
+            let reasons = cancelled.cancellation_reasons();
+            let item = |index: usize| reasons[index].item.clone();
+            match Cancelled::by(reasons) {
+                Cancelled::Condition(0) => return Ok(Committed::Before),
+                Cancelled::Condition(index) if index < own_rows => {
+                    let row = read_row(item(index).unwrap_or_default())?;
+                    let first = First { record: row.record, fingerprint: row.fingerprint };
+                    return Ok(Committed::KeyTaken(first));
                 }
-                _ => return Err(Unavailable::from_sdk(error)),
-            },
-        };
-        let refused = |reason: &CancellationReason| reason.code() == Some("ConditionalCheckFailed");
-        match reasons.iter().position(refused) {
-            Some(0) => Ok(Committed::Before),
-            Some(index) if index < own_rows => {
-                let row = read_row(reasons[index].item.clone().unwrap_or_default())?;
-                Ok(Committed::KeyTaken(First { record: row.record, fingerprint: row.fingerprint }))
-            }
-            Some(index) => Ok(Committed::Overtaken(overtaken(reasons[index].item.clone())?)),
-            None => {
-                let codes: Vec<_> = reasons.iter().filter_map(CancellationReason::code).collect();
-                Err(Unavailable(format!("the transaction was cancelled: {}", codes.join(", "))))
+                Cancelled::Condition(index) => return Ok(Committed::Overtaken(overtaken(item(index))?)),
+                Cancelled::Collision => {}
+                Cancelled::Other(codes) => {
+                    return Err(Unavailable(format!("the transaction was cancelled: {codes}")));
+                }
             }
         }
+        Err(Unavailable("the transaction collided with others, again and again".into()))
     }
 
-    /// A row may be written by its own command until that command is decided.
-    fn put(&self, pk: String, entry: &Entry) -> Result<TransactWriteItem, Unavailable> {
+    fn put(&self, pk: String, entry: &Entry, condition: Condition) -> Result<TransactWriteItem, Unavailable> {
         let row = Row {
             pk,
             record: entry.record.clone(),
             fingerprint: entry.fingerprint.clone(),
-            expires_at: entry.expires_at,
+            expires_at: entry.requested_at + KEPT_SECONDS,
         };
-        let put = Put::builder()
+        let mut put = Put::builder()
             .table_name(&self.table)
             .set_item(Some(serde_dynamo::to_item(row).map_err(Unavailable::from_sdk)?))
-            .condition_expression("attribute_not_exists(pk) OR (command_id = :me AND #status = :pending)")
+            .condition_expression(condition.expression)
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":me", AttributeValue::S(entry.record.command_id.to_string()))
             .expression_attribute_values(":pending", AttributeValue::S("PENDING".into()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .build()
-            .map_err(Unavailable::from_sdk)?;
-        Ok(TransactWriteItem::builder().put(put).build())
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        if condition.looks_at_the_time {
+            put = put.expression_attribute_values(":now", AttributeValue::N(entry.requested_at.to_string()));
+        }
+        Ok(TransactWriteItem::builder().put(put.build().map_err(Unavailable::from_sdk)?).build())
+    }
+}
+
+/// Why a transaction was cancelled.
+#[derive(Debug, PartialEq, Eq)]
+enum Cancelled {
+    /// The condition of the write at this place does not hold.
+    Condition(usize),
+    /// Another transaction is at work on one of the items. Nothing is decided: it is sent again,
+    /// which the SDK does not do by itself.
+    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling>
+    Collision,
+    /// The codes of anything else, throttling for one.
+    Other(String),
+}
+
+impl Cancelled {
+    fn by(reasons: &[CancellationReason]) -> Self {
+        let at = |code| reasons.iter().position(|reason| reason.code() == Some(code));
+        if let Some(index) = at("ConditionalCheckFailed") {
+            Self::Condition(index)
+        } else if at("TransactionConflict").is_some() {
+            Self::Collision
+        } else {
+            let codes: Vec<_> = reasons.iter().filter_map(CancellationReason::code).collect();
+            Self::Other(codes.join(", "))
+        }
     }
 }
 
@@ -428,6 +477,49 @@ mod tests {
         assert_eq!(status(&ledger, "c-2").await, (CommandStatus::Applied, None));
     }
 
+    /// A standard queue keeps no order: the first to arrive may be the later request.
+    #[tokio::test]
+    async fn a_retry_never_gives_up_before_the_first_command_does() {
+        let ledger = ledger().await;
+        let retry = Command { idempotency_key: Some("order-17".into()), ..command() };
+        let arrived_first = Command {
+            id: "c-2".parse().unwrap(),
+            requested_at: retry.requested_at.plus_millis(10_000),
+            ..retry.clone()
+        };
+        settled(&ledger, &arrived_first, Decision::NotYet(No), arrived_first.requested_at).await;
+        let retrys_time_is_up = retry.requested_at.plus_millis(31_000);
+        let outcome = settled(&ledger, &retry, Decision::NotYet(No), retrys_time_is_up).await;
+        assert!(matches!(outcome, Outcome::Again(_)), "{outcome:?}");
+        assert_eq!(status(&ledger, "c-1").await.0, CommandStatus::Pending);
+        settled(&ledger, &arrived_first, Decision::Write(()), retrys_time_is_up).await;
+        assert_eq!(settled(&ledger, &retry, Decision::NotYet(No), retrys_time_is_up).await, Outcome::Done);
+        assert_eq!(status(&ledger, "c-1").await, (CommandStatus::Applied, None));
+    }
+
+    #[tokio::test]
+    async fn a_key_is_kept_for_30_days_and_free_again_after_them() {
+        let ledger = ledger().await;
+        let first = Command { idempotency_key: Some("order-17".into()), ..command() };
+        let requested = |id: &str, after_seconds: i64| Command {
+            id: id.parse().unwrap(),
+            body: "[]".into(),
+            requested_at: first.requested_at.plus_millis(after_seconds * 1_000),
+            ..first.clone()
+        };
+        settled(&ledger, &first, Decision::Write(()), first.requested_at).await;
+        let within = requested("c-2", KEPT_SECONDS - 1);
+        settled(&ledger, &within, Decision::Write(()), within.requested_at).await;
+        assert_eq!(status(&ledger, "c-2").await.1.as_deref(), Some("idempotency_key_reused"));
+        // Its row has expired, and DynamoDB has not deleted it yet.
+        let after = requested("c-3", KEPT_SECONDS);
+        settled(&ledger, &after, Decision::Write(()), after.requested_at).await;
+        assert_eq!(status(&ledger, "c-3").await, (CommandStatus::Applied, None));
+        let again = Command { id: "c-4".parse().unwrap(), ..after.clone() };
+        settled(&ledger, &again, Decision::Reject(No), again.requested_at).await;
+        assert_eq!(status(&ledger, "c-4").await, (CommandStatus::Applied, None), "the key is the new one's");
+    }
+
     #[tokio::test]
     async fn the_same_key_with_another_body_is_rejected() {
         let ledger = ledger().await;
@@ -437,6 +529,23 @@ mod tests {
         settled(&ledger, &other, Decision::Write(()), other.requested_at).await;
         assert_eq!(status(&ledger, "c-1").await, (CommandStatus::Applied, None));
         assert_eq!(status(&ledger, "c-2").await.1.as_deref(), Some("idempotency_key_reused"));
+    }
+
+    /// dynoxide runs transactions one after the other, so that none collides there.
+    #[test]
+    fn a_collision_of_transactions_is_told_from_a_condition_that_does_not_hold() {
+        let cancelled = |codes: &[&str]| {
+            let reasons: Vec<_> =
+                codes.iter().map(|code| CancellationReason::builder().code(*code).build()).collect();
+            Cancelled::by(&reasons)
+        };
+        assert_eq!(cancelled(&["None", "TransactionConflict"]), Cancelled::Collision);
+        assert_eq!(
+            cancelled(&["TransactionConflict", "ConditionalCheckFailed"]),
+            Cancelled::Condition(1),
+            "a condition is decided whatever else happened"
+        );
+        assert_eq!(cancelled(&["None", "ThrottlingError"]), Cancelled::Other("None, ThrottlingError".into()));
     }
 
     #[tokio::test]

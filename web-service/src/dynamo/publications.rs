@@ -66,7 +66,11 @@ impl Publications for DynamoPublications {
                     if cancelled
                         .cancellation_reasons()
                         .iter()
-                        .any(|reason| reason.code() == Some("ConditionalCheckFailed")) =>
+                        // A collision with another transaction is a lost race as well: whoever won
+                        // it has changed what was read.
+                        .any(|reason| {
+                            matches!(reason.code(), Some("ConditionalCheckFailed" | "TransactionConflict"))
+                        }) =>
                 {
                     Ok(false)
                 }
@@ -94,9 +98,9 @@ impl Publications for DynamoPublications {
         match sent {
             Ok(_) => Ok(true),
             Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(|error| error.is_conditional_check_failed_exception()) =>
+                if error.as_service_error().is_some_and(|error| {
+                    error.is_conditional_check_failed_exception() || error.is_transaction_conflict_exception()
+                }) =>
             {
                 Ok(false)
             }

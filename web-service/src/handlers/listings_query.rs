@@ -2,11 +2,10 @@
 
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use lambda_kit::Unavailable;
-use lambda_kit::api::{json, path_parameter, property_in_path, refusal};
+use lambda_kit::api::{json, path_parameter, property_in_path, refusal, route, told};
 use serde::Serialize;
 use vocabulary::{ApprovalRequestId, EvaluationReason, PropertyId, Timestamp};
 
-use super::{route, told};
 use crate::domain::{Listing, ListingStatus, Offer};
 use crate::ports::{Listings, Records};
 

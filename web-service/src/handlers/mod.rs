@@ -6,10 +6,8 @@ pub mod on_contract_ended;
 pub mod on_evaluation_completed;
 pub mod search;
 
-use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use events::Envelope;
 use lambda_kit::Unavailable;
-use lambda_kit::api::refusal;
 use lambda_runtime::Diagnostic;
 
 /// How often a lost race is decided anew before the event goes back to its queue.
@@ -50,16 +48,4 @@ fn contended() -> EventFailure {
 fn envelope<T: serde::de::DeserializeOwned>(event: serde_json::Value) -> Result<Envelope<T>, EventFailure> {
     let id = event.get("id").and_then(serde_json::Value::as_str).unwrap_or("without id").to_owned();
     serde_json::from_value(event).map_err(|cause| EventFailure::Malformed { id, cause: cause.to_string() })
-}
-
-fn route(request: &ApiGatewayProxyRequest) -> &str {
-    request.resource.as_deref().unwrap_or_default()
-}
-
-/// The answer to a client, whatever happened; a failure is told to the log, once.
-fn told(answer: Result<ApiGatewayProxyResponse, Unavailable>) -> ApiGatewayProxyResponse {
-    answer.unwrap_or_else(|cause| {
-        tracing::error!(%cause, "the request could not be answered");
-        refusal(503, "This is not available now; please try again.")
-    })
 }

@@ -3,10 +3,9 @@
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use aws_lambda_events::http::header::{HOST, HeaderValue, LINK};
 use lambda_kit::Unavailable;
-use lambda_kit::api::{json, path_parameter, property_in_path, refusal};
+use lambda_kit::api::{json, path_parameter, property_in_path, refusal, route, told};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::{route, told};
 use crate::page::{Position, Scope};
 use crate::ports::{Catalogue, Page};
 

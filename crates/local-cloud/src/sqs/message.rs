@@ -481,6 +481,21 @@ pub(super) fn change_visibility(
     }
 }
 
+/// Shows what is in flight since its receive. What had its visibility changed since then was
+/// put off on purpose, and stays hidden.
+pub(super) fn release(cloud: &Cloud, queue: &Queue) -> Result<usize, StoreError> {
+    let timeout_ms = queue.number("VisibilityTimeout") as i64 * 1_000;
+    let released = cloud.store.write(|tx| {
+        tx.execute(
+            "UPDATE sqs_messages SET visible_ms = ?2
+             WHERE queue = ?1 AND visible_ms > ?2 AND receipt IS NOT NULL AND visible_ms = received_ms + ?3",
+            params![queue.name, cloud.clock.now_ms(), timeout_ms],
+        )
+    })?;
+    cloud.sqs.arrival(&queue.name).notify_waiters();
+    Ok(released)
+}
+
 /// Messages visible, in flight, and delayed.
 pub(super) fn counts(cloud: &Cloud, queue: &Queue) -> Result<[i64; 3], StoreError> {
     let now = cloud.clock.now_ms();

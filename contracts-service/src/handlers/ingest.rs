@@ -1,11 +1,11 @@
-//! Commands from the queue: parsed, decided by the rules, settled in the ledger.
+//! The consumer of the queue: contracts are created and moved.
 
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_kit::Unavailable;
 use lambda_kit::batch::{Failure, Outcome, Redelivery, each_message};
-use lambda_kit::command::Command;
+use lambda_kit::command::{Command, NotFromTheGateway};
 use lambda_kit::ledger::settle;
 use serde::Deserialize;
 use tracing::Instrument;
@@ -15,18 +15,17 @@ use vocabulary::{Address, ContractStatus, Decision, PropertyId, Timestamp};
 use crate::domain::{Change, Rejection, Request, STATUS_OF_A_PLAIN_UPDATE, Terms, decide};
 use crate::ports::Contracts;
 
-/// Handles one batch: messages of one property in their order, exactly the failed ones reported.
-///
-/// `patience`: how long after its request a command may wait for what it needs.
+/// Handles one batch at the time `now`; a command that comes too early waits for
+/// `patience` since its request.
 ///
 /// # Errors
-/// When a message has no id.
+/// When the batch names no messages that an answer could name.
 pub async fn ingest(
+    batch: SqsEvent,
+    now: Timestamp,
+    patience: Duration,
     contracts: &impl Contracts,
     queue: &impl Redelivery,
-    now: impl Fn() -> Timestamp,
-    patience: Duration,
-    batch: SqsEvent,
 ) -> Result<SqsBatchResponse, Unavailable> {
     each_message(batch, queue, parse, async |(command, request)| {
         let span = tracing::info_span!(
@@ -34,7 +33,7 @@ pub async fn ingest(
             command_id = %command.id,
             property_id = request.as_ref().ok().map(|request| request.property_id.as_str()),
         );
-        handle(contracts, now(), patience, &command, request).instrument(span).await
+        handle(contracts, now, patience, &command, request).instrument(span).await
     })
     .await
 }
@@ -67,9 +66,22 @@ type Lane = String;
 
 type Parsed = (Command, Result<Request, Rejection>);
 
-fn parse(message: &SqsMessage) -> Result<(Lane, Parsed), lambda_kit::command::NotFromTheGateway> {
+/// The message can never be handled.
+#[derive(Debug, thiserror::Error)]
+enum Poison {
+    #[error(transparent)]
+    NotFromTheGateway(#[from] NotFromTheGateway),
+    #[error("no route with {method} leads here")]
+    UnknownRoute { method: String },
+}
+
+fn parse(message: &SqsMessage) -> Result<(Lane, Parsed), Poison> {
     let command = Command::from_message(message)?;
-    let request = read_request(&command);
+    let request = match command.method.as_str() {
+        "POST" => create(&command),
+        "PUT" => move_on(&command),
+        method => return Err(Poison::UnknownRoute { method: method.into() }),
+    };
     let lane = match &request {
         Ok(request) => request.property_id.to_string(),
         Err(_) => format!("command {}", command.id),
@@ -90,28 +102,28 @@ struct MoveBody {
     status: Option<ContractStatus>,
 }
 
-fn read_request(command: &Command) -> Result<Request, Rejection> {
-    let (property_id, change) = match command.method.as_str() {
-        "POST" => {
-            let body: CreateBody = read_body(&command.body)?;
-            if body.seller_name.trim().is_empty() {
-                return Err(Rejection::InvalidBody);
-            }
-            if body.property_id != body.address.property_id() {
-                return Err(Rejection::PropertyIdMismatch);
-            }
-            // From the command, so that a redelivery creates the same contract.
-            let contract_id = Uuid::new_v5(&Uuid::NAMESPACE_OID, command.id.as_str().as_bytes()).to_string();
-            let terms = Terms { contract_id, seller_name: body.seller_name, address: body.address };
-            (body.property_id, Change::Create(terms))
-        }
-        "PUT" => {
-            let body: MoveBody = read_body(&command.body)?;
-            (body.property_id, Change::Move(body.status.unwrap_or(STATUS_OF_A_PLAIN_UPDATE)))
-        }
-        _ => return Err(Rejection::InvalidBody),
-    };
-    Ok(Request { property_id, requested_at: command.requested_at, change })
+fn create(command: &Command) -> Result<Request, Rejection> {
+    let body: CreateBody = read_body(&command.body)?;
+    if body.seller_name.trim().is_empty() {
+        return Err(Rejection::InvalidBody);
+    }
+    if body.property_id != body.address.property_id() {
+        return Err(Rejection::PropertyIdMismatch);
+    }
+    // From the command, so that a redelivery creates the same contract.
+    let contract_id = Uuid::new_v5(&Uuid::NAMESPACE_OID, command.id.as_str().as_bytes()).to_string();
+    let terms = Terms { contract_id, seller_name: body.seller_name, address: body.address };
+    Ok(request(command, body.property_id, Change::Create(terms)))
+}
+
+fn move_on(command: &Command) -> Result<Request, Rejection> {
+    let body: MoveBody = read_body(&command.body)?;
+    let next = body.status.unwrap_or(STATUS_OF_A_PLAIN_UPDATE);
+    Ok(request(command, body.property_id, Change::Move(next)))
+}
+
+fn request(command: &Command, property_id: PropertyId, change: Change) -> Request {
+    Request { property_id, requested_at: command.requested_at, change }
 }
 
 fn read_body<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, Rejection> {
@@ -248,8 +260,8 @@ mod tests {
     /// The ids that stay in the queue.
     async fn deliver(fake: &Fake, late_ms: i64, records: &[Value]) -> Vec<String> {
         let batch = serde_json::from_value(json!({ "Records": records })).unwrap();
-        let now = || Timestamp::from_millis(NOW_MS + late_ms).unwrap();
-        let response = ingest(fake, fake, now, PATIENCE, batch).await.unwrap();
+        let now = Timestamp::from_millis(NOW_MS + late_ms).unwrap();
+        let response = ingest(batch, now, PATIENCE, fake, fake).await.unwrap();
         response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
     }
 
@@ -299,7 +311,6 @@ mod tests {
             ("r-3", message("r-3", "PUT", &closed), "invalid_transition"),
             ("r-4", message("r-4", "PUT", &sold), "invalid_body"),
             ("r-5", message("r-5", "POST", &json!("{not json")), "invalid_body"),
-            ("r-6", message("r-6", "PATCH", &json!({})), "invalid_body"),
         ] {
             assert!(deliver(&fake, 0, &[message]).await.is_empty(), "{id} leaves the queue");
             assert_eq!(fake.record(id), (CommandStatus::Rejected, Some(reason.into())), "{id}");
@@ -333,8 +344,12 @@ mod tests {
     async fn a_message_that_did_not_come_from_the_gateway_is_visible_at_once_and_stays() {
         let fake = Fake::default();
         let stray = json!({"messageId": "x", "receiptHandle": "x", "body": "{}"});
-        assert_eq!(deliver(&fake, 0, &[stray, create("c-1")]).await, ["x"]);
-        assert_eq!(*fake.redelivered.borrow(), [("x".into(), 0)]);
+        let no_route = message("y", "PATCH", &json!({}));
+        let mut stay = deliver(&fake, 0, &[stray, no_route, create("c-1")]).await;
+        stay.sort();
+        assert_eq!(stay, ["x", "y"]);
+        assert_eq!(*fake.redelivered.borrow(), [("x".into(), 0), ("y".into(), 0)]);
+        assert!(fake.records.borrow().keys().all(|id| id.as_str() == "c-1"), "no record of a stray message");
         assert!(fake.contract().is_some());
     }
 }

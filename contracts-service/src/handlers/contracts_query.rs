@@ -1,0 +1,151 @@
+//! What an agent asks: the contract of a property, and what became of a command.
+
+use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
+use lambda_kit::Unavailable;
+use lambda_kit::api::{json, path_parameter, property_in_path, refusal, route, told};
+
+use crate::ports::{Contracts, Records};
+
+/// Answers one request.
+pub async fn answer(
+    store: &(impl Contracts + Records),
+    request: &ApiGatewayProxyRequest,
+) -> ApiGatewayProxyResponse {
+    told(match route(request) {
+        "/contracts/{country}/{city}/{street}/{number}" => contract(store, request).await,
+        "/contracts/commands/{command_id}" => command(store, request).await,
+        _ => Ok(refusal(404, "There is no such route.")),
+    })
+}
+
+async fn contract(
+    contracts: &impl Contracts,
+    request: &ApiGatewayProxyRequest,
+) -> Result<ApiGatewayProxyResponse, Unavailable> {
+    let contract = match property_in_path(request) {
+        Some(property) => contracts.find(&property).await?,
+        None => None,
+    };
+    Ok(match &contract {
+        Some(contract) => json(200, contract),
+        None => refusal(404, "The property has no contract."),
+    })
+}
+
+async fn command(
+    records: &impl Records,
+    request: &ApiGatewayProxyRequest,
+) -> Result<ApiGatewayProxyResponse, Unavailable> {
+    let record = match path_parameter(request, "command_id").parse() {
+        Ok(id) => records.record(&id).await?,
+        // Nothing that the gateway could have given out.
+        Err(_) => None,
+    };
+    Ok(match &record {
+        Some(record) => json(200, record),
+        None => refusal(404, "No command of this id has been seen."),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_lambda_events::encodings::Body;
+    use lambda_kit::ledger::{CommandStatus, Committed, Entry, Record};
+    use serde_json::{Value, json};
+    use vocabulary::{CommandId, PropertyId};
+
+    use crate::domain::Contract;
+
+    /// One contract and one record, or tables that do not answer.
+    struct Store {
+        answers: bool,
+    }
+
+    impl Store {
+        fn ask<T>(&self, answer: T) -> Result<T, Unavailable> {
+            if self.answers { Ok(answer) } else { Err(Unavailable("no table".into())) }
+        }
+    }
+
+    fn stored() -> Value {
+        json!({
+            "property_id": "usa/anytown/main-street/111", "contract_id": "one", "contract_status": "APPROVED",
+            "seller_name": "Ada",
+            "address": {"country": "USA", "city": "Anytown", "street": "Main Street", "number": 111},
+            "contract_created": "2026-11-23T18:22:06.123Z",
+            "contract_last_modified_on": "2026-11-23T18:23:06.123Z", "contract_version": 2,
+        })
+    }
+
+    impl Contracts for Store {
+        async fn find(&self, property: &PropertyId) -> Result<Option<Contract>, Unavailable> {
+            let contract: Contract = serde_json::from_value(stored()).unwrap();
+            self.ask(Some(contract).filter(|contract| contract.property_id == *property))
+        }
+
+        async fn commit(&self, _: &Entry, _: Option<&Contract>) -> Result<Committed<Contract>, Unavailable> {
+            panic!("a query writes nothing")
+        }
+    }
+
+    impl Records for Store {
+        async fn record(&self, id: &CommandId) -> Result<Option<Record>, Unavailable> {
+            let record = Record {
+                command_id: id.clone(),
+                status: CommandStatus::Pending,
+                reason: Some("contract_not_found".into()),
+                message: Some("The property has no contract.".into()),
+            };
+            self.ask((id.as_str() == "c-1").then_some(record))
+        }
+    }
+
+    async fn get(store: &Store, resource: &str, path: &[(&str, &str)]) -> (i64, Value) {
+        let mut request = ApiGatewayProxyRequest::default();
+        request.resource = Some(resource.into());
+        request.path_parameters =
+            path.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let response = answer(store, &request).await;
+        let Some(Body::Text(body)) = response.body else { panic!("no text") };
+        (response.status_code, serde_json::from_str(&body).unwrap())
+    }
+
+    const CONTRACT: &str = "/contracts/{country}/{city}/{street}/{number}";
+    const COMMAND: &str = "/contracts/commands/{command_id}";
+
+    fn address(number: &str) -> [(&str, &str); 4] {
+        [("country", "USA"), ("city", "Anytown"), ("street", "Main%20Street"), ("number", number)]
+    }
+
+    #[tokio::test]
+    async fn a_contract_is_found_by_its_address_however_it_is_written() {
+        let store = Store { answers: true };
+        assert_eq!(get(&store, CONTRACT, &address("111")).await, (200, stored()));
+        for number in ["112", "one/two"] {
+            let (status, body) = get(&store, CONTRACT, &address(number)).await;
+            assert_eq!((status, body), (404, json!({"message": "The property has no contract."})));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_agent_learns_what_became_of_a_command() {
+        let store = Store { answers: true };
+        let (status, body) = get(&store, COMMAND, &[("command_id", "c-1")]).await;
+        assert_eq!((status, &body["status"]), (200, &json!("PENDING")));
+        assert_eq!(body["reason"], "contract_not_found");
+        for id in ["c-2", "not%20an%20id"] {
+            assert_eq!(get(&store, COMMAND, &[("command_id", id)]).await.0, 404, "{id}");
+        }
+    }
+
+    #[tokio::test]
+    async fn tables_that_do_not_answer_are_told_as_503_without_their_names() {
+        let store = Store { answers: false };
+        for (resource, path) in [(CONTRACT, &address("111")[..]), (COMMAND, &[("command_id", "c-1")][..])] {
+            let (status, body) = get(&store, resource, path).await;
+            assert_eq!(status, 503);
+            assert_eq!(body, json!({"message": "This is not available now; please try again."}));
+        }
+    }
+}
