@@ -40,10 +40,10 @@ pub const EMULATED: &[(&str, Level, &str)] = &[
     ("AWS::Lambda::EventSourceMapping", Level::Emulated, "queues and table streams"),
     ("AWS::Lambda::Function", Level::Approximated, "a process of this machine over the Runtime API; its memory size is told to it, not enforced"),
     ("AWS::Lambda::Permission", Level::Approximated, "shown by GetPolicy; permissions are not enforced here"),
-    ("AWS::Logs::LogGroup", Level::Emulated, "groups, streams and events; nothing expires"),
+    ("AWS::Logs::LogGroup", Level::Emulated, "groups, streams and events; events expire as it says"),
     ("AWS::Logs::ResourcePolicy", Level::Inert, "permissions are not enforced here"),
     ("AWS::Pipes::Pipe", Level::Emulated, "from a table stream to a bus"),
-    ("AWS::S3::Bucket", Level::Approximated, "objects can be put, read and listed; nothing else"),
+    ("AWS::S3::Bucket", Level::Approximated, "objects can be put, read, listed and deleted; nothing else"),
     ("AWS::S3::BucketPolicy", Level::Inert, "permissions are not enforced here"),
     ("AWS::SQS::Queue", Level::Emulated, "standard queues"),
     ("AWS::SQS::QueuePolicy", Level::Approximated, "shown as an attribute; permissions are not enforced here"),
@@ -118,6 +118,22 @@ mod tests {
         let known: Vec<&str> = crate::template::known_types().collect();
         let emulated: Vec<&str> = EMULATED.iter().map(|(kind, ..)| *kind).collect();
         assert_eq!(known, emulated);
+    }
+
+    #[test]
+    fn the_document_says_of_every_type_what_this_table_says() {
+        let document = include_str!("../README.md");
+        for (kind, level, note) in EMULATED {
+            let word = match level {
+                Level::Emulated => "emulated",
+                Level::Approximated => "approximated",
+                Level::Inert => "no effect",
+            };
+            let row = format!("| `{kind}` | {word} | {note} |");
+            assert!(document.lines().any(|line| line == row), "README.md lacks: {row}");
+        }
+        let rows = document.lines().filter(|line| line.starts_with("| `AWS::"));
+        assert_eq!(rows.count(), EMULATED.len(), "README.md has a type that is not emulated");
     }
 
     #[test]

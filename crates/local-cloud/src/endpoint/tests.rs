@@ -291,3 +291,24 @@ async fn an_upload_for_a_new_object_only_fails_where_there_is_one() {
         assert_eq!(put.send().await.unwrap().status(), status);
     }
 }
+
+#[tokio::test]
+async fn every_operation_of_the_document_is_answered_and_no_other_is() {
+    let (_, table) = include_str!("../../README.md").split_once("| service | operations |").unwrap();
+    let rows: Vec<(&str, &str)> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.trim_end_matches(" |").split_once("` | "))
+        .collect();
+    assert_eq!(rows.len(), 13, "one row for each service: {rows:?}");
+    let cloud = Cloud::for_tests().unwrap();
+    for (service, operations) in rows {
+        for operation in operations.split(", ") {
+            // Most are refused for want of input, in one way or another; that is an answer.
+            let answer = call(&cloud, service, operation, json!({})).await;
+            let missing = answer.is_err_and(|error| error.code == "NotImplemented");
+            assert!(!missing, "{service} {operation} is not emulated");
+        }
+        let other = call(&cloud, service, "DescribeUnicorn", json!({})).await.unwrap_err();
+        assert!(other.message.contains("DescribeUnicorn"), "{service}: {other:?}");
+    }
+}

@@ -1,16 +1,14 @@
 //! The command line as its user meets it: starts, ends, and what it says when it cannot.
 
-mod support;
-
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::{Copy, Up, alone, assert_gone, children, run, script, send, unicorn, wait};
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::{Copy, Up, alone, assert_gone, children, run, script, send, unicorn, wait};
 use unicorn::client::{Client, until};
 
 const PATIENCE: Duration = Duration::from_secs(30);

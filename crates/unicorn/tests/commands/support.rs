@@ -128,7 +128,7 @@ pub fn children(pid: u32) -> BTreeSet<u32> {
 }
 
 /// Whether a process is still there, and not only waits to be buried.
-pub fn is_alive(pid: u32) -> bool {
+fn is_alive(pid: u32) -> bool {
     stat(pid).is_some_and(|(state, _)| state != 'Z')
 }
 

@@ -1,0 +1,12 @@
+//! The command line and the README, run as their users run them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what goes wrong in a test's helpers fails the test"
+)]
+
+mod cli;
+mod readme;
+mod support;
