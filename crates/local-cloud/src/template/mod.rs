@@ -94,10 +94,12 @@ impl Application {
         Ok(())
     }
 
-    /// Invoke URLs of our own APIs are answered by this machine, at `{api_url}/_aws/execute-api/{id}/{stage}`.
-    fn move_invoke_urls(&mut self, settings: &Settings, api_url: &str) {
+    /// Addresses of our own APIs and queues are on this machine: APIs at
+    /// `{api_url}/_aws/execute-api/{id}/{stage}`, queues at the very address that SQS itself
+    /// tells. Some SDKs send to the host of a queue's URL, whatever endpoint they are given.
+    fn move_addresses(&mut self, settings: &Settings, api_url: &str, endpoint_url: &str) {
         let resources = self.stacks.iter().flat_map(|stack| &stack.resources);
-        let moves: Vec<(String, String)> = resources
+        let mut moves: Vec<(String, String)> = resources
             .filter(|resource| resource.kind == "AWS::ApiGateway::RestApi")
             .map(|api| {
                 let id = &api.physical_id;
@@ -105,6 +107,10 @@ impl Application {
                 (aws, format!("{}/_aws/execute-api/{id}/", api_url.trim_end_matches('/')))
             })
             .collect();
+        moves.push((
+            format!("https://sqs.{}.amazonaws.com/{}/", settings.region, settings.account),
+            format!("{}/{}/", endpoint_url.trim_end_matches('/'), settings.account),
+        ));
         let moved = |text: &mut String| {
             for (aws, ours) in &moves {
                 if text.contains(aws) {
@@ -116,6 +122,7 @@ impl Application {
             stack.parameters.values_mut().for_each(moved);
             stack.outputs.iter_mut().for_each(|output| moved(&mut output.value));
             for resource in &mut stack.resources {
+                moved(&mut resource.physical_id);
                 stack::each_text(&mut resource.properties, &moved);
             }
         }
@@ -123,7 +130,8 @@ impl Application {
 }
 
 /// Loads the root template `root_file` of `project` and all that it nests as the stack
-/// `stack_name`. `api_url` is where the APIs listen.
+/// `stack_name`. `api_url` is where the APIs listen, `endpoint_url` where the
+/// AWS services do.
 ///
 /// # Errors
 /// A [`Refusal`] that names file and path of the first thing that is wrong or not emulated.
@@ -134,6 +142,7 @@ pub fn load(
     parameters: &BTreeMap<String, String>,
     settings: &Settings,
     api_url: &str,
+    endpoint_url: &str,
 ) -> Result<Application, Refusal> {
     let world = stack::World { project, settings, exports: RefCell::default() };
     let birth = stack::Birth {
@@ -146,7 +155,7 @@ pub fn load(
     let loaded = stack::load(&world, root_file, birth)?;
     let mut application = Application { stacks: [vec![loaded.stack], loaded.nested].concat() };
     application.refuse_twins()?;
-    application.move_invoke_urls(settings, api_url);
+    application.move_addresses(settings, api_url, endpoint_url);
     Ok(application)
 }
 
