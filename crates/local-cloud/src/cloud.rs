@@ -104,7 +104,7 @@ impl Cloud {
             dynamodb: crate::dynamodb::State::open(&store, &settings)?,
             event_source: crate::event_source::State::open(&store)?,
             eventbridge: crate::eventbridge::State::open(&store)?,
-            lambda: crate::lambda::State::open(&store)?,
+            lambda: crate::lambda::State::open(&store, &settings)?,
             logs: crate::logs::State::open(&store)?,
             pipes: crate::pipes::State::open(&store)?,
             rekognition: crate::rekognition::State::open(&store)?,

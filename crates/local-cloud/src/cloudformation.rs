@@ -362,6 +362,7 @@ Outputs:
             &Default::default(),
             &cloud.settings,
             "http://127.0.0.1:3000",
+            "http://127.0.0.1:4566",
         )
         .unwrap();
         crate::deploy::deploy(&cloud, &application).await.unwrap();

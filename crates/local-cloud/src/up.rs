@@ -102,7 +102,8 @@ pub struct Running {
 /// # Errors
 /// When the templates cannot be run here.
 pub fn binaries(project: &Path, template: &str, stage: &str) -> anyhow::Result<Vec<String>> {
-    let application = load(&settings(project, stage, None), template, "http://127.0.0.1")?;
+    let application =
+        load(&settings(project, stage, None), template, "http://127.0.0.1", "http://127.0.0.1")?;
     let mut names: Vec<String> = application
         .stacks
         .iter()
@@ -119,13 +120,18 @@ fn settings(project: &Path, stage: &str, state: Option<PathBuf>) -> Settings {
     Settings { stage: stage.to_owned(), project: project.to_owned(), state, ..Settings::for_tests() }
 }
 
-fn load(settings: &Settings, template: &str, api_url: &str) -> anyhow::Result<Application> {
+fn load(
+    settings: &Settings,
+    template: &str,
+    api_url: &str,
+    endpoint_url: &str,
+) -> anyhow::Result<Application> {
     let parameters = BTreeMap::from([
         ("Stage".to_owned(), settings.stage.clone()),
         ("Owner".to_owned(), "local".to_owned()),
     ]);
     let stack = stack_name(&settings.stage);
-    Ok(template::load(&settings.project, template, &stack, &parameters, settings, api_url)?)
+    Ok(template::load(&settings.project, template, &stack, &parameters, settings, api_url, endpoint_url)?)
 }
 
 fn stack_name(stage: &str) -> String {
@@ -162,8 +168,7 @@ pub async fn up(options: &Options) -> anyhow::Result<Running> {
     }
 
     let settings = settings(&options.project, &options.stage, Some(state.clone()));
-    let mut application = load(&settings, &options.template, &api_url)?;
-    application.move_queue_urls(&settings, &endpoint_url);
+    let application = load(&settings, &options.template, &api_url, &endpoint_url)?;
     let cloud = Cloud::open(settings, Clock::system(), Random::from_entropy())?;
     let _ = cloud.api_url.set(api_url.clone());
     let _ = cloud.endpoint_url.set(endpoint_url.clone());

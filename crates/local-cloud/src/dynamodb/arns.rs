@@ -25,7 +25,7 @@ const ENGINE: &str = ":dynoxide:000000000000:";
 /// (any region and account will do), except where a listing continues after one.
 pub(super) fn inward(engine: &Engine, action: &str, body: Bytes) -> Result<Bytes, AwsError> {
     if !matches!(action, "DescribeStream" | "GetShardIterator" | "ListStreams") {
-        return Ok(body);
+        return Ok(name_tables(body));
     }
     let Ok(mut input) = serde_json::from_slice::<Map<String, Value>>(&body) else {
         return Ok(body);
@@ -43,6 +43,39 @@ pub(super) fn inward(engine: &Engine, action: &str, body: Bytes) -> Result<Bytes
         input.insert("ExclusiveStartStreamArn".into(), own.into());
     }
     Ok(Value::Object(input).to_string().into())
+}
+
+/// A table may be named by its ARN, which dynoxide does not know.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_GetItem.html> (TableName)
+fn name_tables(body: Bytes) -> Bytes {
+    // Hardly any body holds one: items are not read in vain.
+    if !body.windows(TABLE.len()).any(|window| window == TABLE.as_bytes()) {
+        return body;
+    }
+    let Ok(mut input) = serde_json::from_slice::<Value>(&body) else { return body };
+    name_table(&mut input);
+    if let Some(tables) = input.get_mut("RequestItems").and_then(Value::as_object_mut) {
+        *tables =
+            std::mem::take(tables).into_iter().map(|(table, items)| (table_name(&table), items)).collect();
+    }
+    for write in input.get_mut("TransactItems").and_then(Value::as_array_mut).into_iter().flatten() {
+        write.as_object_mut().into_iter().flat_map(|write| write.values_mut()).for_each(name_table);
+    }
+    input.to_string().into()
+}
+
+/// What stands before a table's name in its ARN.
+const TABLE: &str = ":table/";
+
+fn name_table(request: &mut Value) {
+    if let Some(Value::String(table)) = request.get_mut("TableName") {
+        *table = table_name(table);
+    }
+}
+
+fn table_name(table: &str) -> String {
+    let arn = table.strip_prefix("arn:").and_then(|arn| arn.split_once(TABLE));
+    arn.map_or(table, |(_, name)| name).to_owned()
 }
 
 /// The table of a stream's ARN, which must carry the one label.
@@ -102,7 +135,10 @@ pub(super) fn outward(cloud: &Cloud, action: &str, reply: Reply) -> Result<Reply
                 body.get_mut(name).into_iter().for_each(|message| rename(cloud, message));
             }
         }
-        "GetRecords" => set_region(cloud, &mut body),
+        "GetRecords" => {
+            drop_writes_without_change(&mut body);
+            set_region(cloud, &mut body);
+        }
         "DescribeStream" => {
             rename(cloud, &mut body);
             show_shard(&mut body);
@@ -110,6 +146,21 @@ pub(super) fn outward(cloud: &Cloud, action: &str, reply: Reply) -> Result<Reply
         _ => rename(cloud, &mut body),
     }
     Ok(Reply { status: reply.status, body: body.to_string().into() })
+}
+
+/// "If you perform a PutItem or UpdateItem operation that does not change any data in an
+/// item, DynamoDB Streams does not write a stream record for that operation": dynoxide writes
+/// one. It can be told where the stream shows both images, as all of this project's do.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html>
+fn drop_writes_without_change(answer: &mut Value) {
+    if let Some(records) = answer["Records"].as_array_mut() {
+        records.retain(|record| {
+            let change = &record["dynamodb"];
+            record["eventName"] != "MODIFY"
+                || change.get("OldImage").is_none()
+                || change.get("OldImage") != change.get("NewImage")
+        });
+    }
 }
 
 fn set_region(cloud: &Cloud, answer: &mut Value) {

@@ -80,6 +80,45 @@ async fn a_stream_is_read_by_the_arn_that_the_template_computes() {
     assert_eq!(record["dynamodb"]["NewImage"]["PK"]["S"], "usa/anytown/main-street/111");
 }
 
+async fn records(cloud: &Arc<Cloud>) -> Vec<Value> {
+    let from = json!({"StreamArn": STREAM_ARN, "ShardId": SHARD_ID, "ShardIteratorType": "TRIM_HORIZON"});
+    let iterator = call(cloud, "GetShardIterator", from).await.unwrap();
+    let answer =
+        call(cloud, "GetRecords", json!({"ShardIterator": iterator["ShardIterator"]})).await.unwrap();
+    answer["Records"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn a_write_that_changes_nothing_is_not_in_the_stream() {
+    let cloud = Cloud::for_tests().unwrap();
+    deploy(&cloud, &table(stream())).await.unwrap();
+    for _ in 0..3 {
+        put(&cloud, "a").await.unwrap();
+    }
+    call(&cloud, "DeleteItem", json!({"TableName": "contracts", "Key": {"PK": {"S": "a"}}})).await.unwrap();
+    let names: Vec<Value> =
+        records(&cloud).await.into_iter().map(|record| record["eventName"].clone()).collect();
+    assert_eq!(names, ["INSERT", "REMOVE"]);
+}
+
+#[tokio::test]
+async fn a_table_may_be_named_by_its_arn() {
+    let cloud = Cloud::for_tests().unwrap();
+    let resource = table(stream());
+    deploy(&cloud, &resource).await.unwrap();
+    let arn = &resource.arn;
+    // An item that looks like an ARN stays as it is.
+    let item = json!({"PK": {"S": arn}, "TableName": {"S": arn}});
+    call(&cloud, "PutItem", json!({"TableName": arn, "Item": item})).await.unwrap();
+    let write = json!({"Put": {"TableName": arn, "Item": {"PK": {"S": "b"}}}});
+    call(&cloud, "TransactWriteItems", json!({"TransactItems": [write]})).await.unwrap();
+    let many = json!({arn: [{"PutRequest": {"Item": {"PK": {"S": "c"}}}}]});
+    call(&cloud, "BatchWriteItem", json!({"RequestItems": many})).await.unwrap();
+    let answer = call(&cloud, "Scan", json!({"TableName": arn})).await.unwrap();
+    assert_eq!(answer["Count"], 3);
+    assert!(answer["Items"].as_array().unwrap().contains(&item), "{answer}");
+}
+
 #[tokio::test]
 async fn streams_are_listed_page_by_page() {
     let cloud = Cloud::for_tests().unwrap();

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, Settings};
 use crate::error::AwsError;
 use crate::resource::{Refusal, Resource};
 use crate::store::{Store, StoreError};
@@ -40,6 +40,8 @@ const PROCESSES: usize = 64;
 /// What the service keeps.
 #[derive(Debug)]
 pub struct State {
+    /// What stands before a function's name in its ARN.
+    prefix: String,
     /// The folder of the function binaries; the runner sets it before anything is invoked.
     pub binaries: OnceLock<PathBuf>,
     functions: Mutex<BTreeMap<String, Arc<Function>>>,
@@ -57,9 +59,10 @@ impl State {
     ///
     /// # Errors
     /// When the store refuses.
-    pub fn open(store: &Store) -> Result<Self, StoreError> {
+    pub fn open(store: &Store, settings: &Settings) -> Result<Self, StoreError> {
         store.migrate(asynchronous::TABLES)?;
         Ok(Self {
+            prefix: format!("arn:aws:lambda:{}:{}:function:", settings.region, settings.account),
             binaries: OnceLock::new(),
             functions: Mutex::default(),
             event_invokes: Mutex::default(),
@@ -82,7 +85,9 @@ impl State {
             _ => None,
         };
         known.ok_or_else(|| {
-            AwsError::new(404, "ResourceNotFoundException", format!("Function not found: {name}"))
+            // AWS names it by its ARN, however it was asked for.
+            let message = format!("Function not found: {}{}", self.prefix, parts.join(":"));
+            AwsError::new(404, "ResourceNotFoundException", message)
         })
     }
 }

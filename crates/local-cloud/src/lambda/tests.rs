@@ -542,3 +542,15 @@ async fn functions_are_listed_described_and_dry_run() {
     let policy = call(&cloud, "GetPolicy", json!({ "FunctionName": "f1" })).await.unwrap();
     assert!(policy["Policy"].as_str().unwrap().contains("events.amazonaws.com"));
 }
+
+#[tokio::test]
+async fn a_function_that_is_not_there_is_named_by_its_arn() {
+    let cloud = Cloud::for_tests().unwrap();
+    // https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html (ResourceNotFoundException)
+    let arn = "arn:aws:lambda:us-east-1:123456789012:function:nobodys";
+    for asked in ["nobodys", "123456789012:function:nobodys", arn] {
+        let error = call(&cloud, "GetFunction", json!({ "FunctionName": asked })).await.unwrap_err();
+        assert_eq!((error.status, error.code.as_str()), (404, "ResourceNotFoundException"));
+        assert_eq!(error.message, format!("Function not found: {arn}"));
+    }
+}

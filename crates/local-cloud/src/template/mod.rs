@@ -94,33 +94,23 @@ impl Application {
         Ok(())
     }
 
-    /// Invoke URLs of our own APIs are answered by this machine, at `{api_url}/_aws/execute-api/{id}/{stage}`.
-    fn move_invoke_urls(&mut self, settings: &Settings, api_url: &str) {
-        self.move_urls("AWS::ApiGateway::RestApi", |api| {
-            let id = &api.physical_id;
-            let aws = format!("https://{id}.execute-api.{}.amazonaws.com/", settings.region);
-            (aws, format!("{}/_aws/execute-api/{id}/", api_url.trim_end_matches('/')))
-        });
-    }
-
-    /// URLs of our own queues are answered by this machine, at `{endpoint_url}/{account}/{name}`:
-    /// some clients (the AWS command line 1, the JavaScript SDK) send a call to its queue's URL
-    /// whatever endpoint they are given.
-    pub fn move_queue_urls(&mut self, settings: &Settings, endpoint_url: &str) {
-        let aws = format!("https://sqs.{}.amazonaws.com/", settings.region);
-        let ours = format!("{}/", endpoint_url.trim_end_matches('/'));
-        self.move_urls("AWS::SQS::Queue", |queue| {
-            (queue.physical_id.clone(), queue.physical_id.replace(&aws, &ours))
-        });
-    }
-
-    /// Replaces a text by another one, for each resource of a type, wherever it was evaluated to.
-    fn move_urls(&mut self, kind: &str, address: impl Fn(&Resource) -> (String, String)) {
+    /// Addresses of our own APIs and queues are on this machine: APIs at
+    /// `{api_url}/_aws/execute-api/{id}/{stage}`, queues at the very address that SQS itself
+    /// tells. Some SDKs send to the host of a queue's URL, whatever endpoint they are given.
+    fn move_addresses(&mut self, settings: &Settings, api_url: &str, endpoint_url: &str) {
         let resources = self.stacks.iter().flat_map(|stack| &stack.resources);
-        let mut moves: Vec<(String, String)> =
-            resources.filter(|resource| resource.kind == kind).map(address).collect();
-        // The longest first: the name of one queue can begin with that of another.
-        moves.sort_by_key(|(aws, _)| std::cmp::Reverse(aws.len()));
+        let mut moves: Vec<(String, String)> = resources
+            .filter(|resource| resource.kind == "AWS::ApiGateway::RestApi")
+            .map(|api| {
+                let id = &api.physical_id;
+                let aws = format!("https://{id}.execute-api.{}.amazonaws.com/", settings.region);
+                (aws, format!("{}/_aws/execute-api/{id}/", api_url.trim_end_matches('/')))
+            })
+            .collect();
+        moves.push((
+            format!("https://sqs.{}.amazonaws.com/{}/", settings.region, settings.account),
+            format!("{}/{}/", endpoint_url.trim_end_matches('/'), settings.account),
+        ));
         let moved = |text: &mut String| {
             for (aws, ours) in &moves {
                 if text.contains(aws) {
@@ -140,7 +130,8 @@ impl Application {
 }
 
 /// Loads the root template `root_file` of `project` and all that it nests as the stack
-/// `stack_name`. `api_url` is where the APIs listen.
+/// `stack_name`. `api_url` is where the APIs listen, `endpoint_url` where the
+/// AWS services do.
 ///
 /// # Errors
 /// A [`Refusal`] that names file and path of the first thing that is wrong or not emulated.
@@ -151,6 +142,7 @@ pub fn load(
     parameters: &BTreeMap<String, String>,
     settings: &Settings,
     api_url: &str,
+    endpoint_url: &str,
 ) -> Result<Application, Refusal> {
     let world = stack::World { project, settings, exports: RefCell::default() };
     let birth = stack::Birth {
@@ -163,7 +155,7 @@ pub fn load(
     let loaded = stack::load(&world, root_file, birth)?;
     let mut application = Application { stacks: [vec![loaded.stack], loaded.nested].concat() };
     application.refuse_twins()?;
-    application.move_invoke_urls(settings, api_url);
+    application.move_addresses(settings, api_url, endpoint_url);
     Ok(application)
 }
 

@@ -38,10 +38,7 @@ fn ref_gives_parameters_pseudo_parameters_and_physical_ids() {
     assert_eq!(evaluated("!Ref AWS::AccountId"), Ok(json!("123456789012")));
     assert_eq!(evaluated("!Ref AWS::StackName"), Ok(json!("app")));
     assert_eq!(evaluated("!Ref AWS::Partition"), Ok(json!("aws")));
-    assert_eq!(
-        evaluated("!Ref Queue"),
-        Ok(json!("https://sqs.us-east-1.amazonaws.com/123456789012/q-local"))
-    );
+    assert_eq!(evaluated("!Ref Queue"), Ok(json!("http://127.0.0.1:4566/123456789012/q-local")));
     assert_eq!(evaluated("[!Ref AWS::NoValue, x]"), Ok(json!(["x"])));
     assert_eq!(evaluated("{a: !Ref AWS::NoValue, b: 1}"), Ok(json!({ "b": 1 })));
     let id = evaluated("!Ref AWS::StackId").unwrap();

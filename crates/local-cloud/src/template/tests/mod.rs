@@ -19,8 +19,16 @@ fn load_files(files: &[(&str, &str)], parameters: &[(&str, &str)]) -> Result<App
     let parameters: BTreeMap<String, String> =
         parameters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let settings = Settings::for_tests();
-    load(project.path(), files[0].0, "app", &parameters, &settings, "http://127.0.0.1:3000")
-        .map_err(|refusal| refusal.to_string())
+    load(
+        project.path(),
+        files[0].0,
+        "app",
+        &parameters,
+        &settings,
+        "http://127.0.0.1:3000",
+        "http://127.0.0.1:4566",
+    )
+    .map_err(|refusal| refusal.to_string())
 }
 
 fn load_one(template: &str) -> Result<Application, String> {

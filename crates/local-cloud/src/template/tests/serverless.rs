@@ -267,7 +267,7 @@ fn a_sam_state_machine_reads_its_definition_and_fills_in_the_substitutions() {
         load_files(&[("s/template.yaml", MACHINE), ("s/approval.asl.yaml", definition)], &[]).unwrap();
     assert_eq!(ids(&application), ["Machine", "MachineRole", "MachineStart", "MachineStartRole", "Queue"]);
     let machine = find(&application, "Machine");
-    let queue = "https://sqs.us-east-1.amazonaws.com/123456789012/q";
+    let queue = "http://127.0.0.1:4566/123456789012/q";
     assert_eq!(
         machine.properties,
         json!({
@@ -381,4 +381,23 @@ fn a_fault_in_an_included_file_is_refused_under_that_files_name() {
     assert!(loaded("paths: !Ref Stage").contains("short forms are not read"));
     let refusal = load_files(&[("s/template.yaml", API)], &[]).unwrap_err();
     assert!(refusal.starts_with("s/api.yaml: ") && refusal.contains("cannot be read"), "{refusal}");
+}
+
+#[test]
+fn a_queue_has_the_address_that_sqs_tells_of_it_wherever_the_template_names_it() {
+    let application = load_one(
+        "
+Resources:
+  Queue: { Type: AWS::SQS::Queue, Properties: { QueueName: q } }
+Outputs:
+  Url: { Value: !Ref Queue }
+  Arn: { Value: !GetAtt Queue.Arn }
+",
+    )
+    .unwrap();
+    // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-queue-message-identifiers.html
+    let url = "http://127.0.0.1:4566/123456789012/q";
+    assert_eq!(output(&application, "Url").unwrap(), url);
+    assert_eq!(find(&application, "Queue").physical_id, url);
+    assert_eq!(output(&application, "Arn").unwrap(), "arn:aws:sqs:us-east-1:123456789012:q");
 }

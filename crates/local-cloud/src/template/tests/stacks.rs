@@ -228,20 +228,3 @@ fn a_fault_in_a_nested_template_names_its_file() {
     let refusal = load_files(&[("template.yaml", ROOT), ("child/template.yaml", CHILD)], &[]).unwrap_err();
     assert!(refusal.contains("Parameters.Owner: has no default"), "{refusal}");
 }
-
-/// Ref of a queue is its URL.
-#[test]
-fn the_url_of_a_queue_leads_to_this_machine_wherever_it_stands() {
-    let text = "
-Resources:
-  Q: {Type: AWS::SQS::Queue, Properties: {QueueName: q}}
-  Dead: {Type: AWS::SQS::Queue, Properties: {QueueName: q-dlq}}
-Outputs:
-  Q: {Value: !Ref Q}
-  Dead: {Value: !Ref Dead}
-";
-    let mut application = load_one(text).unwrap();
-    application.move_queue_urls(&Settings::for_tests(), "http://127.0.0.1:4566");
-    assert_eq!(output(&application, "Q").as_deref(), Some("http://127.0.0.1:4566/123456789012/q"));
-    assert_eq!(output(&application, "Dead").as_deref(), Some("http://127.0.0.1:4566/123456789012/q-dlq"));
-}
