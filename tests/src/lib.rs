@@ -1,1 +1,182 @@
-#![doc = "Not written yet."]
+//! A small harness for tests that go only through the public doors: it builds the functions
+//! once per test process, runs a local cloud of its own for each test, on free ports and in a
+//! folder that is gone afterwards, and stops it even when the test panics.
+
+pub mod flow;
+pub mod templates;
+
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use futures::FutureExt;
+use local_cloud::up::{Options, up};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+use unicorn::client::{Client, until};
+
+/// No step takes longer, unless something is broken.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The template of the whole application.
+pub const ROOT: &str = "template.yaml";
+
+/// The folder of the workspace.
+///
+/// # Errors
+/// When the tests run outside of a checkout.
+pub fn project() -> anyhow::Result<PathBuf> {
+    unicorn::build::project()
+}
+
+/// The folder of the functions' binaries, built once per process.
+///
+/// # Errors
+/// When cargo cannot build them.
+pub async fn binaries() -> anyhow::Result<PathBuf> {
+    static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
+    let build = async || unicorn::build::functions(&project()?, ROOT, "local").await;
+    Ok(BUILT.get_or_try_init(build).await?.clone())
+}
+
+/// Runs `test` against a local cloud of its own, which runs the application as it is.
+///
+/// # Errors
+/// What the test fails with, or why the local cloud did not start.
+pub fn on_a_local_cloud(test: impl AsyncFnOnce(&Client) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let project = project()?;
+    runtime()?.block_on(with_templates(&project, test))
+}
+
+/// The runtime of a test.
+///
+/// # Errors
+/// When the system refuses one.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// Runs `test` against a local cloud that runs the templates in `project`.
+///
+/// # Errors
+/// What the test fails with, or why the local cloud did not start.
+pub async fn with_templates<T>(
+    project: &Path,
+    test: impl AsyncFnOnce(&Client) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let state = tempfile::tempdir()?;
+    let running = up(&Options::on_free_ports(project, state.path(), &binaries().await?)).await?;
+    let client = Client::new(running.addresses.clone());
+    let ended = AssertUnwindSafe(test(&client)).catch_unwind().await;
+    running.stop().await;
+    ended.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// Calls a REST service of the AWS endpoint (Lambda, Schemas): `path` begins with `/`.
+///
+/// # Errors
+/// When it is refused.
+pub async fn rest(
+    client: &Client,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> anyhow::Result<Value> {
+    let mut request =
+        reqwest::Client::new().request(method, format!("{}{path}", client.addresses.endpoint_url));
+    if let Some(body) = body {
+        request = request.json(body);
+    }
+    let response = request.send().await?;
+    let status = response.status();
+    let answer: Value = serde_json::from_slice(&response.bytes().await?).unwrap_or(Value::Null);
+    ensure!(status.is_success(), "{path}: {status} {answer}");
+    Ok(answer)
+}
+
+/// Waits until a command is decided and returns its record.
+///
+/// # Errors
+/// When it has no outcome within `patience`.
+pub async fn outcome(
+    client: &Client,
+    service: &str,
+    command: &str,
+    patience: Duration,
+) -> anyhow::Result<Value> {
+    let path = format!("{service}/commands/{command}");
+    until(&format!("the outcome of command {command}"), patience, async || {
+        let answer = client.get(&path).await?;
+        let decided = answer.status.is_success() && answer.body["status"] != "PENDING";
+        Ok(decided.then_some(answer.body))
+    })
+    .await
+}
+
+/// Sends a write and waits until it is applied.
+///
+/// # Errors
+/// When it is refused, rejected or not decided in time.
+pub async fn apply(client: &Client, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
+    let command = client.write(method, path, Some(body)).await?;
+    let record = outcome(client, service_of(path), &command, PATIENCE).await?;
+    ensure!(record["status"] == "APPLIED", "{path} {body} was rejected: {record}");
+    Ok(record)
+}
+
+/// The path below which the commands of a write are found.
+pub fn service_of(path: &str) -> &'static str {
+    if path.starts_with("/contracts") { "/contracts" } else { "/listings" }
+}
+
+/// The event source mapping of a queue's function is switched off: what is sent stays in the queue.
+///
+/// # Errors
+/// When the function has none.
+pub async fn stop_polling(client: &Client, function: &str) -> anyhow::Result<()> {
+    let list = format!("/2015-03-31/event-source-mappings?FunctionName={function}");
+    let mappings = rest(client, Method::GET, &list, None).await?;
+    let id = mappings["EventSourceMappings"][0]["UUID"].as_str().context("the function has no mapping")?;
+    let path = format!("/2015-03-31/event-source-mappings/{id}");
+    rest(client, Method::PUT, &path, Some(&json!({"Enabled": false}))).await?;
+    Ok(())
+}
+
+/// Waits for a message of a queue, attributes included.
+///
+/// # Errors
+/// When none comes in time.
+pub async fn receive(client: &Client, queue_url: &str) -> anyhow::Result<Value> {
+    let input = json!({
+        "QueueUrl": queue_url, "WaitTimeSeconds": 1,
+        "MessageAttributeNames": ["All"], "MessageSystemAttributeNames": ["All"],
+    });
+    until(&format!("a message in {queue_url}"), PATIENCE, async || {
+        let mut answer = client.aws("AmazonSQS.ReceiveMessage", &input).await?;
+        Ok(Some(answer["Messages"][0].take()).filter(|message| !message.is_null()))
+    })
+    .await
+}
+
+/// Puts one event on a bus.
+///
+/// # Errors
+/// When it is refused.
+pub async fn put_event(
+    client: &Client,
+    bus: &str,
+    source: &str,
+    detail_type: &str,
+    detail: &Value,
+) -> anyhow::Result<String> {
+    let entry = json!({
+        "EventBusName": bus, "Source": source, "DetailType": detail_type, "Detail": detail.to_string(),
+    });
+    let answer = client.aws("AWSEvents.PutEvents", &json!({"Entries": [entry]})).await?;
+    match answer["Entries"][0]["EventId"].as_str() {
+        Some(id) => Ok(id.to_owned()),
+        None => bail!("an event was refused: {answer}"),
+    }
+}

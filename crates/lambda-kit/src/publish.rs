@@ -53,3 +53,67 @@ impl Bus {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_config::{BehaviorVersion, Region};
+    use aws_sdk_eventbridge::config::{Credentials, retry::RetryConfig};
+    use events::PublicationEvaluationCompleted;
+    use serde_json::{Value, json};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// An EventBridge that answers one call with `answer`, over HTTP.
+    async fn bus_that_answers(answer: Value) -> Bus {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = String::new();
+            // The call's body ends the request, and is an object of a list of objects.
+            while !request.ends_with("}]}") {
+                let mut chunk = [0; 4096];
+                let read = connection.read(&mut chunk).await.unwrap();
+                request.push_str(&String::from_utf8_lossy(&chunk[..read]));
+            }
+            let body = answer.to_string();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            connection.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        });
+        let config = aws_sdk_eventbridge::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::from_static("us-east-1"))
+            .endpoint_url(endpoint)
+            .credentials_provider(Credentials::new("local", "local", None, None, "test"))
+            .retry_config(RetryConfig::disabled())
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .build();
+        Bus::new(Client::from_conf(config), "a-bus")
+    }
+
+    async fn publish_to(bus: Bus) -> Result<(), Unavailable> {
+        let detail = json!({"property_id": "usa/anytown/main-street/111", "evaluation_result": "APPROVED"});
+        let detail: PublicationEvaluationCompleted = serde_json::from_value(detail).unwrap();
+        bus.publish(&detail, "usa/anytown/main-street/111").await
+    }
+
+    #[tokio::test]
+    async fn an_entry_that_the_bus_took_is_published() {
+        let bus = bus_that_answers(json!({"FailedEntryCount": 0, "Entries": [{"EventId": "e-1"}]})).await;
+        publish_to(bus).await.unwrap();
+    }
+
+    /// The call itself succeeds; known-faults.md, row 4.
+    #[tokio::test]
+    async fn an_entry_that_the_bus_did_not_take_is_an_error() {
+        let throttled = json!({"ErrorCode": "ThrottlingException", "ErrorMessage": "Rate exceeded"});
+        let bus = bus_that_answers(json!({"FailedEntryCount": 1, "Entries": [throttled]})).await;
+        let error = publish_to(bus).await.unwrap_err().to_string();
+        assert!(error.contains("ThrottlingException") && error.contains("Rate exceeded"), "{error}");
+
+        let bus = bus_that_answers(json!({"FailedEntryCount": 1, "Entries": [{}]})).await;
+        publish_to(bus).await.unwrap_err();
+    }
+}

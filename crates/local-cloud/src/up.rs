@@ -21,6 +21,9 @@ use crate::{
     stepfunctions, template,
 };
 
+/// Held by the process that runs on a state folder.
+const LOCK: &str = "lock";
+
 /// How to run.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -40,6 +43,25 @@ pub struct Options {
     pub binaries: PathBuf,
     /// Ignores the throttling of the templates, for load tests.
     pub no_throttle: bool,
+    /// Forgets the state of earlier runs first.
+    pub fresh: bool,
+}
+
+impl Options {
+    /// The whole application of `project` in stage `local`, on free ports.
+    pub fn on_free_ports(project: &Path, state: &Path, binaries: &Path) -> Self {
+        Self {
+            project: project.to_owned(),
+            template: "template.yaml".into(),
+            stage: "local".into(),
+            state: state.to_owned(),
+            port: 0,
+            aws_port: 0,
+            binaries: binaries.to_owned(),
+            no_throttle: false,
+            fresh: false,
+        }
+    }
 }
 
 /// What others need to find a running local cloud; kept in `{state}/local.json`.
@@ -68,10 +90,9 @@ pub struct Running {
     pub cloud: Arc<Cloud>,
     /// Where they answer.
     pub addresses: Addresses,
-    /// Whether the state folder was empty before.
-    pub first_start: bool,
+    /// The state folder.
+    pub state: PathBuf,
     tasks: JoinSet<()>,
-    state: PathBuf,
     /// Held as long as the state folder is in use.
     _lock: File,
 }
@@ -136,7 +157,9 @@ pub async fn up(options: &Options) -> anyhow::Result<Running> {
     std::fs::create_dir_all(state)
         .with_context(|| format!("cannot create the state folder {}", state.display()))?;
     let lock = lock(state)?;
-    let first_start = !state.join("cloud.sqlite").exists();
+    if options.fresh {
+        clear(state).with_context(|| format!("cannot clear the state folder {}", state.display()))?;
+    }
 
     let settings = settings(&options.project, &options.stage, Some(state.clone()));
     let application = load(&settings, &options.template, &api_url)?;
@@ -178,11 +201,24 @@ pub async fn up(options: &Options) -> anyhow::Result<Running> {
         pid: std::process::id(),
     };
     std::fs::write(state.join("local.json"), serde_json::to_vec_pretty(&addresses)?)?;
-    Ok(Running { cloud, addresses, first_start, tasks, state: state.clone(), _lock: lock })
+    Ok(Running { cloud, addresses, tasks, state: state.clone(), _lock: lock })
+}
+
+/// Removes what earlier runs left; the lock is held, so nobody is using it.
+fn clear(state: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(state)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            std::fs::remove_dir_all(entry.path())?;
+        } else if entry.file_name() != LOCK {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn lock(state: &Path) -> anyhow::Result<File> {
-    let file = File::create(state.join("lock"))?;
+    let file = File::create(state.join(LOCK))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => {
@@ -208,11 +244,22 @@ async fn serve(cloud: Arc<Cloud>, listener: TcpListener, router: axum::Router) {
 impl Running {
     /// Stops all background tasks and functions. What was accepted stays in the state folder.
     pub async fn stop(mut self) {
+        self.end();
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    fn end(&mut self) {
         self.cloud.stopping.cancel();
         lambda::end_processes(&self.cloud);
         // A client may hold its connection open: what it sends now is not accepted any more.
         self.tasks.abort_all();
-        while self.tasks.join_next().await.is_some() {}
         let _ = std::fs::remove_file(self.state.join("local.json"));
+    }
+}
+
+impl Drop for Running {
+    /// Not stopped in order, such as by an error after the start: nothing stays behind all the same.
+    fn drop(&mut self) {
+        self.end();
     }
 }

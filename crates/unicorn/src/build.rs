@@ -1,10 +1,12 @@
 //! Builds the functions that the templates name, with cargo, and tells where they are.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
+use tokio::process::Command;
 
 /// The folder of the workspace: the nearest one, upwards, with the root `template.yaml`.
 ///
@@ -18,11 +20,12 @@ pub fn project() -> anyhow::Result<PathBuf> {
         .with_context(|| format!("there is no template.yaml and Cargo.lock in {} or above", here.display()))
 }
 
-/// Builds the binaries of all functions and returns the folder that holds them.
+/// Builds the binaries of all functions and returns the folder that holds them. Dropped
+/// midway, it ends cargo and its compilers.
 ///
 /// # Errors
 /// When cargo fails; it has printed why.
-pub fn functions(project: &Path, template: &str, stage: &str) -> anyhow::Result<PathBuf> {
+pub async fn functions(project: &Path, template: &str, stage: &str) -> anyhow::Result<PathBuf> {
     let names = local_cloud::up::binaries(project, template, stage)?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -35,7 +38,19 @@ pub fn functions(project: &Path, template: &str, stage: &str) -> anyhow::Result<
     for name in &names {
         command.args(["--bin", name]);
     }
-    let output = command.stderr(Stdio::inherit()).output().context("cargo could not be started")?;
+    // What `cargo run` tells us about this package is not about those: some build scripts
+    // (ring's) would take it for news and build everything anew.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix)) {
+            command.env_remove(&*name);
+        }
+    }
+    // A group of its own: a Ctrl-C at the terminal reaches us alone, and we end all of it.
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
+    let cargo = command.spawn().context("cargo could not be started")?;
+    let _group = Group(cargo.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+    let output = cargo.wait_with_output().await?;
     if !output.status.success() {
         bail!("the functions could not be built; cargo says why above");
     }
@@ -53,4 +68,16 @@ pub fn functions(project: &Path, template: &str, stage: &str) -> anyhow::Result<
     }
     let folder = names.first().and_then(find).and_then(|path| path.parent());
     folder.map(Path::to_owned).context("the templates name no function")
+}
+
+/// The processes of a build; whatever is left of them ends when this is dropped.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // The only error is that there is nothing left to end.
+            let _ = kill_process_group(group, Signal::TERM);
+        }
+    }
 }

@@ -34,17 +34,7 @@ const BUSES: [(&str, &str); 3] = [
 /// When a step does not come, or a listing is found where it must not be.
 pub async fn run(project: &Path, binaries: &Path) -> anyhow::Result<()> {
     let state = tempfile::tempdir()?;
-    let running = up(&Options {
-        project: project.to_owned(),
-        template: "template.yaml".into(),
-        stage: "local".into(),
-        state: state.path().to_owned(),
-        port: 0,
-        aws_port: 0,
-        binaries: binaries.to_owned(),
-        no_throttle: false,
-    })
-    .await?;
+    let running = up(&Options::on_free_ports(project, state.path(), binaries)).await?;
     let story = Arc::new(Story {
         client: Client::new(running.addresses.clone()),
         started: Instant::now(),

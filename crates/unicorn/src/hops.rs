@@ -53,27 +53,40 @@ impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             "service" => self.service = value.to_owned(),
-            "resource" => self.resource = value.to_owned(),
+            "resource" => self.resource = short(value).to_owned(),
             "message" => self.message = value.to_owned(),
-            name => self.other(name, format_args!("{value}")),
+            name => self.other(name, value),
         }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        match field.name() {
-            "service" => self.service = format!("{value:?}"),
-            "resource" => self.resource = format!("{value:?}"),
-            "message" => self.message = format!("{value:?}"),
-            name => self.other(name, format_args!("{value:?}")),
-        }
+        self.record_str(field, &format!("{value:?}"));
     }
 }
 
 impl Fields {
-    fn other(&mut self, name: &str, value: fmt::Arguments<'_>) {
+    fn other(&mut self, name: &str, value: &str) {
+        // Eight digits tell ids of one screen apart; JSON has them whole.
+        let shown = match (name, value.char_indices().nth(8)) {
+            ("id" | "event" | "request" | "execution", Some((end, _))) => &value[..end],
+            _ => short(value),
+        };
         // Writing to a String does not fail.
-        let _ = write!(self.rest, " {name}={value}");
+        let _ = write!(self.rest, " {name}={shown}");
     }
+}
+
+/// The name that people know a resource by: without the account, the region and the kind
+/// that its ARN begins with. What is no ARN stays as it is.
+fn short(value: &str) -> &str {
+    let Some(resource) = value.strip_prefix("arn:aws:").and_then(|arn| arn.splitn(4, ':').nth(3)) else {
+        return value;
+    };
+    if let Some(group) = resource.strip_prefix("log-group:") {
+        return group.trim_end_matches(":*");
+    }
+    let name = resource.rsplit_once(':').map_or(resource, |(_, name)| name);
+    name.rsplit_once('/').map_or(name, |(_, name)| name)
 }
 
 /// One colour a service, so that the eye can follow one.
@@ -104,6 +117,32 @@ where
         let style = if self.colours { colour(service, level) } else { Style::new() };
         let time = jiff::Timestamp::now().strftime("%H:%M:%S%.3f");
         let Fields { resource, message, rest, .. } = &fields;
-        writeln!(out, "{time} {style}{service:<10}{style:#} {resource}  {message}{rest}")
+        writeln!(out, "{time} {style}{service:<11}{style:#} {resource:<43} {message}{rest}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arn_is_shown_as_the_name_that_people_know() {
+        for (arn, name) in [
+            ("arn:aws:lambda:us-east-1:123456789012:function:uni-prop-local-search", "uni-prop-local-search"),
+            ("arn:aws:sqs:us-east-1:123456789012:uni-prop-local-web-ingest", "uni-prop-local-web-ingest"),
+            ("arn:aws:events:us-east-1:123456789012:event-bus/web", "web"),
+            ("arn:aws:events:us-east-1:123456789012:rule/web/ended", "ended"),
+            ("arn:aws:states:us-east-1:123456789012:stateMachine:approval", "approval"),
+            ("arn:aws:logs:us-east-1:123456789012:log-group:/aws/events/local/x:*", "/aws/events/local/x"),
+        ] {
+            assert_eq!(short(arn), name);
+        }
+    }
+
+    #[test]
+    fn what_is_no_arn_is_shown_as_it_is() {
+        for value in ["/search/usa/anytown", "a:b/c", "arn:aws:short", ""] {
+            assert_eq!(short(value), value);
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! `cargo unicorn`: runs and shows Unicorn Properties on this machine.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
-use local_cloud::up::{Options, up};
+use local_cloud::up::{Options, Running, up};
 use tokio::signal::unix::{SignalKind, signal};
 use unicorn::client::Client;
 use unicorn::hops::{self, Log};
@@ -39,9 +41,9 @@ struct Up {
     /// Port of the AWS endpoint; 0 takes any free one.
     #[arg(long, default_value_t = 4566)]
     aws_port: u16,
-    /// Where queues, tables, logs and executions are kept.
-    #[arg(long, default_value = ".unicorn")]
-    state_dir: PathBuf,
+    /// Where queues, tables, logs and executions are kept; .unicorn beside template.yaml if not given.
+    #[arg(long)]
+    state_dir: Option<PathBuf>,
     /// Forgets the state of earlier runs.
     #[arg(long)]
     fresh: bool,
@@ -64,12 +66,7 @@ struct Up {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Up(options) => run(options).await,
-        Command::Demo => show().await,
-        Command::LambdaTest => replay().await,
-    };
-    match result {
+    match perform(Cli::parse().command).await {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -78,60 +75,93 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(options: Up) -> anyhow::Result<ExitCode> {
-    hops::init(options.log);
-    // From here on a signal ends the run cleanly, at whatever point it comes.
+async fn perform(command: Command) -> anyhow::Result<ExitCode> {
+    let log = if let Command::Up(options) = &command { options.log } else { Log::Quiet };
+    hops::init(log);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let project = build::project()?;
-    let binaries = build::functions(&project, &options.template, &options.stage)?;
-    if options.fresh && options.state_dir.join("lock").exists() {
-        std::fs::remove_dir_all(&options.state_dir)?;
+    // From here on a signal ends the run cleanly, at whatever point it comes.
+    let told_to_stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    match command {
+        Command::Up(options) => run(options, told_to_stop).await,
+        Command::Demo => unless(told_to_stop, show()).await,
+        Command::LambdaTest => unless(told_to_stop, replay()).await,
     }
-    let running = up(&Options {
-        project: project.clone(),
-        template: options.template.clone(),
-        stage: options.stage,
-        state: options.state_dir,
-        port: options.port,
-        aws_port: options.aws_port,
-        binaries,
-        no_throttle: options.no_throttle,
-    })
-    .await?;
-    let addresses = running.addresses.clone();
-    if running.first_start && !options.no_seed_data && options.template == ROOT {
-        seed::load(&project, &Client::new(addresses.clone())).await?;
+}
+
+/// Runs the application until it is told to stop, which may be before it is ready.
+async fn run(options: Up, told_to_stop: impl Future<Output = ()>) -> anyhow::Result<ExitCode> {
+    let mut told_to_stop = pin!(told_to_stop);
+    let started = tokio::select! {
+        running = start(options) => Some(running?),
+        () = &mut told_to_stop => None,
+    };
+    if let Some(running) = started {
+        told_to_stop.await;
+        running.stop().await;
     }
-    println!("APIs          {}", addresses.api_url);
-    println!("AWS endpoint  {}", addresses.endpoint_url);
-    println!("Stack         {}", addresses.stack);
-    println!();
-    println!("For the AWS command line:");
-    println!("  export AWS_ENDPOINT_URL={} AWS_DEFAULT_REGION={}", addresses.endpoint_url, addresses.region);
-    println!("  export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local");
-    println!("Ready. Ctrl-C ends it.");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    running.stop().await;
     println!("Stopped. What was accepted is kept.");
     Ok(ExitCode::SUCCESS)
 }
 
-async fn show() -> anyhow::Result<ExitCode> {
-    hops::init(Log::Quiet);
+async fn start(options: Up) -> anyhow::Result<Running> {
     let project = build::project()?;
-    let binaries = build::functions(&project, ROOT, "local")?;
+    let binaries = build::functions(&project, &options.template, &options.stage).await?;
+    let running = up(&Options {
+        project: project.clone(),
+        template: options.template.clone(),
+        stage: options.stage,
+        state: options.state_dir.unwrap_or_else(|| project.join(".unicorn")),
+        port: options.port,
+        aws_port: options.aws_port,
+        binaries,
+        no_throttle: options.no_throttle,
+        fresh: options.fresh,
+    })
+    .await?;
+    let addresses = &running.addresses;
+    if !options.no_seed_data && options.template == ROOT {
+        seed::load_once(&project, &running.state, &Client::new(addresses.clone())).await?;
+    }
+    println!("APIs          {}", addresses.api_url);
+    println!("AWS endpoint  {}", addresses.endpoint_url);
+    println!("Stack         {}", addresses.stack);
+    println!("State         {}", running.state.display());
+    println!();
+    println!("For the AWS command line:");
+    println!("  export AWS_ENDPOINT_URL={} AWS_DEFAULT_REGION={}", addresses.endpoint_url, addresses.region);
+    println!("  export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local");
+    println!();
+    println!("Ready. Ctrl-C ends it.");
+    Ok(running)
+}
+
+/// Does some work to its end, unless it is told to stop before: then it has failed.
+async fn unless<T>(
+    told_to_stop: impl Future<Output = ()>,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    tokio::select! {
+        done = work => done,
+        () = told_to_stop => bail!("stopped before the end"),
+    }
+}
+
+async fn show() -> anyhow::Result<ExitCode> {
+    let project = build::project()?;
+    let binaries = build::functions(&project, ROOT, "local").await?;
     demo::run(&project, &binaries).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn replay() -> anyhow::Result<ExitCode> {
-    hops::init(Log::Quiet);
     let project = build::project()?;
-    let binaries = build::functions(&project, ROOT, "local")?;
+    let binaries = build::functions(&project, ROOT, "local").await?;
     let report = samples::replay(&project, &binaries).await?;
     println!("{} passed, {} failed", report.passed, report.failed);
     Ok(if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -46,17 +46,7 @@ pub async fn replay(project: &Path, binaries: &Path) -> anyhow::Result<Report> {
             bail!("events/{binary}/ belongs to no function of the templates");
         }
         let state = tempfile::tempdir()?;
-        let running = up(&Options {
-            project: project.to_owned(),
-            template: "template.yaml".into(),
-            stage: "local".into(),
-            state: state.path().to_owned(),
-            port: 0,
-            aws_port: 0,
-            binaries: binaries.to_owned(),
-            no_throttle: false,
-        })
-        .await?;
+        let running = up(&Options::on_free_ports(project, state.path(), binaries)).await?;
         let client = Client::new(running.addresses.clone());
         for sample in samples {
             let answer = client.invoke(&format!("uni-prop-local-{binary}"), &sample.event).await?;

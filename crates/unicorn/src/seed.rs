@@ -54,3 +54,16 @@ pub async fn load(project: &Path, client: &Client) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// Loads the seed data into a state folder that has not got it yet; a mark there remembers it.
+///
+/// # Errors
+/// When something is refused; the next start tries again.
+pub async fn load_once(project: &Path, state: &Path, client: &Client) -> anyhow::Result<()> {
+    let mark = state.join("seeded");
+    if !mark.exists() {
+        load(project, client).await?;
+        std::fs::write(mark, "")?;
+    }
+    Ok(())
+}

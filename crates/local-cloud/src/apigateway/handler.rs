@@ -79,7 +79,7 @@ pub(super) async fn handle(cloud: Arc<Cloud>, request: axum::extract::Request) -
     let took_ms = cloud.clock.now_ms() - begun_ms;
     tracing::info!(
         target: "hop", service = "apigateway", resource = %client_path,
-        "{method} {client_path} {} {took_ms} ms", outcome.status
+        "{method} answered {} in {took_ms} ms", outcome.status
     );
     into_response(outcome, &request_id, &extended_request_id)
 }

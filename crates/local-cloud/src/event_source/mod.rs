@@ -66,6 +66,11 @@ pub async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refus
 /// Starts the background tasks, after every resource is deployed; they end when `cloud.stopping` is cancelled.
 pub fn start(cloud: &Arc<Cloud>) {
     for mapping in cloud.event_source.all() {
+        if matches!(mapping.source, Source::Queue(_))
+            && let Err(error) = crate::sqs::release(cloud, &mapping.source_arn)
+        {
+            tracing::error!(%error, "what was in flight shows again when its visibility timeout ends");
+        }
         let cloud = cloud.clone();
         tokio::spawn(async move {
             tokio::select! {

@@ -383,3 +383,20 @@ async fn changes_of_a_table_reach_the_function_once_over_a_restart_and_its_failu
     put(&second, "3", "wanted").await;
     until(&second, "dlq", [2, 0]).await;
 }
+
+/// A kill leaves messages in flight that nobody will settle; one that the function put off
+/// waits for its time all the same.
+#[tokio::test]
+async fn what_was_in_flight_at_a_kill_is_delivered_at_the_next_start() {
+    let cloud = mapped(Clock::manual(NOW), json!({})).await;
+    send(&cloud, json!({ "n": 1 })).await;
+    send(&cloud, json!({ "n": 2 })).await;
+    let receive = json!({ "QueueUrl": "/123456789012/q", "MaxNumberOfMessages": 2 });
+    let received = endpoint::call(&cloud, "sqs", "ReceiveMessage", receive).await.unwrap();
+    let put_off = json!({ "QueueUrl": "/123456789012/q", "VisibilityTimeout": 16,
+        "ReceiptHandle": received["Messages"][1]["ReceiptHandle"] });
+    endpoint::call(&cloud, "sqs", "ChangeMessageVisibility", put_off).await.unwrap();
+    assert_eq!(counts(&cloud, "q").await, [0, 2]);
+    start(&cloud);
+    until(&cloud, "q", [0, 1]).await;
+}

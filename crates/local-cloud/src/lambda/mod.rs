@@ -9,9 +9,10 @@ mod config;
 mod function;
 mod logger;
 mod process;
+mod reaper;
 mod runtime_api;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -47,7 +48,7 @@ pub struct State {
     account: Arc<Semaphore>,
     slots: Arc<Semaphore>,
     /// Process groups that are alive.
-    alive: Mutex<HashSet<i32>>,
+    alive: reaper::Groups,
     accepted: Notify,
 }
 
@@ -65,7 +66,7 @@ impl State {
             permissions: Mutex::default(),
             account: Arc::new(Semaphore::new(ACCOUNT_CONCURRENCY)),
             slots: Arc::new(Semaphore::new(PROCESSES)),
-            alive: Mutex::default(),
+            alive: reaper::Groups::default(),
             accepted: Notify::new(),
         })
     }
@@ -140,8 +141,7 @@ pub fn start(cloud: &Arc<Cloud>) {
 /// Kills every function process at once; the last thing to do before the local cloud exits.
 pub fn end_processes(cloud: &Cloud) {
     lock(&cloud.lambda.functions).values().for_each(|function| function.retire());
-    let alive: Vec<i32> = lock(&cloud.lambda.alive).drain().collect();
-    alive.into_iter().for_each(process::kill_group);
+    cloud.lambda.alive.kill_all();
 }
 
 /// New binaries are in place: idle processes end now, busy ones after their invocation, and

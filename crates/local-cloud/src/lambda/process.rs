@@ -1,7 +1,7 @@
 //! One process of a function: its environment, its start, one invocation at a time, and its
 //! end. It is its own process group, so that it dies with everything it started and a
-//! Ctrl-C at the terminal does not reach it first. When the local cloud itself is killed,
-//! the Runtime API's connection breaks and the runtime client exits.
+//! Ctrl-C at the terminal does not reach it first; [`super::reaper`] ends it when the local
+//! cloud itself is killed.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -16,7 +16,6 @@ use tokio::sync::oneshot;
 use tokio_util::sync::DropGuard;
 
 use super::config::Config;
-use super::lock;
 use super::logger::Logger;
 use super::runtime_api::{self, Phase, Reply, Task, Worker};
 use crate::cloud::Cloud;
@@ -81,7 +80,7 @@ impl Process {
             AwsError::internal(format!("cannot start {}: {error}", binary.display()))
         })?;
         let group = child.id().unwrap_or_default() as i32;
-        lock(&cloud.lambda.alive).insert(group);
+        cloud.lambda.alive.add(group);
         let mut output = Vec::new();
         if let Some(stdout) = child.stdout.take() {
             output.extend(stdout.as_fd().try_clone_to_owned());
@@ -194,7 +193,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         kill_group(self.group);
         if let Some(cloud) = self.cloud.upgrade() {
-            lock(&cloud.lambda.alive).remove(&self.group);
+            cloud.lambda.alive.remove(self.group);
         }
     }
 }

@@ -227,7 +227,7 @@ pub(super) fn send_all(
         .into_iter()
         .map(|checked| {
             checked.map(|(message_id, message)| {
-                tracing::info!(target: "hop", service = "sqs", resource = %queue.name, message = %message_id, "message accepted");
+                tracing::info!(target: "hop", service = "sqs", resource = %queue.name, id = %message_id, "message accepted");
                 Sent {
                     message_id,
                     body_md5: digest::of_body(message.body()),
@@ -318,7 +318,7 @@ fn take(cloud: &Cloud, queue: &Queue, most: usize, visibility_s: i64) -> Result<
         Ok(received)
     })?;
     for (message, target) in dead {
-        tracing::warn!(target: "hop", service = "sqs", resource = %queue.name, %message, "moved to the dead-letter queue {target}");
+        tracing::warn!(target: "hop", service = "sqs", resource = %queue.name, id = %message, queue = %target, "message moved to its dead-letter queue");
         cloud.sqs.arrival(&target).notify_waiters();
     }
     Ok(received)
@@ -479,6 +479,21 @@ pub(super) fn change_visibility(
             Ok(())
         }
     }
+}
+
+/// Shows what is in flight since its receive. What had its visibility changed since then was
+/// put off on purpose, and stays hidden.
+pub(super) fn release(cloud: &Cloud, queue: &Queue) -> Result<usize, StoreError> {
+    let timeout_ms = queue.number("VisibilityTimeout") as i64 * 1_000;
+    let released = cloud.store.write(|tx| {
+        tx.execute(
+            "UPDATE sqs_messages SET visible_ms = ?2
+             WHERE queue = ?1 AND visible_ms > ?2 AND receipt IS NOT NULL AND visible_ms = received_ms + ?3",
+            params![queue.name, cloud.clock.now_ms(), timeout_ms],
+        )
+    })?;
+    cloud.sqs.arrival(&queue.name).notify_waiters();
+    Ok(released)
 }
 
 /// Messages visible, in flight, and delayed.

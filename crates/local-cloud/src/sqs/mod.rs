@@ -63,6 +63,20 @@ pub fn start(cloud: &Arc<Cloud>) {
     move_task::resume(cloud);
 }
 
+/// Shows again what the pollers of an event source mapping had received, and not settled,
+/// when the local cloud ended. On AWS the pollers do not end with anything of ours; here
+/// nobody is left who could settle it, and there is no reason to wait for its time to run out.
+///
+/// # Errors
+/// When the store refuses.
+pub(crate) fn release(cloud: &Cloud, arn: &str) -> Result<usize, StoreError> {
+    let queue = match queue::name_in_arn(arn) {
+        Some(name) => queue::named(cloud, name)?,
+        None => None,
+    };
+    queue.map_or(Ok(0), |queue| message::release(cloud, &queue))
+}
+
 /// Deploys one resource of this service.
 ///
 /// # Errors

@@ -143,7 +143,7 @@ fn follow_up(cloud: &Arc<Cloud>, revision: &Revision, record: &Record, effects: 
         if let Some(name) = event.details.get("name").and_then(Value::as_str)
             && event.kind.ends_with("StateEntered")
         {
-            tracing::info!(target: "hop", service = "states", resource = %meta.machine_name, execution = %meta.name, state = %name, "state entered");
+            tracing::info!(target: "hop", service = "states", resource = %meta.machine_name, state = %name, execution = %meta.name, "state entered");
         }
     }
     if effects.status_changed {

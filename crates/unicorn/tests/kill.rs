@@ -1,0 +1,264 @@
+//! Durability by violence: `unicorn up` is killed with `kill -9` at random moments while it
+//! accepts and delivers, and starts again on the same state. In the end every command that
+//! was answered 200 has its outcome, every change of a contract is in the log of its bus,
+//! every approval request is answered, and no process is left behind.
+//!
+//! `UNICORN_KILLS` says how often (10 where absent), `UNICORN_SEED` repeats a run.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use local_cloud::up::Addresses;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use reqwest::Method;
+use serde_json::{Value, json};
+use unicorn::client::{Client, until};
+
+const IMAGE: &str = "kill.png";
+
+/// The longest that anything may take after the last start. The failure of a task is tried
+/// again for some seconds; a visibility timeout would last a minute.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// What the client was told: a command, and what it was about.
+#[derive(Debug, Clone)]
+struct Accepted {
+    service: &'static str,
+    id: String,
+    property: String,
+    /// The status that the contract gets, or `request`, or nothing of interest.
+    change: &'static str,
+}
+
+type Ledger = Arc<Mutex<Vec<Accepted>>>;
+
+struct Process(Child);
+
+impl Process {
+    fn start(state: &Path) -> Self {
+        // An answer of an earlier start must not be taken for one of this.
+        let _ = std::fs::remove_file(state.join("local.json"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_unicorn"));
+        command.args([
+            "up",
+            "--port",
+            "0",
+            "--aws-port",
+            "0",
+            "--log",
+            "quiet",
+            "--no-seed-data",
+            "--state-dir",
+        ]);
+        command.arg(state).stdout(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+
+    /// A client, once both ports answer.
+    async fn client(&mut self, state: &Path) -> Client {
+        let file = state.join("local.json");
+        until("the local cloud", Duration::from_secs(60), async || {
+            assert_eq!(self.0.try_wait().unwrap(), None, "the local cloud ended at its start");
+            let written = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
+            Ok(written.map(|addresses: Addresses| Client::new(addresses)))
+        })
+        .await
+        .unwrap()
+    }
+
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn address(number: u32) -> Value {
+    json!({"country": "usa", "city": "killville", "street": "long street", "number": number})
+}
+
+fn property(number: u32) -> String {
+    format!("usa/killville/long-street/{number}")
+}
+
+/// Sends one write; notes it where it is accepted. What is not answered is not promised.
+async fn send(
+    client: &Client,
+    ledger: &Ledger,
+    number: u32,
+    write: (Method, &str, &'static str),
+    body: Value,
+) -> bool {
+    let (method, path, change) = write;
+    let Ok(id) = client.write(method, path, Some(&body)).await else { return false };
+    let service = if path == "/contracts" { "/contracts" } else { "/listings" };
+    ledger.lock().unwrap().push(Accepted { service, id, property: property(number), change });
+    true
+}
+
+/// The story of one property, as far as it gets before the kill. Every other contract is
+/// approved at once; for the others an execution waits, over kills, until the end.
+async fn story(client: &Client, ledger: &Ledger, number: u32) {
+    let id = property(number);
+    let contract = json!({"property_id": id, "address": address(number), "seller_name": "Smith & Sons"});
+    let listing = json!({"address": address(number), "description": "A lovely bright house.",
+        "contract": "sale", "listprice": 100, "currency": "USD", "images": [IMAGE]});
+    send(client, ledger, number, (Method::POST, "/contracts", "DRAFT"), contract).await;
+    if number.is_multiple_of(2) {
+        approve(client, ledger, number).await;
+    }
+    send(client, ledger, number, (Method::POST, "/listings", ""), listing).await;
+    let request = json!({"property_id": id});
+    send(client, ledger, number, (Method::POST, "/request_approval", "request"), request).await;
+}
+
+async fn approve(client: &Client, ledger: &Ledger, number: u32) -> bool {
+    let body = json!({"property_id": property(number), "status": "APPROVED"});
+    send(client, ledger, number, (Method::PUT, "/contracts", "APPROVED"), body).await
+}
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_survives_kills_at_random_moments() {
+    let kills = setting("UNICORN_KILLS").unwrap_or(10);
+    let seed = setting("UNICORN_SEED")
+        .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs());
+    println!("UNICORN_SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::default();
+    let mut properties = 0;
+    for kill in 0..kills {
+        let mut process = Process::start(folder.path());
+        // Now and then it is killed while it starts.
+        if kill % 4 == 3 {
+            tokio::time::sleep(Duration::from_millis(random.random_range(300..1_500))).await;
+            process.kill();
+            continue;
+        }
+        let client = process.client(folder.path()).await;
+        if kill == 0 {
+            client.put_image(IMAGE, vec![0x89, b'P', b'N', b'G', 13, 10, 26, 10]).await.unwrap();
+        }
+        let stories = async {
+            loop {
+                let numbers = properties + 1..=properties + 3;
+                properties += 3;
+                futures::future::join_all(numbers.map(|number| story(&client, &ledger, number))).await;
+            }
+        };
+        let moment = Duration::from_millis(random.random_range(30..1_500));
+        let _ = tokio::time::timeout(moment, stories).await;
+        process.kill();
+        assert_alone(&client).await;
+    }
+
+    let mut process = Process::start(folder.path());
+    let client = process.client(folder.path()).await;
+    // What still waits for its contract gets it now.
+    for number in 1..=properties {
+        assert!(approve(&client, &ledger, number).await);
+    }
+    let accepted = ledger.lock().unwrap().clone();
+    println!("{} commands on {properties} properties, {kills} kills", accepted.len());
+    let applied = outcomes(&client, &accepted).await;
+    let changes = wanted(&applied, |change| ["DRAFT", "APPROVED"].contains(&change));
+    wait_for_events(&client, "ContractsCatchAllLogGroupArn", "contract_status", changes).await;
+    let requests = wanted(&applied, |change| change == "request");
+    let answered = requests.into_iter().map(|(property, _)| (property, String::new())).collect();
+    wait_for_events(&client, "PropertiesCatchAllLogGroupArn", "", answered).await;
+    process.kill();
+    assert_alone(&client).await;
+}
+
+/// Waits until each command has its outcome: applied (these are returned), rejected with a
+/// record, or in a dead-letter queue.
+async fn outcomes(client: &Client, accepted: &[Accepted]) -> Vec<Accepted> {
+    let (mut applied, mut open) = (Vec::new(), accepted.to_vec());
+    let settled = until("the outcome of every command", PATIENCE, async || {
+        let mut pending = Vec::new();
+        for command in std::mem::take(&mut open) {
+            let answer = client.get(&format!("{}/commands/{}", command.service, command.id)).await?;
+            match answer.body["status"].as_str() {
+                Some("APPLIED") => applied.push(command),
+                Some("REJECTED") => {}
+                _ => pending.push(command),
+            }
+        }
+        open = pending;
+        Ok(open.is_empty().then_some(()))
+    });
+    if settled.await.is_err() {
+        let dead = dead_letters(client).await;
+        open.retain(|command| !dead.contains(&command.id));
+        assert!(open.is_empty(), "{} of {} commands have no outcome: {open:?}", open.len(), accepted.len());
+    }
+    applied
+}
+
+/// The command ids in the two ingest dead-letter queues.
+async fn dead_letters(client: &Client) -> HashSet<String> {
+    let mut ids = HashSet::new();
+    for queue in ["ContractsIngestDLQUrl", "WebIngestDLQUrl"] {
+        let receive = json!({"QueueUrl": client.output(queue).unwrap(), "MaxNumberOfMessages": 10,
+            "MessageAttributeNames": ["All"]});
+        loop {
+            let answer = client.aws("AmazonSQS.ReceiveMessage", &receive).await.unwrap();
+            let Some(messages) = answer["Messages"].as_array() else { break };
+            ids.extend(messages.iter().filter_map(|message| {
+                message["MessageAttributes"]["CommandId"]["StringValue"].as_str().map(str::to_owned)
+            }));
+        }
+    }
+    ids
+}
+
+fn wanted(applied: &[Accepted], of: impl Fn(&str) -> bool) -> HashSet<(String, String)> {
+    let commands = applied.iter().filter(|command| of(command.change));
+    commands.map(|command| (command.property.clone(), command.change.to_owned())).collect()
+}
+
+/// Waits until a bus has logged, for each property, an event with that text in `member` of
+/// its detail (an empty `member`: the answer to an approval request).
+async fn wait_for_events(client: &Client, log: &str, member: &str, mut missing: HashSet<(String, String)>) {
+    let all = missing.len();
+    let group = client.log_group(log).unwrap();
+    let came = until("every event", PATIENCE, async || {
+        for event in client.logged(&group).await? {
+            let text = |name: &str| event["detail"][name].as_str().unwrap_or_default().to_owned();
+            if !member.is_empty() || event["detail-type"] == "PublicationEvaluationCompleted" {
+                missing.remove(&(text("property_id"), text(member)));
+            }
+        }
+        Ok(missing.is_empty().then_some(()))
+    });
+    let came = came.await;
+    assert!(came.is_ok(), "{} of {all} events are missing in {group}: {missing:?}", missing.len());
+}
+
+/// Whatever a killed local cloud had started ends too: its functions know its address.
+async fn assert_alone(client: &Client) {
+    let address = format!("AWS_ENDPOINT_URL={}", client.addresses.endpoint_url).into_bytes();
+    let knows = |environment: Vec<u8>| environment.split(|byte| *byte == 0).any(|entry| entry == address);
+    until("the end of the functions", Duration::from_secs(5), async || {
+        let processes = std::fs::read_dir("/proc")?.flatten();
+        let left =
+            processes.filter_map(|process| std::fs::read(process.path().join("environ")).ok()).any(&knows);
+        Ok((!left).then_some(()))
+    })
+    .await
+    .unwrap();
+}

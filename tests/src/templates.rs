@@ -1,0 +1,133 @@
+//! Copies of the project's templates with exactly one thing taken out, to see that a test
+//! notices. It edits text, so that everything else stays as it is written.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use local_cloud::Settings;
+use local_cloud::resource::Resource;
+use local_cloud::template::{self, Application};
+use tempfile::TempDir;
+
+/// All files that make the application, relative to the project.
+const FILES: [&str; 9] = [
+    "template.yaml",
+    "contracts-service/template.yaml",
+    "contracts-service/api.yaml",
+    "properties-service/template.yaml",
+    "properties-service/subscriptions.yaml",
+    "properties-service/approval.asl.yaml",
+    "web-service/template.yaml",
+    "web-service/subscriptions.yaml",
+    "web-service/api.yaml",
+];
+
+/// A copy of all templates, with one file changed by `edit`.
+///
+/// # Errors
+/// When a file is missing, or the edit changes nothing.
+pub fn edited(project: &Path, file: &str, edit: impl Fn(&str) -> String) -> anyhow::Result<TempDir> {
+    let copy = tempfile::tempdir()?;
+    for name in FILES {
+        let text =
+            std::fs::read_to_string(project.join(name)).with_context(|| format!("cannot read {name}"))?;
+        let target = copy.path().join(name);
+        std::fs::create_dir_all(target.parent().context("a file stands in a folder")?)?;
+        let written = if name == file { edit(&text) } else { text.clone() };
+        ensure!(name != file || written != text, "the edit changes nothing in {file}");
+        std::fs::write(target, written)?;
+    }
+    Ok(copy)
+}
+
+/// The template `file` as it is deployed: transformed, and with every function evaluated.
+///
+/// # Errors
+/// When the local cloud refuses it.
+pub fn load(project: &Path, file: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Application> {
+    let settings = Settings { project: project.to_owned(), ..Settings::for_tests() };
+    let own: [(&str, &str); 2] = [("Stage", &settings.stage), ("Owner", "tests")];
+    let parameters: BTreeMap<String, String> =
+        own.iter().chain(parameters).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    Ok(template::load(project, file, "uni-prop-local", &parameters, &settings, "http://127.0.0.1")?)
+}
+
+/// All resources of a type, in every stack.
+pub fn of_kind<'a>(application: &'a Application, kind: &str) -> Vec<&'a Resource> {
+    application
+        .stacks
+        .iter()
+        .flat_map(|stack| &stack.resources)
+        .filter(|resource| resource.kind == kind)
+        .collect()
+}
+
+/// `text` without the resource `id`; what refers to it gets an ARN of nothing.
+pub fn without_resource(text: &str, id: &str) -> String {
+    let rest = without_block(text, 0, &format!("  {id}:"));
+    let rest = without_reference(&rest, &format!("!GetAtt {id}.Arn"));
+    without_reference(&rest, &format!("!Ref {id}"))
+}
+
+/// `text` without one whole reference: `!Ref Pipe` is not in `!Ref PipeQueue`.
+fn without_reference(text: &str, reference: &str) -> String {
+    let mut parts = text.split(reference);
+    let mut rest = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_longer = part.starts_with(|next: char| next.is_ascii_alphanumeric());
+        rest.push_str(if is_longer { reference } else { "arn:aws:events:us-east-1:111111111111:rule/gone" });
+        rest.push_str(part);
+    }
+    rest
+}
+
+/// `text` without one event of the SAM resource `owner`; without `Events` where it was the only one.
+pub fn without_event(text: &str, owner: &str, event: &str) -> String {
+    let Some(start) = text.find(&format!("\n  {owner}:\n")) else { return text.to_owned() };
+    let event_gone = without_block(text, start + 1, &format!("        {event}:"));
+    let lines: Vec<&str> = event_gone.lines().collect();
+    let is_empty = |at: usize| lines.get(at + 1).is_none_or(|next| !next.starts_with("        "));
+    let kept = lines.iter().enumerate().filter(|(at, line)| **line != "      Events:" || !is_empty(*at));
+    kept.map(|(_, line)| format!("{line}\n")).collect()
+}
+
+/// Drops the first line that is `head`, from byte `from` on, and all lines below it that are indented deeper.
+fn without_block(text: &str, from: usize, head: &str) -> String {
+    let indent = head.len() - head.trim_start().len();
+    let mut kept = text[..from].to_owned();
+    let (mut found, mut inside) = (false, false);
+    for line in text[from..].lines() {
+        let deeper = line.trim().is_empty() || line.len() - line.trim_start().len() > indent;
+        inside = inside && deeper;
+        if !found && line == head {
+            (found, inside) = (true, true);
+        }
+        if !inside {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "Resources:\n  A:\n    Type: X\n    Refs: [!Ref B, !Ref BQueue]\n\n  B:\n    Type: Y\n  F:\n    Properties:\n      Events:\n        E:\n          Type: Z\n      Tags: 1\n";
+
+    #[test]
+    fn exactly_the_named_resource_goes() {
+        let rest = without_resource(TEXT, "B");
+        assert!(rest.contains("!Ref BQueue"), "{rest}");
+        assert!(!rest.contains("Type: Y") && !rest.contains("!Ref B,") && rest.contains("/gone"), "{rest}");
+        assert!(rest.contains("Type: X") && rest.contains("Type: Z"), "{rest}");
+    }
+
+    #[test]
+    fn the_last_event_takes_its_list_along() {
+        let rest = without_event(TEXT, "F", "E");
+        assert!(!rest.contains("Events") && !rest.contains("Type: Z") && rest.contains("Tags: 1"), "{rest}");
+    }
+}
