@@ -38,8 +38,10 @@ async fn main() -> Result<(), Error> {
     let statuses = &ContractStatusTable::new(dynamodb.clone(), config.contract_status_table);
     let room = &ApprovalsTable::new(dynamodb, config.approvals_table, config.keep_token);
     let executions = &StepFunctions::new(aws_sdk_sfn::Client::new(&sdk));
-    // Opens the connection; a failure shows, with its cause, in the first task.
-    let _ = statuses.current(&"warm/up/only/1".parse()?).await;
+    // Opens the connection, once: the first task finds it warm.
+    if let Err(cause) = statuses.current(&"warm/up/only/1".parse()?).await {
+        tracing::warn!(%cause, "the table could not be reached at start");
+    }
     run(service_fn(async |task: LambdaEvent<Waiting>| {
         handle(task.payload, room, statuses, executions).await.map_err(Error::from)
     }))

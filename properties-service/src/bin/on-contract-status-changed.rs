@@ -27,8 +27,10 @@ async fn main() -> Result<(), Error> {
     let sdk = clients::load().await;
     let statuses =
         &ContractStatusTable::new(aws_sdk_dynamodb::Client::new(&sdk), config.contract_status_table);
-    // Opens the connection; a failure shows, with its cause, in the first event.
-    let _ = statuses.current(&"warm/up/only/1".parse()?).await;
+    // Opens the connection, once: the first event finds it warm.
+    if let Err(cause) = statuses.current(&"warm/up/only/1".parse()?).await {
+        tracing::warn!(%cause, "the table could not be reached at start");
+    }
     run(service_fn(async |event: LambdaEvent<Envelope<ContractStatusChanged>>| {
         handle(event.payload, statuses).await.map(|_| ()).map_err(Error::from)
     }))

@@ -31,8 +31,10 @@ async fn main() -> Result<(), Error> {
     let room =
         &ApprovalsTable::new(aws_sdk_dynamodb::Client::new(&sdk), config.approvals_table, Duration::ZERO);
     let executions = &StepFunctions::new(aws_sdk_sfn::Client::new(&sdk));
-    // Opens the connection; a failure shows, with its cause, in the first batch.
-    let _ = room.of(&"warm/up/only/1".parse()?).await;
+    // Opens the connection, once: the first batch finds it warm.
+    if let Err(cause) = room.of(&"warm/up/only/1".parse()?).await {
+        tracing::warn!(%cause, "the table could not be reached at start");
+    }
     run(service_fn(async |batch: LambdaEvent<StreamBatch>| {
         Ok::<_, Error>(handle(batch.payload, room, executions).await)
     }))
