@@ -29,7 +29,7 @@ pub const EMULATED: &[(&str, Level, &str)] = &[
     ("AWS::CloudWatch::Alarm", Level::Inert, "nobody is called out of bed by a local run; there are no metrics to watch"),
     ("AWS::DynamoDB::Table", Level::Emulated, "on dynoxide; capacity, backups and deletion protection have no effect"),
     ("AWS::EventSchemas::Registry", Level::Emulated, "read only"),
-    ("AWS::EventSchemas::Schema", Level::Emulated, "read only, one version"),
+    ("AWS::EventSchemas::Schema", Level::Emulated, "read only; a changed content is a new version"),
     ("AWS::Events::Archive", Level::Emulated, "archive and replay"),
     ("AWS::Events::EventBus", Level::Emulated, "patterns, targets, retries and dead-letter queues"),
     ("AWS::Events::EventBusPolicy", Level::Inert, "there is only one account here, and permissions are not enforced"),
@@ -104,8 +104,71 @@ async fn deploy_resource(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), 
         "AWS::SQS::Queue" | "AWS::SQS::QueuePolicy" => crate::sqs::deploy(cloud, resource).await,
         "AWS::SSM::Parameter" => crate::ssm::deploy(cloud, resource).await,
         "AWS::StepFunctions::StateMachine" => crate::stepfunctions::deploy(cloud, resource).await,
-        kind if level(kind) == Some(Level::Inert) => Ok(()),
+        kind if level(kind) == Some(Level::Inert) => check_inert(resource),
         kind => Err(resource.refuse("Type", format!("{kind} is not emulated"))),
+    }
+}
+
+/// The properties of the types that have no effect here, from their pages in the
+/// CloudFormation template reference: what CloudFormation refuses is refused here too.
+const INERT: &[(&str, &[&str])] = &[
+    (
+        "AWS::CloudWatch::Alarm",
+        &[
+            "ActionsEnabled",
+            "AlarmActions",
+            "AlarmDescription",
+            "AlarmName",
+            "ComparisonOperator",
+            "DatapointsToAlarm",
+            "Dimensions",
+            "EvaluateLowSampleCountPercentile",
+            "EvaluationPeriods",
+            "ExtendedStatistic",
+            "InsufficientDataActions",
+            "MetricName",
+            "Metrics",
+            "Namespace",
+            "OKActions",
+            "Period",
+            "Statistic",
+            "Tags",
+            "Threshold",
+            "ThresholdMetricId",
+            "TreatMissingData",
+            "Unit",
+        ],
+    ),
+    (
+        "AWS::Events::EventBusPolicy",
+        &["Action", "Condition", "EventBusName", "Principal", "Statement", "StatementId"],
+    ),
+    ("AWS::IAM::Policy", &["Groups", "PolicyDocument", "PolicyName", "Roles", "Users"]),
+    (
+        "AWS::IAM::Role",
+        &[
+            "AssumeRolePolicyDocument",
+            "Description",
+            "ManagedPolicyArns",
+            "MaxSessionDuration",
+            "Path",
+            "PermissionsBoundary",
+            "Policies",
+            "RoleName",
+            "Tags",
+        ],
+    ),
+    ("AWS::Logs::ResourcePolicy", &["PolicyDocument", "PolicyName"]),
+    ("AWS::S3::BucketPolicy", &["Bucket", "PolicyDocument"]),
+];
+
+fn check_inert(resource: &Resource) -> Result<(), Refusal> {
+    let known = INERT.iter().find(|(kind, _)| *kind == resource.kind).map_or(&[][..], |(_, names)| *names);
+    let given = resource.properties.as_object().into_iter().flatten();
+    match given.map(|(name, _)| name).find(|name| !known.contains(&name.as_str())) {
+        Some(unknown) => Err(resource
+            .refuse(&format!("Properties.{unknown}"), format!("{} has no such property", resource.kind))),
+        None => Ok(()),
     }
 }
 
@@ -141,11 +204,10 @@ mod tests {
         assert!(EMULATED.iter().all(|(.., note)| note.len() > 5));
     }
 
-    /// What a module is handed that is empty: it refuses the resource itself, not its type.
     #[tokio::test]
-    async fn every_type_that_is_not_inert_has_a_service() {
+    async fn no_type_ignores_an_unknown_property() {
         let cloud = Cloud::for_tests().unwrap();
-        for (kind, level, _) in EMULATED {
+        for (kind, ..) in EMULATED {
             let resource = Resource {
                 stack: "s".into(),
                 logical_id: "X".into(),
@@ -157,9 +219,8 @@ mod tests {
                 file: "t.yaml".into(),
             };
             let deployed = deploy_resource(&cloud, &resource).await;
-            match (level, *kind) {
-                (Level::Inert, _) => assert!(deployed.is_ok(), "{kind}"),
-                (_, "AWS::CloudFormation::Stack") => {}
+            match *kind {
+                "AWS::CloudFormation::Stack" => {}
                 _ => assert!(deployed.is_err(), "{kind} ignores an unknown property"),
             }
         }

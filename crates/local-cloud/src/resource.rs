@@ -44,8 +44,14 @@ impl Resource {
     /// # Errors
     /// A [`Refusal`] that names the property.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
-        serde_json::from_value(self.properties.clone())
-            .map_err(|error| self.refuse("Properties", format!("{}: {error}", self.kind)))
+        serde_path_to_error::deserialize(self.properties.clone()).map_err(|error| {
+            // A property of the wrong type is told by its path; `.` is the properties themselves.
+            let path = match error.path().to_string().as_str() {
+                "." => "Properties".to_owned(),
+                path => format!("Properties.{path}"),
+            };
+            self.refuse(&path, format!("{}: {}", self.kind, error.inner()))
+        })
     }
 
     /// A refusal at `LogicalId.{path}`.

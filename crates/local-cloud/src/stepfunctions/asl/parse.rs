@@ -209,7 +209,7 @@ impl Parser {
                 return fault(path, format!("a {kind} state has no field {field} here"));
             }
         }
-        let raw: RawState = serde_json::from_value(Value::Object(fields))
+        let raw: RawState = serde_path_to_error::deserialize(Value::Object(fields))
             .or_else(|error| fault(path, format!("the {kind} state is not valid: {error}")))?;
         match raw.query_language.as_deref() {
             Some("JSONata") => {}

@@ -1,0 +1,150 @@
+//! What the local cloud does not emulate it refuses before anything runs: each case changes
+//! one place of the real templates, and the one sentence that comes of it must name the
+//! file, the resource (or path) and the property.
+
+// clippy.toml allows them in tests; it does not know the helpers of an integration test for such.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use local_cloud::clock::Clock;
+use local_cloud::random::Random;
+use local_cloud::{Cloud, Settings, deploy, template};
+
+const ROOT: &str = "template.yaml";
+const CONTRACTS: &str = "contracts-service/template.yaml";
+const API: &str = "contracts-service/api.yaml";
+const PROPERTIES: &str = "properties-service/template.yaml";
+const WORKFLOW: &str = "properties-service/approval.asl.yaml";
+
+/// The file that is changed, what is replaced there (once), by what, and what the sentence must name.
+type Case = (&'static str, &'static str, &'static str, &'static [&'static str]);
+
+#[rustfmt::skip]
+const CASES: &[Case] = &[
+    // Resources, one unknown property for each type.
+    (CONTRACTS, "      VisibilityTimeout: 60", "      VisibilityTimeOut: 60", &[CONTRACTS, "IngestQueue", "VisibilityTimeOut"]),
+    (CONTRACTS, "      BillingMode: PAY_PER_REQUEST", "      BilingMode: PAY_PER_REQUEST", &[CONTRACTS, "ContractsTable", "BilingMode"]),
+    (CONTRACTS, "      State: ENABLED", "      ScheduleExpression: rate(1 minute)", &[CONTRACTS, "CatchAllRule", "ScheduleExpression"]),
+    (CONTRACTS, "        - Id: log", "        - Id: log\n          EcsParameters: {}", &[CONTRACTS, "CatchAllRule", "EcsParameters"]),
+    (CONTRACTS, "      Target: !GetAtt EventBus.Arn", "      Target: !GetAtt EventBus.Arn\n      Enrichment: x", &[CONTRACTS, "StatusPipe", "Enrichment"]),
+    (CONTRACTS, "OnPartialBatchItemFailure: AUTOMATIC_BISECT", "OnPartialBatchFailure: AUTOMATIC_BISECT", &[CONTRACTS, "StatusPipe", "OnPartialBatchFailure"]),
+    (CONTRACTS, "      Name: !Sub unicorn-contracts-eventbus-${Stage}", "      EventSourceName: x\n      Name: x", &[CONTRACTS, "EventBus", "EventSourceName"]),
+    (CONTRACTS, "      RetentionDays: !Ref ArchiveRetentionDays", "      Retention: 1", &[CONTRACTS, "EventArchive", "Retention"]),
+    (CONTRACTS, "      RetentionInDays: !Ref LogRetentionDays", "      RetentionDays: 1", &[CONTRACTS, "ApiLogs", "RetentionDays"]),
+    (CONTRACTS, "      Description: The events of the contracts service.", "      Descripton: x", &[CONTRACTS, "SchemaRegistry", "Descripton"]),
+    (CONTRACTS, "      SchemaName: unicorn-contracts@ContractStatusChanged", "      SchemaNam: x", &[CONTRACTS, "ContractStatusChangedSchema", "SchemaNam"]),
+    (ROOT, "      PublicAccessBlockConfiguration:", "      NotificationConfiguration: {}\n      PublicAccessBlockConfiguration:", &[ROOT, "ImagesBucket", "NotificationConfiguration"]),
+    (CONTRACTS, "      Description: Applies the commands", "      Layers: []\n      Description: Applies the commands", &[CONTRACTS, "IngestFunction", "Layers"]),
+    (CONTRACTS, "            BatchSize: 10\n            # No", "            BatchSise: 10\n            # No", &[CONTRACTS, "IngestFunction", "BatchSise"]),
+    (CONTRACTS, "      TracingEnabled: true", "      CacheClusterEnabled: true", &[CONTRACTS, "Api", "CacheClusterEnabled"]),
+    (CONTRACTS, "      Principal: apigateway.amazonaws.com", "      Principle: apigateway.amazonaws.com", &[CONTRACTS, "QueryFunctionPermission", "Principle"]),
+    (CONTRACTS, "      AssumeRolePolicyDocument:", "      AssumeRolePolicy:", &[CONTRACTS, "ApiRole", "AssumeRolePolicy"]),
+    (CONTRACTS, "      Queues: [!Ref IngestQueue, !Ref IngestDLQ]", "      Queue: [!Ref IngestQueue]", &[CONTRACTS, "IngestQueuePolicy", "Queue"]),
+    // Values.
+    (CONTRACTS, "RetentionInDays: !Ref LogRetentionDays", "RetentionInDays: 31", &[CONTRACTS, "ApiLogs", "RetentionInDays", "31"]),
+    (CONTRACTS, "Type: OpenApi3", "Type: Avro", &[CONTRACTS, "ContractStatusChangedSchema", "Avro"]),
+    (CONTRACTS, "    Runtime: provided.al2023", "    Runtime: python3.13", &[CONTRACTS, "Function", "Runtime", "python3.13"]),
+    (CONTRACTS, "BatchSize: 10\n            # No", "BatchSize: ten\n            # No", &[CONTRACTS, "IngestFunction", "BatchSize"]),
+    (CONTRACTS, "[ReportBatchItemFailures]", "[ReportEverything]", &[CONTRACTS, "IngestFunction", "FunctionResponseTypes", "ReportEverything"]),
+    (CONTRACTS, "maxReceiveCount: 10", "maxReceiveCount: 0", &[CONTRACTS, "IngestQueue", "maxReceiveCount"]),
+    (CONTRACTS, "StartingPosition: TRIM_HORIZON", "StartingPosition: AT_TIMESTAMP", &[CONTRACTS, "StatusPipe", "AT_TIMESTAMP"]),
+    // Patterns and templates of events.
+    (CONTRACTS, "        account: [!Ref AWS::AccountId]", "        account: [{ matches: x }]", &[CONTRACTS, "CatchAllRule", "EventPattern", "matches"]),
+    (CONTRACTS, "[{\"exists\":false},{\"anything-but\":[\"DRAFT\"]}]", "[{\"exist\":false}]", &[CONTRACTS, "StatusPipe", "Filter", "exist"]),
+    (CONTRACTS, "<$.dynamodb.NewImage.contract_id.S>", "<aws.pipes.no-such>", &[CONTRACTS, "StatusPipe", "InputTemplate", "aws.pipes.no-such"]),
+    // References.
+    (CONTRACTS, "!GetAtt IngestDLQ.Arn", "!GetAtt NoSuchQueue.Arn", &[CONTRACTS, "IngestQueue", "NoSuchQueue"]),
+    (CONTRACTS, "Target: !GetAtt EventBus.Arn", "Target: !GetAtt EventBus.Arm", &[CONTRACTS, "StatusPipe", "Arm"]),
+    (CONTRACTS, "uni-prop-${Stage}-contract-status", "uni-prop-${Stag}-contract-status", &[CONTRACTS, "StatusPipe", "Stag"]),
+    (CONTRACTS, "!Sub uni-prop-${Stage}-contracts-ingest", "!Cidr [10.0.0.0/8, 1, 8]", &[CONTRACTS, "IngestQueue", "Cidr"]),
+    (CONTRACTS, "    Type: AWS::SQS::Queue", "    Type: AWS::SNS::Topic", &[CONTRACTS, "IngestQueue", "AWS::SNS::Topic"]),
+    (CONTRACTS, "    UpdateReplacePolicy: Retain", "    UpdateReplacePolcy: Retain", &[CONTRACTS, "IngestQueue", "UpdateReplacePolcy"]),
+    (ROOT, "      Location: contracts-service/template.yaml", "      Location: contracts-service/no-such.yaml", &["no-such.yaml", "cannot be read"]),
+    (PROPERTIES, "      TreatMissingData:", "      TreatMissingDate:", &[PROPERTIES, "Alarm", "TreatMissingDate"]),
+    (CONTRACTS, "      QueueName: !Sub uni-prop-${Stage}-contracts-ingest\n", "      QueueName: [x]\n", &[CONTRACTS, "IngestQueue", "QueueName", "string"]),
+    (CONTRACTS, "BatchSize: 10\n          # With", "BatchSize: {}\n          # With", &[CONTRACTS, "StatusPipe", "BatchSize"]),
+    (CONTRACTS, "    MemorySize: 256", "    MemorySize: much", &[CONTRACTS, "Function", "MemorySize"]),
+    // The API: api.yaml is included into the property Body.
+    (API, "        type: aws\n", "        type: http\n", &[CONTRACTS, "Api.Properties.Body", "/contracts", "http"]),
+    (API, "        passthroughBehavior: never", "        passthroughBehavior: sometimes", &[CONTRACTS, "Api.Properties.Body", "/contracts", "passthroughBehavior", "sometimes"]),
+    (API, "        passthroughBehavior: never", "        passthroughBehaviour: never", &[CONTRACTS, "Api.Properties.Body", "/contracts", "passthroughBehaviour"]),
+    (API, "$util.urlEncode($input.body)", "$util.urlEncod($input.body)", &[CONTRACTS, "Api.Properties.Body", "/contracts", "urlEncod"]),
+    (API, "$context.httpMethod", "$context.httpVerb", &[CONTRACTS, "Api.Properties.Body", "/contracts", "httpVerb"]),
+    (API, "  DEFAULT_4XX:", "  DEFAULT_6XX:", &[CONTRACTS, "Api.Properties.Body", "DEFAULT_6XX"]),
+    (API, "'#/components/schemas/CreateContract'", "'#/components/schemas/NoSuchModel'", &[CONTRACTS, "Api.Properties.Body", "NoSuchModel"]),
+    // The workflow.
+    (WORKFLOW, "    TimeoutSeconds: 10\n", "    TimeoutSecond: 10\n", &[PROPERTIES, "ClaimRequest", "TimeoutSecond"]),
+    (WORKFLOW, "    Type: Wait\n", "    Type: Sleep\n", &[PROPERTIES, "WaitForContractEvent", "Sleep"]),
+    (WORKFLOW, "    Next: FindContract\n", "    Next: NoSuchState\n", &[PROPERTIES, "ClaimRequest", "NoSuchState"]),
+    (WORKFLOW, "arn:aws:states:::dynamodb:getItem", "arn:aws:states:::dynamodb:getItems", &[PROPERTIES, "FindContract", "dynamodb:getItems"]),
+    (WORKFLOW, "{% $lookups + 1 %}", "{% $lookups + %}", &[PROPERTIES, "FindContract", "lookups"]),
+    (WORKFLOW, "${ContractLookupAttempts}", "${NoSuchSubstitution}", &[PROPERTIES, "NoSuchSubstitution"]),
+    (WORKFLOW, "QueryLanguage: JSONata", "QueryLanguage: JSONPath", &[PROPERTIES, "QueryLanguage", "JSONPath"]),
+    (WORKFLOW, "JitterStrategy: FULL", "JitterStrategy: SOME", &[PROPERTIES, "ClaimRequest", "JitterStrategy"]),
+];
+
+fn project() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Copies the templates, with one of them changed.
+fn copy(to: &Path, case: &Case) {
+    let (changed, old, new, _) = case;
+    let mut files = vec![ROOT.to_owned()];
+    for service in ["contracts-service", "properties-service", "web-service"] {
+        std::fs::create_dir(to.join(service)).unwrap();
+        for entry in std::fs::read_dir(project().join(service)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if name.ends_with(".yaml") {
+                files.push(format!("{service}/{name}"));
+            }
+        }
+    }
+    for file in files {
+        let mut text = std::fs::read_to_string(project().join(&file)).unwrap();
+        if file == *changed {
+            assert!(text.contains(old), "{file} has no `{old}` any more");
+            text = text.replacen(old, new, 1);
+        }
+        std::fs::write(to.join(&file), text).unwrap();
+    }
+}
+
+/// What `up` says of the project, or nothing where it starts.
+async fn refusal(project: &Path) -> Option<String> {
+    let settings = Settings { project: project.to_owned(), ..Settings::for_tests() };
+    let parameters = BTreeMap::from([("Stage".into(), "local".into()), ("Owner".into(), "test".into())]);
+    let loaded =
+        template::load(project, ROOT, "uni-prop-local", &parameters, &settings, "http://127.0.0.1:3000");
+    let application = match loaded {
+        Ok(application) => application,
+        Err(refusal) => return Some(refusal.to_string()),
+    };
+    let cloud = Cloud::open(settings, Clock::system(), Random::seeded(1)).unwrap();
+    deploy::deploy(&cloud, &application).await.err().map(|refusal| refusal.to_string())
+}
+
+#[tokio::test]
+async fn the_templates_as_they_are_can_be_run() {
+    assert_eq!(refusal(&project()).await, None);
+}
+
+#[tokio::test]
+async fn what_is_not_emulated_is_refused_in_one_sentence_that_names_it() {
+    let mut wrong = Vec::new();
+    for case in CASES {
+        let folder = tempfile::tempdir().unwrap();
+        copy(folder.path(), case);
+        let said = refusal(folder.path()).await.unwrap_or_else(|| "nothing: it is ignored".into());
+        let missing: Vec<_> = case.3.iter().filter(|name| !said.contains(**name)).collect();
+        if !missing.is_empty() || said.contains('\n') {
+            wrong.push(format!(
+                "`{}` instead of `{}`:\n    {said}\n    does not name {missing:?}",
+                case.2, case.1
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
+}
