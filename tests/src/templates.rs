@@ -50,7 +50,15 @@ pub fn load(project: &Path, file: &str, parameters: &[(&str, &str)]) -> anyhow::
     let own: [(&str, &str); 2] = [("Stage", &settings.stage), ("Owner", "tests")];
     let parameters: BTreeMap<String, String> =
         own.iter().chain(parameters).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    Ok(template::load(project, file, "uni-prop-local", &parameters, &settings, "http://127.0.0.1")?)
+    Ok(template::load(
+        project,
+        file,
+        "uni-prop-local",
+        &parameters,
+        &settings,
+        "http://127.0.0.1",
+        "http://127.0.0.1",
+    )?)
 }
 
 /// All resources of a type, in every stack.

@@ -116,8 +116,8 @@ fn copy(to: &Path, case: &Case) {
 async fn refusal(project: &Path) -> Option<String> {
     let settings = Settings { project: project.to_owned(), ..Settings::for_tests() };
     let parameters = BTreeMap::from([("Stage".into(), "local".into()), ("Owner".into(), "test".into())]);
-    let loaded =
-        template::load(project, ROOT, "uni-prop-local", &parameters, &settings, "http://127.0.0.1:3000");
+    let here = "http://127.0.0.1";
+    let loaded = template::load(project, ROOT, "uni-prop-local", &parameters, &settings, here, here);
     let application = match loaded {
         Ok(application) => application,
         Err(refusal) => return Some(refusal.to_string()),
