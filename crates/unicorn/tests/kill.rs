@@ -143,7 +143,7 @@ async fn what_was_accepted_survives_kills_at_random_moments() {
     println!("UNICORN_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     // Once and before: a build may take longer than any start.
-    build::functions(&build::project().unwrap(), "template.yaml", "local").unwrap();
+    build::functions(&build::project().unwrap(), "template.yaml", "local").await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::default();
     let mut properties = 0;
