@@ -31,8 +31,8 @@ const CASES: &[Case] = &[
     (CONTRACTS, "      Target: !GetAtt EventBus.Arn", "      Target: !GetAtt EventBus.Arn\n      Enrichment: x", &[CONTRACTS, "StatusPipe", "Enrichment"]),
     (CONTRACTS, "OnPartialBatchItemFailure: AUTOMATIC_BISECT", "OnPartialBatchFailure: AUTOMATIC_BISECT", &[CONTRACTS, "StatusPipe", "OnPartialBatchFailure"]),
     (CONTRACTS, "      Name: !Sub unicorn-contracts-eventbus-${Stage}", "      EventSourceName: x\n      Name: x", &[CONTRACTS, "EventBus", "EventSourceName"]),
-    (CONTRACTS, "      RetentionDays: !Ref ArchiveRetentionDays", "      Retention: 1", &[CONTRACTS, "EventArchive", "Retention"]),
-    (CONTRACTS, "      RetentionInDays: !Ref LogRetentionDays", "      RetentionDays: 1", &[CONTRACTS, "ApiLogs", "RetentionDays"]),
+    (CONTRACTS, "      RetentionDays: !FindInMap [ByStage, !Ref Stage, ArchiveDays]", "      Retention: 1", &[CONTRACTS, "EventArchive", "Retention"]),
+    (CONTRACTS, "      RetentionInDays: !FindInMap [ByStage, !Ref Stage, LogDays]", "      RetentionDays: 1", &[CONTRACTS, "ApiLogs", "RetentionDays"]),
     (CONTRACTS, "      Description: The events of the contracts service.", "      Descripton: x", &[CONTRACTS, "SchemaRegistry", "Descripton"]),
     (CONTRACTS, "      SchemaName: unicorn-contracts@ContractStatusChanged", "      SchemaNam: x", &[CONTRACTS, "ContractStatusChangedSchema", "SchemaNam"]),
     (ROOT, "      PublicAccessBlockConfiguration:", "      NotificationConfiguration: {}\n      PublicAccessBlockConfiguration:", &[ROOT, "ImagesBucket", "NotificationConfiguration"]),
@@ -43,7 +43,7 @@ const CASES: &[Case] = &[
     (CONTRACTS, "      AssumeRolePolicyDocument:", "      AssumeRolePolicy:", &[CONTRACTS, "ApiRole", "AssumeRolePolicy"]),
     (CONTRACTS, "      Queues: [!Ref IngestQueue, !Ref IngestDLQ]", "      Queue: [!Ref IngestQueue]", &[CONTRACTS, "IngestQueuePolicy", "Queue"]),
     // Values.
-    (CONTRACTS, "RetentionInDays: !Ref LogRetentionDays", "RetentionInDays: 31", &[CONTRACTS, "ApiLogs", "RetentionInDays", "31"]),
+    (CONTRACTS, "RetentionInDays: !FindInMap [ByStage, !Ref Stage, LogDays]", "RetentionInDays: 31", &[CONTRACTS, "ApiLogs", "RetentionInDays", "31"]),
     (CONTRACTS, "Type: OpenApi3", "Type: Avro", &[CONTRACTS, "ContractStatusChangedSchema", "Avro"]),
     (CONTRACTS, "    Runtime: provided.al2023", "    Runtime: python3.13", &[CONTRACTS, "Function", "Runtime", "python3.13"]),
     (CONTRACTS, "BatchSize: 10\n            # No", "BatchSize: ten\n            # No", &[CONTRACTS, "IngestFunction", "BatchSize"]),
@@ -73,7 +73,7 @@ const CASES: &[Case] = &[
     (API, "$util.urlEncode($input.body)", "$util.urlEncod($input.body)", &[CONTRACTS, "Api.Properties.Body", "/contracts", "urlEncod"]),
     (API, "$context.httpMethod", "$context.httpVerb", &[CONTRACTS, "Api.Properties.Body", "/contracts", "httpVerb"]),
     (API, "  DEFAULT_4XX:", "  DEFAULT_6XX:", &[CONTRACTS, "Api.Properties.Body", "DEFAULT_6XX"]),
-    (API, "'#/components/schemas/CreateContract'", "'#/components/schemas/NoSuchModel'", &[CONTRACTS, "Api.Properties.Body", "NoSuchModel"]),
+    (API, "#/components/schemas/CreateContract", "#/components/schemas/NoSuchModel", &[CONTRACTS, "Api.Properties.Body", "NoSuchModel"]),
     // The workflow.
     (WORKFLOW, "    TimeoutSeconds: 10\n", "    TimeoutSecond: 10\n", &[PROPERTIES, "ClaimRequest", "TimeoutSecond"]),
     (WORKFLOW, "    Type: Wait\n", "    Type: Sleep\n", &[PROPERTIES, "WaitForContractEvent", "Sleep"]),
