@@ -4,11 +4,11 @@
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use lambda_kit::Unavailable;
-use lambda_kit::ledger::{Committed, Entry, Item, Ledger, Record};
+use lambda_kit::ledger::{Committed, Entry, Item, Ledger, Record, Records};
 use vocabulary::{CommandId, ContractVersion, PropertyId};
 
 use crate::domain::Contract;
-use crate::ports::{Contracts, Records};
+use crate::ports::Contracts;
 
 /// Both tables of the service.
 #[derive(Debug, Clone)]

@@ -1,8 +1,8 @@
 //! What the handlers need from the outside.
 
 use lambda_kit::Unavailable;
-use lambda_kit::ledger::{Committed, Entry, Record};
-use vocabulary::{CommandId, PropertyId};
+use lambda_kit::ledger::{Committed, Entry};
+use vocabulary::PropertyId;
 
 use crate::domain::Contract;
 
@@ -18,10 +18,4 @@ pub trait Contracts {
         entry: &Entry,
         contract: Option<&Contract>,
     ) -> impl Future<Output = Result<Committed<Contract>, Unavailable>>;
-}
-
-/// What became of commands.
-pub trait Records {
-    /// The record of one; `None` where no function has seen it.
-    fn record(&self, id: &CommandId) -> impl Future<Output = Result<Option<Record>, Unavailable>>;
 }

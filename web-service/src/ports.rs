@@ -3,10 +3,10 @@
 
 use events::PublicationApprovalRequested;
 use lambda_kit::Unavailable;
-use lambda_kit::ledger::{Committed, Entry, Record};
+use lambda_kit::ledger::{Committed, Entry};
 use lambda_kit::publish::Bus;
 use serde::{Deserialize, Serialize};
-use vocabulary::{CommandId, PropertyId};
+use vocabulary::PropertyId;
 
 use crate::domain::{ContractKind, EndedContract, Listing, ListingStatus, Revision};
 use crate::page::{Position, Scope};
@@ -72,12 +72,6 @@ pub trait Requests {
         &self,
         request: &PublicationApprovalRequested,
     ) -> impl Future<Output = Result<(), Unavailable>>;
-}
-
-/// What became of commands.
-pub trait Records {
-    /// The record of one; `None` where no function has seen it.
-    fn record(&self, id: &CommandId) -> impl Future<Output = Result<Option<Record>, Unavailable>>;
 }
 
 /// A part of a search's results.

@@ -8,7 +8,7 @@ use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use aws_lambda_events::encodings::Body;
 use events::PublicationApprovalRequested;
 use lambda_kit::Unavailable;
-use lambda_kit::ledger::{CommandStatus, Committed, Entry, Record};
+use lambda_kit::ledger::{CommandStatus, Committed, Entry, Record, Records};
 use serde_json::{Value, json};
 use vocabulary::{
     ApprovalRequestId, CommandId, ContractVersion, EvaluationReason, EvaluationResult, PropertyId, Timestamp,
@@ -16,7 +16,7 @@ use vocabulary::{
 
 use crate::domain::{EndedContract, Evaluation, Listing, ListingStatus, Offer, Revision};
 use crate::page::{Position, Scope};
-use crate::ports::{Catalogue, Listings, Page, Publications, Published, Records, Requests};
+use crate::ports::{Catalogue, Listings, Page, Publications, Published, Requests};
 
 /// `seconds` after a moment of the tests.
 pub(crate) fn at(seconds: i64) -> Timestamp {

@@ -2,9 +2,10 @@
 
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use lambda_kit::Unavailable;
-use lambda_kit::api::{json, path_parameter, property_in_path, refusal, route, told};
+use lambda_kit::api::{json, outcome, property_in_path, refusal, route, told};
+use lambda_kit::ledger::Records;
 
-use crate::ports::{Contracts, Records};
+use crate::ports::Contracts;
 
 /// Answers one request.
 pub async fn answer(
@@ -13,7 +14,7 @@ pub async fn answer(
 ) -> ApiGatewayProxyResponse {
     told(match route(request) {
         "/contracts/{country}/{city}/{street}/{number}" => contract(store, request).await,
-        "/contracts/commands/{command_id}" => command(store, request).await,
+        "/contracts/commands/{command_id}" => outcome(store, request).await,
         _ => Ok(refusal(404, "There is no such route.")),
     })
 }
@@ -29,21 +30,6 @@ async fn contract(
     Ok(match &contract {
         Some(contract) => json(200, contract),
         None => refusal(404, "The property has no contract."),
-    })
-}
-
-async fn command(
-    records: &impl Records,
-    request: &ApiGatewayProxyRequest,
-) -> Result<ApiGatewayProxyResponse, Unavailable> {
-    let record = match path_parameter(request, "command_id").parse() {
-        Ok(id) => records.record(&id).await?,
-        // Nothing that the gateway could have given out.
-        Err(_) => None,
-    };
-    Ok(match &record {
-        Some(record) => json(200, record),
-        None => refusal(404, "No command of this id has been seen."),
     })
 }
 

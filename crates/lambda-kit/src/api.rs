@@ -12,6 +12,7 @@ use serde_json::json;
 use vocabulary::{Address, PropertyId};
 
 use crate::Unavailable;
+use crate::ledger::Records;
 
 /// A JSON answer. The CORS headers are those of the gateway's own answers.
 pub fn json<T: Serialize>(status: i64, body: &T) -> ApiGatewayProxyResponse {
@@ -64,6 +65,25 @@ pub fn property_in_path(request: &ApiGatewayProxyRequest) -> Option<PropertyId> 
     let [country, city, street, number] =
         ["country", "city", "street", "number"].map(|name| Address::segment(&path_parameter(request, name)));
     PropertyId::from_segments(&country, &city, &street, &number).ok()
+}
+
+/// Answers `GET .../commands/{command_id}`: what became of a command.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn outcome(
+    records: &impl Records,
+    request: &ApiGatewayProxyRequest,
+) -> Result<ApiGatewayProxyResponse, Unavailable> {
+    let record = match path_parameter(request, "command_id").parse() {
+        Ok(id) => records.record(&id).await?,
+        // Nothing that the gateway could have given out.
+        Err(_) => None,
+    };
+    Ok(match &record {
+        Some(record) => json(200, record),
+        None => refusal(404, "No command of this id has been seen."),
+    })
 }
 
 #[cfg(test)]

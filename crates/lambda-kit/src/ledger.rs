@@ -238,6 +238,12 @@ async fn repeat<S, W>(
     Ok(outcome)
 }
 
+/// What became of commands.
+pub trait Records {
+    /// The record of one; `None` where no function has seen it.
+    fn record(&self, id: &CommandId) -> impl Future<Output = Result<Option<Record>, Unavailable>>;
+}
+
 /// The ledger's table.
 #[derive(Debug, Clone)]
 pub struct Ledger {

@@ -2,12 +2,12 @@
 
 use aws_sdk_dynamodb::Client;
 use lambda_kit::Unavailable;
-use lambda_kit::ledger::{Committed, Entry, Ledger, Record};
+use lambda_kit::ledger::{Committed, Entry, Ledger, Record, Records};
 use vocabulary::{CommandId, PropertyId};
 
 use super::{Table, key, listing_key, stored_listing};
 use crate::domain::{Listing, Revision};
-use crate::ports::{Listings, Records};
+use crate::ports::Listings;
 
 /// The agents' side of the tables.
 #[derive(Debug, Clone)]

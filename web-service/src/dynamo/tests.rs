@@ -3,12 +3,12 @@
 use super::*;
 use crate::domain::{Change, EndedContract, ListingStatus, decide};
 use crate::page::Scope;
-use crate::ports::{Catalogue, Listings, Publications, Records};
+use crate::ports::{Catalogue, Listings, Publications};
 use crate::testing::{at, ended, evaluation, listing, offer, offer_at, request};
 use lambda_kit::batch::Outcome;
 use lambda_kit::command::Command;
 use lambda_kit::fixture::dynamodb;
-use lambda_kit::ledger::{CommandStatus, settle};
+use lambda_kit::ledger::{CommandStatus, Records, settle};
 use std::time::Duration;
 use vocabulary::EvaluationResult::Approved;
 

@@ -2,12 +2,13 @@
 
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use lambda_kit::Unavailable;
-use lambda_kit::api::{json, path_parameter, property_in_path, refusal, route, told};
+use lambda_kit::api::{json, outcome, property_in_path, refusal, route, told};
+use lambda_kit::ledger::Records;
 use serde::Serialize;
 use vocabulary::{ApprovalRequestId, EvaluationReason, PropertyId, Timestamp};
 
 use crate::domain::{Listing, ListingStatus, Offer};
-use crate::ports::{Listings, Records};
+use crate::ports::Listings;
 
 /// A listing as its agent sees it.
 #[derive(Serialize)]
@@ -45,7 +46,7 @@ pub async fn answer(
 ) -> ApiGatewayProxyResponse {
     told(match route(request) {
         "/listings/{country}/{city}/{street}/{number}" => listing(store, request).await,
-        "/listings/commands/{command_id}" => command(store, request).await,
+        "/listings/commands/{command_id}" => outcome(store, request).await,
         _ => Ok(refusal(404, "There is no such route.")),
     })
 }
@@ -61,21 +62,6 @@ async fn listing(
     Ok(match &listing {
         Some(listing) => json(200, &AgentsView::from(listing)),
         None => refusal(404, "This property has no listing."),
-    })
-}
-
-async fn command(
-    records: &impl Records,
-    request: &ApiGatewayProxyRequest,
-) -> Result<ApiGatewayProxyResponse, Unavailable> {
-    let record = match path_parameter(request, "command_id").parse() {
-        Ok(id) => records.record(&id).await?,
-        // Nothing that the gateway could have given out.
-        Err(_) => None,
-    };
-    Ok(match &record {
-        Some(record) => json(200, record),
-        None => refusal(404, "No command of this id has been seen."),
     })
 }
 
