@@ -241,16 +241,13 @@ pub fn date_default(cloud: &Cloud) -> Result<(), StoreError> {
     })
 }
 
-/// 1 to 256 of `/._-A-Za-z0-9`; `default` is taken.
+/// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_CreateEventBus.html>
 pub fn check_name(name: &str) -> Result<(), String> {
-    let valid = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
-    if name == DEFAULT {
-        return Err("the bus `default` exists already".into());
+    if name.contains('/') {
+        // Only the buses of partners have one.
+        return Err("Event bus name must not contain '/'.".into());
     }
-    if (1..=256).contains(&name.len()) && name.chars().all(valid) {
-        return Ok(());
-    }
-    Err(format!("`{name}` is not an event bus name"))
+    super::check_name(name, "name", 256)
 }
 
 #[derive(Deserialize)]
@@ -264,8 +261,8 @@ struct Create {
 
 pub fn create(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
     let input: Create = read_input(input)?;
-    check_name(&input.name).map_err(invalid)?;
     let name = input.name;
+    check_name(&name).map_err(invalid)?;
     if find(cloud, Some(&name)).is_ok() {
         let message = format!("Event bus {name} already exists.");
         return Err(AwsError::client("ResourceAlreadyExistsException", message));

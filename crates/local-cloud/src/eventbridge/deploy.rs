@@ -107,12 +107,18 @@ fn deploy_rule(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
     if !props.targets.is_empty() {
         rules::check_targets(&props.targets).map_err(|reason| refuse("Targets", reason))?;
     }
+    // What an operator enabled or disabled stays so, until the template asks for another state.
+    let rules = cloud.store.read(|db| store::rules(db, &bus));
+    let before = rules.map_err(|error| refuse("Name", error.to_string()))?;
+    let before = before.into_iter().find(|rule| rule.name == name);
+    let kept = before.filter(|before| before.declared_state.as_ref() == Some(&state));
     let rule = store::Rule {
+        declared_state: Some(state.clone()),
+        state: kept.map_or(state, |kept| kept.state),
         bus,
         name,
         description: props.description,
         pattern,
-        state,
         role_arn: props.role_arn,
         tags: tag_object(props.tags),
         from_template: true,
@@ -134,6 +140,7 @@ fn deploy_archive(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
     bus::find(cloud, Some(&bus)).map_err(|error| refuse("SourceArn", error.message))?;
     let pattern = props.event_pattern.as_ref().map(pattern_text).transpose();
     let archive = store::Archive {
+        from_template: true,
         name: props.archive_name.unwrap_or_else(|| physical_name(&resource.physical_id)),
         bus,
         pattern: pattern.map_err(|reason| refuse("EventPattern", reason))?,
@@ -185,7 +192,7 @@ pub fn forget_undeclared(cloud: &Cloud) -> Result<(), StoreError> {
             [Value::from(rules).to_string()],
         )?;
         tx.execute(
-            "DELETE FROM events_archives WHERE name NOT IN (SELECT value FROM json_each(?1))",
+            "DELETE FROM events_archives WHERE from_template AND name NOT IN (SELECT value FROM json_each(?1))",
             [Value::from(archives).to_string()],
         )
     })?;

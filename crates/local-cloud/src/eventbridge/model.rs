@@ -244,7 +244,7 @@ pub fn parse_pattern(text: &str) -> Result<Pattern, String> {
     if text.len() > MAX_PATTERN_LENGTH {
         return Err(format!("the event pattern is longer than {MAX_PATTERN_LENGTH} characters"));
     }
-    let pattern: Value = serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
+    let pattern: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     Pattern::parse(&pattern)
 }
 

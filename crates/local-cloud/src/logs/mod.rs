@@ -149,7 +149,21 @@ pub fn append_all(
     stream: &str,
     events: &[(i64, &str)],
 ) -> Result<(), StoreError> {
-    store::append(&cloud.store, &cloud.logs.ids, cloud.clock.now_ms(), group, stream, events)
+    append_with(cloud, group, stream, events, |_| Ok(()))
+}
+
+/// Like [`append_all`], with a change of the caller's own in the same transaction.
+///
+/// # Errors
+/// When the store refuses; then nothing is changed.
+pub fn append_with(
+    cloud: &Cloud,
+    group: &str,
+    stream: &str,
+    events: &[(i64, &str)],
+    also: impl Fn(&rusqlite::Transaction<'_>) -> rusqlite::Result<()>,
+) -> Result<(), StoreError> {
+    store::append(&cloud.store, &cloud.logs.ids, cloud.clock.now_ms(), group, stream, events, also)
 }
 
 /// The ARN of a group as DescribeLogGroups gives it in `arn`, with its trailing `:*`.

@@ -124,7 +124,8 @@ pub fn migrate(store: &Store) -> Result<(), StoreError> {
     store.migrate(TABLES)
 }
 
-/// Appends events to a stream, which (with its group) is created where it is missing.
+/// Appends events to a stream, which (with its group) is created where it is missing; `also`
+/// is part of the transaction.
 pub fn append(
     store: &Store,
     ids: &Ids,
@@ -132,6 +133,7 @@ pub fn append(
     group: &str,
     stream: &str,
     events: &[(i64, &str)],
+    also: impl Fn(&Transaction<'_>) -> rusqlite::Result<()>,
 ) -> Result<(), StoreError> {
     let key = (group.to_owned(), stream.to_owned());
     let known = ids.with(|ids| ids.get(&key).copied());
@@ -146,6 +148,7 @@ pub fn append(
         for (timestamp_ms, message) in events {
             insert.execute(params![group_id, stream_id, timestamp_ms, now_ms, message])?;
         }
+        also(tx)?;
         Ok((group_id, stream_id))
     });
     match used {
@@ -163,7 +166,7 @@ pub fn append(
         // A group that was deleted just now: made anew, as for a group that never was.
         Err(_) if known.is_some() => {
             ids.clear();
-            append(store, ids, now_ms, group, stream, events)
+            append(store, ids, now_ms, group, stream, events, also)
         }
         Err(error) => Err(error),
     }
