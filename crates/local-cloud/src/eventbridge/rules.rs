@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::bus::{self, rule_arn};
 use super::model::{Target, parse_pattern};
 use super::pattern::Pattern;
-use super::{Tags, invalid, page, read_input, store, tag_list, tag_object};
+use super::{Tags, invalid, page, read_input, store, tag_list, tag_object, violated};
 use crate::cloud::Cloud;
 use crate::error::AwsError;
 
@@ -210,13 +210,16 @@ struct PutTargets {
 pub fn put_targets(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
     let input: PutTargets = read_input(input)?;
     let rule = find(cloud, input.event_bus_name.as_deref(), &input.rule)?;
-    check_targets(&input.targets).map_err(invalid)?;
+    if input.targets.is_empty() {
+        return Err(violated("[]", "targets", "Member must have length greater than or equal to 1"));
+    }
     let before = cloud.store.read(|db| store::targets(db, &rule.bus, &rule.name))?;
     let kept = before.iter().filter(|old| !input.targets.iter().any(|new| new.id == old.id)).count();
     if kept + input.targets.len() > MAX_TARGETS {
         let message = "The requested resource exceeds the maximum number allowed.";
         return Err(AwsError::client("LimitExceededException", message));
     }
+    check_targets(&input.targets).map_err(invalid)?;
     cloud.store.write(|tx| {
         input.targets.iter().try_for_each(|target| store::put_target(tx, &rule.bus, &rule.name, target))
     })?;
@@ -230,6 +233,7 @@ pub fn check_targets(targets: &[Target]) -> Result<(), String> {
         return Err(format!("a rule takes 1 to {MAX_TARGETS} targets"));
     }
     for (index, target) in targets.iter().enumerate() {
+        super::check_name(&target.id, &format!("targets.{}.member.id", index + 1), 64)?;
         if targets[..index].iter().any(|other| other.id == target.id) {
             return Err(format!("the target id `{}` is there twice", target.id));
         }

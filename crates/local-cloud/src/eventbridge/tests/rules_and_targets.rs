@@ -161,6 +161,7 @@ async fn a_rule_takes_five_targets() {
     ok(&cloud, "PutTargets", targets(5)).await;
     let sixth = json!({ "Rule": "r", "Targets": [{ "Id": "more", "Arn": QUEUE }] });
     assert_eq!(error(&cloud, "PutTargets", sixth).await.code, "LimitExceededException");
+    assert_eq!(error(&cloud, "PutTargets", targets(6)).await.code, "LimitExceededException");
     let nowhere = json!({ "Rule": "none", "Targets": [{ "Id": "q", "Arn": QUEUE }] });
     let nowhere = error(&cloud, "PutTargets", nowhere).await;
     assert_eq!(nowhere.message, "Rule none does not exist on EventBus default.");
@@ -178,6 +179,12 @@ async fn names_and_limits_are_refused_in_the_words_of_aws() {
     );
     let long = message("PutRule", json!({ "Name": "a".repeat(65), "EventPattern": pattern })).await;
     assert!(long.ends_with("Member must have length less than or equal to 64"), "{long}");
+    ok(&cloud, "PutRule", json!({ "Name": "r", "EventPattern": pattern })).await;
+    let id = json!({ "Rule": "r", "Targets": [{ "Id": "a b", "Arn": QUEUE }] });
+    let id = message("PutTargets", id).await;
+    assert!(id.contains("Value 'a b' at 'targets.1.member.id'"), "{id}");
+    let none = message("PutTargets", json!({ "Rule": "r", "Targets": [] })).await;
+    assert!(none.ends_with("Member must have length greater than or equal to 1"), "{none}");
     let nothing = message("PutRule", json!({ "Name": "r" })).await;
     assert_eq!(nothing, "Parameter(s) EventPattern or ScheduleExpression must be specified.");
     let limit = message("ListRules", json!({ "Limit": 101 })).await;
