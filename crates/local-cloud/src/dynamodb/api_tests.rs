@@ -313,6 +313,9 @@ async fn a_record_of_a_stream_has_what_changed_before_and_after() {
     assert_eq!(records[1]["dynamodb"]["OldImage"], item("a", 1, "DRAFT"));
     assert_eq!(records[1]["dynamodb"]["NewImage"], item("a", 1, "APPROVED"));
     assert!(records[2]["dynamodb"].get("NewImage").is_none());
+    // PK and its letter 3, SK and its digit 4; status 6, DRAFT 5, APPROVED 8.
+    let sizes: Vec<&Value> = records.iter().map(|record| &record["dynamodb"]["SizeBytes"]).collect();
+    assert_eq!(sizes, [&json!(7 + 18), &json!(7 + 18 + 21), &json!(7 + 21)]);
     assert_eq!(records[0]["eventSource"], "aws:dynamodb");
     assert_eq!(records[0]["dynamodb"]["StreamViewType"], "NEW_AND_OLD_IMAGES");
     assert_eq!(records[0]["dynamodb"]["ApproximateCreationDateTime"], 1_800_000_000.0);

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use dynoxide::types::{Item, item_size};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::engine::Reply;
@@ -41,6 +43,18 @@ pub(super) fn check(action: &str, body: &[u8]) -> Result<(), AwsError> {
             Err(AwsError::client("ValidationException", format!("1 validation error detected: {broken}")))
         }
         None => Ok(()),
+    }
+}
+
+/// A record's size is that of its keys and images as items; dynoxide gives that of their JSON.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_StreamRecord.html>
+pub(super) fn measure(answer: &mut Value) {
+    for record in answer["Records"].as_array_mut().into_iter().flatten() {
+        let change = &mut record["dynamodb"];
+        let images = ["Keys", "NewImage", "OldImage"].into_iter().filter_map(|image| change.get(image));
+        let items = images.filter_map(|image| Item::deserialize(image).ok());
+        let bytes: usize = items.map(|item| item_size(&item)).sum();
+        change["SizeBytes"] = bytes.into();
     }
 }
 

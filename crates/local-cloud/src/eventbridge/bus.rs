@@ -227,8 +227,7 @@ pub fn bus_name(name_or_arn: Option<&str>) -> String {
 /// The bus of that name.
 pub fn find(cloud: &Cloud, name_or_arn: Option<&str>) -> Result<store::Bus, AwsError> {
     let name = bus_name(name_or_arn);
-    let buses = cloud.store.read(store::buses)?;
-    buses.into_iter().find(|bus| bus.name == name).ok_or_else(|| {
+    cloud.store.read(|db| store::bus(db, &name))?.ok_or_else(|| {
         AwsError::client("ResourceNotFoundException", format!("Event bus {name} does not exist."))
     })
 }

@@ -54,7 +54,6 @@ pub fn put_events(cloud: &Arc<Cloud>, input: Value) -> Result<Value, AwsError> {
     if input.entries.iter().map(Entry::size).sum::<usize>() >= MAX_BYTES {
         return Err(invalid("Total size of the entries in the request is over the limit."));
     }
-    let known: Vec<String> = cloud.store.read(super::store::buses)?.into_iter().map(|bus| bus.name).collect();
     let mut accepted: Vec<(String, Vec<Value>)> = Vec::new();
     let mut results = Vec::new();
     for entry in input.entries {
@@ -64,7 +63,8 @@ pub fn put_events(cloud: &Arc<Cloud>, input: Value) -> Result<Value, AwsError> {
                 results.push(json!({ "EventId": event["id"] }));
                 let text = |member: &str| event[member].as_str().unwrap_or_default();
                 let (id, source, kind) = (text("id"), text("source"), text("detail-type"));
-                if !known.contains(&bus) {
+                let put_before = accepted.iter().any(|(name, _)| *name == bus);
+                if !put_before && cloud.store.read(|db| super::store::bus(db, &bus))?.is_none() {
                     // AWS answers with an event id all the same, and the event is lost.
                     tracing::warn!(target: "hop", service = "events", resource = %bus, "{source} {kind} was put onto a bus that does not exist");
                     continue;

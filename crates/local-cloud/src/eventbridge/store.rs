@@ -76,18 +76,25 @@ pub struct Bus {
     pub created_ms: i64,
 }
 
+const BUS: &str = "SELECT name, description, tags, created_ms FROM events_buses";
+
+fn bus_of_row(row: &Row<'_>) -> rusqlite::Result<Bus> {
+    Ok(Bus {
+        name: row.get(0)?,
+        description: row.get(1)?,
+        tags: json_column(row, 2)?,
+        created_ms: row.get(3)?,
+    })
+}
+
 /// All buses, by name.
 pub fn buses(db: &Connection) -> rusqlite::Result<Vec<Bus>> {
-    db.prepare_cached("SELECT name, description, tags, created_ms FROM events_buses ORDER BY name")?
-        .query_map([], |row| {
-            Ok(Bus {
-                name: row.get(0)?,
-                description: row.get(1)?,
-                tags: json_column(row, 2)?,
-                created_ms: row.get(3)?,
-            })
-        })?
-        .collect()
+    db.prepare_cached(&format!("{BUS} ORDER BY name"))?.query_map([], bus_of_row)?.collect()
+}
+
+/// One bus.
+pub fn bus(db: &Connection, name: &str) -> rusqlite::Result<Option<Bus>> {
+    db.prepare_cached(&format!("{BUS} WHERE name = ?1"))?.query_row([name], bus_of_row).optional()
 }
 
 /// Creates or updates a bus; whether it is new.

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Map, Value};
 
+use super::complexity::is_too_complex;
 use super::{Field, Test, address, comparable};
 
 /// "The number of rule combinations of an $or must not exceed 1000."
@@ -25,6 +26,7 @@ const OPERATORS: [&str; 9] = [
     "wildcard",
 ];
 
+const TOO_COMPLEX: &str = "Rule is too complex - try using fewer wildcard characters or fewer repeating character sequences after a wildcard character";
 const ONE_KEY: &str = "Only one key allowed in match expression";
 const TOO_MANY: &str = "Too many elements in numeric expression";
 
@@ -62,6 +64,9 @@ fn read_object(
                 let tests = elements.iter().map(read_element).collect::<Result<Vec<_>, _>>()?;
                 if tests.is_empty() {
                     return Err("Empty arrays are not allowed".into());
+                }
+                if is_too_complex(&tests) {
+                    return Err(TOO_COMPLEX.into());
                 }
                 for fields in alternatives.iter_mut() {
                     // A field that is named twice counts as it is named last.

@@ -10,6 +10,7 @@
 //! field with a dot in its name, and refuses in other words than AWS.
 
 mod compile;
+mod complexity;
 #[cfg(test)]
 mod tests;
 
@@ -191,7 +192,7 @@ impl Test {
 /// times ten to the ninth.
 /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html#filtering-numeric-matching>
 fn comparable(number: f64) -> Option<i64> {
-    (-5.0e9..=5.0e9).contains(&number).then(|| (1.0e6 * (5.0e9 + number)) as i64)
+    (-5.0e9..=5.0e9).contains(&number).then_some((1.0e6 * (5.0e9 + number)) as i64)
 }
 
 fn address(text: &str) -> Option<IpAddr> {

@@ -329,3 +329,23 @@ fn names_and_operators_are_case_sensitive() {
     assert!(!matches(json!({ "Source": ["a"] }), json!({ "source": "a" })));
     assert!(!matches(json!({ "source": ["A"] }), json!({ "source": "a" })));
 }
+
+#[test]
+fn wildcards_that_many_beginnings_could_match_at_once_are_too_complex() {
+    let files = |endings: &[&str]| {
+        let wildcards: Vec<Value> =
+            endings.iter().map(|ending| json!({ "wildcard": format!("*/datasync/*.{ending}") })).collect();
+        json!({ "key": wildcards })
+    };
+    assert!(Pattern::parse(&files(&["bif", "tif"])).is_ok());
+    let plain: Vec<Value> =
+        ["bif", "tiff", "tif", "svs"].map(|ending| json!({ "wildcard": format!("*.{ending}") })).into();
+    assert!(Pattern::parse(&json!({ "key": plain })).is_ok());
+    let bus = json!({ "EventBusArn": [{ "wildcard": "*:*:*:*:*:event-bus/*" }] });
+    for refused in [files(&["bif", "tif", "tiff", "svs"]), bus] {
+        assert!(refusal(refused).starts_with("Rule is too complex - try using fewer wildcard characters"));
+    }
+    assert!(Pattern::parse(&json!({ "key": [{ "wildcard": "arn:*:events:*:*:event-bus/*" }] })).is_ok());
+    let but = json!({ "key": [{ "anything-but": { "wildcard": ["*/a", "*/b", "*/c", "*/d", "*/e"] } }] });
+    assert!(Pattern::parse(&but).is_ok());
+}
