@@ -121,7 +121,7 @@ pub async fn publish_aws_event(
 }
 
 fn read_input<T: serde::de::DeserializeOwned>(input: Value) -> Result<T, AwsError> {
-    serde_json::from_value(input).map_err(|error| invalid(error.to_string()))
+    serde_json::from_value(input).map_err(|error| AwsError::unreadable(&error))
 }
 
 /// A value that breaks a constraint of the API, in AWS's words.

@@ -32,11 +32,17 @@ pub fn check_name(name: &str) -> Result<(), String> {
     super::check_name(name, "name", 64)
 }
 
-/// Only these two states are emulated.
+const STATES: [&str; 3] = ["ENABLED", "DISABLED", "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"];
+
+/// Only the first two states are emulated.
 pub fn check_state(state: &str) -> Result<(), String> {
-    match state {
-        "ENABLED" | "DISABLED" => Ok(()),
-        _ => Err(format!("the state {state} is not emulated")),
+    match STATES.iter().position(|known| *known == state) {
+        Some(0 | 1) => Ok(()),
+        Some(_) => Err(format!("the state {state} is not emulated")),
+        None => {
+            let constraint = format!("Member must satisfy enum value set: [{}]", STATES.join(", "));
+            Err(super::violation(state, "state", &constraint))
+        }
     }
 }
 
@@ -235,9 +241,9 @@ pub fn check_targets(targets: &[Target]) -> Result<(), String> {
     for (index, target) in targets.iter().enumerate() {
         super::check_name(&target.id, &format!("targets.{}.member.id", index + 1), 64)?;
         if targets[..index].iter().any(|other| other.id == target.id) {
-            return Err(format!("the target id `{}` is there twice", target.id));
+            return Err(format!("The target id {} is there twice.", target.id));
         }
-        target.check().map_err(|reason| format!("target `{}`: {reason}", target.id))?;
+        target.check(&format!("targets.{}.member", index + 1))?;
     }
     Ok(())
 }

@@ -185,6 +185,15 @@ async fn names_and_limits_are_refused_in_the_words_of_aws() {
     assert!(id.contains("Value 'a b' at 'targets.1.member.id'"), "{id}");
     let none = message("PutTargets", json!({ "Rule": "r", "Targets": [] })).await;
     assert!(none.ends_with("Member must have length greater than or equal to 1"), "{none}");
+    let state = json!({ "Name": "r", "EventPattern": pattern, "State": "ON" });
+    let state = message("PutRule", state).await;
+    assert!(state.contains("'ON' at 'state'") && state.contains("[ENABLED, DISABLED, "), "{state}");
+    let unnamed = message("PutRule", json!({ "EventPattern": pattern })).await;
+    assert!(unnamed.ends_with("Value null at 'name' failed to satisfy constraint: Member must not be null"));
+    let unknown = message("CreateEventBus", json!({ "Name": "b", "EventSourceName": "x" })).await;
+    assert_eq!(unknown, "The parameter EventSourceName is not emulated by the local cloud.");
+    let number = error(&cloud, "PutRule", json!({ "Name": 5 })).await;
+    assert_eq!(number.code, "SerializationException");
     let nothing = message("PutRule", json!({ "Name": "r" })).await;
     assert_eq!(nothing, "Parameter(s) EventPattern or ScheduleExpression must be specified.");
     let limit = message("ListRules", json!({ "Limit": 101 })).await;
