@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::model::{Target, parse_pattern};
 use super::pattern::Pattern;
-use super::{Tags, delivery, invalid, page, read_input, store, tag_object};
+use super::{Tags, delivery, invalid, page, policy, read_input, store, tag_object};
 use crate::cloud::Cloud;
 use crate::error::AwsError;
 use crate::store::StoreError;
@@ -302,10 +302,10 @@ pub fn delete(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
 
 pub fn describe(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
     let input: Named = read_input(input)?;
-    Ok(view(cloud, &find(cloud, input.name.as_deref())?))
+    view(cloud, &find(cloud, input.name.as_deref())?)
 }
 
-fn view(cloud: &Cloud, bus: &store::Bus) -> Value {
+fn view(cloud: &Cloud, bus: &store::Bus) -> Result<Value, AwsError> {
     let created = bus.created_ms as f64 / 1000.0;
     let mut view = json!({
         "Name": bus.name,
@@ -316,7 +316,10 @@ fn view(cloud: &Cloud, bus: &store::Bus) -> Value {
     if let Some(description) = &bus.description {
         view["Description"] = description.clone().into();
     }
-    view
+    if let Some(policy) = policy::document(cloud, &bus.name)? {
+        view["Policy"] = policy.into();
+    }
+    Ok(view)
 }
 
 #[derive(Deserialize)]
@@ -332,6 +335,6 @@ pub fn list(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
     let prefix = input.name_prefix.unwrap_or_default();
     let buses = cloud.store.read(store::buses)?;
     let buses = buses.into_iter().filter(|bus| bus.name.starts_with(&prefix));
-    let buses = buses.map(|bus| (bus.name.clone(), view(cloud, &bus))).collect();
-    page("EventBuses", buses, input.next_token, input.limit)
+    let buses: Result<_, AwsError> = buses.map(|bus| Ok((bus.name.clone(), view(cloud, &bus)?))).collect();
+    page("EventBuses", buses?, input.next_token, input.limit)
 }

@@ -81,6 +81,7 @@ async fn work(cloud: Arc<Cloud>, target_arn: String, bell: Arc<Notify>) {
             settled = calls.settle_some(), if !calls.under_way.is_empty() => {
                 if let Err(error) = settled {
                     tracing::error!(%error, "deliveries could not be settled");
+                    cloud.clock.sleep_until(cloud.clock.now_ms() + FIRST_DELAY_MS).await;
                 }
             }
             () = bell.notified() => {}

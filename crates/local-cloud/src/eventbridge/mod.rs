@@ -20,6 +20,7 @@ mod delivery;
 mod deploy;
 mod model;
 pub mod pattern;
+mod policy;
 mod put_events;
 mod rules;
 mod store;
@@ -75,8 +76,10 @@ pub async fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Result<Valu
         "ListTagsForResource" => rules::list_tags(cloud, input),
         "ListTargetsByRule" => rules::list_targets(cloud, input),
         "PutEvents" => put_events::put_events(cloud, input),
+        "PutPermission" => policy::put_permission(cloud, input),
         "PutRule" => rules::put_rule(cloud, input),
         "PutTargets" => rules::put_targets(cloud, input),
+        "RemovePermission" => policy::remove_permission(cloud, input),
         "RemoveTargets" => rules::remove_targets(cloud, input),
         "StartReplay" => archive::start_replay(cloud, input),
         "TagResource" => rules::tag(cloud, input),

@@ -11,6 +11,9 @@ use crate::store::{Store, StoreError};
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS events_buses (
     name TEXT PRIMARY KEY, description TEXT, tags TEXT NOT NULL, created_ms INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS events_policies (
+    bus TEXT NOT NULL REFERENCES events_buses ON DELETE CASCADE, sid TEXT NOT NULL, statement TEXT NOT NULL,
+    from_template INTEGER NOT NULL, PRIMARY KEY (bus, sid));
 CREATE TABLE IF NOT EXISTS events_rules (
     bus TEXT NOT NULL, name TEXT NOT NULL, description TEXT, pattern TEXT NOT NULL, state TEXT NOT NULL,
     role_arn TEXT, tags TEXT NOT NULL, from_template INTEGER NOT NULL, PRIMARY KEY (bus, name));

@@ -234,3 +234,51 @@ async fn a_disabled_rule_and_the_rules_of_api_callers_are_as_they_were_after_a_r
         assert_eq!(state(&cloud).await, wanted);
     }
 }
+
+#[tokio::test]
+async fn the_policy_of_a_bus_is_shown_and_changed_by_its_statements() {
+    let cloud = manual();
+    bus(&cloud, "b").await;
+    let statement = json!({
+        "Effect": "Allow", "Principal": { "AWS": "arn:aws:iam::123456789012:root" },
+        "Action": "events:PutEvents", "Resource": bus::bus_arn(&cloud, "b"),
+    });
+    let declared = json!({ "EventBusName": "b", "StatementId": "own", "Statement": statement });
+    deploy(&cloud, &resource("AWS::Events::EventBusPolicy", declared)).await.unwrap();
+    let put = |id: &str, principal: &str| json!({ "EventBusName": "b", "StatementId": id, "Action": "events:PutEvents", "Principal": principal });
+    ok(&cloud, "PutPermission", put("all", "*")).await;
+    ok(&cloud, "PutPermission", put("other", "999999999999")).await;
+    start(&cloud);
+    let policy = async |cloud: &Arc<Cloud>| {
+        let described = ok(cloud, "DescribeEventBus", json!({ "Name": "b" })).await;
+        described["Policy"].as_str().map(|policy| serde_json::from_str::<Value>(policy).unwrap())
+    };
+    let shown = policy(&cloud).await.unwrap();
+    let ids: Vec<&Value> =
+        shown["Statement"].as_array().unwrap().iter().map(|statement| &statement["Sid"]).collect();
+    assert_eq!(
+        (&shown["Version"], ids.as_slice()),
+        (&json!("2012-10-17"), &[&json!("own"), &json!("all"), &json!("other")][..])
+    );
+    assert_eq!(shown["Statement"][0]["Principal"], statement["Principal"]);
+    assert_eq!(shown["Statement"][1]["Principal"], "*");
+    assert_eq!(shown["Statement"][2]["Principal"]["AWS"], "arn:aws:iam::999999999999:root");
+    ok(&cloud, "RemovePermission", json!({ "EventBusName": "b", "StatementId": "all" })).await;
+    let gone = error(&cloud, "RemovePermission", json!({ "EventBusName": "b", "StatementId": "all" })).await;
+    assert_eq!(
+        (gone.code.as_str(), gone.message.as_str()),
+        ("ResourceNotFoundException", "Statement with the provided id does not exist.")
+    );
+    ok(&cloud, "RemovePermission", json!({ "EventBusName": "b", "RemoveAllPermissions": true })).await;
+    assert!(policy(&cloud).await.is_none());
+    let whole = json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string();
+    ok(&cloud, "PutPermission", json!({ "EventBusName": "b", "Policy": whole })).await;
+    assert_eq!(policy(&cloud).await.unwrap()["Statement"][0]["Action"], "events:PutEvents");
+    let nowhere =
+        json!({ "EventBusName": "none", "StatementId": "s", "Action": "events:PutEvents", "Principal": "*" });
+    assert_eq!(error(&cloud, "PutPermission", nowhere).await.message, "Event bus none does not exist.");
+    let both =
+        json!({ "EventBusName": "b", "StatementId": "s", "Statement": {}, "Action": "events:PutEvents" });
+    let refusal = deploy(&cloud, &resource("AWS::Events::EventBusPolicy", both)).await.unwrap_err();
+    assert!(refusal.to_string().contains("either Statement"), "{refusal}");
+}
