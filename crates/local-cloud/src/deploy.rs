@@ -91,9 +91,10 @@ async fn deploy_resource(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), 
         "AWS::EventSchemas::Registry" | "AWS::EventSchemas::Schema" => {
             crate::schemas::deploy(cloud, resource).await
         }
-        "AWS::Events::Archive" | "AWS::Events::EventBus" | "AWS::Events::Rule" => {
-            crate::eventbridge::deploy(cloud, resource).await
-        }
+        "AWS::Events::Archive"
+        | "AWS::Events::EventBus"
+        | "AWS::Events::EventBusPolicy"
+        | "AWS::Events::Rule" => crate::eventbridge::deploy(cloud, resource).await,
         "AWS::Lambda::EventSourceMapping" => crate::event_source::deploy(cloud, resource).await,
         "AWS::Lambda::EventInvokeConfig" | "AWS::Lambda::Function" | "AWS::Lambda::Permission" => {
             crate::lambda::deploy(cloud, resource).await
