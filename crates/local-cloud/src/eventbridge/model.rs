@@ -306,6 +306,14 @@ mod tests {
     }
 
     #[test]
+    fn without_a_policy_delivery_is_tried_185_times_within_a_day() {
+        let half: RetryPolicy = serde_json::from_value(json!({ "MaximumRetryAttempts": 0 })).unwrap();
+        assert_eq!((half.maximum_retry_attempts, half.maximum_event_age_in_seconds), (0, 86_400));
+        let none = RetryPolicy::default();
+        assert_eq!((none.maximum_retry_attempts, none.maximum_event_age_in_seconds), (185, 86_400));
+    }
+
+    #[test]
     fn a_target_that_cannot_be_honoured_is_refused() {
         let refusal = |members: Value| target(members).check("targets.1.member").unwrap_err();
         assert!(refusal(json!({ "Input": "{" })).starts_with("JSON syntax error in input for target t"));
