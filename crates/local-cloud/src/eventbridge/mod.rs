@@ -111,10 +111,11 @@ pub async fn publish_aws_event(
     detail_type: &str,
     resources: Vec<String>,
     detail: Value,
+    also: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<()>,
 ) -> Result<(), AwsError> {
     let event = bus::envelope(cloud, source, detail_type, cloud.clock.now_ms(), resources.into(), detail);
     tracing::info!(target: "hop", service = "events", resource = bus::DEFAULT, event = event["id"].as_str(), "{source} {detail_type} accepted");
-    Ok(bus::publish(cloud, bus::DEFAULT, &[event], bus::Origin::Put)?)
+    Ok(bus::publish_with(cloud, &[(bus::DEFAULT, &[event])], bus::Origin::Put, also)?)
 }
 
 fn read_input<T: serde::de::DeserializeOwned>(input: Value) -> Result<T, AwsError> {

@@ -527,6 +527,7 @@ async fn the_default_bus_is_always_there_and_gets_events_of_aws_services() {
         "Step Functions Execution Status Change",
         vec!["x".into()],
         detail,
+        |_| Ok(()),
     )
     .await
     .unwrap();

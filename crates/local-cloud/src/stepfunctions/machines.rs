@@ -1,7 +1,7 @@
 //! State machines as they are deployed: the properties of the template, the revisions that
 //! executions run, and where their history is logged.
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{OptionalExtension as _, Transaction, params};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -12,7 +12,6 @@ use crate::cloud::Cloud;
 use crate::error::AwsError;
 use crate::random::stable_uuid;
 use crate::resource::{Refusal, Resource};
-use crate::store::StoreError;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
@@ -76,6 +75,9 @@ pub struct Settings {
     pub role_arn: String,
     /// The definition, substitutions applied.
     pub definition: Value,
+    /// The definition byte for byte, where it came through the API.
+    #[serde(default)]
+    pub text: Option<String>,
     /// `ALL`, `ERROR`, `FATAL` or `OFF`.
     pub log_level: String,
     /// Whether inputs and outputs are logged.
@@ -100,21 +102,31 @@ pub struct Machine {
 }
 
 impl Settings {
+    /// The definition as the API shows it.
+    pub fn definition_text(&self) -> String {
+        self.text.clone().unwrap_or_else(|| self.definition.to_string())
+    }
+
     /// `loggingConfiguration` as the API shows it.
     pub fn logging(&self) -> Value {
-        let destinations: Vec<Value> = self
-            .log_group_arn
-            .iter()
-            .map(|arn| json!({"cloudWatchLogsLogGroup": {"logGroupArn": arn}}))
-            .collect();
-        json!({"level": self.log_level, "includeExecutionData": self.log_data, "destinations": destinations})
+        let mut shown = json!({"level": self.log_level, "includeExecutionData": self.log_data});
+        if let Some(arn) = &self.log_group_arn {
+            shown["destinations"] = json!([{"cloudWatchLogsLogGroup": {"logGroupArn": arn}}]);
+        }
+        shown
     }
 
     /// Writes history events to the machine's log group, as its level says.
     ///
     /// # Errors
-    /// When the store refuses.
-    pub fn log(&self, cloud: &Cloud, meta: &Meta, events: &[HistoryEvent]) -> Result<(), StoreError> {
+    /// When SQLite refuses.
+    pub fn log(
+        &self,
+        cloud: &Cloud,
+        transaction: &Transaction<'_>,
+        meta: &Meta,
+        events: &[HistoryEvent],
+    ) -> rusqlite::Result<()> {
         let Some(group) = self.log_group_arn.as_deref().and_then(|arn| arn.split(':').nth(6)) else {
             return Ok(());
         };
@@ -132,7 +144,7 @@ impl Settings {
         if lines.is_empty() {
             return Ok(());
         }
-        crate::logs::append_all(cloud, group, &stream, &lines)
+        crate::logs::append_within(cloud, transaction, group, &stream, &lines)
     }
 }
 
@@ -175,6 +187,7 @@ pub fn deploy(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
         name,
         role_arn: properties.role_arn.unwrap_or_default(),
         definition,
+        text: None,
         log_level: level,
         log_data: logging.as_ref().and_then(|logging| logging.include_execution_data).unwrap_or(false),
         log_group_arn: groups.into_iter().next(),
@@ -187,12 +200,12 @@ pub fn deploy(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
 }
 
 /// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_LoggingConfiguration.html>
-fn check_logging(level: &str, groups: &[String]) -> Result<(), &'static str> {
+pub fn check_logging(level: &str, groups: &[String]) -> Result<(), &'static str> {
     if !["ALL", "ERROR", "FATAL", "OFF"].contains(&level) {
         return Err("Level is ALL, ERROR, FATAL or OFF");
     }
     if groups.len() > 1 || (groups.is_empty() && level != "OFF") {
-        return Err("exactly one destination is needed");
+        return Err("Must specify exactly one Log Destination.");
     }
     if groups.iter().any(|arn| !arn.contains(":log-group:") || !arn.ends_with(":*")) {
         return Err("the ARN of the log group must end with :*");

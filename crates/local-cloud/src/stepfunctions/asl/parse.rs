@@ -6,12 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Catcher, Definition, Fault, Kind, MapState, Retrier, Rule, State, Task, Workflow};
+use super::{
+    Catcher, Definition, Fault, Kind, MapState, NOT_AN_OBJECT, Retrier, Rule, State, Task, Workflow,
+};
 use crate::stepfunctions::integration::Resource;
 use crate::stepfunctions::query;
 
 fn fault<T>(path: &str, reason: impl Into<String>) -> Result<T, Fault> {
-    Err(Fault { path: path.into(), reason: reason.into() })
+    coded("SCHEMA_VALIDATION_FAILED", path, reason)
+}
+
+fn coded<T>(code: &'static str, path: &str, reason: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault { code, path: path.into(), reason: reason.into() })
 }
 
 /// Fields of the other query language, refused by name.
@@ -36,6 +42,21 @@ const JSONPATH_FIELDS: [&str; 18] = [
     "ToleratedFailurePercentagePath",
     "Iterator",
 ];
+
+/// Fields that AWS knows and that are not emulated here.
+const NOT_EMULATED: [&str; 7] = [
+    "Credentials",
+    "ItemBatcher",
+    "ItemReader",
+    "Label",
+    "ResultWriter",
+    "ToleratedFailureCount",
+    "ToleratedFailurePercentage",
+];
+
+/// The fields of the definition itself.
+const MACHINE_FIELDS: [&str; 6] =
+    ["Comment", "QueryLanguage", "StartAt", "States", "TimeoutSeconds", "Version"];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
@@ -71,7 +92,6 @@ struct ProcessorConfig {
 struct RawState {
     #[serde(rename = "Type")]
     kind: String,
-    query_language: Option<String>,
     next: Option<String>,
     end: Option<bool>,
     #[serde(default)]
@@ -141,6 +161,15 @@ impl Definition {
     /// # Errors
     /// The first [`Fault`].
     pub fn parse(document: &Value) -> Result<Self, Fault> {
+        let Some(fields) = document.as_object() else { return fault("", NOT_AN_OBJECT) };
+        let missing: Vec<&str> =
+            ["States", "StartAt"].into_iter().filter(|name| !fields.contains_key(*name)).collect();
+        if !missing.is_empty() {
+            return fault("", format!("These fields are required: [{}]", missing.join(", ")));
+        }
+        if let Some(field) = fields.keys().find(|field| !MACHINE_FIELDS.contains(&field.as_str())) {
+            return fault("", unsupported(field));
+        }
         let raw: RawMachine = serde_json::from_value(document.clone())
             .or_else(|error| fault("", format!("the definition is not valid: {error}")))?;
         if raw.version.as_deref().is_some_and(|version| version != "1.0") {
@@ -157,6 +186,9 @@ impl Definition {
                 return fault("QueryLanguage", format!("{other} is not emulated; only JSONata is"));
             }
         };
+        if !raw.states.values().any(ends) {
+            return coded("MISSING_END_STATE", "", "Workflow has no terminal state");
+        }
         let mut parser = Parser { jsonata, names: BTreeSet::new() };
         let workflow = parser.workflow("", raw.start_at, raw.states)?;
         unshadowed(&workflow, &BTreeSet::new())?;
@@ -185,7 +217,7 @@ impl Parser {
                 return fault(&path, "a state's name has 1 to 80 characters");
             }
             if !self.names.insert(name.clone()) {
-                return fault(&path, "state names are unique within the whole state machine");
+                return coded("DUPLICATE_STATE_NAME", &path, format!("Duplicate State name: {name}"));
             }
             let state = self.state(&path, fields)?;
             states.insert(name, state);
@@ -200,27 +232,33 @@ impl Parser {
         let Some(allowed) = fields_of(&kind) else {
             return fault(path, format!("there is no state type {kind:?}"));
         };
+        match fields.get("QueryLanguage").map(Value::as_str) {
+            Some(Some("JSONata")) => {}
+            None if self.jsonata => {}
+            Some(Some("JSONPath")) if self.jsonata => {
+                let reason =
+                    "'QueryLanguage' can not be 'JSONPath' if set to 'JSONata' for whole state machine";
+                return fault(path, reason);
+            }
+            _ => {
+                let reason = "JSONPath is not emulated; say QueryLanguage: JSONata";
+                return fault(&join(path, "QueryLanguage"), reason);
+            }
+        }
         for field in fields.keys() {
             if JSONPATH_FIELDS.contains(&field.as_str()) {
-                return fault(path, format!("{field} belongs to JSONPath; only JSONata is emulated"));
+                let reason = format!(
+                    "The QueryLanguage is set to 'JSONata', but field '{field}' is only supported for the 'JSONPath' QueryLanguage"
+                );
+                return fault(path, reason);
             }
             let common = ["Type", "Comment", "QueryLanguage"].contains(&field.as_str());
             if !common && !allowed.contains(&field.as_str()) {
-                return fault(path, format!("a {kind} state has no field {field} here"));
+                return fault(path, unsupported(field));
             }
         }
         let raw: RawState = serde_path_to_error::deserialize(Value::Object(fields))
             .or_else(|error| fault(path, format!("the {kind} state is not valid: {error}")))?;
-        match raw.query_language.as_deref() {
-            Some("JSONata") => {}
-            None if self.jsonata => {}
-            _ => {
-                return fault(
-                    &join(path, "QueryLanguage"),
-                    "JSONPath is not emulated; say QueryLanguage: JSONata",
-                );
-            }
-        }
         self.typed(path, raw)
     }
 
@@ -335,30 +373,47 @@ impl Parser {
     }
 }
 
+/// Whether a state is one at which its workflow ends.
+fn ends(state: &Map<String, Value>) -> bool {
+    let is_final = |kind: &str| ["Succeed", "Fail"].contains(&kind);
+    state.get("End") == Some(&Value::Bool(true))
+        || state.get("Type").and_then(Value::as_str).is_some_and(is_final)
+}
+
+fn unsupported(field: &str) -> String {
+    if NOT_EMULATED.contains(&field) {
+        format!("{field} is not emulated by the local cloud")
+    } else {
+        format!("Field '{field}' is not supported")
+    }
+}
+
 fn join(path: &str, field: &str) -> String {
     if path.is_empty() { field.into() } else { format!("{path}.{field}") }
 }
 
 /// Every state that is named exists, and every state can be reached.
 fn connected(path: &str, workflow: &Workflow) -> Result<(), Fault> {
-    if !workflow.states.contains_key(&workflow.start_at) {
-        return fault(&join(path, "StartAt"), format!("there is no state {:?}", workflow.start_at));
-    }
+    let exists = |path: String, next: &str| match workflow.states.contains_key(next) {
+        true => Ok(()),
+        false => coded("MISSING_TRANSITION_TARGET", &path, format!("Missing 'Next' target: {next}")),
+    };
+    exists(join(path, "StartAt"), &workflow.start_at)?;
     let mut reached = BTreeSet::from([workflow.start_at.as_str()]);
     let mut open = vec![workflow.start_at.as_str()];
     while let Some(name) = open.pop() {
-        for next in workflow.states.get(name).map(State::targets).unwrap_or_default() {
-            if !workflow.states.contains_key(next) {
-                let path = join(path, &format!("States.{name}"));
-                return fault(&path, format!("it leads to {next:?}, which does not exist"));
-            }
+        for (field, next) in workflow.states.get(name).map(State::targets).unwrap_or_default() {
+            exists(join(path, &format!("States.{name}.{field}")), next)?;
             if reached.insert(next) {
                 open.push(next);
             }
         }
     }
     match workflow.states.keys().find(|name| !reached.contains(name.as_str())) {
-        Some(name) => fault(&join(path, &format!("States.{name}")), "no state leads to it"),
+        Some(name) => {
+            let reason = format!("State \"{name}\" is not reachable.");
+            coded("MISSING_TRANSITION_TARGET", &join(path, &format!("States.{name}")), reason)
+        }
         None => Ok(()),
     }
 }
@@ -446,7 +501,7 @@ fn compile_some(path: &str, template: Option<&Value>) -> Result<(), Fault> {
 }
 
 fn compile(path: &str, template: &Value) -> Result<(), Fault> {
-    query::check(template, path).map_err(|(path, reason)| Fault { path, reason })
+    query::check(template, path).map_err(|(code, path, reason)| Fault { code, path, reason })
 }
 
 /// Variable names: <https://docs.aws.amazon.com/step-functions/latest/dg/workflow-variables.html>

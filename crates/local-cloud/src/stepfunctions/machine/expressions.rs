@@ -39,10 +39,12 @@ impl Machine<'_> {
             "State": {
                 "EnteredTime": rfc3339(thread.entered_ms),
                 "Name": thread.state,
-                "RetryCount": thread.retries.iter().sum::<u64>(),
             },
             "StateMachine": {"Id": meta.machine_arn, "Name": meta.machine_name},
         });
+        if thread.can_retry {
+            context["State"]["RetryCount"] = thread.retries.iter().sum::<u64>().into();
+        }
         if let Some(token) = token {
             context["Task"] = json!({"Token": token});
         }
