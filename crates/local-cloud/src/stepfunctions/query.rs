@@ -31,7 +31,8 @@ pub fn is_expression(value: &Value) -> bool {
     value.as_str().is_some_and(|text| expression(text).is_some())
 }
 
-fn expression(text: &str) -> Option<&str> {
+/// What stands between the delimiters.
+pub fn expression(text: &str) -> Option<&str> {
     text.strip_prefix("{%")?.strip_suffix("%}").map(str::trim)
 }
 

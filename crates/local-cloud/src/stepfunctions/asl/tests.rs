@@ -113,3 +113,15 @@ fn state_names_are_unique_in_the_whole_machine() {
     let (_, reason) = refused(json!({"A": {"Type": "Parallel", "Branches": [branch], "End": true}}));
     assert_eq!(reason, "Duplicate State name: A");
 }
+
+#[test]
+fn a_heartbeat_is_shorter_than_the_time_out() {
+    let task = |timeout: u64, heartbeat: u64| {
+        json!({"A": {"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke.waitForTaskToken",
+            "Arguments": {"FunctionName": "f"}, "TimeoutSeconds": timeout, "HeartbeatSeconds": heartbeat,
+            "End": true}})
+    };
+    assert!(Definition::parse(&machine(task(10, 9))).is_ok());
+    assert_eq!(refused(task(10, 10)).0, "States.A.HeartbeatSeconds");
+    assert_eq!(refused(task(0, 1)).0, "States.A.TimeoutSeconds");
+}

@@ -19,7 +19,8 @@ impl Machine<'_> {
             None => thread.input.clone(),
         };
         let Value::Array(items) = items else {
-            return Err(self.not_a(thread, "Items", "an array", &items));
+            let expected = ("array", "an array");
+            return Err(self.not_a(thread, "Items", map.items.as_ref(), expected, &items));
         };
         let concurrency = self.whole_number(thread, map.max_concurrency.as_ref(), "MaxConcurrency", 0)?;
         let mut slots = Vec::new();

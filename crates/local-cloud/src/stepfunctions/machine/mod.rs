@@ -290,7 +290,10 @@ impl Machine<'_> {
                                 Some(&rule.next),
                             );
                         }
-                        other => return Err(self.not_a(thread, &field, "a boolean", &other)),
+                        other => {
+                            let expected = ("boolean", "a boolean");
+                            return Err(self.not_a(thread, &field, Some(&rule.condition), expected, &other));
+                        }
                     }
                 }
                 match default {
@@ -347,7 +350,10 @@ impl Machine<'_> {
                 let value = self.rendered(thread, query.render(template, "Timestamp"))?;
                 match value.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok()) {
                     Some(moment) => self.wait_until(thread, state, moment.as_millisecond()),
-                    None => Err(self.not_a(thread, "Timestamp", "an RFC 3339 timestamp", &value)),
+                    None => {
+                        let expected = ("string", "an RFC 3339 timestamp");
+                        Err(self.not_a(thread, "Timestamp", Some(template), expected, &value))
+                    }
                 }
             }
             Kind::Succeed => {
@@ -360,7 +366,9 @@ impl Machine<'_> {
                     None => Ok(None),
                     Some(template) => match self.rendered(thread, query.render(template, field))? {
                         Value::String(text) => Ok(Some(text)),
-                        other => Err(self.not_a(thread, field, "a string", &other)),
+                        other => {
+                            Err(self.not_a(thread, field, Some(template), ("string", "a string"), &other))
+                        }
                     },
                 };
                 let failure = Failure { error: text(error, "Error")?, cause: text(cause, "Cause")? };

@@ -155,6 +155,32 @@ fn an_evaluation_that_fails_names_its_state_its_field_and_what_is_wrong() {
     assert_eq!(details(&run, "ExecutionFailed"), &ended);
 }
 
+#[test]
+fn a_value_of_another_type_than_the_field_takes_is_told_with_both_types() {
+    let cause = |state: Value| {
+        let run = Run::start(machine(json!({"A": state, "B": {"Type": "Succeed"}})), json!({"n": {"a": 1}}));
+        assert_eq!(run.error(), "States.QueryEvaluationError");
+        details(&run, "EvaluationFailed")["cause"].as_str().unwrap().to_owned()
+    };
+    let map = json!({"Type": "Map", "Items": "{% $states.input.n %}", "Next": "B",
+        "ItemProcessor": {"StartAt": "I", "States": {"I": {"Type": "Succeed"}}}});
+    let expected = "The JSONata expression '$states.input.n' specified for the field 'Items' returned an unexpected result type. Expected 'array', but was 'object' for value: {\"a\":1}";
+    assert!(cause(map).ends_with(expected));
+    for (state, field, kind) in [
+        (json!({"Type": "Wait", "Seconds": "{% 'x' %}", "Next": "B"}), "Seconds", "number"),
+        (json!({"Type": "Wait", "Timestamp": "{% 1 %}", "Next": "B"}), "Timestamp", "string"),
+        (
+            json!({"Type": "Choice", "Choices": [{"Condition": "{% 1 %}", "Next": "B"}]}),
+            "Choices[0]/Condition",
+            "boolean",
+        ),
+    ] {
+        let cause = cause(state);
+        assert!(cause.contains(&format!("for the field '{field}' returned an unexpected result type")));
+        assert!(cause.contains(&format!("Expected '{kind}', but was ")), "{cause}");
+    }
+}
+
 fn mapped(concurrency: u64, state: Value) -> Value {
     machine(json!({"A": {"Type": "Map", "Items": "{% $states.input %}", "MaxConcurrency": concurrency,
         "ItemProcessor": {"StartAt": "I", "States": {"I": state}}, "End": true}}))

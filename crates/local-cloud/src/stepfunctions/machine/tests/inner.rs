@@ -99,6 +99,15 @@ fn a_map_runs_its_items_with_at_most_max_concurrency_at_a_time() {
 }
 
 #[test]
+fn a_map_never_runs_more_than_40_items_at_a_time() {
+    let items: Vec<u64> = (0..50).collect();
+    for concurrency in [0, 1000] {
+        let run = Run::start(mapped(json!({"MaxConcurrency": concurrency})), json!({"items": items}));
+        assert_eq!(run.requests.len(), 40);
+    }
+}
+
+#[test]
 fn a_map_without_items_succeeds_with_an_empty_array() {
     assert_eq!(Run::start(mapped(json!({})), json!({"items": []})).output(), json!([]));
     let run = Run::start(mapped(json!({})), json!({"items": 3}));

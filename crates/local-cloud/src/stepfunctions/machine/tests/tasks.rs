@@ -82,6 +82,41 @@ fn retries_back_off_up_to_the_longest_delay_and_then_the_catcher_has_its_turn() 
 }
 
 #[test]
+fn the_first_retrier_that_matches_is_taken_and_each_counts_for_itself() {
+    let retry = json!([
+        {"ErrorEquals": ["Busy"], "IntervalSeconds": 2, "MaxAttempts": 1},
+        {"ErrorEquals": ["Never"], "MaxAttempts": 0},
+        {"ErrorEquals": ["States.ALL"], "IntervalSeconds": 5, "BackoffRate": 1, "MaxAttempts": 2},
+    ]);
+    let start = || Run::start(machine(json!({"A": task(json!({"Retry": retry}))})), json!({}));
+    let mut run = start();
+    for (error, delay) in [("Busy", 2), ("Other", 5), ("Other", 5)] {
+        run.fail(error);
+        assert_eq!(run.due_in(), Some(delay * 1000), "{error}");
+        run.after(delay as f64);
+    }
+    // The first retrier matches still, and is used up; the last one is not asked.
+    run.fail("Busy");
+    assert_eq!(run.error(), "Busy");
+    let mut never = start();
+    never.fail("Never");
+    assert_eq!(never.error(), "Never");
+}
+
+#[test]
+fn a_retrier_without_figures_waits_1_2_and_4_seconds() {
+    let retry = json!([{"ErrorEquals": ["States.ALL"]}]);
+    let mut run = Run::start(machine(json!({"A": task(json!({"Retry": retry}))})), json!({}));
+    for delay in [1, 2, 4] {
+        run.fail("Busy");
+        assert_eq!(run.due_in(), Some(delay * 1000));
+        run.after(delay as f64);
+    }
+    run.fail("Busy");
+    assert_eq!(run.error(), "Busy");
+}
+
+#[test]
 fn full_jitter_draws_the_delay_from_zero_up_to_the_interval() {
     let retry = json!([{"ErrorEquals": ["States.ALL"], "IntervalSeconds": 100, "JitterStrategy": "FULL"}]);
     let mut run = Run::start(machine(json!({"A": task(json!({"Retry": retry}))})), json!({}));
@@ -153,6 +188,18 @@ fn a_result_over_256_kib_is_data_limit_exceeded() {
                 "The state/task '{what}' returned a result with a size exceeding the maximum number of bytes service limit."
             )
         );
+    }
+}
+
+#[test]
+fn arguments_and_outputs_over_256_kib_are_data_limit_exceeded() {
+    let long = format!("{{% $pad('', {PAYLOAD_LIMIT}, 'x') %}}");
+    let argument = task(json!({"Arguments": {"FunctionName": "f", "Payload": long}}));
+    let output = json!({"Type": "Pass", "Output": long, "End": true});
+    for state in [argument, output] {
+        let run = Run::start(machine(json!({"A": state})), json!({}));
+        assert_eq!(run.error(), "States.DataLimitExceeded");
+        assert!(run.requests.is_empty());
     }
 }
 

@@ -108,7 +108,15 @@ const PAYLOAD: usize = crate::stepfunctions::machine::PAYLOAD_LIMIT;
 #[tokio::test]
 async fn what_is_not_emulated_is_refused_by_name() {
     let test = Test::open(None, Clock::system(), passing(), vec![]).await;
-    for action in ["RedriveExecution", "GetActivityTask", "CreateActivity", "ListMapRuns", "TestState"] {
+    for action in [
+        "RedriveExecution",
+        "GetActivityTask",
+        "CreateActivity",
+        "ListMapRuns",
+        "TestState",
+        "PublishStateMachineVersion",
+        "CreateStateMachineAlias",
+    ] {
         let refused = test.call(action, json!({})).await.unwrap_err();
         assert_eq!(refused.code, "NotImplemented");
         assert!(refused.message.contains(action), "{}", refused.message);
