@@ -1,6 +1,8 @@
 //! State machines as they are deployed: the properties of the template, the revisions that
 //! executions run, and where their history is logged.
 
+use std::sync::Arc;
+
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -98,7 +100,7 @@ pub struct Machine {
     /// `[{key, value}]`.
     pub tags: Value,
     /// The revision's settings.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
 }
 
 impl Settings {
@@ -268,13 +270,17 @@ pub fn put(cloud: &Cloud, settings: &Settings, tags: &Value) -> Result<(), AwsEr
 ///
 /// # Errors
 /// When there is no such revision.
-pub fn settings(cloud: &Cloud, revision: &str) -> Result<Settings, AwsError> {
+pub fn settings(cloud: &Cloud, revision: &str) -> Result<Arc<Settings>, AwsError> {
+    if let Some(known) = super::runner::known(cloud, revision) {
+        return Ok(known.settings.clone());
+    }
     let text: Option<String> = cloud.store.read(|connection| {
         connection
             .query_row("SELECT settings FROM sfn_revisions WHERE revision = ?1", [revision], |row| row.get(0))
             .optional()
     })?;
     text.and_then(|text| serde_json::from_str(&text).ok())
+        .map(Arc::new)
         .ok_or_else(|| AwsError::internal(format!("there is no revision {revision} of a state machine")))
 }
 

@@ -42,7 +42,7 @@ pub struct Runner {
 #[derive(Debug)]
 pub struct Revision {
     /// As deployed.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
     /// Parsed.
     pub definition: Definition,
 }
@@ -56,16 +56,20 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// # Errors
 /// When it is not in the store.
 pub fn revision(cloud: &Cloud, revision: &str) -> Result<Arc<Revision>, AwsError> {
-    let runner = &cloud.stepfunctions.runner;
-    if let Some(found) = locked(&runner.definitions).get(revision) {
-        return Ok(found.clone());
+    if let Some(found) = known(cloud, revision) {
+        return Ok(found);
     }
     let settings = machines::settings(cloud, revision)?;
     let definition = Definition::parse(&settings.definition)
         .map_err(|fault| AwsError::internal(format!("{}: {}", fault.path, fault.reason)))?;
     let parsed = Arc::new(Revision { settings, definition });
-    locked(&runner.definitions).insert(revision.into(), parsed.clone());
+    locked(&cloud.stepfunctions.runner.definitions).insert(revision.into(), parsed.clone());
     Ok(parsed)
+}
+
+/// The revision, if an execution has run it since the start.
+pub fn known(cloud: &Cloud, revision: &str) -> Option<Arc<Revision>> {
+    locked(&cloud.stepfunctions.runner.definitions).get(revision).cloned()
 }
 
 /// Stores a new execution with its first step, unless there is one of its name that is not
@@ -311,44 +315,44 @@ fn tick(cloud: &Arc<Cloud>) -> Result<Option<i64>, AwsError> {
     Ok(failed.or(cloud.store.read(records::next_due)?))
 }
 
-/// Publishes status changes in order, each in one transaction with its removal from here.
+/// Publishes status changes in order, as many as wait, in one transaction with their removal
+/// from here.
 async fn publish(cloud: &Arc<Cloud>) {
     loop {
-        if let Err(error) = drain(cloud).await {
-            tracing::warn!(target: "hop", service = "states", %error, "status change not published yet");
-            cloud.clock.sleep_until(cloud.clock.now_ms() + 1_000).await;
-            continue;
+        match drain(cloud).await {
+            Ok(true) => {}
+            Ok(false) => cloud.stepfunctions.runner.outbox.notified().await,
+            Err(error) => {
+                tracing::warn!(target: "hop", service = "states", %error, "status change not published yet");
+                cloud.clock.sleep_until(cloud.clock.now_ms() + 1_000).await;
+            }
         }
-        cloud.stepfunctions.runner.outbox.notified().await;
     }
 }
 
-async fn drain(cloud: &Arc<Cloud>) -> Result<(), AwsError> {
-    loop {
-        let changes: Vec<(i64, String, String)> = cloud.store.read(|connection| {
-            connection
-                .prepare_cached("SELECT id, resource, detail FROM sfn_outbox ORDER BY id LIMIT 100")?
-                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-                .collect()
-        })?;
-        if changes.is_empty() {
-            return Ok(());
-        }
-        for (id, resource, detail) in changes {
-            let detail = serde_json::from_str(&detail).map_err(AwsError::internal)?;
-            let kind = "Step Functions Execution Status Change";
-            #[cfg(test)]
-            if let Some(stub) = cloud.stepfunctions.runner.stub.get() {
-                stub.published(&detail);
-            }
-            let delete = |transaction: &rusqlite::Transaction<'_>| {
-                transaction.execute("DELETE FROM sfn_outbox WHERE id = ?1", [id]).map(drop)
-            };
-            let resources = vec![resource];
-            crate::eventbridge::publish_aws_event(cloud, "aws.states", kind, resources, detail, delete)
-                .await?;
-        }
+/// Whether there was something to publish.
+async fn drain(cloud: &Arc<Cloud>) -> Result<bool, AwsError> {
+    let waiting: Vec<(i64, String, String)> = cloud.store.read(|connection| {
+        connection
+            .prepare_cached("SELECT id, resource, detail FROM sfn_outbox ORDER BY id LIMIT 100")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .collect()
+    })?;
+    let Some(&(last, ..)) = waiting.last() else { return Ok(false) };
+    let mut details = Vec::new();
+    for (_, resource, detail) in waiting {
+        details.push((resource, serde_json::from_str(&detail).map_err(AwsError::internal)?));
     }
+    #[cfg(test)]
+    if let Some(stub) = cloud.stepfunctions.runner.stub.get() {
+        details.iter().for_each(|(_, detail)| stub.published(detail));
+    }
+    let delete = |transaction: &rusqlite::Transaction<'_>| {
+        transaction.execute("DELETE FROM sfn_outbox WHERE id <= ?1", [last]).map(drop)
+    };
+    let kind = "Step Functions Execution Status Change";
+    crate::eventbridge::publish_aws_events(cloud, "aws.states", kind, details, delete).await?;
+    Ok(true)
 }
 
 /// Forgets parsed definitions, after a machine is deployed or deleted.
