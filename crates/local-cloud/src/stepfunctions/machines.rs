@@ -198,6 +198,7 @@ pub fn deploy(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
     let tags: Vec<Value> =
         properties.tags.into_iter().map(|tag| json!({"key": tag.key, "value": tag.value})).collect();
     put(cloud, &settings, &Value::Array(tags))
+        .map(drop)
         .map_err(|error| resource.refuse("Properties", error.to_string()))
 }
 
@@ -242,11 +243,12 @@ fn substitute(value: &mut Value, substitutions: &Map<String, Value>) -> Result<(
     }
 }
 
-/// Stores a machine: executions that run keep the revision that they began with.
+/// Stores a machine, and gives its revision: executions that run keep the one that they began
+/// with.
 ///
 /// # Errors
 /// When the store refuses.
-pub fn put(cloud: &Cloud, settings: &Settings, tags: &Value) -> Result<(), AwsError> {
+pub fn put(cloud: &Cloud, settings: &Settings, tags: &Value) -> Result<String, AwsError> {
     let text = serde_json::to_string(settings).map_err(AwsError::internal)?;
     let revision = stable_uuid(&text);
     let now_ms = cloud.clock.now_ms();
@@ -263,7 +265,24 @@ pub fn put(cloud: &Cloud, settings: &Settings, tags: &Value) -> Result<(), AwsEr
         )
     })?;
     super::runner::forget_definitions(cloud);
-    Ok(())
+    Ok(revision)
+}
+
+/// Whether a revision is not the one that its machine was made with; AWS shows only such.
+///
+/// # Errors
+/// When the store refuses.
+pub fn is_update(cloud: &Cloud, name: &str, revision: &str) -> Result<bool, AwsError> {
+    let first: Option<String> = cloud.store.read(|connection| {
+        connection
+            .query_row(
+                "SELECT revision FROM sfn_revisions WHERE machine = ?1 ORDER BY rowid LIMIT 1",
+                [name],
+                |row| row.get(0),
+            )
+            .optional()
+    })?;
+    Ok(first.is_some_and(|first| first != revision))
 }
 
 /// The settings of a revision.

@@ -45,8 +45,7 @@ pub(super) fn describe(cloud: &Cloud, input: &OfMachine) -> Result<Value, AwsErr
         "loggingConfiguration": settings.logging(),
         "tracingConfiguration": {"enabled": settings.tracing},
     });
-    // A machine that was never updated has no revision.
-    if machines::deployed_ms(cloud, &machine.revision)? > machine.created_ms {
+    if machines::is_update(cloud, &settings.name, &machine.revision)? {
         answer["revisionId"] = machine.revision.into();
     }
     Ok(answer)
@@ -56,18 +55,16 @@ pub(super) fn describe_for_execution(cloud: &Cloud, input: &OfExecution) -> Resu
     let included = input.with_data()?;
     let meta = execution_of(cloud, &input.execution_arn)?.execution.meta;
     let settings = machines::settings(cloud, &meta.revision)?;
-    let deployed_ms = machines::deployed_ms(cloud, &meta.revision)?;
     let mut answer = json!({
         "stateMachineArn": settings.arn,
         "name": settings.name,
         "definition": definition(&settings, included),
         "roleArn": settings.role_arn,
-        "updateDate": seconds(deployed_ms),
+        "updateDate": seconds(machines::deployed_ms(cloud, &meta.revision)?),
         "loggingConfiguration": settings.logging(),
         "tracingConfiguration": {"enabled": settings.tracing},
     });
-    let created_ms = machines::find(cloud, &settings.name)?.map(|machine| machine.created_ms);
-    if created_ms.is_some_and(|created_ms| deployed_ms > created_ms) {
+    if machines::is_update(cloud, &settings.name, &meta.revision)? {
         answer["revisionId"] = meta.revision.into();
     }
     Ok(answer)
@@ -167,34 +164,21 @@ pub(super) fn create(cloud: &Cloud, input: CreateStateMachine) -> Result<Value, 
     if input.kind.as_deref() == Some("EXPRESS") {
         return error("StateMachineTypeNotSupported", "Only STANDARD is emulated by the local cloud".into());
     }
-    if input.publish {
-        return error("ValidationException", "publish is not emulated by the local cloud".into());
-    }
-    let definition = definition_of(&input.definition).map_err(|fault| {
-        let at = location(&fault).unwrap_or_else(|| "null".into());
-        let message = format!("Invalid State Machine Definition: '{}: {} at {at}'", fault.code, fault.reason);
-        AwsError::client("InvalidDefinition", message)
-    })?;
-    let logging = input.logging_configuration.as_ref();
-    let level = logging.and_then(|logging| logging.level.clone()).unwrap_or_else(|| "OFF".into());
-    let destinations = logging.map(|logging| logging.destinations.as_slice()).unwrap_or_default();
-    let groups: Vec<String> =
-        destinations.iter().map(|to| to.cloud_watch_logs_log_group.log_group_arn.clone()).collect();
-    machines::check_logging(&level, &groups).map_err(|reason| {
-        let message = format!("Invalid Logging Configuration: {reason}");
-        AwsError::client("InvalidLoggingConfiguration", message)
-    })?;
-    let settings = Settings {
+    not_published(input.publish)?;
+    let mut settings = Settings {
         arn: cloud.arn("states", &format!("stateMachine:{}", input.name)),
         name: input.name,
         role_arn: input.role_arn,
-        definition,
+        definition: accepted(&input.definition)?,
         text: Some(input.definition),
-        log_level: level,
-        log_data: logging.and_then(|logging| logging.include_execution_data).unwrap_or(false),
-        log_group_arn: groups.into_iter().next(),
+        log_level: "OFF".into(),
+        log_data: false,
+        log_group_arn: None,
         tracing: input.tracing_configuration.is_some_and(|tracing| tracing.enabled),
     };
+    if let Some(logging) = input.logging_configuration {
+        logging.apply(&mut settings)?;
+    }
     // Creating the same machine again is idempotent; another role makes no difference.
     // https://docs.aws.amazon.com/step-functions/latest/apireference/API_CreateStateMachine.html
     if let Some(existing) = machines::find(cloud, &settings.name)? {
@@ -210,6 +194,82 @@ pub(super) fn create(cloud: &Cloud, input: CreateStateMachine) -> Result<Value, 
     }
     machines::put(cloud, &settings, &Value::Array(input.tags))?;
     Ok(json!({"stateMachineArn": settings.arn, "creationDate": seconds(cloud.clock.now_ms())}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct UpdateStateMachine {
+    state_machine_arn: String,
+    definition: Option<String>,
+    role_arn: Option<String>,
+    logging_configuration: Option<Logging>,
+    tracing_configuration: Option<Tracing>,
+    #[serde(default)]
+    publish: bool,
+}
+
+/// What is not given stays as it is; executions that run keep their revision. A machine of
+/// a template is again as the template says after the next start.
+pub(super) fn update(cloud: &Cloud, input: UpdateStateMachine) -> Result<Value, AwsError> {
+    let machine = machine_of(cloud, "stateMachineArn", &input.state_machine_arn)?;
+    not_published(input.publish)?;
+    let mut settings = Settings::clone(&machine.settings);
+    if input.definition.is_none()
+        && input.role_arn.is_none()
+        && input.logging_configuration.is_none()
+        && input.tracing_configuration.is_none()
+    {
+        let message = "Either the definition, the role ARN, the LoggingConfiguration, or the TracingConfiguration must be specified";
+        return error("MissingRequiredParameter", message.into());
+    }
+    if let Some(definition) = input.definition {
+        settings.definition = accepted(&definition)?;
+        settings.text = Some(definition);
+    }
+    if let Some(role_arn) = input.role_arn {
+        check_length("roleArn", &role_arn, 1, 256)?;
+        settings.role_arn = role_arn;
+    }
+    if let Some(logging) = input.logging_configuration {
+        logging.apply(&mut settings)?;
+    }
+    if let Some(tracing) = input.tracing_configuration {
+        settings.tracing = tracing.enabled;
+    }
+    let revision = machines::put(cloud, &settings, &machine.tags)?;
+    Ok(json!({"updateDate": seconds(cloud.clock.now_ms()), "revisionId": revision}))
+}
+
+impl Logging {
+    fn apply(self, settings: &mut Settings) -> Result<(), AwsError> {
+        let level = self.level.unwrap_or_else(|| "OFF".into());
+        let group = |to: Destination| to.cloud_watch_logs_log_group.log_group_arn;
+        let groups: Vec<String> = self.destinations.into_iter().map(group).collect();
+        machines::check_logging(&level, &groups).map_err(|reason| {
+            let message = format!("Invalid Logging Configuration: {reason}");
+            AwsError::client("InvalidLoggingConfiguration", message)
+        })?;
+        settings.log_level = level;
+        settings.log_data = self.include_execution_data.unwrap_or(false);
+        settings.log_group_arn = groups.into_iter().next();
+        Ok(())
+    }
+}
+
+fn not_published(publish: bool) -> Result<(), AwsError> {
+    if publish {
+        return error("ValidationException", "publish is not emulated by the local cloud".into());
+    }
+    Ok(())
+}
+
+/// The definition, where it can be run.
+fn accepted(text: &str) -> Result<Value, AwsError> {
+    definition_of(text).map_err(|fault| {
+        let at = location(&fault).unwrap_or_else(|| "null".into());
+        let message = format!("Invalid State Machine Definition: '{}: {} at {at}'", fault.code, fault.reason);
+        AwsError::client("InvalidDefinition", message)
+    })
 }
 
 pub(super) fn delete(cloud: &Arc<Cloud>, input: &OfMachine) -> Result<Value, AwsError> {

@@ -39,6 +39,7 @@ pub fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Result<Value, Aws
         "StartExecution" => executions::start(cloud, read(input)?),
         "StartSyncExecution" => executions::start_sync(cloud, &read(input)?),
         "StopExecution" => executions::stop(cloud, read(input)?),
+        "UpdateStateMachine" => machines::update(cloud, read(input)?),
         "ValidateStateMachineDefinition" => machines::validate(&read(input)?),
         _ => Err(AwsError::not_emulated("states", action)),
     }

@@ -175,8 +175,8 @@ impl Definition {
         if raw.version.as_deref().is_some_and(|version| version != "1.0") {
             return fault("Version", "only version 1.0 of the Amazon States Language exists");
         }
-        if raw.timeout_seconds.is_some_and(|seconds| seconds == 0 || seconds > 99_999_999) {
-            return fault("TimeoutSeconds", "it must be between 1 and 99999999");
+        if raw.timeout_seconds.is_some_and(|seconds| !(1..=LARGEST).contains(&seconds)) {
+            return fault("TimeoutSeconds", format!("it must be between 1 and {LARGEST}"));
         }
         let jsonata = match raw.query_language.as_deref() {
             Some("JSONata") => true,
@@ -469,8 +469,11 @@ fn recoveries(path: &str, retry: &[Retrier], catch: &[Catcher]) -> Result<(), Fa
         if retrier.backoff_rate < 1.0 {
             return fault(&path, "BackoffRate must be 1.0 or more");
         }
-        if retrier.interval_seconds == 0 {
-            return fault(&path, "IntervalSeconds must be 1 or more");
+        if !(1..=LARGEST).contains(&retrier.interval_seconds) {
+            return fault(&path, format!("IntervalSeconds must be between 1 and {LARGEST}"));
+        }
+        if retrier.max_attempts > LARGEST {
+            return fault(&path, format!("MaxAttempts must be between 0 and {LARGEST}"));
         }
         if retrier.max_delay_seconds.is_some_and(|longest| longest == 0 || longest >= 31_622_400) {
             return fault(&path, "MaxDelaySeconds must be greater than 0 and less than 31622400");
@@ -485,14 +488,20 @@ fn recoveries(path: &str, retry: &[Retrier], catch: &[Catcher]) -> Result<(), Fa
     Ok(())
 }
 
+/// The largest number of seconds, attempts and iterations that AWS takes.
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/state-task.html>
+const LARGEST: u64 = 99_999_999;
+
 fn whole_number(path: &str, value: Option<&Value>, least: u64) -> Result<(), Fault> {
+    let fits = |number: u64| (least..=LARGEST).contains(&number);
     match value {
         None => Ok(()),
-        Some(Value::Number(number)) if number.as_u64().is_some_and(|number| number >= least) => Ok(()),
+        Some(Value::Number(number)) if number.as_u64().is_some_and(fits) => Ok(()),
         Some(value) if query::is_expression(value) => compile(path, value),
-        Some(value) => {
-            fault(path, format!("{value} is neither a whole number from {least} nor a JSONata expression"))
-        }
+        Some(value) => fault(
+            path,
+            format!("{value} is neither a whole number from {least} to {LARGEST} nor a JSONata expression"),
+        ),
     }
 }
 

@@ -125,3 +125,33 @@ fn a_heartbeat_is_shorter_than_the_time_out() {
     assert_eq!(refused(task(10, 10)).0, "States.A.HeartbeatSeconds");
     assert_eq!(refused(task(0, 1)).0, "States.A.TimeoutSeconds");
 }
+
+#[test]
+fn figures_have_the_limits_of_aws() {
+    let wait = |seconds: Value| json!({"A": {"Type": "Wait", "Seconds": seconds, "End": true}});
+    assert!(Definition::parse(&machine(wait(json!(99_999_999)))).is_ok());
+    for seconds in [json!(100_000_000), json!(-1), json!(1.5), json!("1")] {
+        assert_eq!(refused(wait(seconds)).0, "States.A.Seconds");
+    }
+    let retried = |retrier: Value| {
+        let mut retrier = retrier;
+        retrier["ErrorEquals"] = json!(["X"]);
+        json!({"A": {"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "End": true,
+            "Arguments": {"FunctionName": "f"}, "Retry": [retrier]}})
+    };
+    let longest = json!({"IntervalSeconds": 99_999_999, "MaxAttempts": 99_999_999, "BackoffRate": 1.0,
+        "MaxDelaySeconds": 31_622_399});
+    assert!(Definition::parse(&machine(retried(longest))).is_ok());
+    for retrier in [
+        json!({"IntervalSeconds": 0}),
+        json!({"IntervalSeconds": 100_000_000}),
+        json!({"MaxAttempts": 100_000_000}),
+        json!({"BackoffRate": 0.9}),
+        json!({"MaxDelaySeconds": 31_622_400}),
+    ] {
+        assert_eq!(refused(retried(retrier)).0, "States.A.Retry[0]");
+    }
+    let mut limited = machine(wait(json!(1)));
+    limited["TimeoutSeconds"] = json!(100_000_000);
+    assert_eq!(Definition::parse(&limited).unwrap_err().path, "TimeoutSeconds");
+}

@@ -211,3 +211,30 @@ async fn an_execution_keeps_the_definition_that_it_began_with() {
     let next = test.start("next").await;
     assert_eq!(test.status(&next).await, "SUCCEEDED");
 }
+
+#[tokio::test]
+async fn an_update_changes_what_it_names_and_makes_a_revision() {
+    let test = Test::open(None, Clock::manual(NOW), passing(), vec![]).await;
+    let update = |more: Value| {
+        let mut input = json!({"stateMachineArn": test.arn});
+        input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        test.call("UpdateStateMachine", input)
+    };
+    let nothing = update(json!({})).await.unwrap_err();
+    assert_eq!(nothing.code, "MissingRequiredParameter");
+    let wrong = update(json!({"definition": "{}"})).await.unwrap_err();
+    assert_eq!(wrong.code, "InvalidDefinition");
+    let first = update(json!({"definition": RIGHT})).await.unwrap();
+    assert_eq!(first["updateDate"], 1_700_000_000.0);
+    let same = update(json!({"definition": RIGHT})).await.unwrap();
+    assert_eq!(same["revisionId"], first["revisionId"]);
+    let role = update(json!({"roleArn": "arn:aws:iam::1:role/other"})).await.unwrap();
+    assert_ne!(role["revisionId"], first["revisionId"]);
+    let described = test.call("DescribeStateMachine", json!({"stateMachineArn": test.arn})).await.unwrap();
+    assert_eq!(described["definition"], RIGHT);
+    assert_eq!(described["roleArn"], "arn:aws:iam::1:role/other");
+    assert_eq!(described["revisionId"], role["revisionId"]);
+    let none = json!({"stateMachineArn": format!("{}X", test.arn), "roleArn": "r"});
+    let missing = test.call("UpdateStateMachine", none).await.unwrap_err();
+    assert_eq!(missing.code, "StateMachineDoesNotExist");
+}
