@@ -7,7 +7,8 @@
 //! there counts as nothing ("no damp"). Neither found is `NEUTRAL`; both, with the weaker at
 //! least half as strong as the stronger, is `MIXED`; otherwise the stronger wins.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -24,8 +25,23 @@ const TEXT_LIMIT: usize = 5_000;
 /// <https://docs.aws.amazon.com/comprehend/latest/APIReference/API_DetectSentiment.html>
 const LANGUAGES: [&str; 12] = ["ar", "hi", "ko", "zh-TW", "ja", "zh", "de", "pt", "en", "it", "fr", "es"];
 
+/// Words, made of a list of them once.
+type Words = LazyLock<HashSet<&'static str>>;
+
+fn words(list: &'static str) -> HashSet<&'static str> {
+    list.split_ascii_whitespace().collect()
+}
+
 /// Words that speak for a text.
-const PRAISE: &str = "admirable adorable airy amazing attractive awesome beautiful beautifully best \
+static PRAISE: Words = LazyLock::new(|| words(PRAISE_LIST));
+
+/// Words that speak against a text.
+static BLAME: Words = LazyLock::new(|| words(BLAME_LIST));
+
+/// Words that turn what follows.
+static NEGATIONS: Words = LazyLock::new(|| words(NEGATION_LIST));
+
+const PRAISE_LIST: &str = "admirable adorable airy amazing attractive awesome beautiful beautifully best \
     breathtaking bright brilliant charm charming cheerful clean comfortable comfy convenient cosy cozy \
     delight delightful desirable elegant enchanting enjoy enjoyable excellent exceptional exquisite \
     fabulous fantastic fine flawless fresh friendly generous glorious good gorgeous great happy ideal \
@@ -35,8 +51,7 @@ const PRAISE: &str = "admirable adorable airy amazing attractive awesome beautif
     spacious spectacular splendid spotless stunning stylish sublime sunny superb terrific tranquil \
     unique vibrant warm welcoming wonderful wonderfully";
 
-/// Words that speak against a text.
-const BLAME: &str = "abandoned abysmal appalling avoid awful bad boring broken cockroaches collapsing \
+const BLAME_LIST: &str = "abandoned abysmal appalling avoid awful bad boring broken cockroaches collapsing \
     complaint complaints contaminated cracked cramped creepy crime crumbling cursed damaged damp dangerous \
     decayed decaying decrepit defective depressing derelict despise dilapidated dirty disappointed \
     disappointing disaster disgusting dismal dreadful dreary dump faulty filthy flooded foul garbage \
@@ -47,8 +62,7 @@ const BLAME: &str = "abandoned abysmal appalling avoid awful bad boring broken c
     terrible terribly terrifying toxic trash ugly unbearable uncomfortable unfit uninhabitable unlivable \
     unpleasant unsafe useless vermin vile waste worse worst worthless wreck wretched";
 
-/// Words that turn what follows.
-const NEGATIONS: &str = "not no never neither nor without hardly barely isn't wasn't aren't weren't don't \
+const NEGATION_LIST: &str = "not no never neither nor without hardly barely isn't wasn't aren't weren't don't \
     doesn't didn't can't cannot couldn't won't wouldn't";
 
 /// How many words a negation reaches.
@@ -151,7 +165,6 @@ fn judge(text: &str) -> (&'static str, [f64; 4]) {
 
 /// How many words speak for and against the text.
 fn weigh(text: &str) -> (usize, usize) {
-    let in_list = |list: &str, word: &str| list.split_ascii_whitespace().any(|known| known == word);
     let (mut praise, mut blame) = (0, 0);
     // Words that the last negation still reaches; a sentence ends its reach.
     let mut reach = 0;
@@ -162,11 +175,12 @@ fn weigh(text: &str) -> (usize, usize) {
             if word.is_empty() {
                 continue;
             }
-            if in_list(NEGATIONS, &word) {
+            let word = word.as_str();
+            if NEGATIONS.contains(word) {
                 reach = REACH;
                 continue;
             }
-            match (in_list(PRAISE, &word), in_list(BLAME, &word), reach > 0) {
+            match (PRAISE.contains(word), BLAME.contains(word), reach > 0) {
                 (true, _, false) => praise += 1,
                 (true, _, true) | (_, true, false) => blame += 1,
                 _ => {}
@@ -285,8 +299,6 @@ mod tests {
 
     #[test]
     fn no_word_is_in_two_lists() {
-        for word in PRAISE.split_ascii_whitespace() {
-            assert!(!BLAME.split_ascii_whitespace().any(|other| other == word), "{word}");
-        }
+        assert_eq!(PRAISE.intersection(&BLAME).next(), None);
     }
 }

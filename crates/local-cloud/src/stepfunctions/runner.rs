@@ -133,6 +133,10 @@ pub fn stimulate(cloud: &Arc<Cloud>, seq: i64, stimulus: &Stimulus) -> Result<Op
     };
     let revision = revision(cloud, &record.execution.meta.revision)?;
     let effects = step(cloud, &revision, &mut record.execution, stimulus);
+    if !effects.taken && effects.events.is_empty() {
+        // It came too late, or too early: nothing has changed.
+        return Ok(Some(false));
+    }
     // One transaction for all that a step makes, its log included.
     cloud.store.write(|transaction| {
         records::update(transaction, &record)?;
@@ -168,7 +172,7 @@ fn follow_up(cloud: &Arc<Cloud>, record: &Record, effects: Effects) {
     if effects.status_changed {
         runner.outbox.notify_one();
     }
-    if record.execution.root.is_none() {
+    if effects.status_changed && record.execution.root.is_none() {
         let (machine, name, status) = (&meta.machine_name, &meta.name, meta.status.name());
         if meta.status == Status::Succeeded {
             tracing::info!(target: "hop", service = "states", resource = %machine, execution = %name, status, "execution ended");
