@@ -265,10 +265,16 @@ fn not_published(publish: bool) -> Result<(), AwsError> {
 
 /// The definition, where it can be run.
 fn accepted(text: &str) -> Result<Value, AwsError> {
-    definition_of(text).map_err(|fault| {
-        let at = location(&fault).unwrap_or_else(|| "null".into());
-        let message = format!("Invalid State Machine Definition: '{}: {} at {at}'", fault.code, fault.reason);
-        AwsError::client("InvalidDefinition", message)
+    definition_of(text).map_err(|faults| {
+        let told = |fault: &Fault| {
+            let at = location(fault).unwrap_or_else(|| "null".into());
+            format!("{}: {} at {at}", fault.code, fault.reason)
+        };
+        let told = match &faults[..] {
+            [only] => told(only),
+            all => all.iter().map(|fault| format!("'{}'", told(fault))).collect::<Vec<_>>().join(", "),
+        };
+        AwsError::client("InvalidDefinition", format!("Invalid State Machine Definition: '{told}'"))
     })
 }
 
@@ -282,7 +288,7 @@ pub(super) fn delete(cloud: &Arc<Cloud>, input: &OfMachine) -> Result<Value, Aws
     Ok(json!({}))
 }
 
-/// There are no warnings here, so that `severity` changes nothing; the first error is the only one.
+/// There are no warnings here, so that `severity` changes nothing.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Validate {
@@ -300,25 +306,37 @@ pub(super) fn validate(input: &Validate) -> Result<Value, AwsError> {
     if input.kind.as_deref() == Some("EXPRESS") {
         return error("ValidationException", "Only STANDARD is emulated by the local cloud".into());
     }
-    let Err(fault) = definition_of(&input.definition) else {
+    let Err(faults) = definition_of(&input.definition) else {
         return Ok(json!({"result": "OK", "diagnostics": [], "truncated": false}));
     };
-    let mut diagnostic = json!({"severity": "ERROR", "code": fault.code, "message": fault.reason});
-    if let Some(location) = location(&fault) {
-        diagnostic["location"] = location.into();
-    }
-    Ok(json!({"result": "FAIL", "diagnostics": [diagnostic], "truncated": false}))
+    let shown = match input.max_results {
+        None | Some(0) => 100,
+        Some(count) => count as usize,
+    };
+    let diagnostics: Vec<Value> = faults.iter().take(shown).map(diagnostic).collect();
+    Ok(json!({"result": "FAIL", "diagnostics": diagnostics, "truncated": faults.len() > shown}))
 }
 
-fn definition_of(text: &str) -> Result<Value, Fault> {
+fn diagnostic(fault: &Fault) -> Value {
+    let mut diagnostic = json!({"severity": "ERROR", "code": fault.code, "message": fault.reason});
+    if let Some(location) = location(fault) {
+        diagnostic["location"] = location.into();
+    }
+    diagnostic
+}
+
+fn definition_of(text: &str) -> Result<Value, Vec<Fault>> {
     if !text.trim().is_empty()
         && let Ok(Err(problem)) = check_json("definition", text)
     {
-        return Err(Fault { code: "INVALID_JSON_DESCRIPTION", path: String::new(), reason: problem });
+        let path = String::new();
+        return Err(vec![Fault { code: "INVALID_JSON_DESCRIPTION", path, reason: problem }]);
     }
     let definition = serde_json::from_str(text).unwrap_or(Value::Null);
-    Definition::parse(&definition)?;
-    Ok(definition)
+    match Definition::check(&definition) {
+        Ok(_) => Ok(definition),
+        Err((first, others)) => Err(std::iter::once(first).chain(others).collect()),
+    }
 }
 
 /// `/States/Name/Field`, where the fault is at some place.

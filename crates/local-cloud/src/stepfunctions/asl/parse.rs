@@ -161,6 +161,32 @@ impl Definition {
     /// # Errors
     /// The first [`Fault`].
     pub fn parse(document: &Value) -> Result<Self, Fault> {
+        Self::check(document).map_err(|(first, _)| first)
+    }
+
+    /// Like [`Definition::parse`], with all that is wrong.
+    ///
+    /// # Errors
+    /// The first [`Fault`] and the others.
+    pub fn check(document: &Value) -> Result<Self, (Fault, Vec<Fault>)> {
+        let raw = RawMachine::read(document).map_err(|fault| (fault, Vec::new()))?;
+        let mut parser =
+            Parser { jsonata: raw.query_language.is_some(), names: BTreeSet::new(), faults: Vec::new() };
+        let workflow = parser.workflow("", raw.start_at, raw.states);
+        if parser.faults.is_empty() {
+            parser.faults.extend(unshadowed(&workflow, &BTreeSet::new()).err());
+        }
+        let mut faults = parser.faults.into_iter();
+        match faults.next() {
+            Some(first) => Err((first, faults.collect())),
+            None => Ok(Self { workflow, timeout_seconds: raw.timeout_seconds }),
+        }
+    }
+}
+
+impl RawMachine {
+    /// Reads what is not of the states.
+    fn read(document: &Value) -> Result<Self, Fault> {
         let Some(fields) = document.as_object() else { return fault("", NOT_AN_OBJECT) };
         let missing: Vec<&str> =
             ["States", "StartAt"].into_iter().filter(|name| !fields.contains_key(*name)).collect();
@@ -178,21 +204,14 @@ impl Definition {
         if raw.timeout_seconds.is_some_and(|seconds| !(1..=LARGEST).contains(&seconds)) {
             return fault("TimeoutSeconds", format!("it must be between 1 and {LARGEST}"));
         }
-        let jsonata = match raw.query_language.as_deref() {
-            Some("JSONata") => true,
-            // AWS's default is JSONPath; each state may still choose JSONata.
-            None => false,
-            Some(other) => {
-                return fault("QueryLanguage", format!("{other} is not emulated; only JSONata is"));
-            }
-        };
+        // AWS's default is JSONPath; each state may still choose JSONata.
+        if let Some(other) = raw.query_language.as_deref().filter(|language| *language != "JSONata") {
+            return fault("QueryLanguage", format!("{other} is not emulated; only JSONata is"));
+        }
         if !raw.states.values().any(ends) {
             return coded("MISSING_END_STATE", "", "Workflow has no terminal state");
         }
-        let mut parser = Parser { jsonata, names: BTreeSet::new() };
-        let workflow = parser.workflow("", raw.start_at, raw.states)?;
-        unshadowed(&workflow, &BTreeSet::new())?;
-        Ok(Self { workflow, timeout_seconds: raw.timeout_seconds })
+        Ok(raw)
     }
 }
 
@@ -201,6 +220,8 @@ struct Parser {
     jsonata: bool,
     /// All state names so far: they are unique in the whole machine.
     names: BTreeSet<String>,
+    /// What is wrong with the states.
+    faults: Vec<Fault>,
 }
 
 impl Parser {
@@ -209,22 +230,31 @@ impl Parser {
         path: &str,
         start_at: String,
         raw: BTreeMap<String, Map<String, Value>>,
-    ) -> Result<Workflow, Fault> {
+    ) -> Workflow {
         let mut states = BTreeMap::new();
+        let count = raw.len();
         for (name, fields) in raw {
-            let path = join(path, &format!("States.{name}"));
-            if name.is_empty() || name.chars().count() > 80 {
-                return fault(&path, "a state's name has 1 to 80 characters");
+            match self.named(&join(path, &format!("States.{name}")), &name, fields) {
+                Ok(state) => drop(states.insert(name, state)),
+                Err(fault) => self.faults.push(fault),
             }
-            if !self.names.insert(name.clone()) {
-                return coded("DUPLICATE_STATE_NAME", &path, format!("Duplicate State name: {name}"));
-            }
-            let state = self.state(&path, fields)?;
-            states.insert(name, state);
         }
         let workflow = Workflow { start_at, states };
-        connected(path, &workflow)?;
-        Ok(workflow)
+        // A state that could not be read leads nobody knows where.
+        if workflow.states.len() == count {
+            connected(path, &workflow, &mut self.faults);
+        }
+        workflow
+    }
+
+    fn named(&mut self, path: &str, name: &str, fields: Map<String, Value>) -> Result<State, Fault> {
+        if name.is_empty() || name.chars().count() > 80 {
+            return fault(path, "a state's name has 1 to 80 characters");
+        }
+        if !self.names.insert(name.to_owned()) {
+            return coded("DUPLICATE_STATE_NAME", path, format!("Duplicate State name: {name}"));
+        }
+        self.state(path, fields)
     }
 
     fn state(&mut self, path: &str, fields: Map<String, Value>) -> Result<State, Fault> {
@@ -318,7 +348,7 @@ impl Parser {
                     if branch.processor_config.is_some() {
                         return fault(&path, "a branch has no ProcessorConfig");
                     }
-                    branches.push(self.workflow(&path, branch.start_at, branch.states)?);
+                    branches.push(self.workflow(&path, branch.start_at, branch.states));
                 }
                 if branches.is_empty() {
                     return fault(path, "a Parallel needs at least one branch in Branches");
@@ -337,7 +367,7 @@ impl Parser {
                 compile_some(&join(path, "ItemSelector"), raw.item_selector.as_ref())?;
                 whole_number(&join(path, "MaxConcurrency"), raw.max_concurrency.as_ref(), 0)?;
                 Kind::Map(Box::new(MapState {
-                    processor: self.workflow(&path_of_processor, processor.start_at, processor.states)?,
+                    processor: self.workflow(&path_of_processor, processor.start_at, processor.states),
                     items: raw.items,
                     selector: raw.item_selector,
                     max_concurrency: raw.max_concurrency,
@@ -393,28 +423,27 @@ fn join(path: &str, field: &str) -> String {
 }
 
 /// Every state that is named exists, and every state can be reached.
-fn connected(path: &str, workflow: &Workflow) -> Result<(), Fault> {
-    let exists = |path: String, next: &str| match workflow.states.contains_key(next) {
-        true => Ok(()),
-        false => coded("MISSING_TRANSITION_TARGET", &path, format!("Missing 'Next' target: {next}")),
+fn connected(path: &str, workflow: &Workflow, faults: &mut Vec<Fault>) {
+    const CODE: &str = "MISSING_TRANSITION_TARGET";
+    let mut exists = |path: String, next: &str| {
+        if !workflow.states.contains_key(next) {
+            faults.push(Fault { code: CODE, path, reason: format!("Missing 'Next' target: {next}") });
+        }
     };
-    exists(join(path, "StartAt"), &workflow.start_at)?;
+    exists(join(path, "StartAt"), &workflow.start_at);
     let mut reached = BTreeSet::from([workflow.start_at.as_str()]);
     let mut open = vec![workflow.start_at.as_str()];
     while let Some(name) = open.pop() {
         for (field, next) in workflow.states.get(name).map(State::targets).unwrap_or_default() {
-            exists(join(path, &format!("States.{name}.{field}")), next)?;
+            exists(join(path, &format!("States.{name}.{field}")), next);
             if reached.insert(next) {
                 open.push(next);
             }
         }
     }
-    match workflow.states.keys().find(|name| !reached.contains(name.as_str())) {
-        Some(name) => {
-            let reason = format!("State \"{name}\" is not reachable.");
-            coded("MISSING_TRANSITION_TARGET", &join(path, &format!("States.{name}")), reason)
-        }
-        None => Ok(()),
+    for name in workflow.states.keys().filter(|name| !reached.contains(name.as_str())) {
+        let reason = format!("State \"{name}\" is not reachable.");
+        faults.push(Fault { code: CODE, path: join(path, &format!("States.{name}")), reason });
     }
 }
 

@@ -81,10 +81,12 @@ async fn a_definition_is_validated_with_the_code_the_words_and_the_place_of_aws(
             Some("/States/A"),
         ),
         (
-            state(r#"{"Type": "Pass", "Next": "B"}, "E": {"Type": "Succeed"}"#),
+            state(
+                r#"{"Type": "Choice", "Choices": [{"Condition": true, "Next": "E"}], "Default": "B"}, "E": {"Type": "Succeed"}"#,
+            ),
             "MISSING_TRANSITION_TARGET",
             "Missing 'Next' target: B",
-            Some("/States/A/Next"),
+            Some("/States/A/Default"),
         ),
         (
             state(r#"{"Type": "Succeed"}, "B": {"Type": "Succeed"}"#),
@@ -114,6 +116,29 @@ async fn a_definition_is_validated_with_the_code_the_words_and_the_place_of_aws(
     }
     let compile = validate(&state(r#"{"Type": "Pass", "Output": "{% $a[ %}", "End": true}"#)).await.unwrap();
     assert_eq!(compile["diagnostics"][0]["code"], "INVALID_JSONATA_EXPRESSION");
+}
+
+#[tokio::test]
+async fn everything_that_is_wrong_with_a_definition_is_told_at_once() {
+    let test = Test::open(None, Clock::system(), passing(), vec![]).await;
+    let wrong = r#"{"QueryLanguage": "JSONata", "StartAt": "A", "States": {"A": {"Type": "Pass", "Next": "B"},
+        "C": {"Type": "Succeed"}}}"#;
+    let validate = |count: u64| {
+        let input = json!({"definition": wrong, "maxResults": count});
+        test.call("ValidateStateMachineDefinition", input)
+    };
+    let all = validate(0).await.unwrap();
+    let messages: Vec<&str> =
+        all["diagnostics"].as_array().unwrap().iter().map(|one| one["message"].as_str().unwrap()).collect();
+    assert_eq!(messages, ["Missing 'Next' target: B", "State \"C\" is not reachable."]);
+    assert_eq!(all["truncated"], false);
+    let one = validate(1).await.unwrap();
+    assert_eq!((one["diagnostics"].as_array().unwrap().len(), &one["truncated"]), (1, &json!(true)));
+    let create = json!({"name": "N", "definition": wrong, "roleArn": "r"});
+    assert_eq!(
+        test.call("CreateStateMachine", create).await.unwrap_err().message,
+        "Invalid State Machine Definition: ''MISSING_TRANSITION_TARGET: Missing 'Next' target: B at /States/A/Next', 'MISSING_TRANSITION_TARGET: State \"C\" is not reachable. at /States/C''"
+    );
 }
 
 #[tokio::test]
