@@ -40,8 +40,52 @@ async fn a_changed_value_is_a_new_version() {
     let name = "/uni-prop/local/bus";
     let found = call(&cloud, "GetParameter", json!({"Name": name})).await.unwrap();
     assert_eq!(found["Parameter"]["Version"], 2);
-    let error = call(&cloud, "GetParameter", json!({"Name": format!("{name}:1")})).await.unwrap_err();
-    assert_eq!(error.code, "ParameterVersionNotFound");
+    assert!(found["Parameter"].get("Selector").is_none());
+    let first = call(&cloud, "GetParameter", json!({"Name": format!("{name}:1")})).await.unwrap();
+    let first = &first["Parameter"];
+    assert_eq!((&first["Value"], &first["Version"]), (&json!("one"), &json!(1)));
+    assert_eq!((&first["Name"], &first["Selector"]), (&json!(name), &json!(":1")));
+    for selector in ["3", "0", "production"] {
+        let input = json!({"Name": format!("{name}:{selector}")});
+        let error = call(&cloud, "GetParameter", input).await.unwrap_err();
+        assert_eq!(error.code, "ParameterVersionNotFound");
+        let both = json!({"Names": [name, format!("{name}:{selector}")]});
+        let both = call(&cloud, "GetParameters", both).await.unwrap();
+        assert_eq!(both["Parameters"].as_array().unwrap().len(), 1);
+        assert_eq!(both["InvalidParameters"], json!([format!("{name}:{selector}")]));
+    }
+}
+
+#[tokio::test]
+async fn the_hundred_newest_versions_are_kept() {
+    let cloud = Cloud::for_tests().unwrap();
+    for n in 1..=101 {
+        let input = json!({"Name": "p", "Value": n.to_string(), "Type": "String", "Overwrite": true});
+        assert_eq!(call(&cloud, "PutParameter", input).await.unwrap()["Version"], n);
+    }
+    let get = async |name: &str| call(&cloud, "GetParameter", json!({"Name": name})).await;
+    assert_eq!(get("p:2").await.unwrap()["Parameter"]["Value"], "2");
+    assert_eq!(get("p:1").await.unwrap_err().code, "ParameterVersionNotFound");
+}
+
+#[tokio::test]
+async fn tags_are_listed_and_go_with_the_parameter() {
+    let cloud = Cloud::for_tests().unwrap();
+    deploy(&cloud, &resource(json!({"Type": "String", "Value": "x", "Tags": {"Owner": "us"}})))
+        .await
+        .unwrap();
+    let list = json!({"ResourceType": "Parameter", "ResourceId": "/uni-prop/local/bus"});
+    let tags = call(&cloud, "ListTagsForResource", list.clone()).await.unwrap();
+    assert_eq!(tags, json!({"TagList": [{"Key": "Owner", "Value": "us"}]}));
+    let tagged = json!({"Name": "q", "Value": "x", "Type": "String", "Tags": [{"Key": "a", "Value": "b"}]});
+    call(&cloud, "PutParameter", tagged.clone()).await.unwrap();
+    let mut again = tagged;
+    again["Overwrite"] = true.into();
+    assert_eq!(call(&cloud, "PutParameter", again).await.unwrap_err().code, "ValidationException");
+    let gone = json!({"Names": ["/uni-prop/local/bus", "nobody"]});
+    let gone = call(&cloud, "DeleteParameters", gone).await.unwrap();
+    assert_eq!(gone, json!({"DeletedParameters": ["/uni-prop/local/bus"], "InvalidParameters": ["nobody"]}));
+    assert_eq!(call(&cloud, "ListTagsForResource", list).await.unwrap_err().code, "InvalidResourceId");
 }
 
 #[tokio::test]
