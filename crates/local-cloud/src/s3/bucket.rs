@@ -1,4 +1,4 @@
-//! `AWS::S3::Bucket` and `AWS::S3::BucketPolicy`.
+//! `AWS::S3::Bucket`.
 
 use std::sync::Arc;
 
@@ -25,38 +25,20 @@ struct Bucket {
     _lifecycle: Option<Value>,
     #[serde(rename = "LoggingConfiguration")]
     _logging: Option<Value>,
-    // The API of versions is refused; a GET answers with the newest, as on AWS.
-    #[serde(rename = "VersioningConfiguration")]
-    _versioning: Option<Value>,
     #[serde(rename = "Tags")]
     _tags: Option<Value>,
 }
 
-/// Nothing here checks who asks.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct BucketPolicy {
-    bucket: String,
-    #[serde(rename = "PolicyDocument")]
-    _policy_document: Value,
-}
-
-/// Deploys a bucket or its policy.
+/// Deploys a bucket.
 ///
 /// # Errors
 /// Names what is not emulated.
 pub async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
-    let refuse = |error: crate::error::AwsError| resource.refuse("Properties", error.to_string());
-    match resource.kind.as_str() {
-        "AWS::S3::Bucket" => {
-            resource.read::<Bucket>()?;
-            super::create_bucket(cloud, &resource.physical_id).map_err(refuse)?;
-        }
-        "AWS::S3::BucketPolicy" => {
-            let policy: BucketPolicy = resource.read()?;
-            super::check_bucket(cloud, &policy.bucket).map_err(refuse)?;
-        }
-        kind => return Err(resource.refuse("Type", format!("{kind} is not emulated"))),
+    if resource.kind != "AWS::S3::Bucket" {
+        return Err(resource.refuse("Type", format!("{} is not emulated", resource.kind)));
     }
+    resource.read::<Bucket>()?;
+    super::create_bucket(cloud, &resource.physical_id)
+        .map_err(|error| resource.refuse("Properties", error.to_string()))?;
     Ok(())
 }
