@@ -13,6 +13,7 @@ mod proxy;
 mod request;
 mod routes;
 mod schema;
+mod spelling;
 mod stage;
 mod substitution;
 mod throttle;
@@ -24,6 +25,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::net::TcpListener;
 
 use self::api::Api;
 use self::stage::{Stage, StageProperties};
@@ -182,13 +184,20 @@ fn deployed_api(cloud: &Cloud, resource: &Resource, id: &str) -> Result<Arc<Api>
 
 /// The service for the port of all APIs: `/{path}` on one origin, and
 /// `/_aws/execute-api/{api}/{stage}/{path}` for the invoke addresses of the outputs.
-pub fn router(cloud: Arc<Cloud>) -> axum::Router {
+fn router(cloud: Arc<Cloud>) -> axum::Router {
     axum::Router::new()
         .fallback(move |request: axum::extract::Request| handler::handle(cloud.clone(), request))
 }
 
-/// Starts nothing: the gateway only answers.
-pub fn start(_cloud: &Arc<Cloud>) {}
+/// Serves all APIs on one port until the cloud stops.
+///
+/// # Errors
+/// When the port fails.
+pub async fn serve(cloud: Arc<Cloud>, port: TcpListener) -> std::io::Result<()> {
+    let stopping = cloud.stopping.clone().cancelled_owned();
+    let service = router(cloud).into_make_service_with_connect_info::<spelling::Client>();
+    axum::serve(spelling::Listener(port), service).with_graceful_shutdown(stopping).await
+}
 
 #[cfg(test)]
 mod tests;
