@@ -546,6 +546,7 @@ mod tests {
         assert_eq!((&newest["SchemaVersion"], &newest["Content"]), (&json!("2"), &json!(changed)));
         let versions = call(&cloud, "ListSchemaVersions", input.clone()).await.unwrap();
         assert_eq!(versions["SchemaVersions"].as_array().unwrap().len(), 2);
+        assert_eq!(newest["LastModified"], newest["VersionCreatedDate"]);
         let mut old = input;
         old["SchemaVersion"] = "1".into();
         assert_eq!(call(&cloud, "DescribeSchema", old).await.unwrap()["Content"], SCHEMA);
@@ -577,5 +578,21 @@ mod tests {
         assert_eq!(error.code, "NotFoundException");
         let error = call(&cloud, "SearchSchemas", json!({})).await.unwrap_err();
         assert_eq!(error.code, "NotImplemented");
+    }
+
+    #[tokio::test]
+    async fn names_of_registries_follow_their_rules() {
+        let cloud = Cloud::for_tests().unwrap();
+        let longest = "a".repeat(64);
+        for (name, valid) in [
+            (longest.as_str(), true),
+            ("unicorn_1.x-y", true),
+            (&*"a".repeat(65), false),
+            ("aws.events", false),
+            ("a b", false),
+        ] {
+            let deployed = deploy(&cloud, &resource("Registry", json!({ "RegistryName": name }))).await;
+            assert_eq!(deployed.is_ok(), valid, "{name}");
+        }
     }
 }

@@ -15,13 +15,15 @@ pub(super) fn summary(stack: &Stack) -> Result<Value, AwsError> {
     let members = |section: &str| template[section].as_object().into_iter().flatten();
     let parameters: Vec<Value> = members("Parameters")
         .map(|(key, parameter)| {
+            let hidden = parameter.get("NoEcho").is_some_and(|no_echo| text(no_echo) == "true");
+            let default = parameter.get("Default").filter(|_| !hidden);
             let allowed = parameter["AllowedValues"].as_array();
             let allowed: Vec<String> = allowed.into_iter().flatten().map(text).collect();
             compact(json!({
                 "ParameterKey": key,
-                "DefaultValue": parameter.get("Default").map(text),
+                "DefaultValue": default.map(text),
                 "ParameterType": parameter["Type"],
-                "NoEcho": parameter.get("NoEcho").is_some_and(|no_echo| text(no_echo) == "true"),
+                "NoEcho": hidden,
                 "Description": parameter.get("Description"),
                 "ParameterConstraints": { "AllowedValues": allowed },
             }))

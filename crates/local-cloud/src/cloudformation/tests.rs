@@ -1,4 +1,3 @@
-
 use super::*;
 use crate::clock::Clock;
 use crate::cloud::Settings;
@@ -7,7 +6,7 @@ use crate::random::Random;
 const ROOT: &str = "
 Description: the whole
 Transform: AWS::Serverless-2016-10-31
-Parameters: {Stage: {Type: String, Default: local}}
+Parameters: {Stage: {Type: String, Default: local}, Word: {Type: String, Default: secret, NoEcho: true}}
 Resources:
   Role: {Type: AWS::IAM::Role, Metadata: {Why: because}, Properties: {RoleName: r, AssumeRolePolicyDocument: {}}}
   Child: {Type: AWS::Serverless::Application, Properties: {Location: child.yaml, Tags: {Owner: me}}}
@@ -52,7 +51,10 @@ async fn describe_stacks_shows_parameters_outputs_and_tags() {
                     "StackId": id,
                     "StackName": "app",
                     "Description": "the whole",
-                    "Parameters": [{ "ParameterKey": "Stage", "ParameterValue": "local" }],
+                    "Parameters": [
+                    { "ParameterKey": "Stage", "ParameterValue": "local" },
+                    { "ParameterKey": "Word", "ParameterValue": "****" },
+                ],
                     "CreationTime": "1970-01-01T00:00:01.000Z",
                     "StackStatus": "CREATE_COMPLETE",
                     "Capabilities": ["CAPABILITY_AUTO_EXPAND", "CAPABILITY_NAMED_IAM"],
@@ -188,6 +190,11 @@ async fn the_summary_of_a_template_tells_its_parameters_types_and_capabilities()
                 "DefaultValue": "local",
                 "ParameterType": "String",
                 "NoEcho": false,
+                "ParameterConstraints": { "AllowedValues": [] },
+            }, {
+                "ParameterKey": "Word",
+                "ParameterType": "String",
+                "NoEcho": true,
                 "ParameterConstraints": { "AllowedValues": [] },
             }],
             "Description": "the whole",

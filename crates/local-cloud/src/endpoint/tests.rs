@@ -377,6 +377,17 @@ async fn many_objects_are_deleted_at_once_and_one_that_is_missing_is_deleted_too
 }
 
 #[tokio::test]
+async fn more_than_a_thousand_objects_are_not_deleted_at_once() {
+    let cloud = with_bucket().await;
+    for (count, code) in [(0, "MalformedXML"), (1_000, "Deleted"), (1_001, "MalformedXML")] {
+        let body = format!("<Delete>{}</Delete>", "<Object><Key>a</Key></Object>".repeat(count));
+        let answer =
+            cloud.s3("POST", "/images?delete").body(body).send().await.unwrap().text().await.unwrap();
+        assert!(answer.contains(code), "{count}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_copy_takes_its_metadata_along_or_gets_its_own() {
     let cloud = with_bucket().await;
     cloud.s3("PUT", "/images/a").header("x-amz-meta-x", "1").body("hello").send().await.unwrap();

@@ -233,6 +233,9 @@ impl<'a> Parser<'a> {
             }
             if let Some(rest) = self.rest.strip_prefix('.') {
                 let name = self.word(rest);
+                if name.contains('*') {
+                    return Err(no_wildcard());
+                }
                 if name.is_empty() {
                     return Err(format!("Invalid filter pattern: a field name is missing at `{rest}`."));
                 }
@@ -241,6 +244,9 @@ impl<'a> Parser<'a> {
                 let (inner, behind) =
                     rest.split_once(']').ok_or("Invalid filter pattern: a bracket is not closed.")?;
                 let inner = inner.trim();
+                if inner == "*" {
+                    return Err(no_wildcard());
+                }
                 path.push(match inner.parse() {
                     Ok(index) => Step::Index(index),
                     Err(_) => Step::Member(inner.trim_matches(['"', '\'']).to_owned()),
@@ -315,6 +321,10 @@ impl<'a> Parser<'a> {
             _ => Err(format!("Invalid filter pattern: `{operator}` compares numbers, not `{text}`.")),
         }
     }
+}
+
+fn no_wildcard() -> String {
+    "Wildcards in property selectors are not emulated by the local cloud.".into()
 }
 
 impl Condition {
@@ -458,7 +468,9 @@ mod tests {
 
     #[test]
     fn what_is_not_emulated_is_refused() {
-        assert!(Filter::parse("[a, b]").unwrap_err().contains("not emulated"));
+        for refused in ["[a, b]", "{ $.list[*].a = 1 }", "{ $.*.a = 1 }"] {
+            assert!(Filter::parse(refused).unwrap_err().contains("not emulated"), "{refused}");
+        }
         for broken in
             ["{ $.a }", "{ $.a = }", "{ $.a = 1", "{ $.a > x }", "{ $.a = 1 } x", "{ a = 1 }", "{ $. = 1 }"]
         {

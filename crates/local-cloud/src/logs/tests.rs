@@ -283,6 +283,15 @@ async fn a_batch_over_the_limits_is_refused_and_one_within_them_is_taken() {
 }
 
 #[tokio::test]
+async fn sequence_tokens_are_ignored() {
+    let cloud = cloud();
+    append(&cloud, "/g", "s", NOW, "one").unwrap();
+    let events = json!([{ "timestamp": NOW, "message": "two" }]);
+    let input = json!({ "logGroupName": "/g", "logStreamName": "s", "logEvents": events, "sequenceToken": "nobodys" });
+    assert!(ok(&cloud, "PutLogEvents", input).await["nextSequenceToken"].is_string());
+}
+
+#[tokio::test]
 async fn what_the_retention_would_delete_at_once_is_rejected_as_expired() {
     let cloud = cloud();
     deploy(&cloud, &resource(json!({ "LogGroupName": "/g", "RetentionInDays": 1 }))).await.unwrap();

@@ -132,3 +132,21 @@ fn names_of_buckets_follow_the_rules_of_s3() {
         assert!(!is_bucket_name(name), "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_key_has_1024_bytes_at_most() {
+    let cloud = with_bucket().await;
+    put_text(&cloud, &"é".repeat(512)).await;
+    let long = json!({"Bucket": "images", "Key": "é".repeat(513)});
+    assert_eq!(call(&cloud, "PutObject", long).await.unwrap_err().code, "KeyTooLongError");
+}
+
+#[tokio::test]
+async fn a_copy_onto_itself_must_change_something() {
+    let cloud = with_bucket().await;
+    put_text(&cloud, "a").await;
+    let itself = ("images", "a");
+    assert_eq!(copy(&cloud, itself, itself, None).unwrap_err().code, "InvalidRequest");
+    let changed = Some((Map::new(), Map::from_iter([("k".to_owned(), "v".into())])));
+    assert_eq!(copy(&cloud, itself, itself, changed).unwrap().metadata["k"], "v");
+}

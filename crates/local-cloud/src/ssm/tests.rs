@@ -146,3 +146,44 @@ async fn an_unknown_property_is_refused_by_name() {
     let refusal = deploy(&cloud, &odd).await.unwrap_err();
     assert!(refusal.reason.contains("Policies"), "{refusal}");
 }
+
+#[tokio::test]
+async fn no_more_than_ten_names_are_taken_at_once() {
+    let cloud = Cloud::for_tests().unwrap();
+    for (count, fits) in [(0, false), (10, true), (11, false)] {
+        let names: Vec<String> = (0..count).map(|n| format!("p{n}")).collect();
+        for action in ["GetParameters", "DeleteParameters"] {
+            let answer = call(&cloud, action, json!({"Names": names})).await;
+            assert_eq!(
+                answer.map_err(|error| error.code).err(),
+                (!fits).then(|| "ValidationException".into())
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hierarchy_has_fifteen_levels_at_most() {
+    let cloud = Cloud::for_tests().unwrap();
+    put(&cloud, &"/a".repeat(15), "x").await.unwrap();
+    let error = put(&cloud, &"/a".repeat(16), "x").await.unwrap_err();
+    assert_eq!(error.code, "HierarchyLevelLimitExceededException");
+}
+
+#[tokio::test]
+async fn the_tier_decides_how_long_a_value_may_be() {
+    let cloud = Cloud::for_tests().unwrap();
+    let with = |tier: &str, length: usize| {
+        let value = "x".repeat(length);
+        json!({"Name": "p", "Value": value, "Type": "String", "Tier": tier, "Overwrite": true})
+    };
+    for (tier, length, fits) in [
+        ("Standard", 4096, true),
+        ("Standard", 4097, false),
+        ("Advanced", 8192, true),
+        ("Advanced", 8193, false),
+    ] {
+        let answer = call(&cloud, "PutParameter", with(tier, length)).await;
+        assert_eq!(answer.is_ok(), fits, "{tier} {length}");
+    }
+}

@@ -82,7 +82,12 @@ async fn a_function_decides_status_and_headers() {
 
 #[tokio::test]
 async fn an_answer_of_a_function_needs_no_member_at_all() {
-    for (answer, body) in [(json!({}), ""), (json!({"body": "x"}), "x"), (json!({"headers": null}), "")] {
+    for (answer, body) in [
+        (json!({}), ""),
+        (json!({"body": "x"}), "x"),
+        (json!({"headers": null}), ""),
+        (json!({"body": "eA==", "isBase64Encoded": true}), "eA=="),
+    ] {
         let (cloud, _) = function_answering(answer, false).await;
         let seen = call(&cloud, "GET", "/search/usa/anytown", &[], "").await;
         assert_eq!((seen.status, seen.body.as_str()), (200, body));
@@ -164,6 +169,15 @@ async fn a_back_end_that_is_silent_for_29_seconds_is_a_gateway_timeout() {
     cloud.clock.advance(std::time::Duration::from_millis(1));
     let seen = waiting.await.unwrap();
     assert_eq!((seen.status, seen.body.as_str()), (504, r#"{"message": "Endpoint request timed out"}"#));
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_utf_8_is_read_as_text_with_replacements() {
+    let (cloud, calls) = function_answering(json!({}), false).await;
+    let latin = [("content-type", "text/plain; charset=iso-8859-1")];
+    call(&cloud, "GET", "/search/usa/anytown", &latin, b"caf\xe9").await;
+    let event = event_of(&calls);
+    assert_eq!((&event["body"], &event["isBase64Encoded"]), (&json!("caf\u{FFFD}"), &json!(false)));
 }
 
 #[tokio::test]
