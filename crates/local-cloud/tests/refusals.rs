@@ -77,7 +77,8 @@ const ROWS: &[Row] = &[
         (API, "$context.httpMethod", "$context.httpVerb", &[API, "Api.Properties.Body", "/contracts", "httpVerb"]),
         (API, "$input.path('$.Error.Code')", "$input.path('$..Code')", &[API, "Api.Properties.Body", "/contracts", "$..Code"]),
     ]),
-    ("API Gateway", "caches, authorisers, binary media types, access logs without a request id", &[
+    ("API Gateway", "caches, authorisers, private endpoints, binary media types, access logs without a request id", &[
+        (CONTRACTS, "        Type: REGIONAL", "        Type: PRIVATE", &[CONTRACTS, "Api", "EndpointConfiguration", "PRIVATE"]),
         (CONTRACTS, "      TracingEnabled: true", "      Auth: {}\n      TracingEnabled: true", &[CONTRACTS, "Api", "Auth"]),
         (CONTRACTS, "      TracingEnabled: true", "      BinaryMediaTypes: [\"*/*\"]\n      TracingEnabled: true", &[CONTRACTS, "Api", "BinaryMediaTypes"]),
         (CONTRACTS, "{\"requestId\":\"$context.requestId\",\"commandId\":\"$context.extendedRequestId\",", "{", &[CONTRACTS, "AccessLogSetting.Format", "$context.requestId"]),
@@ -104,7 +105,9 @@ const ROWS: &[Row] = &[
         (CONTRACTS, "[{\"exists\":false},{\"anything-but\":[\"DRAFT\"]}]", "[{\"exist\":false}]", &[CONTRACTS, "StatusPipe", "Filter", "exist"]),
         (CONTRACTS, "<$.dynamodb.NewImage.contract_id.S>", "<aws.pipes.no-such>", &[CONTRACTS, "StatusPipe", "InputTemplate", "aws.pipes.no-such"]),
     ]),
-    ("S3", "versions and notifications of a bucket", &[
+    ("S3", "versions, notifications and lifecycle of a bucket, encryption other than AES256", &[
+        (ROOT, "              SSEAlgorithm: AES256", "              SSEAlgorithm: aws:kms", &[ROOT, "ImagesBucket", "BucketEncryption", "aws:kms"]),
+        (ROOT, "      PublicAccessBlockConfiguration:", "      LifecycleConfiguration: {}\n      PublicAccessBlockConfiguration:", &[ROOT, "ImagesBucket", "LifecycleConfiguration"]),
         (ROOT, "      PublicAccessBlockConfiguration:", "      NotificationConfiguration: {}\n      PublicAccessBlockConfiguration:", &[ROOT, "ImagesBucket", "NotificationConfiguration"]),
         (ROOT, "      PublicAccessBlockConfiguration:", "      VersioningConfiguration: { Status: Enabled }\n      PublicAccessBlockConfiguration:", &[ROOT, "ImagesBucket", "VersioningConfiguration"]),
     ]),

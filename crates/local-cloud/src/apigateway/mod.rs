@@ -107,9 +107,7 @@ struct RestApi {
     /// No effect here.
     #[serde(rename = "Description")]
     _description: Option<String>,
-    /// No effect here: there is one endpoint.
-    #[serde(rename = "EndpointConfiguration")]
-    _endpoint_configuration: Option<Value>,
+    endpoint_configuration: Option<EndpointConfiguration>,
     /// No effect here: SAM writes the endpoint type in it.
     #[serde(rename = "Parameters")]
     _parameters: Option<Value>,
@@ -122,6 +120,12 @@ struct RestApi {
     /// No effect here.
     #[serde(rename = "Tags")]
     _tags: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct EndpointConfiguration {
+    types: Vec<String>,
 }
 
 /// `AWS::ApiGateway::Deployment`.
@@ -169,6 +173,14 @@ fn deploy_api(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
     if properties.disable_execute_api_endpoint == Some(true) {
         let reason = "custom domains are not emulated, so the API would have no address";
         return Err(resource.refuse("Properties.DisableExecuteApiEndpoint", reason));
+    }
+    // At the edge or in the region, there is one endpoint here; a private one would have none.
+    for kind in properties.endpoint_configuration.into_iter().flat_map(|endpoint| endpoint.types) {
+        if kind != "EDGE" && kind != "REGIONAL" {
+            return Err(
+                resource.refuse("Properties.EndpointConfiguration.Types", format!("{kind} is not emulated"))
+            );
+        }
     }
     let api = openapi::read(&resource.physical_id, &properties.body)
         .map_err(|invalid| resource.refuse(&format!("Properties.Body.{}", invalid.path), invalid.reason))?;

@@ -69,9 +69,6 @@ struct GroupProps {
     log_group_class: Option<String>,
     #[serde(default)]
     tags: Vec<Tag>,
-    /// No effect here: nothing is encrypted at rest.
-    #[serde(rename = "KmsKeyId")]
-    _kms_key_id: Option<Value>,
 }
 
 #[derive(Deserialize)]

@@ -8,8 +8,7 @@ use serde_json::Value;
 use crate::cloud::Cloud;
 use crate::resource::{Refusal, Resource};
 
-/// No effect here, but for its name: who may read, how bytes are encrypted, how long they
-/// are kept and where accesses are logged are AWS's to see to.
+/// What has no effect here: who may read is AWS's to see to.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct Bucket {
@@ -17,16 +16,30 @@ struct Bucket {
     _bucket_name: Option<String>,
     #[serde(rename = "PublicAccessBlockConfiguration")]
     _public_access: Option<Value>,
-    #[serde(rename = "BucketEncryption")]
-    _encryption: Option<Value>,
-    #[serde(rename = "OwnershipControls")]
-    _ownership: Option<Value>,
-    #[serde(rename = "LifecycleConfiguration")]
-    _lifecycle: Option<Value>,
-    #[serde(rename = "LoggingConfiguration")]
-    _logging: Option<Value>,
+    #[serde(default)]
+    bucket_encryption: Encryption,
     #[serde(rename = "Tags")]
     _tags: Option<Value>,
+}
+
+/// Every object says that it is encrypted with AES256, so that is the one that can be asked for.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct Encryption {
+    server_side_encryption_configuration: Vec<EncryptionRule>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct EncryptionRule {
+    server_side_encryption_by_default: ByDefault,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ByDefault {
+    #[serde(rename = "SSEAlgorithm")]
+    algorithm: String,
 }
 
 /// Deploys a bucket.
@@ -37,7 +50,15 @@ pub async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refus
     if resource.kind != "AWS::S3::Bucket" {
         return Err(resource.refuse("Type", format!("{} is not emulated", resource.kind)));
     }
-    resource.read::<Bucket>()?;
+    let bucket: Bucket = resource.read()?;
+    for rule in bucket.bucket_encryption.server_side_encryption_configuration {
+        let algorithm = rule.server_side_encryption_by_default.algorithm;
+        if algorithm != "AES256" {
+            return Err(
+                resource.refuse("Properties.BucketEncryption", format!("{algorithm} is not emulated"))
+            );
+        }
+    }
     super::create_bucket(cloud, &resource.physical_id)
         .map_err(|error| resource.refuse("Properties", error.to_string()))?;
     Ok(())

@@ -110,10 +110,17 @@ async fn a_bucket_that_is_deployed_again_keeps_its_objects() {
 #[tokio::test]
 async fn a_property_of_a_bucket_that_would_do_something_is_refused_by_name() {
     let cloud = Cloud::for_tests().unwrap();
-    for property in ["NotificationConfiguration", "VersioningConfiguration"] {
+    for property in ["NotificationConfiguration", "VersioningConfiguration", "LifecycleConfiguration"] {
         let refusal = deploy(&cloud, &bucket(json!({property: {}}))).await.unwrap_err();
         assert!(refusal.reason.contains(property), "{refusal}");
     }
+    let encrypted = |algorithm: &str| {
+        let rule = json!({"ServerSideEncryptionByDefault": {"SSEAlgorithm": algorithm}});
+        bucket(json!({"BucketEncryption": {"ServerSideEncryptionConfiguration": [rule]}}))
+    };
+    deploy(&cloud, &encrypted("AES256")).await.unwrap();
+    let refusal = deploy(&cloud, &encrypted("aws:kms")).await.unwrap_err();
+    assert!(refusal.to_string().contains("BucketEncryption: aws:kms"), "{refusal}");
 }
 
 #[tokio::test]
