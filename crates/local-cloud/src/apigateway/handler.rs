@@ -122,6 +122,7 @@ async fn answer(cloud: &Arc<Cloud>, stage: Option<Arc<Stage>>, mut request: Requ
         );
     };
     let mut context = request.context(cloud, &stage.api.id, &stage.name);
+    context["deploymentId"] = json!(stage.deployment);
     let mut integration = None;
     let result = match route(&stage, &request.path) {
         None => Err(Failure::no_route()),

@@ -293,6 +293,14 @@ async fn what_an_upload_cannot_have_here_is_refused_and_not_ignored() {
     let copy = cloud.s3("PUT", "/images/b").header("x-amz-copy-source", "/images/a");
     let copy = copy.header("x-amz-copy-source-if-match", "x").send().await.unwrap();
     assert_eq!(copy.status(), StatusCode::NOT_IMPLEMENTED);
+    for (method, header) in [
+        ("GET", "x-amz-server-side-encryption-customer-algorithm"),
+        ("PUT", "if-match"),
+        ("DELETE", "if-match"),
+    ] {
+        let answer = cloud.s3(method, "/images/a").header(header, "x").send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::NOT_IMPLEMENTED, "{method} {header}");
+    }
 }
 
 #[tokio::test]
