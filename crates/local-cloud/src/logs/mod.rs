@@ -13,6 +13,7 @@ use crate::error::AwsError;
 use crate::resource::{Refusal, Resource};
 use crate::store::{Store, StoreError};
 
+mod delimited;
 mod filter;
 mod groups;
 mod read;
