@@ -88,9 +88,9 @@ fn sent(sent: Sent) -> Map<String, Value> {
 }
 
 /// One to ten entries with distinct ids (API_SendMessageBatch and its like).
-fn check_batch<'a>(ids: impl ExactSizeIterator<Item = &'a str>) -> Result<(), AwsError> {
+fn check_batch<'a>(entry: &str, ids: impl ExactSizeIterator<Item = &'a str>) -> Result<(), AwsError> {
     match ids.len() {
-        0 => return Err(fault::empty_batch()),
+        0 => return Err(fault::empty_batch(entry)),
         1..=10 => {}
         count => return Err(fault::too_many_entries(count)),
     }
@@ -140,7 +140,10 @@ fn send_message_batch(cloud: &Cloud, mut input: Value) -> Result<Value, AwsError
     }
     let queue = take_queue(cloud, &mut input)?;
     let Input { entries } = read(input)?;
-    check_batch(entries.iter().map(|entry| entry.id.as_deref().unwrap_or_default()))?;
+    check_batch(
+        "SendMessageBatchRequestEntry",
+        entries.iter().map(|entry| entry.id.as_deref().unwrap_or_default()),
+    )?;
     let bytes = entries.iter().map(Outgoing::size).sum();
     if bytes > queue::LARGEST_MESSAGE {
         return Err(fault::batch_too_long(bytes));
@@ -184,19 +187,21 @@ const SYSTEM_ATTRIBUTES: [&str; 10] = [
 
 async fn receive_message(cloud: &Arc<Cloud>, input: Receive) -> Result<Value, AwsError> {
     let queue = queue::find(cloud, &input.queue_url)?;
-    let bounded = |value: Option<i64>, default: i64, name: &str, least: i64, most: i64| match value {
-        None => Ok(default),
-        Some(value) if (least..=most).contains(&value) => Ok(value),
-        Some(value) => {
-            let reason = format!("Must be between {least} and {most}, if provided.");
-            Err(fault::invalid_value(&value.to_string(), name, &reason))
-        }
-    };
-    let most = bounded(input.max_number_of_messages, 1, "MaxNumberOfMessages", 1, 10)?;
+    let bounded =
+        |value: Option<i64>, default: i64, name: &str, (least, most): (i64, i64), reason: &str| match value
+            .unwrap_or(default)
+        {
+            value if (least..=most).contains(&value) => Ok(value),
+            value => Err(fault::invalid_value(&value.to_string(), name, reason)),
+        };
+    let reason = "Must be between 1 and 10, if provided.";
+    let most = bounded(input.max_number_of_messages, 1, "MaxNumberOfMessages", (1, 10), reason)?;
     let visibility = queue.number("VisibilityTimeout") as i64;
-    let visibility = bounded(input.visibility_timeout, visibility, "VisibilityTimeout", 0, 43_200)?;
+    let reason = "Must be >= 0 and <= 43200, if provided.";
+    let visibility = bounded(input.visibility_timeout, visibility, "VisibilityTimeout", (0, 43_200), reason)?;
     let wait = queue.number("ReceiveMessageWaitTimeSeconds") as i64;
-    let wait = bounded(input.wait_time_seconds, wait, "WaitTimeSeconds", 0, 20)?;
+    let reason = "Must be >= 0 and <= 20, if provided.";
+    let wait = bounded(input.wait_time_seconds, wait, "WaitTimeSeconds", (0, 20), reason)?;
     let wanted = [input.attribute_names, input.message_system_attribute_names].concat();
     if let Some(unknown) = wanted.iter().find(|name| !SYSTEM_ATTRIBUTES.contains(&name.as_str())) {
         return Err(fault::attribute_name(unknown));
@@ -276,7 +281,7 @@ struct DeleteEntry {
 
 fn delete_message_batch(cloud: &Cloud, input: Batch<DeleteEntry>) -> Result<Value, AwsError> {
     let queue = queue::find(cloud, &input.queue_url)?;
-    check_batch(input.entries.iter().map(|entry| entry.id.as_str()))?;
+    check_batch("DeleteMessageBatchRequestEntry", input.entries.iter().map(|entry| entry.id.as_str()))?;
     let delete = |entry: DeleteEntry| {
         (entry.id, message::delete(cloud, &queue, &entry.receipt_handle).map(|()| Map::new()))
     };
@@ -307,7 +312,10 @@ struct ChangeEntry {
 
 fn change_visibility_batch(cloud: &Cloud, input: Batch<ChangeEntry>) -> Result<Value, AwsError> {
     let queue = queue::find(cloud, &input.queue_url)?;
-    check_batch(input.entries.iter().map(|entry| entry.id.as_str()))?;
+    check_batch(
+        "ChangeMessageVisibilityBatchRequestEntry",
+        input.entries.iter().map(|entry| entry.id.as_str()),
+    )?;
     let change = |entry: ChangeEntry| {
         let result = match entry.visibility_timeout {
             Some(timeout) => message::change_visibility(cloud, &queue, &entry.receipt_handle, timeout),
@@ -336,8 +344,9 @@ fn create_queue(cloud: &Cloud, input: Create) -> Result<Value, AwsError> {
         // The same name with the same values of the attributes given is the same queue.
         Some(known) => {
             let shown = queue::shown(cloud, &known);
-            if input.attributes.iter().any(|(name, value)| shown.get(name) != Some(value)) {
-                return Err(fault::name_exists());
+            let differs = |(name, value): &(&String, &String)| shown.get(*name) != Some(*value);
+            if let Some((name, _)) = input.attributes.iter().find(differs) {
+                return Err(fault::name_exists(name));
             }
         }
         None => {
@@ -379,14 +388,21 @@ fn delete_queue(cloud: &Cloud, input: &OnQueue) -> Result<Value, AwsError> {
 }
 
 fn purge_queue(cloud: &Cloud, input: &OnQueue) -> Result<Value, AwsError> {
-    let mut queue = queue::find(cloud, &input.queue_url)?;
+    let queue = queue::find(cloud, &input.queue_url)?;
     let now = cloud.clock.now_ms();
-    if queue.purged_ms.is_some_and(|purged| now < purged + queue::COOL_DOWN_MS) {
+    let purged = cloud.store.write(|tx| {
+        let purged = tx.execute(
+            "UPDATE sqs_queues SET purged_ms = ?2 WHERE name = ?1 AND ifnull(purged_ms, 0) <= ?3",
+            rusqlite::params![queue.name, now, now - queue::COOL_DOWN_MS],
+        )?;
+        if purged > 0 {
+            tx.execute("DELETE FROM sqs_messages WHERE queue = ?1", [&queue.name])?;
+        }
+        Ok(purged)
+    })?;
+    if purged == 0 {
         return Err(fault::purge_in_progress(&queue.name));
     }
-    queue.purged_ms = Some(now);
-    queue.save(cloud)?;
-    cloud.store.write(|tx| tx.execute("DELETE FROM sqs_messages WHERE queue = ?1", [&queue.name]))?;
     Ok(json!({}))
 }
 

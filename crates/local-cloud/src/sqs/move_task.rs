@@ -40,19 +40,23 @@ pub(super) fn sources_of(cloud: &Cloud, target: &str) -> Result<Vec<Queue>, Stor
     Ok(queues)
 }
 
-fn by_arn(cloud: &Cloud, arn: &str) -> Result<Queue, AwsError> {
+/// The queue that a parameter names.
+fn by_arn(cloud: &Cloud, parameter: &str, arn: &str) -> Result<Queue, AwsError> {
     let found = match queue::name_in_arn(arn) {
         Some(name) => queue::named(cloud, name)?,
         None => None,
     };
     found.ok_or_else(|| {
-        fault::no_resource("The resource that you specified for the SourceArn parameter doesn't exist.")
+        fault::no_resource(format!(
+            "The resource that you specified for the {parameter} parameter doesn't exist."
+        ))
     })
 }
 
 pub(super) fn start(cloud: &Arc<Cloud>, input: Start) -> Result<Value, AwsError> {
-    let source = by_arn(cloud, &input.source_arn)?;
-    let destination = input.destination_arn.as_deref().map(|arn| by_arn(cloud, arn)).transpose()?;
+    let source = by_arn(cloud, "SourceArn", &input.source_arn)?;
+    let destination = input.destination_arn.as_deref();
+    let destination = destination.map(|arn| by_arn(cloud, "DestinationArn", arn)).transpose()?;
     if sources_of(cloud, &source.name)?.is_empty() {
         return Err(fault::invalid("Source queue must be configured as a Dead Letter Queue."));
     }
@@ -201,7 +205,7 @@ pub(super) struct ListTasks {
 }
 
 pub(super) fn list(cloud: &Cloud, input: &ListTasks) -> Result<Value, AwsError> {
-    let source = by_arn(cloud, &input.source_arn)?;
+    let source = by_arn(cloud, "SourceArn", &input.source_arn)?;
     // 1 where absent, 10 at most (API_ListMessageMoveTasks).
     let most = input.max_results.unwrap_or(1);
     if !(1..=10).contains(&most) {
@@ -243,16 +247,29 @@ pub(super) struct Cancel {
 }
 
 pub(super) fn cancel(cloud: &Cloud, input: &Cancel) -> Result<Value, AwsError> {
-    let moved: Option<i64> = cloud.store.write(|tx| {
-        tx.query_row(
-            "UPDATE sqs_move_tasks SET status = 'CANCELLED' WHERE handle = ?1 AND status = 'RUNNING' RETURNING moved",
-            [&input.task_handle],
-            |row| row.get(0),
-        )
-        .optional()
+    let handle = &input.task_handle;
+    let decoded = STANDARD.decode(handle).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    if !decoded.is_some_and(|task| task["taskId"].is_string() && task["sourceArn"].is_string()) {
+        return Err(fault::invalid("Value for parameter TaskHandle is invalid."));
+    }
+    // Whether it was running, and what it had moved.
+    let task: Option<(bool, i64)> = cloud.store.write(|tx| {
+        let task = tx
+            .query_row(
+                "SELECT status = 'RUNNING', moved FROM sqs_move_tasks WHERE handle = ?1",
+                [handle],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()?;
+        tx.execute(
+            "UPDATE sqs_move_tasks SET status = 'CANCELLED' WHERE handle = ?1 AND status = 'RUNNING'",
+            [handle],
+        )?;
+        Ok(task)
     })?;
-    match moved {
-        Some(moved) => Ok(json!({ "ApproximateNumberOfMessagesMoved": moved })),
-        None => Err(fault::no_resource("Task does not exist or is not running.")),
+    match task {
+        Some((true, moved)) => Ok(json!({ "ApproximateNumberOfMessagesMoved": moved })),
+        Some((false, _)) => Err(fault::unsupported("Only active tasks can be cancelled.")),
+        None => Err(fault::no_resource("Task does not exist.")),
     }
 }

@@ -332,6 +332,78 @@ async fn a_batch_is_refused_whole_for_its_ids_its_count_and_its_size() {
 }
 
 #[tokio::test]
+async fn an_empty_batch_is_told_by_the_kind_of_its_entries() {
+    let cloud = cloud(json!({})).await;
+    for kind in ["SendMessage", "DeleteMessage", "ChangeMessageVisibility"] {
+        let refused = on(&cloud, &format!("{kind}Batch"), json!({ "Entries": [] })).await.unwrap_err();
+        assert_eq!(query_code(&refused), "AWS.SimpleQueueService.EmptyBatchRequest");
+        assert_eq!(
+            refused.message,
+            format!("There should be at least one {kind}BatchRequestEntry in the request.")
+        );
+    }
+}
+
+#[tokio::test]
+async fn with_120_000_messages_in_flight_a_short_poll_is_over_the_limit_and_a_long_one_is_empty() {
+    let cloud = cloud(json!({})).await;
+    let fill = |tx: &rusqlite::Transaction<'_>| {
+        tx.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 119999)
+             INSERT INTO sqs_messages (queue, message_id, body, attributes, system_attributes, sent_ms, visible_ms, receives, received_ms, receipt)
+             SELECT 'q', i, 'm', '{}', '{}', ?1, ?1 + 30000, 1, ?1, i FROM n",
+            [NOW],
+        )
+    };
+    cloud.store.write(fill).unwrap();
+    send(&cloud, "a").await;
+    send(&cloud, "b").await;
+    assert_eq!(receive(&cloud).await.len(), 1, "the last that may be in flight");
+    let refused = on(&cloud, "ReceiveMessage", json!({})).await.unwrap_err();
+    assert_eq!((refused.status, refused.code.as_str()), (400, "OverLimit"));
+    let waiting = tokio::spawn({
+        let cloud = cloud.clone();
+        async move { on(&cloud, "ReceiveMessage", json!({ "WaitTimeSeconds": 1 })).await }
+    });
+    tokio::task::yield_now().await;
+    cloud.clock.advance(Duration::from_secs(1));
+    assert_eq!(waiting.await.unwrap().unwrap(), json!({}));
+    cloud.clock.advance(Duration::from_secs(30));
+    assert_eq!(receive(&cloud).await.len(), 10, "they are visible again");
+}
+
+#[tokio::test]
+async fn numbers_of_a_receive_are_held_to_their_bounds() {
+    let cloud = cloud(json!({})).await;
+    for (name, value, reason) in [
+        ("MaxNumberOfMessages", 0, "Must be between 1 and 10, if provided."),
+        ("MaxNumberOfMessages", 11, "Must be between 1 and 10, if provided."),
+        ("WaitTimeSeconds", 21, "Must be >= 0 and <= 20, if provided."),
+        ("VisibilityTimeout", 43_201, "Must be >= 0 and <= 43200, if provided."),
+    ] {
+        let refused = on(&cloud, "ReceiveMessage", json!({ name: value })).await.unwrap_err();
+        assert_eq!(query_code(&refused), "InvalidParameterValue");
+        assert_eq!(
+            refused.message,
+            format!("Value {value} for parameter {name} is invalid. Reason: {reason}")
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_older_receipt_handle_does_not_change_the_visibility_of_a_newer_receive() {
+    let cloud = cloud(json!({})).await;
+    send(&cloud, "m").await;
+    let old = receive(&cloud).await[0]["ReceiptHandle"].clone();
+    cloud.clock.advance(Duration::from_secs(30));
+    assert_eq!(receive(&cloud).await.len(), 1);
+    let change = json!({ "ReceiptHandle": old, "VisibilityTimeout": 0 });
+    let refused = on(&cloud, "ChangeMessageVisibility", change).await.unwrap_err();
+    assert_eq!(query_code(&refused), "InvalidParameterValue");
+    assert!(receive(&cloud).await.is_empty(), "it is still with its receiver");
+}
+
+#[tokio::test]
 async fn a_missing_queue_has_the_code_of_both_protocols() {
     let cloud = cloud(json!({})).await;
     let missing = json!({ "QueueUrl": url("nope"), "MessageBody": "m" });
@@ -463,6 +535,11 @@ async fn a_queue_is_created_once_and_its_name_is_barred_for_a_minute_after_it_is
     call(&cloud, "CreateQueue", create("5")).await.unwrap();
     let other = call(&cloud, "CreateQueue", create("6")).await.unwrap_err();
     assert_eq!((other.code.as_str(), query_code(&other)), ("QueueNameExists", "QueueAlreadyExists"));
+    assert!(other.message.ends_with("a different value for attribute VisibilityTimeout"), "{other}");
+    // Without attributes, or with the ones that it has by default, it is the same queue.
+    call(&cloud, "CreateQueue", json!({ "QueueName": "n" })).await.unwrap();
+    let delay = json!({ "QueueName": "n", "Attributes": { "DelaySeconds": "0" } });
+    call(&cloud, "CreateQueue", delay).await.unwrap();
     call(&cloud, "DeleteQueue", json!({ "QueueUrl": url("n") })).await.unwrap();
     assert_eq!(
         call(&cloud, "GetQueueUrl", json!({ "QueueName": "n" })).await.unwrap_err().code,
@@ -547,8 +624,17 @@ async fn a_move_task_holds_its_rate_can_be_cancelled_and_is_resumed() {
     let cancelled = call(&cloud, "CancelMessageMoveTask", json!({ "TaskHandle": handle })).await.unwrap();
     assert_eq!(cancelled["ApproximateNumberOfMessagesMoved"], 2);
     assert_eq!(counts(&cloud, "dlq").await[0], "1");
-    let gone = call(&cloud, "CancelMessageMoveTask", json!({ "TaskHandle": handle })).await.unwrap_err();
-    assert_eq!(gone.code, "ResourceNotFoundException");
+    let ended = call(&cloud, "CancelMessageMoveTask", json!({ "TaskHandle": handle })).await.unwrap_err();
+    assert_eq!(
+        (ended.code.as_str(), ended.message.as_str()),
+        ("UnsupportedOperation", "Only active tasks can be cancelled.")
+    );
+    let forged = call(&cloud, "CancelMessageMoveTask", json!({ "TaskHandle": "forged" })).await.unwrap_err();
+    assert_eq!(query_code(&forged), "InvalidParameterValue");
+    let nowhere = json!({ "SourceArn": arn("dlq"), "DestinationArn": arn("nope") });
+    let nowhere = call(&cloud, "StartMessageMoveTask", nowhere).await.unwrap_err();
+    assert_eq!((nowhere.code.as_str(), nowhere.status), ("ResourceNotFoundException", 404));
+    assert!(nowhere.message.contains("DestinationArn"), "{nowhere}");
 }
 
 fn start_again(cloud: &Arc<Cloud>) {
