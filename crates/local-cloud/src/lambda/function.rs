@@ -17,7 +17,7 @@ use crate::error::AwsError;
 use crate::resource::{Refusal, Resource};
 
 /// Largest payload of a synchronous invocation: 6 MB (gettingstarted-limits).
-const LARGEST_REQUEST: usize = 6_291_456;
+pub(super) const LARGEST_REQUEST: usize = 6_291_456;
 
 /// A function and its processes.
 #[derive(Debug)]
@@ -87,6 +87,7 @@ pub(super) async fn invoke(
     function: &Arc<Function>,
     payload: Bytes,
     request_id: String,
+    client_context: Option<String>,
 ) -> Result<Invocation, AwsError> {
     let payload = check(payload, LARGEST_REQUEST)?;
     let permit = match &function.reserved {
@@ -105,7 +106,7 @@ pub(super) async fn invoke(
         let _permit = permit;
         tokio::select! {
             () = cloud.stopping.cancelled() => Err(stopping()),
-            outcome = execute(&cloud, &function, payload, &request_id) => outcome,
+            outcome = execute(&cloud, &function, payload, &request_id, client_context) => outcome,
         }
     });
     invocation.await.map_err(AwsError::internal)?
@@ -138,6 +139,7 @@ async fn execute(
     function: &Function,
     payload: Bytes,
     request_id: &str,
+    client_context: Option<String>,
 ) -> Result<Invocation, AwsError> {
     let config = &function.config;
     let _slot = cloud.lambda.slots.clone().acquire_owned().await.map_err(AwsError::internal)?;
@@ -152,7 +154,7 @@ async fn execute(
         process.logger.begin(request_id);
         let begun_ms = cloud.clock.now_ms();
         let ending = match initialised {
-            Ok(()) => process.run(cloud, config, request_id, payload.clone()).await,
+            Ok(()) => process.run(cloud, config, request_id, payload.clone(), client_context.clone()).await,
             // On AWS a failed initialisation is tried once more within the invocation; here
             // its error is reported at once.
             Err(ending) => ending,
@@ -180,7 +182,7 @@ async fn finish(
     init_ms: Option<i64>,
 ) -> Invocation {
     let config = &function.config;
-    process.drain().await;
+    process.drain();
     let (payload, error_type, keep) = match ending {
         Ending::Answered(payload) => (payload, None, true),
         Ending::Failed(document) => {
@@ -192,11 +194,7 @@ async fn finish(
             (document, Some(kind), false)
         }
         Ending::Broken { kind, message } => {
-            if kind == "Sandbox.Timedout" {
-                process.logger.line(&format!("{request_id} {}", message.trim_start_matches("Error: ")));
-            } else {
-                process.logger.line(&format!("RequestId: {request_id} {message}"));
-            }
+            process.logger.failure(request_id, kind, &message);
             (error_document(kind, request_id, &message), Some(kind.to_owned()), false)
         }
         Ending::Untouched => (Bytes::new(), None, false),

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, Weak};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 use super::config::Config;
 use super::lock;
@@ -86,6 +85,18 @@ impl Logger {
         }
     }
 
+    /// Why the platform ended an invocation: time-outs with their time, all else with its type
+    /// below (monitoring-cloudwatchlogs-view, troubleshooting-invocation).
+    pub fn failure(&self, request_id: &str, kind: &str, message: &str) {
+        if kind != "Sandbox.Timedout" {
+            let kind = if kind == "Runtime.OutOfMemory" { "Runtime.ExitError" } else { kind };
+            return self.line(&format!("RequestId: {request_id} {message}\n{kind}"));
+        }
+        let Some(cloud) = self.cloud.upgrade() else { return };
+        let time = at(&cloud).strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+        self.line(&format!("{time} {request_id} {}", message.trim_start_matches("Error: ")));
+    }
+
     pub fn end(&self, request_id: &str, report: &Report) {
         // Lambda bills whole milliseconds, and nothing below one.
         let billed = report.duration_ms.max(1);
@@ -122,17 +133,6 @@ impl Logger {
             from += 1;
         }
         text[from..].to_owned()
-    }
-
-    /// Copies what a process prints, line by line, until it ends.
-    pub async fn copy(self: Arc<Self>, output: impl AsyncRead + Unpin) {
-        let mut output = BufReader::new(output);
-        let mut line = Vec::new();
-        while let Ok(1..) = output.read_until(b'\n', &mut line).await {
-            let text = String::from_utf8_lossy(&line);
-            self.line(text.trim_end_matches(['\n', '\r']));
-            line.clear();
-        }
     }
 }
 

@@ -196,6 +196,44 @@ async fn a_process_that_exits_fails_its_invocation_and_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_process_that_is_ended_by_a_signal_fails_its_invocation_with_the_signals_name() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    let failed = ask(&cloud, json!({ "do": "abort" })).await;
+    assert_eq!(failed.function_error.as_deref(), Some("Unhandled"));
+    assert_eq!(
+        json_of(&failed),
+        json!({ "errorType": "Runtime.ExitError",
+            "errorMessage": format!("RequestId: {} Error: Runtime exited with error: signal: aborted", failed.request_id) })
+    );
+    assert!(failed.log_tail.contains("signal: aborted\nRuntime.ExitError\n"), "{}", failed.log_tail);
+    assert!(
+        failed.log_tail.contains("\tStatus: error\tError Type: Runtime.ExitError"),
+        "{}",
+        failed.log_tail
+    );
+}
+
+#[tokio::test]
+async fn a_function_that_needs_more_than_its_memory_size_is_ended_as_on_aws() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({ "MemorySize": 128, "Timeout": 60 })).await;
+    let fits = ask(&cloud, json!({ "do": "allocate", "bytes": 64 << 20 })).await;
+    assert_eq!(json_of(&fits), json!(64 << 20));
+    let failed = ask(&cloud, json!({ "do": "allocate", "bytes": 128 << 20 })).await;
+    assert_eq!(
+        json_of(&failed),
+        json!({ "errorType": "Runtime.ExitError",
+            "errorMessage": format!("RequestId: {} Error: Runtime exited with error: signal: killed", failed.request_id) })
+    );
+    assert!(failed.log_tail.contains("\tError Type: Runtime.OutOfMemory"), "{}", failed.log_tail);
+    assert_eq!(json_of(&ask(&cloud, json!({ "do": "count" })).await)["invocations"], 1);
+    function(&cloud, json!({ "MemorySize": 256, "Timeout": 60 })).await;
+    let fits = ask(&cloud, json!({ "do": "allocate", "bytes": 128 << 20 })).await;
+    assert_eq!(json_of(&fits), json!(128 << 20));
+}
+
+#[tokio::test]
 async fn a_process_that_died_while_idle_costs_no_invocation() {
     let cloud = cloud(Clock::system());
     function(&cloud, json!({})).await;
@@ -226,10 +264,10 @@ async fn a_timeout_kills_the_process_and_all_that_it_started() {
         json!({ "errorType": "Sandbox.Timedout",
             "errorMessage": format!("RequestId: {} Error: Task timed out after 3.00 seconds", failed.request_id) })
     );
-    assert!(
-        failed.log_tail.contains("Task timed out after 3.00 seconds")
-            && failed.log_tail.contains("Status: timeout")
-    );
+    // With the time before it, as in the log of a function on AWS.
+    let line = format!("Z {} Task timed out after 3.00 seconds\n", failed.request_id);
+    assert!(failed.log_tail.contains(&line), "{}", failed.log_tail);
+    assert!(failed.log_tail.contains("\tStatus: timeout"), "{}", failed.log_tail);
     until(|| gone(&spawned["process"]) && gone(&spawned["grandchild"])).await;
 }
 
@@ -345,6 +383,95 @@ async fn reserved_concurrency_throttles_what_is_above_it() {
 }
 
 #[tokio::test]
+async fn reserved_concurrency_of_zero_throttles_everything() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({ "ReservedConcurrentExecutions": 0 })).await;
+    let throttled = invoke(&cloud, "f", Bytes::new()).await.unwrap_err();
+    assert_eq!((throttled.code.as_str(), throttled.status), ("TooManyRequestsException", 429));
+    assert_eq!(throttled.message, "Rate Exceeded.");
+    assert_eq!(throttled.details["Reason"], "ReservedFunctionConcurrentInvocationLimitExceeded");
+}
+
+#[tokio::test]
+async fn only_the_latest_version_can_be_invoked() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    let invoke = async |name: &str, qualifier: Option<&str>| {
+        let input = json!({ "FunctionName": name, "Payload": "{}" });
+        let qualifier = qualifier.map_or(json!({}), |qualifier| json!({ "Qualifier": qualifier }));
+        let mut input = input;
+        input.as_object_mut().unwrap().extend(qualifier.as_object().unwrap().clone());
+        call(&cloud, "Invoke", input).await
+    };
+    let arn = "arn:aws:lambda:us-east-1:123456789012:function:f";
+    for (name, qualifier) in [
+        ("f", None),
+        ("f:$LATEST", None),
+        ("f", Some("$LATEST")),
+        (arn, Some("$LATEST")),
+        ("123456789012:function:f", None),
+        ("f:$LATEST", Some("$LATEST")),
+    ] {
+        let answer = invoke(name, qualifier).await.unwrap();
+        assert_eq!((&answer["StatusCode"], &answer["ExecutedVersion"]), (&json!(200), &json!("$LATEST")));
+    }
+    for (name, qualifier) in [("f", Some("7")), ("f:7", None), (arn, Some("7"))] {
+        let missing = invoke(name, qualifier).await.unwrap_err();
+        assert_eq!((missing.status, missing.message), (404, format!("Function not found: {arn}:7")));
+    }
+    let differs = invoke("f:7", Some("$LATEST")).await.unwrap_err();
+    assert_eq!(differs.code, "InvalidParameterValueException");
+}
+
+#[tokio::test]
+async fn the_client_context_reaches_the_function() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    let context = json!({ "client": { "installation_id": "i", "app_title": "t", "app_version_name": "1",
+        "app_version_code": "1", "app_package_name": "p" }, "custom": { "agent": "one" }, "env": {} });
+    let payload = json!({ "do": "context" }).to_string();
+    let given = |context: &str| json!({ "FunctionName": "f", "Payload": payload, "ClientContext": context });
+    let answer = call(&cloud, "Invoke", given(&STANDARD.encode(context.to_string()))).await.unwrap();
+    let seen: Value = serde_json::from_str(answer["Payload"].as_str().unwrap()).unwrap();
+    assert_eq!(seen["client"]["agent"], "one", "{seen}");
+    for wrong in ["not base64!", &STANDARD.encode("text"), &"A".repeat(3_584)] {
+        assert_eq!(
+            call(&cloud, "Invoke", given(wrong)).await.unwrap_err().code,
+            "InvalidRequestContentException"
+        );
+    }
+}
+
+#[tokio::test]
+async fn unknown_kinds_of_invocations_and_logs_are_refused_and_a_dry_run_checks_only() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    for (member, value) in [("InvocationType", "Later"), ("LogType", "Head")] {
+        let refused =
+            call(&cloud, "Invoke", json!({ "FunctionName": "f", member: value })).await.unwrap_err();
+        assert_eq!((refused.status, refused.code.as_str()), (400, "ValidationException"));
+        assert!(refused.message.contains("Member must satisfy enum value set: ["), "{refused}");
+    }
+    let dry = |payload: &str| json!({ "FunctionName": "f", "InvocationType": "DryRun", "Payload": payload });
+    assert_eq!(call(&cloud, "Invoke", dry("{}")).await.unwrap()["StatusCode"], 204);
+    assert_eq!(call(&cloud, "Invoke", dry("{")).await.unwrap_err().code, "InvalidRequestContentException");
+    assert_eq!(cloud.lambda.alive.count(), 0, "nothing was run");
+}
+
+#[tokio::test]
+async fn all_that_was_printed_before_the_answer_is_in_the_log_before_its_end() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    for n in 0..50 {
+        let printed = ask(&cloud, json!({ "do": "print", "text": format!("line {n}") })).await;
+        let lines: Vec<&str> = printed.log_tail.lines().collect();
+        let at = |wanted: &str| lines.iter().position(|line| line.starts_with(wanted));
+        assert!(at(&format!("line {n}")).is_some_and(|line| Some(line) < at("END")), "{lines:?}");
+        assert!(at("to stderr").is_some_and(|line| Some(line) < at("END")), "{lines:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_invocation_goes_on_when_its_caller_goes_away() {
     let cloud = cloud(Clock::system());
     function(&cloud, json!({})).await;
@@ -391,6 +518,14 @@ fn a_function_ends_by_itself_when_the_runtime_api_goes_away() {
     assert_eq!(cloud.lambda.alive.count(), 1, "it was not killed");
 }
 
+/// How often the only event was tried, and when it is due again.
+fn attempts(cloud: &Cloud) -> Option<(i64, i64)> {
+    let read = |c: &rusqlite::Connection| {
+        c.query_row("SELECT attempts, due_ms FROM lambda_events", [], |row| Ok((row.get(0)?, row.get(1)?)))
+    };
+    cloud.store.read(read).ok()
+}
+
 #[tokio::test]
 async fn a_failing_event_is_retried_after_one_and_two_minutes_then_recorded_at_its_destination() {
     let cloud = cloud(Clock::manual(NOW));
@@ -411,14 +546,7 @@ async fn a_failing_event_is_retried_after_one_and_two_minutes_then_recorded_at_i
     .await
     .unwrap();
     assert_eq!(accepted["StatusCode"], 202);
-    let attempts = || -> Option<(i64, i64)> {
-        let read = |c: &rusqlite::Connection| {
-            c.query_row("SELECT attempts, due_ms FROM lambda_events", [], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
-        };
-        cloud.store.read(read).ok()
-    };
+    let attempts = || attempts(&cloud);
     until(|| attempts() == Some((1, NOW + 60_000))).await;
     cloud.clock.advance(Duration::from_secs(60));
     until(|| attempts() == Some((2, NOW + 180_000))).await;
@@ -472,20 +600,62 @@ async fn an_event_outlives_a_restart_and_its_success_is_recorded() {
     );
 }
 
+/// The function `f` with the queue `failed` as its on-failure destination.
+async fn with_destination(cloud: &Arc<Cloud>, properties: Value, invoke: Value) {
+    queue(cloud, "failed").await;
+    function(cloud, properties).await;
+    let mut config = json!({ "FunctionName": "f", "Qualifier": "$LATEST",
+        "DestinationConfig": { "OnFailure": { "Destination": "arn:aws:sqs:us-east-1:123456789012:failed" } } });
+    config.as_object_mut().unwrap().extend(invoke.as_object().unwrap().clone());
+    deploy(cloud, &resource("AWS::Lambda::EventInvokeConfig", config)).await.unwrap();
+    start(cloud);
+}
+
+async fn failure_record(cloud: &Arc<Cloud>, step: Duration) -> Value {
+    let record = message(cloud, "failed", step).await;
+    serde_json::from_str(record["Body"].as_str().unwrap()).unwrap()
+}
+
 #[tokio::test]
 async fn a_throttled_event_is_tried_until_it_is_too_old() {
     let cloud = cloud(Clock::manual(NOW));
-    queue(&cloud, "failed").await;
-    function(&cloud, json!({ "ReservedConcurrentExecutions": 0 })).await;
-    let config = json!({ "FunctionName": "f", "Qualifier": "$LATEST", "MaximumEventAgeInSeconds": 60,
-        "DestinationConfig": { "OnFailure": { "Destination": "arn:aws:sqs:us-east-1:123456789012:failed" } } });
-    deploy(&cloud, &resource("AWS::Lambda::EventInvokeConfig", config)).await.unwrap();
-    start(&cloud);
+    let busy = json!({ "Timeout": 900, "ReservedConcurrentExecutions": 1 });
+    with_destination(&cloud, busy, json!({ "MaximumEventAgeInSeconds": 60 })).await;
+    let hanging = tokio::spawn({
+        let cloud = cloud.clone();
+        async move { invoke(&cloud, "f", json!({ "do": "hang" }).to_string().into()).await }
+    });
+    until(|| cloud.lambda.slots.available_permits() < PROCESSES).await;
     invoke_async(&cloud, "f", Bytes::from_static(b"{}")).await.unwrap();
-    let record = message(&cloud, "failed", Duration::from_secs(1)).await;
-    let record: Value = serde_json::from_str(record["Body"].as_str().unwrap()).unwrap();
+    let record = failure_record(&cloud, Duration::from_secs(1)).await;
     assert_eq!(record["requestContext"]["condition"], "EventAgeExceeded");
     assert!(record.get("responsePayload").is_none());
+    hanging.abort();
+}
+
+#[tokio::test]
+async fn an_event_for_a_function_without_any_concurrency_is_given_up_at_once() {
+    let cloud = cloud(Clock::manual(NOW));
+    with_destination(&cloud, json!({ "ReservedConcurrentExecutions": 0 }), json!({})).await;
+    invoke_async(&cloud, "f", Bytes::from_static(b"{}")).await.unwrap();
+    let record = failure_record(&cloud, Duration::ZERO).await;
+    assert_eq!(record["requestContext"]["condition"], "ZeroReservedConcurrency");
+    assert!(record.get("responsePayload").is_none());
+}
+
+#[tokio::test]
+async fn an_event_that_would_be_too_old_at_its_retry_is_given_up_with_its_error() {
+    let cloud = cloud(Clock::manual(NOW));
+    with_destination(&cloud, json!({}), json!({ "MaximumEventAgeInSeconds": 60 })).await;
+    // The first retry comes after 60 s, which is not too old yet; the second would be.
+    invoke_async(&cloud, "f", json!({ "do": "fail", "text": "no table" }).to_string().into()).await.unwrap();
+    until(|| attempts(&cloud) == Some((1, NOW + 60_000))).await;
+    cloud.clock.advance(Duration::from_secs(60));
+    let record = failure_record(&cloud, Duration::ZERO).await;
+    let context = &record["requestContext"];
+    assert_eq!(context["condition"], "EventAgeExceeded");
+    assert_eq!(context["approximateInvokeCount"], 2);
+    assert_eq!(record["responsePayload"]["errorMessage"], "no table");
 }
 
 #[tokio::test]
