@@ -12,6 +12,7 @@ async fn main() -> Result<(), Error> {
     match std::env::var("INIT").as_deref() {
         Ok("exit") => return Err("TABLE_NAME is missing".into()),
         Ok("hang") => std::future::pending().await,
+        Ok("slow") => tokio::time::sleep(Duration::from_millis(300)).await,
         _ => {}
     }
     let mut invocations = 0;

@@ -311,3 +311,7 @@ async fn dead_letter(cloud: &Arc<Cloud>, event: &Event, queue: &str, last: Optio
 pub(crate) fn queue_url(cloud: &Cloud, arn: &str) -> String {
     format!("/{}/{}", cloud.settings.account, arn.rsplit(':').next().unwrap_or_default())
 }
+
+#[cfg(test)]
+#[path = "asynchronous_tests.rs"]
+mod tests;

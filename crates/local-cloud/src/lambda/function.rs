@@ -9,12 +9,15 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::config::{self, Config};
-use super::logger::Report;
+use super::logger::{Logger, Report};
 use super::process::{Ending, Process, error_document};
 use super::{Invocation, lock};
 use crate::cloud::Cloud;
 use crate::error::AwsError;
 use crate::resource::{Refusal, Resource};
+
+/// Longest initialisation (lambda-runtime-environment).
+const INIT_S: u64 = 10;
 
 /// Largest payload of a synchronous invocation: 6 MB (gettingstarted-limits).
 pub(super) const LARGEST_REQUEST: usize = 6_291_456;
@@ -144,20 +147,39 @@ async fn execute(
     let config = &function.config;
     let _slot = cloud.lambda.slots.clone().acquire_owned().await.map_err(AwsError::internal)?;
     loop {
-        let started_ms = cloud.clock.now_ms();
-        let (mut process, fresh) = match function.take_idle() {
-            Some(process) => (process, false),
-            None => (Process::spawn(cloud, config, function.generation.load(Ordering::SeqCst)).await?, true),
+        let generation = function.generation.load(Ordering::SeqCst);
+        let (mut process, mut init_ms, mut failed) = match function.take_idle() {
+            Some(process) => (process, None, None),
+            None => {
+                let logger = Arc::new(Logger::new(cloud, config));
+                logger.init(&config.runtime);
+                let started_ms = cloud.clock.now_ms();
+                let mut process = Process::spawn(cloud, config, generation, logger).await?;
+                let failed = process.initialise(cloud, INIT_S).await.err();
+                (process, Some(cloud.clock.now_ms() - started_ms), failed)
+            }
         };
-        let initialised = if fresh { process.initialise(cloud).await } else { Ok(()) };
-        let init_ms = fresh.then(|| cloud.clock.now_ms() - started_ms);
-        process.logger.begin(request_id);
+        let fresh = init_ms.is_some();
         let begun_ms = cloud.clock.now_ms();
-        let ending = match initialised {
-            Ok(()) => process.run(cloud, config, request_id, payload.clone(), client_context.clone()).await,
-            // On AWS a failed initialisation is tried once more within the invocation; here
-            // its error is reported at once.
-            Err(ending) => ending,
+        let deadline_ms = begun_ms + config.timeout_s as i64 * 1_000;
+        if let Some(ending) = failed.take() {
+            // It is tried once more, within the invocation and its time (lambda-runtime-environment).
+            process.drain();
+            let logger = process.logger.clone();
+            logger.init_failed(init_ms.take().unwrap_or_default(), ending.kind());
+            drop(process);
+            logger.begin(request_id);
+            process = Process::spawn(cloud, config, generation, logger).await?;
+            failed = process.initialise(cloud, config.timeout_s).await.err();
+        } else {
+            process.logger.begin(request_id);
+        }
+        let ending = match failed {
+            Some(ending) => ending,
+            None => {
+                let (payload, context) = (payload.clone(), client_context.clone());
+                process.run(cloud, config, request_id, deadline_ms, payload, context).await
+            }
         };
         let ending = match ending {
             // It had died while it was idle: another one takes the event.
@@ -183,19 +205,14 @@ async fn finish(
 ) -> Invocation {
     let config = &function.config;
     process.drain();
+    let kind = Some(ending.kind());
     let (payload, error_type, keep) = match ending {
         Ending::Answered(payload) => (payload, None, true),
-        Ending::Failed(document) => {
-            let kind = error_type_of(&document);
-            (document, Some(kind), true)
-        }
-        Ending::InitFailed(document) => {
-            let kind = error_type_of(&document);
-            (document, Some(kind), false)
-        }
-        Ending::Broken { kind, message } => {
-            process.logger.failure(request_id, kind, &message);
-            (error_document(kind, request_id, &message), Some(kind.to_owned()), false)
+        Ending::Failed(document) => (document, kind, true),
+        Ending::InitFailed(document) => (document, kind, false),
+        Ending::Broken { kind: broken, message } => {
+            process.logger.failure(request_id, broken, &message);
+            (error_document(broken, request_id, &message), kind, false)
         }
         Ending::Untouched => (Bytes::new(), None, false),
     };
@@ -232,9 +249,4 @@ async fn finish(
         request_id: request_id.to_owned(),
         log_tail,
     }
-}
-
-fn error_type_of(document: &[u8]) -> String {
-    let document: Value = serde_json::from_slice(document).unwrap_or_default();
-    document["errorType"].as_str().unwrap_or("Runtime.Unknown").to_owned()
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rustix::process::{Pid, Resource, Rlimit, Signal};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use tokio_util::sync::DropGuard;
@@ -21,9 +21,6 @@ use super::output::Output;
 use super::runtime_api::{self, Phase, Reply, Task, Worker};
 use crate::cloud::Cloud;
 use crate::error::AwsError;
-
-/// Longest initialisation (lambda-runtime-environment).
-const INIT_MS: i64 = 10_000;
 
 /// A running function.
 #[derive(Debug)]
@@ -55,15 +52,36 @@ pub(super) enum Ending {
     Untouched,
 }
 
+impl Ending {
+    /// The type of the error.
+    pub fn kind(&self) -> String {
+        match self {
+            Self::Failed(document) | Self::InitFailed(document) => error_type_of(document),
+            Self::Broken { kind, .. } => (*kind).to_owned(),
+            Self::Answered(_) | Self::Untouched => String::new(),
+        }
+    }
+}
+
+/// `errorType` of an error document.
+fn error_type_of(document: &[u8]) -> String {
+    let document: Value = serde_json::from_slice(document).unwrap_or_default();
+    document["errorType"].as_str().unwrap_or("Runtime.Unknown").to_owned()
+}
+
 impl Process {
     /// Spawns the binary; it is not initialised yet.
-    pub async fn spawn(cloud: &Arc<Cloud>, config: &Config, generation: u64) -> Result<Self, AwsError> {
+    pub async fn spawn(
+        cloud: &Arc<Cloud>,
+        config: &Config,
+        generation: u64,
+        logger: Arc<Logger>,
+    ) -> Result<Self, AwsError> {
         let Some(folder) = cloud.lambda.binaries.get() else {
             return Err(AwsError::internal("the folder of the function binaries is not set"));
         };
         let worker = Arc::new(Worker::new());
         let (api, server) = runtime_api::serve(cloud, worker.clone()).await.map_err(AwsError::internal)?;
-        let logger = Arc::new(Logger::new(cloud, config));
         let mut command = Command::new(folder.join(&config.binary));
         command
             .env_clear()
@@ -91,13 +109,13 @@ impl Process {
             let pipe: std::io::Result<OwnedFd> = pipe;
             output.push(pipe.and_then(|pipe| Output::follow(pipe, &logger)).map_err(AwsError::internal)?);
         }
-        logger.init(&config.runtime);
         let cloud = Arc::downgrade(cloud);
         Ok(Self { cloud, child, group, worker, _server: server, logger, output, generation })
     }
 
-    /// Waits until the process asks for its first event.
-    pub async fn initialise(&mut self, cloud: &Cloud) -> Result<(), Ending> {
+    /// Waits until the process asks for its first event, so many seconds at most.
+    pub async fn initialise(&mut self, cloud: &Cloud, seconds: u64) -> Result<(), Ending> {
+        let deadline_ms = cloud.clock.now_ms() + seconds as i64 * 1_000;
         let mut phase = self.worker.phase();
         let failed = tokio::select! {
             reached = phase.wait_for(|phase| *phase != Phase::Starting) => match reached.as_deref() {
@@ -111,7 +129,7 @@ impl Process {
                     _ => self.exited(status.ok()),
                 }
             }
-            () = cloud.clock.sleep_until(cloud.clock.now_ms() + INIT_MS) => timed_out(INIT_MS / 1_000),
+            () = cloud.clock.sleep_until(deadline_ms) => timed_out(seconds),
         };
         Err(failed)
     }
@@ -122,10 +140,10 @@ impl Process {
         cloud: &Cloud,
         config: &Config,
         request_id: &str,
+        deadline_ms: i64,
         payload: Bytes,
         client_context: Option<String>,
     ) -> Ending {
-        let deadline_ms = cloud.clock.now_ms() + config.timeout_s as i64 * 1_000;
         let (reply, mut answer) = oneshot::channel();
         let task = Task {
             request_id: request_id.to_owned(),
@@ -162,7 +180,7 @@ impl Process {
                     _ => Ending::Untouched,
                 }
             }
-            () = cloud.clock.sleep_until(deadline_ms) => timed_out(config.timeout_s as i64),
+            () = cloud.clock.sleep_until(deadline_ms) => timed_out(config.timeout_s),
         }
     }
 
@@ -230,7 +248,7 @@ fn broken(kind: &'static str, message: impl Into<String>) -> Ending {
 }
 
 /// The text that AWS shows, with the configured seconds.
-fn timed_out(seconds: i64) -> Ending {
+fn timed_out(seconds: u64) -> Ending {
     broken("Sandbox.Timedout", format!("Error: Task timed out after {seconds}.00 seconds"))
 }
 

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::endpoint;
 use crate::random::Random;
 
-const NOW: i64 = 1_750_000_000_000;
+pub(super) const NOW: i64 = 1_750_000_000_000;
 
 /// The folder of the example `test-function`, built first: `cargo test` with a filter does
 /// not build examples.
@@ -34,7 +34,7 @@ pub(crate) fn cloud(clock: Clock) -> Arc<Cloud> {
     cloud
 }
 
-fn resource(kind: &str, properties: Value) -> Resource {
+pub(super) fn resource(kind: &str, properties: Value) -> Resource {
     Resource {
         stack: "s".into(),
         logical_id: "Function".into(),
@@ -70,12 +70,12 @@ pub(crate) async fn settled(cloud: &Arc<Cloud>) {
     }
 }
 
-async fn queue(cloud: &Arc<Cloud>, name: &str) {
+pub(super) async fn queue(cloud: &Arc<Cloud>, name: &str) {
     endpoint::call(cloud, "sqs", "CreateQueue", json!({ "QueueName": name })).await.unwrap();
 }
 
 /// Receives the next message of a queue, waiting for it; time is moved with `step` meanwhile.
-async fn message(cloud: &Arc<Cloud>, name: &str, step: Duration) -> Value {
+pub(super) async fn message(cloud: &Arc<Cloud>, name: &str, step: Duration) -> Value {
     loop {
         let input = json!({ "QueueUrl": format!("/123456789012/{name}"), "MessageAttributeNames": ["All"] });
         let mut answer = endpoint::call(cloud, "sqs", "ReceiveMessage", input).await.unwrap();
@@ -94,7 +94,7 @@ fn gone(process: &Value) -> bool {
     status.is_empty() || status.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
 }
 
-async fn until(done: impl Fn() -> bool) {
+pub(super) async fn until(done: impl Fn() -> bool) {
     let waited = async {
         while !done() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -271,29 +271,61 @@ async fn a_timeout_kills_the_process_and_all_that_it_started() {
     until(|| gone(&spawned["process"]) && gone(&spawned["grandchild"])).await;
 }
 
+/// What stands in the log of the function `f`.
+async fn log(cloud: &Arc<Cloud>) -> Vec<String> {
+    let input = json!({ "logGroupName": "/aws/lambda/f" });
+    let found = endpoint::call(cloud, "logs", "FilterLogEvents", input).await.unwrap_or_default();
+    let messages = found["events"].as_array().cloned().unwrap_or_default();
+    messages.iter().map(|event| event["message"].as_str().unwrap().to_owned()).collect()
+}
+
 #[tokio::test]
-async fn a_failing_initialisation_is_reported_with_its_exit_status() {
+async fn a_failing_initialisation_is_tried_twice_and_reported_with_its_exit_status() {
     let cloud = cloud(Clock::system());
     function(&cloud, json!({ "Environment": { "Variables": { "INIT": "exit" } } })).await;
     let failed = ask(&cloud, json!({})).await;
     assert_eq!(json_of(&failed)["errorType"], "Runtime.ExitError");
     assert!(json_of(&failed)["errorMessage"].as_str().unwrap().ends_with("exit status 1"));
+    let log = log(&cloud).await;
+    assert_eq!(log.iter().filter(|line| line.contains("TABLE_NAME is missing")).count(), 2, "{log:?}");
+    let report = "\tPhase: init\tStatus: error\tError Type: Runtime.ExitError";
+    assert!(log.iter().any(|line| line.starts_with("INIT_REPORT") && line.ends_with(report)), "{log:?}");
+}
+
+/// Moves the clock until the first initialisation has taken too long.
+async fn past_the_initialisation(cloud: &Arc<Cloud>) {
+    until(|| cloud.lambda.alive.count() > 0).await;
+    while !log(cloud).await.iter().any(|line| line.ends_with("\tPhase: init\tStatus: timeout")) {
+        cloud.clock.advance(Duration::from_secs(10));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test]
-async fn an_initialisation_may_take_ten_seconds() {
+async fn an_initialisation_that_takes_more_than_ten_seconds_begins_again_within_the_time_of_the_invocation() {
     let cloud = cloud(Clock::manual(NOW));
-    function(&cloud, json!({ "Environment": { "Variables": { "INIT": "hang" } } })).await;
-    let hanging = tokio::spawn({
+    let slow = |kind: &str| json!({ "Timeout": 900, "Environment": { "Variables": { "INIT": kind } } });
+    let asked = || {
         let cloud = cloud.clone();
-        async move { ask(&cloud, json!({})).await }
-    });
-    until(|| cloud.lambda.alive.count() > 0).await;
-    while !hanging.is_finished() {
-        cloud.clock.advance(Duration::from_secs(10));
+        tokio::spawn(async move { ask(&cloud, json!({ "do": "count" })).await })
+    };
+    function(&cloud, slow("slow")).await;
+    let invoked = asked();
+    past_the_initialisation(&cloud).await;
+    assert_eq!(json_of(&invoked.await.unwrap())["invocations"], 1);
+
+    function(&cloud, slow("hang")).await;
+    let invoked = asked();
+    while !invoked.is_finished() {
+        cloud.clock.advance(Duration::from_secs(100));
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    assert_eq!(json_of(&hanging.await.unwrap())["errorType"], "Sandbox.Timedout");
+    let failed = json_of(&invoked.await.unwrap());
+    assert_eq!(failed["errorType"], "Sandbox.Timedout");
+    assert!(
+        failed["errorMessage"].as_str().unwrap().ends_with("Task timed out after 900.00 seconds"),
+        "{failed}"
+    );
 }
 
 #[tokio::test]
@@ -516,146 +548,6 @@ fn a_function_ends_by_itself_when_the_runtime_api_goes_away() {
     own.shutdown_background();
     runtime().block_on(until(|| gone(&process)));
     assert_eq!(cloud.lambda.alive.count(), 1, "it was not killed");
-}
-
-/// How often the only event was tried, and when it is due again.
-fn attempts(cloud: &Cloud) -> Option<(i64, i64)> {
-    let read = |c: &rusqlite::Connection| {
-        c.query_row("SELECT attempts, due_ms FROM lambda_events", [], |row| Ok((row.get(0)?, row.get(1)?)))
-    };
-    cloud.store.read(read).ok()
-}
-
-#[tokio::test]
-async fn a_failing_event_is_retried_after_one_and_two_minutes_then_recorded_at_its_destination() {
-    let cloud = cloud(Clock::manual(NOW));
-    queue(&cloud, "failed").await;
-    queue(&cloud, "dead").await;
-    let arn = |name: &str| format!("arn:aws:sqs:us-east-1:123456789012:{name}");
-    function(&cloud, json!({ "Timeout": 60, "DeadLetterConfig": { "TargetArn": arn("dead") } })).await;
-    let config = json!({ "FunctionName": "f", "Qualifier": "$LATEST",
-        "DestinationConfig": { "OnFailure": { "Destination": arn("failed") } } });
-    deploy(&cloud, &resource("AWS::Lambda::EventInvokeConfig", config)).await.unwrap();
-    start(&cloud);
-    let event = json!({ "do": "fail", "text": "no table" });
-    let accepted = call(
-        &cloud,
-        "Invoke",
-        json!({ "FunctionName": "f", "InvocationType": "Event", "Payload": event.to_string() }),
-    )
-    .await
-    .unwrap();
-    assert_eq!(accepted["StatusCode"], 202);
-    let attempts = || attempts(&cloud);
-    until(|| attempts() == Some((1, NOW + 60_000))).await;
-    cloud.clock.advance(Duration::from_secs(60));
-    until(|| attempts() == Some((2, NOW + 180_000))).await;
-    cloud.clock.advance(Duration::from_secs(120));
-    until(|| attempts().is_none()).await;
-
-    let record = message(&cloud, "failed", Duration::ZERO).await;
-    let record: Value = serde_json::from_str(record["Body"].as_str().unwrap()).unwrap();
-    let context = &record["requestContext"];
-    assert_eq!(
-        (&context["condition"], &context["approximateInvokeCount"]),
-        (&json!("RetriesExhausted"), &json!(3))
-    );
-    assert_eq!(context["functionArn"], "arn:aws:lambda:us-east-1:123456789012:function:f:$LATEST");
-    assert_eq!(context["requestId"], accepted["RequestId"], "retries keep the request id");
-    assert_eq!(record["requestPayload"], event);
-    assert_eq!(
-        record["responseContext"],
-        json!({ "statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled" })
-    );
-    assert_eq!(record["responsePayload"]["errorMessage"], "no table");
-    let dead = message(&cloud, "dead", Duration::ZERO).await;
-    assert_eq!(dead["Body"], event.to_string());
-    assert_eq!(dead["MessageAttributes"]["RequestID"]["StringValue"], accepted["RequestId"]);
-    assert_eq!(dead["MessageAttributes"]["ErrorMessage"]["StringValue"], "no table");
-}
-
-#[tokio::test]
-async fn an_event_outlives_a_restart_and_its_success_is_recorded() {
-    let folder = tempfile::tempdir().unwrap();
-    let open = async || {
-        let settings =
-            crate::Settings { state: Some(folder.path().to_owned()), ..crate::Settings::for_tests() };
-        let cloud = Cloud::open(settings, Clock::manual(NOW), Random::seeded(1)).unwrap();
-        cloud.lambda.binaries.set(examples()).unwrap();
-        queue(&cloud, "done").await;
-        function(&cloud, json!({})).await;
-        let config = json!({ "FunctionName": "f", "Qualifier": "$LATEST", "MaximumRetryAttempts": 0,
-            "DestinationConfig": { "OnSuccess": { "Destination": "arn:aws:sqs:us-east-1:123456789012:done" } } });
-        deploy(&cloud, &resource("AWS::Lambda::EventInvokeConfig", config)).await.unwrap();
-        cloud
-    };
-    invoke_async(&open().await, "f", Bytes::from_static(b"{\"n\":1}")).await.unwrap();
-    let restarted = open().await;
-    start(&restarted);
-    let record = message(&restarted, "done", Duration::ZERO).await;
-    let record: Value = serde_json::from_str(record["Body"].as_str().unwrap()).unwrap();
-    assert_eq!(
-        (&record["requestContext"]["condition"], &record["responsePayload"]["n"]),
-        (&json!("Success"), &json!(1))
-    );
-}
-
-/// The function `f` with the queue `failed` as its on-failure destination.
-async fn with_destination(cloud: &Arc<Cloud>, properties: Value, invoke: Value) {
-    queue(cloud, "failed").await;
-    function(cloud, properties).await;
-    let mut config = json!({ "FunctionName": "f", "Qualifier": "$LATEST",
-        "DestinationConfig": { "OnFailure": { "Destination": "arn:aws:sqs:us-east-1:123456789012:failed" } } });
-    config.as_object_mut().unwrap().extend(invoke.as_object().unwrap().clone());
-    deploy(cloud, &resource("AWS::Lambda::EventInvokeConfig", config)).await.unwrap();
-    start(cloud);
-}
-
-async fn failure_record(cloud: &Arc<Cloud>, step: Duration) -> Value {
-    let record = message(cloud, "failed", step).await;
-    serde_json::from_str(record["Body"].as_str().unwrap()).unwrap()
-}
-
-#[tokio::test]
-async fn a_throttled_event_is_tried_until_it_is_too_old() {
-    let cloud = cloud(Clock::manual(NOW));
-    let busy = json!({ "Timeout": 900, "ReservedConcurrentExecutions": 1 });
-    with_destination(&cloud, busy, json!({ "MaximumEventAgeInSeconds": 60 })).await;
-    let hanging = tokio::spawn({
-        let cloud = cloud.clone();
-        async move { invoke(&cloud, "f", json!({ "do": "hang" }).to_string().into()).await }
-    });
-    until(|| cloud.lambda.slots.available_permits() < PROCESSES).await;
-    invoke_async(&cloud, "f", Bytes::from_static(b"{}")).await.unwrap();
-    let record = failure_record(&cloud, Duration::from_secs(1)).await;
-    assert_eq!(record["requestContext"]["condition"], "EventAgeExceeded");
-    assert!(record.get("responsePayload").is_none());
-    hanging.abort();
-}
-
-#[tokio::test]
-async fn an_event_for_a_function_without_any_concurrency_is_given_up_at_once() {
-    let cloud = cloud(Clock::manual(NOW));
-    with_destination(&cloud, json!({ "ReservedConcurrentExecutions": 0 }), json!({})).await;
-    invoke_async(&cloud, "f", Bytes::from_static(b"{}")).await.unwrap();
-    let record = failure_record(&cloud, Duration::ZERO).await;
-    assert_eq!(record["requestContext"]["condition"], "ZeroReservedConcurrency");
-    assert!(record.get("responsePayload").is_none());
-}
-
-#[tokio::test]
-async fn an_event_that_would_be_too_old_at_its_retry_is_given_up_with_its_error() {
-    let cloud = cloud(Clock::manual(NOW));
-    with_destination(&cloud, json!({}), json!({ "MaximumEventAgeInSeconds": 60 })).await;
-    // The first retry comes after 60 s, which is not too old yet; the second would be.
-    invoke_async(&cloud, "f", json!({ "do": "fail", "text": "no table" }).to_string().into()).await.unwrap();
-    until(|| attempts(&cloud) == Some((1, NOW + 60_000))).await;
-    cloud.clock.advance(Duration::from_secs(60));
-    let record = failure_record(&cloud, Duration::ZERO).await;
-    let context = &record["requestContext"];
-    assert_eq!(context["condition"], "EventAgeExceeded");
-    assert_eq!(context["approximateInvokeCount"], 2);
-    assert_eq!(record["responsePayload"]["errorMessage"], "no table");
 }
 
 #[tokio::test]

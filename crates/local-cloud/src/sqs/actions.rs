@@ -340,38 +340,31 @@ fn create_queue(cloud: &Cloud, input: Create) -> Result<Value, AwsError> {
     queue::validate_name(&input.queue_name)?;
     queue::validate(cloud, &input.queue_name, &input.attributes)?;
     let now = cloud.clock.now_ms();
-    match queue::named(cloud, &input.queue_name)? {
+    let url = queue::url(cloud, &input.queue_name);
+    let name = input.queue_name.clone();
+    let created = cloud.store.write(|tx| {
         // The same name with the same values of the attributes given is the same queue.
-        Some(known) => {
+        if let Some(known) = queue::read(tx, &name)? {
             let shown = queue::shown(cloud, &known);
             let differs = |(name, value): &(&String, &String)| shown.get(*name) != Some(*value);
-            if let Some((name, _)) = input.attributes.iter().find(differs) {
-                return Err(fault::name_exists(name));
-            }
+            return Ok(match input.attributes.iter().find(differs) {
+                Some((attribute, _)) => Err(fault::name_exists(attribute)),
+                None => Ok(()),
+            });
         }
-        None => {
-            let deleted_ms: Option<i64> = cloud.store.read(|c| {
-                c.query_row(
-                    "SELECT max(deleted_ms) FROM sqs_deleted_queues WHERE name = ?1",
-                    [&input.queue_name],
-                    |row| row.get(0),
-                )
-            })?;
-            if deleted_ms.is_some_and(|deleted| now < deleted + queue::COOL_DOWN_MS) {
-                return Err(fault::deleted_recently());
-            }
-            Queue {
-                name: input.queue_name.clone(),
-                attributes: input.attributes,
-                tags: input.tags,
-                created_ms: now,
-                modified_ms: now,
-                purged_ms: None,
-            }
-            .save(cloud)?;
+        let barred: bool = tx.query_row(
+            "SELECT count(*) > 0 FROM sqs_deleted_queues WHERE name = ?1 AND deleted_ms > ?2",
+            rusqlite::params![name, now - queue::COOL_DOWN_MS],
+            |row| row.get(0),
+        )?;
+        if barred {
+            return Ok(Err(fault::deleted_recently()));
         }
-    }
-    Ok(json!({ "QueueUrl": queue::url(cloud, &input.queue_name) }))
+        let Create { queue_name: name, attributes, tags } = input;
+        let queue = Queue { name, attributes, tags, created_ms: now, modified_ms: now, purged_ms: None };
+        queue.save(tx).map(Ok)
+    })?;
+    created.map(|()| json!({ "QueueUrl": url }))
 }
 
 fn delete_queue(cloud: &Cloud, input: &OnQueue) -> Result<Value, AwsError> {
@@ -479,13 +472,15 @@ struct SetAttributes {
 }
 
 fn set_queue_attributes(cloud: &Cloud, input: SetAttributes) -> Result<Value, AwsError> {
-    let mut queue = queue::find(cloud, &input.queue_url)?;
+    let queue = queue::find(cloud, &input.queue_url)?;
     queue::validate(cloud, &queue.name, &input.attributes)?;
-    queue.attributes.extend(input.attributes);
-    // An empty policy takes the policy away.
-    queue.attributes.retain(|_, value| !value.is_empty());
-    queue.modified_ms = cloud.clock.now_ms();
-    queue.save(cloud)?;
+    let now = cloud.clock.now_ms();
+    queue::change(cloud, &input.queue_url, |queue| {
+        queue.attributes.extend(input.attributes);
+        // An empty policy takes the policy away.
+        queue.attributes.retain(|_, value| !value.is_empty());
+        queue.modified_ms = now;
+    })?;
     Ok(json!({}))
 }
 
@@ -559,9 +554,7 @@ struct TagQueue {
 }
 
 fn tag_queue(cloud: &Cloud, input: TagQueue) -> Result<Value, AwsError> {
-    let mut queue = queue::find(cloud, &input.queue_url)?;
-    queue.tags.extend(input.tags);
-    queue.save(cloud)?;
+    queue::change(cloud, &input.queue_url, |queue| queue.tags.extend(input.tags))?;
     Ok(json!({}))
 }
 
@@ -573,8 +566,8 @@ struct UntagQueue {
 }
 
 fn untag_queue(cloud: &Cloud, input: &UntagQueue) -> Result<Value, AwsError> {
-    let mut queue = queue::find(cloud, &input.queue_url)?;
-    queue.tags.retain(|key, _| !input.tag_keys.contains(key));
-    queue.save(cloud)?;
+    queue::change(cloud, &input.queue_url, |queue| {
+        queue.tags.retain(|key, _| !input.tag_keys.contains(key))
+    })?;
     Ok(json!({}))
 }

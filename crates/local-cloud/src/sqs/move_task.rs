@@ -273,3 +273,7 @@ pub(super) fn cancel(cloud: &Cloud, input: &Cancel) -> Result<Value, AwsError> {
         None => Err(fault::no_resource("Task does not exist.")),
     }
 }
+
+#[cfg(test)]
+#[path = "move_task_tests.rs"]
+mod tests;

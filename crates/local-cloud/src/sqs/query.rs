@@ -118,3 +118,7 @@ fn decode(form: &[u8]) -> Result<Vec<(String, String)>, AwsError> {
         })
         .collect()
 }
+
+#[cfg(test)]
+#[path = "query_tests.rs"]
+mod tests;

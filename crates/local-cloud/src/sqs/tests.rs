@@ -6,9 +6,9 @@ use super::*;
 use crate::clock::Clock;
 use crate::random::Random;
 
-const NOW: i64 = 1_750_000_000_000;
+pub(super) const NOW: i64 = 1_750_000_000_000;
 
-fn resource(kind: &str, name: &str, properties: Value) -> Resource {
+pub(super) fn resource(kind: &str, name: &str, properties: Value) -> Resource {
     Resource {
         stack: "s".into(),
         logical_id: "Queue".into(),
@@ -21,16 +21,16 @@ fn resource(kind: &str, name: &str, properties: Value) -> Resource {
     }
 }
 
-fn arn(name: &str) -> String {
+pub(super) fn arn(name: &str) -> String {
     format!("arn:aws:sqs:us-east-1:123456789012:{name}")
 }
 
-fn url(name: &str) -> String {
+pub(super) fn url(name: &str) -> String {
     format!("http://127.0.0.1:4566/123456789012/{name}")
 }
 
 /// A cloud with a held clock and the queue `q` (properties given) over its dead-letter queue `dlq`.
-async fn cloud(properties: Value) -> Arc<Cloud> {
+pub(super) async fn cloud(properties: Value) -> Arc<Cloud> {
     let cloud = Cloud::open(crate::Settings::for_tests(), Clock::manual(NOW), Random::seeded(1)).unwrap();
     let dlq = json!({ "QueueName": "dlq", "MessageRetentionPeriod": 1_209_600 });
     deploy(&cloud, &resource("AWS::SQS::Queue", "dlq", dlq)).await.unwrap();
@@ -40,7 +40,7 @@ async fn cloud(properties: Value) -> Arc<Cloud> {
     cloud
 }
 
-fn redrive(receives: u32) -> Value {
+pub(super) fn redrive(receives: u32) -> Value {
     json!({ "RedrivePolicy": { "deadLetterTargetArn": arn("dlq"), "maxReceiveCount": receives } })
 }
 
@@ -50,7 +50,7 @@ async fn on(cloud: &Arc<Cloud>, action: &str, mut input: Value) -> Result<Value,
     call(cloud, action, input).await
 }
 
-async fn send(cloud: &Arc<Cloud>, body: &str) -> String {
+pub(super) async fn send(cloud: &Arc<Cloud>, body: &str) -> String {
     let sent = on(cloud, "SendMessage", json!({ "MessageBody": body })).await.unwrap();
     sent["MessageId"].as_str().unwrap().to_owned()
 }
@@ -62,11 +62,11 @@ async fn receive_from(cloud: &Arc<Cloud>, queue: &str) -> Vec<Value> {
     answer["Messages"].as_array_mut().map(std::mem::take).unwrap_or_default()
 }
 
-async fn receive(cloud: &Arc<Cloud>) -> Vec<Value> {
+pub(super) async fn receive(cloud: &Arc<Cloud>) -> Vec<Value> {
     receive_from(cloud, "q").await
 }
 
-async fn counts(cloud: &Arc<Cloud>, queue: &str) -> [String; 3] {
+pub(super) async fn counts(cloud: &Arc<Cloud>, queue: &str) -> [String; 3] {
     let input = json!({ "QueueUrl": url(queue), "AttributeNames": ["All"] });
     let answer = call(cloud, "GetQueueAttributes", input).await.unwrap();
     ["", "NotVisible", "Delayed"].map(|kind| {
@@ -74,7 +74,7 @@ async fn counts(cloud: &Arc<Cloud>, queue: &str) -> [String; 3] {
     })
 }
 
-fn query_code(error: &AwsError) -> &str {
+pub(super) fn query_code(error: &AwsError) -> &str {
     fault::query_code(error)
 }
 
@@ -483,6 +483,64 @@ async fn a_dead_letter_queue_may_forbid_sources() {
 }
 
 #[tokio::test]
+async fn a_dead_letter_queue_may_name_the_sources_that_it_takes() {
+    let cloud = cloud(json!({})).await;
+    let allow = |sources: Value| {
+        let policy = json!({ "redrivePermission": "byQueue", "sourceQueueArns": sources }).to_string();
+        json!({ "QueueUrl": url("dlq"), "Attributes": { "RedriveAllowPolicy": policy } })
+    };
+    let policy = json!({ "deadLetterTargetArn": arn("dlq"), "maxReceiveCount": 5 }).to_string();
+    let set = json!({ "Attributes": { "RedrivePolicy": policy } });
+    call(&cloud, "SetQueueAttributes", allow(json!([arn("other")]))).await.unwrap();
+    assert_eq!(
+        query_code(&on(&cloud, "SetQueueAttributes", set.clone()).await.unwrap_err()),
+        "InvalidParameterValue"
+    );
+    call(&cloud, "SetQueueAttributes", allow(json!([arn("other"), arn("q")]))).await.unwrap();
+    on(&cloud, "SetQueueAttributes", set).await.unwrap();
+    let eleven: Value = (0..11).map(|n| arn(&n.to_string())).collect();
+    for wrong in [json!([]), eleven] {
+        let refused = call(&cloud, "SetQueueAttributes", allow(wrong)).await.unwrap_err();
+        assert_eq!(refused.code, "InvalidAttributeValue");
+    }
+}
+
+#[tokio::test]
+async fn tags_are_set_replaced_and_taken_off() {
+    let cloud = cloud(json!({})).await;
+    on(&cloud, "TagQueue", json!({ "Tags": { "a": "1", "b": "2" } })).await.unwrap();
+    on(&cloud, "TagQueue", json!({ "Tags": { "b": "3" } })).await.unwrap();
+    assert_eq!(
+        on(&cloud, "ListQueueTags", json!({})).await.unwrap(),
+        json!({ "Tags": { "a": "1", "b": "3" } })
+    );
+    on(&cloud, "UntagQueue", json!({ "TagKeys": ["a", "b", "c"] })).await.unwrap();
+    assert_eq!(on(&cloud, "ListQueueTags", json!({})).await.unwrap(), json!({}));
+}
+
+#[tokio::test]
+async fn system_attributes_come_by_either_member_and_unknown_ones_are_refused() {
+    let cloud = cloud(json!({ "VisibilityTimeout": 0 })).await;
+    let trace = json!({ "AWSTraceHeader": { "DataType": "String", "StringValue": "Root=1-5e1b4151-0" } });
+    let message = json!({ "MessageBody": "m", "MessageSystemAttributes": trace, "MessageGroupId": "tenant" });
+    let sent = on(&cloud, "SendMessage", message).await.unwrap();
+    assert!(sent["MD5OfMessageSystemAttributes"].is_string());
+    for member in ["AttributeNames", "MessageSystemAttributeNames"] {
+        cloud.clock.advance(Duration::from_millis(1));
+        let names = json!({ member: ["SenderId", "AWSTraceHeader", "MessageGroupId"] });
+        let received = on(&cloud, "ReceiveMessage", names).await.unwrap();
+        let attributes = &received["Messages"][0]["Attributes"];
+        assert_eq!(attributes.as_object().unwrap().len(), 3, "{attributes}");
+        assert_eq!(attributes["AWSTraceHeader"], "Root=1-5e1b4151-0");
+        let refused = on(&cloud, "ReceiveMessage", json!({ member: ["Colour"] })).await.unwrap_err();
+        assert_eq!(
+            (refused.code.as_str(), refused.message.as_str()),
+            ("InvalidAttributeName", "Unknown Attribute Colour.")
+        );
+    }
+}
+
+#[tokio::test]
 async fn deploying_again_keeps_messages_and_takes_the_templates_attributes() {
     let cloud = cloud(json!({})).await;
     send(&cloud, "kept").await;
@@ -560,157 +618,6 @@ async fn a_purge_empties_the_queue_and_may_be_repeated_after_a_minute() {
     assert_eq!(on(&cloud, "PurgeQueue", json!({})).await.unwrap_err().code, "PurgeQueueInProgress");
     cloud.clock.advance(Duration::from_secs(60));
     on(&cloud, "PurgeQueue", json!({})).await.unwrap();
-}
-
-async fn bury(cloud: &Arc<Cloud>, bodies: &[&str]) {
-    for body in bodies {
-        send(cloud, body).await;
-    }
-    receive(cloud).await;
-    cloud.clock.advance(Duration::from_secs(30));
-    assert!(receive(cloud).await.is_empty());
-}
-
-async fn finished(cloud: &Arc<Cloud>) -> Value {
-    loop {
-        let tasks = call(cloud, "ListMessageMoveTasks", json!({ "SourceArn": arn("dlq") })).await.unwrap();
-        if tasks["Results"][0]["Status"] != "RUNNING" {
-            return tasks["Results"][0].clone();
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
-#[tokio::test]
-async fn a_move_task_brings_dead_messages_back_to_their_source_as_new_ones() {
-    let cloud = cloud(redrive(1)).await;
-    bury(&cloud, &["a", "b"]).await;
-    let sources =
-        call(&cloud, "ListDeadLetterSourceQueues", json!({ "QueueUrl": url("dlq") })).await.unwrap();
-    assert_eq!(sources["queueUrls"], json!([url("q")]));
-    call(&cloud, "StartMessageMoveTask", json!({ "SourceArn": arn("dlq") })).await.unwrap();
-    let task = finished(&cloud).await;
-    assert_eq!(
-        (&task["Status"], &task["ApproximateNumberOfMessagesMoved"]),
-        (&json!("COMPLETED"), &json!(2))
-    );
-    let back = receive(&cloud).await;
-    assert_eq!(back.len(), 2);
-    assert_eq!(back[0]["Attributes"]["ApproximateReceiveCount"], "1");
-    assert_eq!(back[0]["Attributes"]["SentTimestamp"], (NOW + 30_000).to_string());
-    assert!(back[0]["Attributes"].get("DeadLetterQueueSourceArn").is_none());
-}
-
-#[tokio::test]
-async fn a_move_task_holds_its_rate_can_be_cancelled_and_is_resumed() {
-    let cloud = cloud(redrive(1)).await;
-    bury(&cloud, &["a", "b", "c"]).await;
-    let start =
-        json!({ "SourceArn": arn("dlq"), "DestinationArn": arn("q"), "MaxNumberOfMessagesPerSecond": 1 });
-    let handle = call(&cloud, "StartMessageMoveTask", start.clone()).await.unwrap()["TaskHandle"].clone();
-    let second = call(&cloud, "StartMessageMoveTask", start).await.unwrap_err();
-    assert_eq!(second.code, "UnsupportedOperation");
-    let moved = async |expected: i64| loop {
-        let tasks = call(&cloud, "ListMessageMoveTasks", json!({ "SourceArn": arn("dlq") })).await.unwrap();
-        if tasks["Results"][0]["ApproximateNumberOfMessagesMoved"] == expected {
-            return tasks;
-        }
-        tokio::task::yield_now().await;
-    };
-    assert_eq!(moved(1).await["Results"][0]["TaskHandle"], handle);
-    // As after a restart: the stored task is taken up where it was.
-    start_again(&cloud);
-    moved(2).await;
-    let cancelled = call(&cloud, "CancelMessageMoveTask", json!({ "TaskHandle": handle })).await.unwrap();
-    assert_eq!(cancelled["ApproximateNumberOfMessagesMoved"], 2);
-    assert_eq!(counts(&cloud, "dlq").await[0], "1");
-    let ended = call(&cloud, "CancelMessageMoveTask", json!({ "TaskHandle": handle })).await.unwrap_err();
-    assert_eq!(
-        (ended.code.as_str(), ended.message.as_str()),
-        ("UnsupportedOperation", "Only active tasks can be cancelled.")
-    );
-    let forged = call(&cloud, "CancelMessageMoveTask", json!({ "TaskHandle": "forged" })).await.unwrap_err();
-    assert_eq!(query_code(&forged), "InvalidParameterValue");
-    let nowhere = json!({ "SourceArn": arn("dlq"), "DestinationArn": arn("nope") });
-    let nowhere = call(&cloud, "StartMessageMoveTask", nowhere).await.unwrap_err();
-    assert_eq!((nowhere.code.as_str(), nowhere.status), ("ResourceNotFoundException", 404));
-    assert!(nowhere.message.contains("DestinationArn"), "{nowhere}");
-}
-
-fn start_again(cloud: &Arc<Cloud>) {
-    start(cloud);
-}
-
-#[tokio::test]
-async fn a_move_task_fails_on_a_message_whose_source_is_unknown() {
-    let cloud = cloud(redrive(1)).await;
-    call(&cloud, "SendMessage", json!({ "QueueUrl": url("dlq"), "MessageBody": "sent directly" }))
-        .await
-        .unwrap();
-    call(&cloud, "StartMessageMoveTask", json!({ "SourceArn": arn("dlq") })).await.unwrap();
-    let task = finished(&cloud).await;
-    assert_eq!(
-        (&task["Status"], &task["FailureReason"]),
-        (&json!("FAILED"), &json!("CouldNotDetermineMessageSource"))
-    );
-    let live = call(&cloud, "StartMessageMoveTask", json!({ "SourceArn": arn("q") })).await.unwrap_err();
-    assert_eq!(live.message, "Source queue must be configured as a Dead Letter Queue.");
-}
-
-async fn form(cloud: &Arc<Cloud>, form: &str) -> (u16, Value) {
-    query(cloud, "/123456789012/q", form.as_bytes()).await
-}
-
-#[tokio::test]
-async fn the_query_protocol_decodes_plus_and_percent_and_keeps_every_byte() {
-    let cloud = cloud(json!({})).await;
-    let (status, answer) = form(
-        &cloud,
-        "Action=SendMessage&MessageBody=Smith+%26+Sons%2B%25%0A%F0%9F%98%80%22%5C&MessageAttribute.1.Name=CommandId\
-         &MessageAttribute.1.Value.StringValue=a%3D%3D&MessageAttribute.1.Value.DataType=String\
-         &MessageAttribute.2.Name=HttpMethod&MessageAttribute.2.Value.StringValue=POST&MessageAttribute.2.Value.DataType=String",
-    )
-    .await;
-    assert_eq!(status, 200, "{answer}");
-    let message = receive(&cloud).await.remove(0);
-    assert_eq!(message["Body"], "Smith & Sons+%\n😀\"\\");
-    assert_eq!(message["MessageAttributes"]["CommandId"]["StringValue"], "a==");
-    assert_eq!(message["MessageAttributes"]["HttpMethod"]["StringValue"], "POST");
-    let result = &answer["SendMessageResponse"]["SendMessageResult"];
-    assert_eq!(
-        (&result["MessageId"], &result["MD5OfMessageBody"]),
-        (&message["MessageId"], &message["MD5OfBody"])
-    );
-}
-
-#[tokio::test]
-async fn an_unencoded_body_is_cut_at_its_ampersand_and_can_smuggle_a_parameter() {
-    let cloud = cloud(json!({})).await;
-    form(&cloud, "Action=SendMessage&MessageBody=Smith & Sons&DelaySeconds=900").await;
-    assert_eq!(counts(&cloud, "q").await, ["0", "0", "1"], "DelaySeconds came through");
-    cloud.clock.advance(Duration::from_secs(900));
-    assert_eq!(receive(&cloud).await[0]["Body"], "Smith ");
-}
-
-#[tokio::test]
-async fn the_query_protocol_answers_errors_with_a_code_that_a_gateway_can_read() {
-    let cloud = cloud(json!({ "MaximumMessageSize": 1_024 })).await;
-    let large = format!("Action=SendMessage&MessageBody={}", "x".repeat(1_025));
-    for (body, code) in [
-        (large.as_str(), "InvalidParameterValue"),
-        ("Action=SendMessage&MessageBody=%00", "InvalidMessageContents"),
-        ("Action=SendMessage&MessageBody=%FF", "MalformedQueryString"),
-        ("Action=SendMessage", "MissingParameter"),
-        ("MessageBody=m", "MissingAction"),
-        ("Action=SendMessage&MessageBody=m&DelaySeconds=901", "InvalidParameterValue"),
-    ] {
-        let (status, answer) = form(&cloud, body).await;
-        assert_eq!((status, answer["Error"]["Code"].as_str()), (400, Some(code)), "{answer}");
-        assert_eq!(answer["Error"]["Type"], "Sender");
-    }
-    let (status, answer) = query(&cloud, "/123456789012/nope", b"Action=SendMessage&MessageBody=m").await;
-    assert_eq!((status, &answer["Error"]["Code"]), (400, &json!("AWS.SimpleQueueService.NonExistentQueue")));
-    assert!(receive(&cloud).await.is_empty());
 }
 
 #[tokio::test]

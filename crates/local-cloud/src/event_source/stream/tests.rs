@@ -53,6 +53,8 @@ type Rule = Box<dyn Fn(&[String]) -> Delivery + Send + Sync>;
 struct Target {
     rule: Rule,
     delivered: watch::Sender<Vec<Vec<String>>>,
+    /// Item and sequence number of each record, in order of delivery.
+    sequences: Mutex<Vec<(String, String)>>,
     abandoned: watch::Sender<Vec<Abandoned>>,
     refusals_of_abandoned: Mutex<u32>,
 }
@@ -62,6 +64,7 @@ impl Target {
         Arc::new(Self {
             rule: Box::new(rule),
             delivered: watch::channel(Vec::new()).0,
+            sequences: Mutex::default(),
             abandoned: watch::channel(Vec::new()).0,
             refusals_of_abandoned: Mutex::new(0),
         })
@@ -83,6 +86,8 @@ impl Consumer for Arc<Target> {
 
     async fn deliver(&self, records: Vec<Value>) -> Delivery {
         let names = keys(&records);
+        let sequences = names.iter().cloned().zip(records.iter().map(sequence_of));
+        self.sequences.lock().unwrap().extend(sequences);
         self.delivered.send_modify(|all| all.push(names.clone()));
         (self.rule)(&names)
     }
@@ -425,6 +430,36 @@ async fn records_above_the_maximum_age_go_to_the_destination_without_a_delivery(
     read_until(&cloud, &settings, &stream, &target, || !target.abandoned.borrow().is_empty()).await;
     assert!(target.delivered().is_empty());
     assert_eq!(target.abandoned.borrow()[0].condition, "RecordAgeExceeded");
+}
+
+#[tokio::test]
+async fn records_of_one_item_stay_in_order_in_every_lane() {
+    let (cloud, stream) = (cloud(), FakeStream::new());
+    for n in 0..60 {
+        stream.append(&format!("item{}", n % 6));
+    }
+    let settings = Settings { lanes: 10, batch_size: 3, ..settings() };
+    let calls = Mutex::new(0);
+    // Every third delivery fails, and is tried again.
+    let target = Target::new(move |_| {
+        let mut calls = calls.lock().unwrap();
+        *calls += 1;
+        if *calls % 3 == 0 { failed() } else { Delivery::Done }
+    });
+    let newest = || {
+        let seen = target.sequences.lock().unwrap().clone();
+        (0..6).all(|item| seen.contains(&(format!("item{item}"), format!("{:021}", 55 + item))))
+    };
+    read_until(&cloud, &settings, &stream, &target, newest).await;
+    let mut seen = target.sequences.lock().unwrap().clone();
+    let mut known = std::collections::HashSet::new();
+    seen.retain(|record| known.insert(record.clone()));
+    for item in 0..6 {
+        let name = format!("item{item}");
+        let first: Vec<_> =
+            seen.iter().filter(|(key, _)| *key == name).map(|(_, sequence)| sequence).collect();
+        assert!(first.len() == 10 && first.is_sorted(), "{name}: {first:?}");
+    }
 }
 
 #[tokio::test]
