@@ -107,6 +107,10 @@ struct OnFailure {
 /// its own a mapping here stays there.
 const CONCURRENCY: u64 = 5;
 
+/// Filters of a mapping, and characters of a pattern (invocation-eventfiltering, API_Filter).
+const FILTERS: usize = 5;
+const PATTERN_BYTES: usize = 4_096;
+
 /// Reads the properties of a mapping that were last changed at `modified_ms`.
 pub(super) fn read(cloud: &Cloud, resource: &Resource, modified_ms: i64) -> Result<Mapping, Refusal> {
     let given: Properties = resource.read()?;
@@ -194,11 +198,18 @@ pub(super) fn read(cloud: &Cloud, resource: &Resource, modified_ms: i64) -> Resu
         other => return Err(refuse("EventSourceArn", format!("{other} as an event source is not emulated"))),
     };
     let filters = given.filter_criteria.map(|criteria| criteria.filters).unwrap_or_default();
+    if filters.len() > FILTERS {
+        return Err(refuse("FilterCriteria", format!("a mapping has {FILTERS} filters at most")));
+    }
     let filters = filters.iter().map(|filter| {
+        if filter.pattern.len() > PATTERN_BYTES {
+            let reason = format!("a pattern has {PATTERN_BYTES} characters at most");
+            return Err(refuse("FilterCriteria", reason));
+        }
         let pattern = serde_json::from_str(&filter.pattern).map_err(|error| error.to_string());
-        pattern
-            .and_then(|pattern| Pattern::parse(&pattern))
-            .map_err(|reason| refuse("FilterCriteria", reason))
+        pattern.and_then(|pattern| Pattern::parse(&pattern)).map_err(|reason| {
+            refuse("FilterCriteria", format!("Invalid filter pattern definition. {reason}"))
+        })
     });
     Ok(Mapping {
         uuid: resource.physical_id.clone(),

@@ -256,7 +256,14 @@ async fn templates_are_refused_by_property() {
         (json!({ "MaximumBatchingWindowInSeconds": 301 }), "from 0 to 300"),
         (json!({ "ScalingConfig": { "MaximumConcurrency": 1 } }), "from 2 to 1000"),
         (json!({ "FunctionResponseTypes": ["Other"] }), "Other"),
-        (json!({ "FilterCriteria": { "Filters": [{ "Pattern": "{" }] } }), "FilterCriteria"),
+        (
+            json!({ "FilterCriteria": { "Filters": [{ "Pattern": "{" }] } }),
+            "Invalid filter pattern definition.",
+        ),
+        (
+            json!({ "FilterCriteria": { "Filters": vec![json!({ "Pattern": "{}" }); 6] } }),
+            "5 filters at most",
+        ),
         (json!({ "EventSourceArn": "arn:aws:kinesis:us-east-1:123456789012:stream/s" }), "kinesis"),
         (
             json!({ "EventSourceArn": STREAM, "StartingPosition": "LATEST", "TumblingWindowInSeconds": 5 }),

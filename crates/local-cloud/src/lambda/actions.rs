@@ -148,14 +148,21 @@ fn invalid(message: &str) -> AwsError {
 fn constrain(member: &str, value: Option<&str>, known: &[&str]) -> Result<(), AwsError> {
     match value.filter(|value| !known.contains(value)) {
         None => Ok(()),
-        Some(value) => Err(AwsError::client(
-            "ValidationException",
-            format!(
-                "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: Member must satisfy enum value set: [{}]",
-                known.join(", ")
-            ),
+        Some(value) => Err(validation(
+            member,
+            value,
+            &format!("Member must satisfy enum value set: [{}]", known.join(", ")),
         )),
     }
+}
+
+fn validation(member: &str, value: &str, constraint: &str) -> AwsError {
+    AwsError::client(
+        "ValidationException",
+        format!(
+            "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: {constraint}"
+        ),
+    )
 }
 
 fn get_function(cloud: &Cloud, input: &Named) -> Result<Value, AwsError> {
@@ -237,7 +244,14 @@ pub(crate) fn page(
     let most = match most {
         None => 50,
         Some(most @ 1..=10_000) => most.min(50),
-        Some(_) => return Err(invalid("MaxItems must be from 1 to 10000.")),
+        Some(most) => {
+            let bound = if most == 0 { "greater than or equal to 1" } else { "less than or equal to 10000" };
+            return Err(validation(
+                "maxItems",
+                &most.to_string(),
+                &format!("Member must have value {bound}"),
+            ));
+        }
     };
     let after = match marker {
         None => None,

@@ -139,7 +139,7 @@ fn read_event(row: &rusqlite::Row<'_>) -> rusqlite::Result<Event> {
 /// One attempt, and what follows from it.
 async fn deliver(cloud: &Arc<Cloud>, event: &Event) -> Result<(), AwsError> {
     let Ok(function) = cloud.lambda.function(&event.function) else {
-        // The function is no longer in the template.
+        tracing::warn!(target: "hop", service = "lambda", resource = %event.function, request = %event.request_id, "event dropped: the function is no longer in the template");
         return done(cloud, event);
     };
     let config = lock(&cloud.lambda.event_invokes).get(&event.function).cloned().unwrap_or_default();

@@ -7,6 +7,7 @@ use super::super::tests::{NOW, cloud, examples, function, message, queue, resour
 use super::super::{PROCESSES, call, deploy, invoke, invoke_async, start};
 use crate::clock::Clock;
 use crate::cloud::Cloud;
+use crate::endpoint;
 use crate::random::Random;
 use std::sync::Arc;
 
@@ -148,4 +149,58 @@ async fn an_event_that_would_be_too_old_at_its_retry_is_given_up_with_its_error(
     assert_eq!(context["condition"], "EventAgeExceeded");
     assert_eq!(context["approximateInvokeCount"], 2);
     assert_eq!(record["responsePayload"]["errorMessage"], "no table");
+}
+
+async fn event_invoke(cloud: &Arc<Cloud>, function: &str, outcome: &str, destination: &str) {
+    let config = json!({ "FunctionName": function, "Qualifier": "$LATEST", "MaximumRetryAttempts": 0,
+        "DestinationConfig": { outcome: { "Destination": destination } } });
+    deploy(cloud, &resource("AWS::Lambda::EventInvokeConfig", config)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_destination_may_be_another_function() {
+    let cloud = cloud(Clock::system());
+    queue(&cloud, "done").await;
+    function(&cloud, json!({})).await;
+    function(&cloud, json!({ "FunctionName": "g" })).await;
+    event_invoke(&cloud, "f", "OnSuccess", "arn:aws:lambda:us-east-1:123456789012:function:g").await;
+    event_invoke(&cloud, "g", "OnSuccess", "arn:aws:sqs:us-east-1:123456789012:done").await;
+    start(&cloud);
+    invoke_async(&cloud, "f", Bytes::from_static(b"{\"n\":1}")).await.unwrap();
+    let record = message(&cloud, "done", Duration::ZERO).await;
+    let record: Value = serde_json::from_str(record["Body"].as_str().unwrap()).unwrap();
+    let seen = &record["requestPayload"];
+    assert_eq!(
+        seen["requestContext"]["functionArn"],
+        "arn:aws:lambda:us-east-1:123456789012:function:f:$LATEST"
+    );
+    assert_eq!((&seen["requestPayload"], &seen["responsePayload"]), (&json!({ "n": 1 }), &json!({ "n": 1 })));
+}
+
+#[tokio::test]
+async fn a_destination_may_be_an_event_bus() {
+    let cloud = cloud(Clock::system());
+    queue(&cloud, "seen").await;
+    function(&cloud, json!({})).await;
+    let bus = "arn:aws:events:us-east-1:123456789012:event-bus/b";
+    for (action, input) in [
+        ("CreateEventBus", json!({ "Name": "b" })),
+        ("PutRule", json!({ "Name": "r", "EventBusName": "b", "EventPattern": r#"{"source":["lambda"]}"# })),
+        (
+            "PutTargets",
+            json!({ "Rule": "r", "EventBusName": "b",
+            "Targets": [{ "Id": "q", "Arn": "arn:aws:sqs:us-east-1:123456789012:seen" }] }),
+        ),
+    ] {
+        endpoint::call(&cloud, "events", action, input).await.unwrap();
+    }
+    event_invoke(&cloud, "f", "OnFailure", bus).await;
+    crate::eventbridge::start(&cloud);
+    start(&cloud);
+    invoke_async(&cloud, "f", json!({ "do": "fail", "text": "no table" }).to_string().into()).await.unwrap();
+    let event = message(&cloud, "seen", Duration::ZERO).await;
+    let event: Value = serde_json::from_str(event["Body"].as_str().unwrap()).unwrap();
+    assert_eq!(event["detail-type"], "Lambda Function Invocation Result - Failure");
+    assert_eq!(event["resources"], json!([bus, "arn:aws:lambda:us-east-1:123456789012:function:f:$LATEST"]));
+    assert_eq!(event["detail"]["responsePayload"]["errorMessage"], "no table");
 }

@@ -9,7 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustix::process::{Pid, Resource, Rlimit, Signal};
+use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
@@ -233,15 +233,21 @@ pub(super) fn kill_group(group: i32) {
 
 /// Bounds the address space of the process. What is resident, which is what AWS counts, is
 /// never more than that: what fits here fits there. The functions of this application map
-/// 26 MB when they wait for an event. Where the kernel refuses, the size is only told.
+/// 26 MB when they wait for an event.
+#[cfg(target_os = "linux")]
 fn limit_memory(group: i32, memory_mb: u64) {
-    let bytes = memory_mb.saturating_mul(1_048_576);
-    let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
-    if let Err(error) = rustix::process::prlimit(Pid::from_raw(group), Resource::As, limit) {
+    use rustix::process::{Resource, Rlimit, prlimit};
+    let bytes = Some(memory_mb.saturating_mul(1_048_576));
+    let limit = Rlimit { current: bytes, maximum: bytes };
+    if let Err(error) = prlimit(Pid::from_raw(group), Resource::As, limit) {
         // It may have ended already; its invocation tells.
         tracing::debug!(%error, "the memory of a function is not limited");
     }
 }
+
+/// Other systems have no way to limit another process: the size is only told to it.
+#[cfg(not(target_os = "linux"))]
+fn limit_memory(_group: i32, _memory_mb: u64) {}
 
 fn broken(kind: &'static str, message: impl Into<String>) -> Ending {
     Ending::Broken { kind, message: message.into() }

@@ -587,6 +587,8 @@ async fn functions_are_listed_described_and_dry_run() {
     let second =
         call(&cloud, "ListFunctions", json!({ "MaxItems": 2, "Marker": first["NextMarker"] })).await.unwrap();
     assert_eq!((second["Functions"].as_array().unwrap().len(), second.get("NextMarker")), (1, None));
+    let none = call(&cloud, "ListFunctions", json!({ "MaxItems": 0 })).await.unwrap_err();
+    assert_eq!(none.code, "ValidationException");
     let arn = "arn:aws:lambda:us-east-1:123456789012:function:f1";
     let one = call(&cloud, "GetFunction", json!({ "FunctionName": arn })).await.unwrap();
     assert_eq!(
