@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -7,7 +8,6 @@ use super::super::{call, deploy, start};
 use crate::clock::Clock;
 use crate::cloud::Cloud;
 use crate::lambda::tests as lambda_tests;
-use std::sync::Arc;
 
 const NOW: i64 = 1_750_000_000_000;
 const UUID: &str = "8a2b1c64-0000-4000-8000-000000000001";

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +10,6 @@ use crate::clock::Clock;
 use crate::cloud::Cloud;
 use crate::endpoint;
 use crate::random::Random;
-use std::sync::Arc;
 
 /// How often the only event was tried, and when it is due again.
 fn attempts(cloud: &Cloud) -> Option<(i64, i64)> {

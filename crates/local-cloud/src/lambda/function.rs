@@ -225,7 +225,10 @@ async fn finish(
         duration_ms,
         init_ms,
         memory_mb: config.memory_mb,
-        used_mb: process.peak_mb(),
+        used_mb: match error_type.as_deref() {
+            Some("Runtime.OutOfMemory") => config.memory_mb,
+            _ => process.peak_mb(),
+        },
         status,
         error_type: error_type.clone(),
     };

@@ -226,6 +226,8 @@ async fn a_function_that_needs_more_than_its_memory_size_is_ended_as_on_aws() {
         json!({ "errorType": "Runtime.ExitError",
             "errorMessage": format!("RequestId: {} Error: Runtime exited with error: signal: killed", failed.request_id) })
     );
+    let report = "\tMax Memory Used: 128 MB\t";
+    assert!(failed.log_tail.contains(report), "{}", failed.log_tail);
     assert!(failed.log_tail.contains("\tError Type: Runtime.OutOfMemory"), "{}", failed.log_tail);
     assert_eq!(json_of(&ask(&cloud, json!({ "do": "count" })).await)["invocations"], 1);
     function(&cloud, json!({ "MemorySize": 256, "Timeout": 60 })).await;
@@ -561,6 +563,7 @@ async fn templates_are_refused_by_property() {
         ("Runtime", json!("python3.13"), "python3.13"),
         ("Timeout", json!(901), "901 is not a whole number from 1 to 900"),
         ("MemorySize", json!(64), "from 128"),
+        ("ReservedConcurrentExecutions", json!(901), "from 0 to 900"),
         ("Environment", json!({ "Variables": { "AWS_REGION": "x" } }), "AWS_REGION is reserved"),
         ("Environment", json!({ "Variables": { "X": "x".repeat(4_096) } }), "4 KB"),
     ] {

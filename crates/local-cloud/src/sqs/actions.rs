@@ -403,12 +403,15 @@ fn purge_queue(cloud: &Cloud, input: &OnQueue) -> Result<Value, AwsError> {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct GetUrl {
     queue_name: String,
-    /// There is one account here.
     #[serde(rename = "QueueOwnerAWSAccountId")]
-    _owner: Option<String>,
+    owner: Option<String>,
 }
 
 fn get_queue_url(cloud: &Cloud, input: &GetUrl) -> Result<Value, AwsError> {
+    // There is one account here.
+    if input.owner.as_ref().is_some_and(|owner| *owner != cloud.settings.account) {
+        return Err(fault::no_queue());
+    }
     let queue = queue::named(cloud, &input.queue_name)?.ok_or_else(fault::no_queue)?;
     Ok(json!({ "QueueUrl": queue::url(cloud, &queue.name) }))
 }

@@ -610,6 +610,16 @@ async fn a_queue_is_created_once_and_its_name_is_barred_for_a_minute_after_it_is
 }
 
 #[tokio::test]
+async fn a_queue_is_found_by_its_name_and_its_owner() {
+    let cloud = cloud(json!({})).await;
+    let of = |owner: &str| json!({ "QueueName": "q", "QueueOwnerAWSAccountId": owner });
+    assert_eq!(call(&cloud, "GetQueueUrl", of("123456789012")).await.unwrap()["QueueUrl"], url("q"));
+    for missing in [of("111122223333"), json!({ "QueueName": "nope" })] {
+        assert_eq!(call(&cloud, "GetQueueUrl", missing).await.unwrap_err().code, "QueueDoesNotExist");
+    }
+}
+
+#[tokio::test]
 async fn a_purge_empties_the_queue_and_may_be_repeated_after_a_minute() {
     let cloud = cloud(json!({})).await;
     send(&cloud, "m").await;
