@@ -1,5 +1,6 @@
 //! What a mapping says, with the limits of API_CreateEventSourceMapping.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -25,6 +26,8 @@ pub(super) struct Mapping {
     /// A queue's ARN.
     pub on_failure: Option<String>,
     pub enabled: bool,
+    /// What became of the last batch of a stream, as the API tells it.
+    pub last_result: Mutex<&'static str>,
     pub modified_ms: i64,
     /// With the properties as they are now, which an update changes.
     pub resource: Resource,
@@ -220,6 +223,7 @@ pub(super) fn read(cloud: &Cloud, resource: &Resource, modified_ms: i64) -> Resu
         filters: filters.collect::<Result<_, _>>()?,
         on_failure,
         enabled: given.enabled.as_ref().is_none_or(is_true),
+        last_result: Mutex::new("No records processed"),
         modified_ms,
         resource: resource.clone(),
         function,
@@ -269,6 +273,7 @@ impl Mapping {
                 answer["MaximumRetryAttempts"] = settings.retries.map_or(-1, i64::from).into();
                 answer["MaximumRecordAgeInSeconds"] =
                     settings.max_age.map_or(-1, |age| age.as_secs() as i64).into();
+                answer["LastProcessingResult"] = (*super::lock(&self.last_result)).into();
                 answer["TumblingWindowInSeconds"] = 0.into();
                 answer["DestinationConfig"] = match &self.on_failure {
                     Some(queue) => json!({ "OnFailure": { "Destination": queue } }),

@@ -67,7 +67,9 @@ impl Consumer for Functions {
                 Delivery::Failed { reason: format!("{error}: {}", String::from_utf8_lossy(&done.payload)) }
             }
         };
-        if delivery != Delivery::Done {
+        let done_with = delivery == Delivery::Done;
+        *lock(&self.mapping.last_result) = if done_with { "OK" } else { "PROBLEM: Function call failed" };
+        if !done_with {
             let note = json!({ "requestId": done.request_id, "functionError": done.function_error });
             lock(&self.last).insert(last_of(&records), note);
         }

@@ -435,9 +435,17 @@ async fn changes_of_a_table_reach_the_function_once_over_a_restart_and_its_failu
         endpoint::call(cloud, "dynamodb", "PutItem", item).await.unwrap();
     };
     let first = open().await;
+    let list = json!({ "FunctionName": "f" });
+    let listed = call(&first, "ListEventSourceMappings", list.clone()).await.unwrap();
+    let result = |listed: &Value| listed["EventSourceMappings"][0]["LastProcessingResult"].clone();
     put(&first, "1", "wanted").await;
     put(&first, "2", "other").await;
     until(&first, "dlq", [1, 0]).await;
+    let after = call(&first, "ListEventSourceMappings", list).await.unwrap();
+    assert_eq!(
+        (result(&listed), result(&after)),
+        (json!("No records processed"), json!("PROBLEM: Function call failed"))
+    );
     first.stopping.cancel();
     drop(first);
     let second = open().await;

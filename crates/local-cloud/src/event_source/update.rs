@@ -2,7 +2,7 @@
 //! on, and hold over restarts until the template itself says something else: the way
 //! CloudFormation treats what was changed beside it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rusqlite::{OptionalExtension, params};
 use serde::Deserialize;
@@ -95,6 +95,7 @@ impl Update {
             AwsError::client("InvalidParameterValueException", format!("{member}: {}", refusal.reason))
         })?;
         lambda::timeout_s(cloud, &mapping.function)?;
+        mapping.last_result = Mutex::new(*super::lock(&known.last_result));
         // Another function goes on where the one before it was.
         if let (Source::Table(settings), Source::Table(before)) = (&mut mapping.source, &known.source) {
             settings.consumer.clone_from(&before.consumer);

@@ -166,7 +166,7 @@ async fn deliver(cloud: &Arc<Cloud>, event: &Event) -> Result<(), AwsError> {
                     .await;
             }
             let pause = RETRY_PAUSES_MS[(event.attempts as usize).min(1)];
-            if cloud.clock.now_ms() + pause - event.accepted_ms > config.max_age_s * 1_000 {
+            if cloud.clock.now_ms() + pause - event.accepted_ms >= config.max_age_s * 1_000 {
                 return give_up(cloud, event, &function, &config, "EventAgeExceeded", Some(&invocation))
                     .await;
             }
@@ -214,7 +214,7 @@ async fn give_up(
         send(cloud, destination, function, "Failure", record).await;
     }
     if let Some(queue) = &function.config.dead_letter_target {
-        dead_letter(cloud, event, queue, last).await;
+        dead_letter(cloud, event, queue, condition, last).await;
     }
     done(cloud, event)
 }
@@ -282,26 +282,33 @@ async fn send(cloud: &Arc<Cloud>, destination: &str, function: &Function, outcom
 
 /// The event itself, with what went wrong as attributes (invocation-async-retain-records,
 /// "Adding a dead-letter queue").
-async fn dead_letter(cloud: &Arc<Cloud>, event: &Event, queue: &str, last: Option<&Invocation>) {
+async fn dead_letter(
+    cloud: &Arc<Cloud>,
+    event: &Event,
+    queue: &str,
+    condition: &str,
+    last: Option<&Invocation>,
+) {
     let document: Value =
         last.and_then(|last| serde_json::from_slice(&last.payload).ok()).unwrap_or_default();
-    let message: String = document["errorMessage"]
-        .as_str()
-        .unwrap_or("The event was not processed.")
-        .chars()
-        .take(1_024)
-        .collect();
-    let code = if last.is_some() { "200" } else { "429" };
+    let (code, message) = match (last, condition) {
+        (Some(_), _) => (Some("200"), document["errorMessage"].as_str().unwrap_or("Unknown error.")),
+        // Not documented; what AWS writes.
+        (None, "ZeroReservedConcurrency") => {
+            (None, "Function not invoked. Function isconfigured with zero reserved concurrent executions")
+        }
+        (None, _) => (Some("429"), "Rate Exceeded."),
+    };
+    let message: String = message.chars().take(1_024).collect();
     let text = |value: &str| json!({ "DataType": "String", "StringValue": value });
-    let input = json!({
+    let mut input = json!({
         "QueueUrl": queue_url(cloud, queue),
         "MessageBody": String::from_utf8_lossy(&event.payload),
-        "MessageAttributes": {
-            "RequestID": text(&event.request_id),
-            "ErrorCode": { "DataType": "Number", "StringValue": code },
-            "ErrorMessage": text(&message),
-        },
+        "MessageAttributes": { "RequestID": text(&event.request_id), "ErrorMessage": text(&message) },
     });
+    if let Some(code) = code {
+        input["MessageAttributes"]["ErrorCode"] = json!({ "DataType": "Number", "StringValue": code });
+    }
     if let Err(error) = endpoint::call(cloud, "sqs", "SendMessage", input).await {
         tracing::warn!(target: "hop", service = "lambda", resource = %event.function, "the dead-letter queue refused an event: {error}");
     }

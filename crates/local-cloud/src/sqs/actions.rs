@@ -35,8 +35,7 @@ pub(super) async fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Resu
         "ListDeadLetterSourceQueues" => list_sources(cloud, read(input)?),
         "ListQueueTags" => {
             let OnQueue { queue_url } = read(input)?;
-            let tags = queue::find(cloud, &queue_url)?.tags;
-            Ok(if tags.is_empty() { json!({}) } else { json!({ "Tags": tags }) })
+            Ok(json!({ "Tags": queue::find(cloud, &queue_url)?.tags }))
         }
         "TagQueue" => tag_queue(cloud, read(input)?),
         "UntagQueue" => untag_queue(cloud, &read(input)?),
@@ -464,7 +463,7 @@ fn get_queue_attributes(cloud: &Cloud, input: &GetAttributes) -> Result<Value, A
     if !names.iter().any(|name| name == "All") {
         shown.retain(|name, _| names.contains(name));
     }
-    Ok(if shown.is_empty() { json!({}) } else { json!({ "Attributes": shown }) })
+    Ok(if names.is_empty() { json!({}) } else { json!({ "Attributes": shown }) })
 }
 
 #[derive(Deserialize)]
@@ -476,6 +475,10 @@ struct SetAttributes {
 
 fn set_queue_attributes(cloud: &Cloud, input: SetAttributes) -> Result<Value, AwsError> {
     let queue = queue::find(cloud, &input.queue_url)?;
+    // A standard queue does not have it.
+    if input.attributes.contains_key("FifoQueue") {
+        return Err(fault::attribute_name("FifoQueue"));
+    }
     queue::validate(cloud, &queue.name, &input.attributes)?;
     let now = cloud.clock.now_ms();
     queue::change(cloud, &input.queue_url, |queue| {

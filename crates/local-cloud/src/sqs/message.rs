@@ -178,7 +178,7 @@ fn check_value(name: &str, attribute: &digest::Attribute) -> Result<(), AwsError
         Some(value) if !wrong_member && !value.is_empty() => {}
         _ => {
             return refuse(format!(
-                "The message (user) attribute '{name}' must contain a non-empty message attribute value for message attribute type '{kind}'."
+                "Message (user) attribute '{name}' must contain a non-empty value of type '{kind}'."
             ));
         }
     }
@@ -477,36 +477,50 @@ pub(super) fn change_visibility(
     let receipt = open_handle(queue, handle)?;
     let now = cloud.clock.now_ms();
     let visible_ms = now + timeout_s * 1_000;
-    // In one transaction: a message that is received anew meanwhile is another's.
+    // In one transaction: a message that is received anew meanwhile is another's. One whose
+    // timeout has just ended can be hidden again; one that was given back cannot.
     let found = cloud.store.write(|tx| {
-        let found: Option<(i64, i64)> = tx
+        let received: Option<Option<i64>> = tx
             .query_row(
-                "SELECT visible_ms, received_ms FROM sqs_messages WHERE id = ?1 AND queue = ?2 AND receipt = ?3",
+                "SELECT received_ms FROM sqs_messages WHERE id = ?1 AND queue = ?2 AND receipt = ?3",
                 params![receipt.id, queue.name, receipt.nonce],
-                |row| Ok((row.get(0)?, row.get(1)?)),
+                |row| row.get(0),
             )
             .optional()?;
-        let found = found.map(|(visible, received)| (visible > now, visible_ms <= received + LONGEST_VISIBILITY_S * 1_000));
-        if found == Some((true, true)) {
-            tx.execute("UPDATE sqs_messages SET visible_ms = ?2 WHERE id = ?1", params![receipt.id, visible_ms])?;
+        let Some(received) = received else { return Ok(Change::NotFound) };
+        let Some(received_ms) = received else { return Ok(Change::GivenBack) };
+        if visible_ms > received_ms + LONGEST_VISIBILITY_S * 1_000 {
+            return Ok(Change::TooLong);
         }
-        Ok(found)
+        tx.execute(
+            "UPDATE sqs_messages SET visible_ms = ?2, received_ms = ?3 WHERE id = ?1",
+            params![receipt.id, visible_ms, (timeout_s > 0).then_some(received_ms)],
+        )?;
+        Ok(Change::Made)
     })?;
     match found {
-        None => {
+        Change::NotFound => {
             let reason = "Message does not exist or is not available for visibility timeout change.";
             parameter(handle, "ReceiptHandle", reason)
         }
-        Some((false, _)) => Err(fault::not_in_flight()),
-        Some((true, false)) => {
+        Change::GivenBack => Err(fault::not_in_flight()),
+        Change::TooLong => {
             let reason = "Total VisibilityTimeout for the message is beyond the limit [43200 seconds]";
             parameter(&seconds, "VisibilityTimeout", reason)
         }
-        Some((true, true)) => {
+        Change::Made => {
             cloud.sqs.arrival(&queue.name).notify_waiters();
             Ok(())
         }
     }
+}
+
+/// What becomes of a change of visibility.
+enum Change {
+    Made,
+    NotFound,
+    GivenBack,
+    TooLong,
 }
 
 /// Shows what is in flight since its receive. What had its visibility changed since then was

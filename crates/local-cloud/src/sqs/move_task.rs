@@ -84,7 +84,7 @@ pub(super) fn start(cloud: &Arc<Cloud>, input: Start) -> Result<Value, AwsError>
         )
     })?;
     if started == 0 {
-        return Err(fault::unsupported(
+        return Err(fault::invalid(
             "There is already a task running. Only one active task is allowed for a source queue arn at a given time.",
         ));
     }
@@ -174,12 +174,19 @@ fn step(cloud: &Cloud, handle: &str) -> Result<Step, StoreError> {
             return Ok(Step::Ended);
         };
         let origin = origin.as_deref().and_then(queue::name_in_arn).map(str::to_owned);
-        let Some(destination) = existing(tx, destination.or(origin))? else {
-            tx.execute(
-                "UPDATE sqs_move_tasks SET status = 'FAILED', failure = 'CouldNotDetermineMessageSource' WHERE handle = ?1",
-                [handle],
-            )?;
-            return Ok(Step::Ended);
+        let destination = match destination.or(origin) {
+            None => Err("CouldNotDetermineMessageSource"),
+            Some(name) => existing(tx, &name)?.ok_or("AWS.SimpleQueueService.NonExistentQueue"),
+        };
+        let destination = match destination {
+            Ok(destination) => destination,
+            Err(failure) => {
+                tx.execute(
+                    "UPDATE sqs_move_tasks SET status = 'FAILED', failure = ?2 WHERE handle = ?1",
+                    [handle, failure],
+                )?;
+                return Ok(Step::Ended);
+            }
         };
         // A redriven message counts as a new one: new id, new time, no receives
         // (SQSDeveloperGuide, sqs-configure-dead-letter-queue-redrive).
@@ -193,7 +200,7 @@ fn step(cloud: &Cloud, handle: &str) -> Result<Step, StoreError> {
     })
 }
 
-fn existing(tx: &Transaction<'_>, name: Option<String>) -> rusqlite::Result<Option<String>> {
+fn existing(tx: &Transaction<'_>, name: &str) -> rusqlite::Result<Option<String>> {
     tx.query_row("SELECT name FROM sqs_queues WHERE name = ?1", [name], |row| row.get(0)).optional()
 }
 
@@ -249,27 +256,22 @@ pub(super) struct Cancel {
 pub(super) fn cancel(cloud: &Cloud, input: &Cancel) -> Result<Value, AwsError> {
     let handle = &input.task_handle;
     let decoded = STANDARD.decode(handle).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-    if !decoded.is_some_and(|task| task["taskId"].is_string() && task["sourceArn"].is_string()) {
+    let decoded = decoded.unwrap_or_default();
+    let (Some(_), Some(source)) = (decoded["taskId"].as_str(), decoded["sourceArn"].as_str()) else {
         return Err(fault::invalid("Value for parameter TaskHandle is invalid."));
-    }
-    // Whether it was running, and what it had moved.
-    let task: Option<(bool, i64)> = cloud.store.write(|tx| {
-        let task = tx
-            .query_row(
-                "SELECT status = 'RUNNING', moved FROM sqs_move_tasks WHERE handle = ?1",
-                [handle],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )
-            .optional()?;
-        tx.execute(
-            "UPDATE sqs_move_tasks SET status = 'CANCELLED' WHERE handle = ?1 AND status = 'RUNNING'",
+    };
+    by_arn(cloud, "SourceArn", source)?;
+    let moved: Option<i64> = cloud.store.write(|tx| {
+        tx.query_row(
+            "UPDATE sqs_move_tasks SET status = 'CANCELLED' WHERE handle = ?1 AND status = 'RUNNING' RETURNING moved",
             [handle],
-        )?;
-        Ok(task)
+            |row| row.get(0),
+        )
+        .optional()
     })?;
-    match task {
-        Some((true, moved)) => Ok(json!({ "ApproximateNumberOfMessagesMoved": moved })),
-        Some((false, _)) => Err(fault::unsupported("Only active tasks can be cancelled.")),
+    match moved {
+        Some(moved) => Ok(json!({ "ApproximateNumberOfMessagesMoved": moved })),
+        // One that has ended too.
         None => Err(fault::no_resource("Task does not exist.")),
     }
 }

@@ -54,7 +54,7 @@ async fn a_move_task_holds_its_rate_can_be_cancelled_and_is_resumed() {
         json!({ "SourceArn": arn("dlq"), "DestinationArn": arn("q"), "MaxNumberOfMessagesPerSecond": 1 });
     let handle = call(&cloud, "StartMessageMoveTask", start.clone()).await.unwrap()["TaskHandle"].clone();
     let second = call(&cloud, "StartMessageMoveTask", start).await.unwrap_err();
-    assert_eq!(second.code, "UnsupportedOperation");
+    assert_eq!(query_code(&second), "InvalidParameterValue");
     let moved = async |expected: i64| loop {
         let tasks = call(&cloud, "ListMessageMoveTasks", json!({ "SourceArn": arn("dlq") })).await.unwrap();
         if tasks["Results"][0]["ApproximateNumberOfMessagesMoved"] == expected {
@@ -72,7 +72,7 @@ async fn a_move_task_holds_its_rate_can_be_cancelled_and_is_resumed() {
     let ended = call(&cloud, "CancelMessageMoveTask", json!({ "TaskHandle": handle })).await.unwrap_err();
     assert_eq!(
         (ended.code.as_str(), ended.message.as_str()),
-        ("UnsupportedOperation", "Only active tasks can be cancelled.")
+        ("ResourceNotFoundException", "Task does not exist.")
     );
     let forged = call(&cloud, "CancelMessageMoveTask", json!({ "TaskHandle": "forged" })).await.unwrap_err();
     assert_eq!(query_code(&forged), "InvalidParameterValue");
@@ -100,4 +100,25 @@ async fn a_move_task_fails_on_a_message_whose_source_is_unknown() {
     );
     let live = call(&cloud, "StartMessageMoveTask", json!({ "SourceArn": arn("q") })).await.unwrap_err();
     assert_eq!(live.message, "Source queue must be configured as a Dead Letter Queue.");
+}
+
+#[tokio::test]
+async fn a_move_task_fails_when_its_destination_is_deleted() {
+    let cloud = cloud(redrive(1)).await;
+    bury(&cloud, &["a", "b"]).await;
+    call(&cloud, "CreateQueue", json!({ "QueueName": "other" })).await.unwrap();
+    let start =
+        json!({ "SourceArn": arn("dlq"), "DestinationArn": arn("other"), "MaxNumberOfMessagesPerSecond": 1 });
+    call(&cloud, "StartMessageMoveTask", start).await.unwrap();
+    while counts(&cloud, "other").await[0] != "1" {
+        tokio::task::yield_now().await;
+    }
+    call(&cloud, "DeleteQueue", json!({ "QueueUrl": url("other") })).await.unwrap();
+    cloud.clock.advance(Duration::from_secs(1));
+    let task = finished(&cloud).await;
+    assert_eq!(
+        (&task["Status"], &task["FailureReason"]),
+        (&json!("FAILED"), &json!("AWS.SimpleQueueService.NonExistentQueue"))
+    );
+    assert_eq!(task["ApproximateNumberOfMessagesMoved"], 1);
 }

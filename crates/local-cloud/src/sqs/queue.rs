@@ -289,9 +289,9 @@ pub(super) fn shown(cloud: &Cloud, queue: &Queue) -> BTreeMap<String, String> {
     shown.extend(
         queue.attributes.iter().filter(|(_, value)| !value.is_empty()).map(|(k, v)| (k.clone(), v.clone())),
     );
-    if !shown.contains_key("KmsMasterKeyId") {
-        shown.entry("SqsManagedSseEnabled".into()).or_insert_with(|| "true".into());
-    }
+    // One kind of encryption at a time.
+    let own = !shown.contains_key("KmsMasterKeyId");
+    shown.entry("SqsManagedSseEnabled".into()).or_insert_with(|| own.to_string());
     shown.insert("QueueArn".into(), cloud.arn("sqs", &queue.name));
     shown.insert("CreatedTimestamp".into(), (queue.created_ms / 1_000).to_string());
     shown.insert("LastModifiedTimestamp".into(), (queue.modified_ms / 1_000).to_string());

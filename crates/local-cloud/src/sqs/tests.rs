@@ -127,6 +127,19 @@ async fn a_visibility_change_to_zero_shows_the_message_at_once() {
 }
 
 #[tokio::test]
+async fn a_message_whose_timeout_has_ended_can_be_hidden_again_by_its_last_receiver() {
+    let cloud = cloud(json!({})).await;
+    send(&cloud, "m").await;
+    let handle = receive(&cloud).await[0]["ReceiptHandle"].clone();
+    cloud.clock.advance(Duration::from_secs(31));
+    let change = json!({ "ReceiptHandle": handle, "VisibilityTimeout": 10 });
+    on(&cloud, "ChangeMessageVisibility", change).await.unwrap();
+    assert!(receive(&cloud).await.is_empty());
+    cloud.clock.advance(Duration::from_secs(10));
+    assert_eq!(receive(&cloud).await.len(), 1);
+}
+
+#[tokio::test]
 async fn visibility_is_limited_to_twelve_hours_in_all_since_the_receive() {
     let cloud = cloud(json!({ "VisibilityTimeout": 43_200 })).await;
     send(&cloud, "m").await;
@@ -464,7 +477,11 @@ async fn queue_attributes_are_shown_with_their_defaults_and_validated_when_set()
     set("VisibilityTimeout", "0").await.unwrap();
     assert_eq!(set("VisibilityTimeout", "43201").await.unwrap_err(), "InvalidAttributeValue");
     assert_eq!(set("Colour", "red").await.unwrap_err(), "InvalidAttributeName");
-    assert_eq!(set("FifoQueue", "true").await.unwrap_err(), "UnsupportedOperation");
+    assert_eq!(set("FifoQueue", "true").await.unwrap_err(), "InvalidAttributeName");
+    let fifo = json!({ "QueueName": "n", "Attributes": { "FifoQueue": "true" } });
+    assert_eq!(call(&cloud, "CreateQueue", fifo).await.unwrap_err().code, "UnsupportedOperation");
+    let none = on(&cloud, "GetQueueAttributes", json!({ "AttributeNames": ["Policy"] })).await.unwrap();
+    assert_eq!(none, json!({ "Attributes": {} }));
     let nowhere = json!({ "deadLetterTargetArn": arn("nope"), "maxReceiveCount": 5 }).to_string();
     assert_eq!(set("RedrivePolicy", &nowhere).await.unwrap_err(), "InvalidParameterValueException");
     set("RedrivePolicy", "").await.unwrap();
@@ -515,7 +532,7 @@ async fn tags_are_set_replaced_and_taken_off() {
         json!({ "Tags": { "a": "1", "b": "3" } })
     );
     on(&cloud, "UntagQueue", json!({ "TagKeys": ["a", "b", "c"] })).await.unwrap();
-    assert_eq!(on(&cloud, "ListQueueTags", json!({})).await.unwrap(), json!({}));
+    assert_eq!(on(&cloud, "ListQueueTags", json!({})).await.unwrap(), json!({ "Tags": {} }));
 }
 
 #[tokio::test]
