@@ -148,7 +148,11 @@ pub(super) fn read(cloud: &Cloud, resource: &Resource, modified_ms: i64) -> Resu
                 ("DestinationConfig", on_failure.is_some()),
             ];
             if let Some((property, _)) = stream_only.iter().find(|(_, given)| *given) {
-                return Err(refuse(property, "is for streams, not for queues".into()));
+                let reason = match *property {
+                    "StartingPosition" => "StartingPosition is not valid for SQS event sources.".into(),
+                    other => format!("{other} isn't supported for this event source type"),
+                };
+                return Err(refuse(property, reason));
             }
             let batch_size = number(&given.batch_size, "BatchSize", 10, 1, 10_000)? as usize;
             if batch_size > 10 && window.is_zero() {

@@ -252,7 +252,11 @@ async fn templates_are_refused_by_property() {
     for (extra, part) in [
         (json!({ "Topics": ["t"] }), "Topics"),
         (json!({ "BatchSize": 11 }), "batch window in seconds must be greater than 0"),
-        (json!({ "StartingPosition": "LATEST" }), "for streams"),
+        (json!({ "StartingPosition": "LATEST" }), "StartingPosition is not valid for SQS event sources."),
+        (
+            json!({ "MaximumRetryAttempts": 3 }),
+            "MaximumRetryAttempts isn't supported for this event source type",
+        ),
         (json!({ "MaximumBatchingWindowInSeconds": 301 }), "from 0 to 300"),
         (json!({ "ScalingConfig": { "MaximumConcurrency": 1 } }), "from 2 to 1000"),
         (json!({ "FunctionResponseTypes": ["Other"] }), "Other"),

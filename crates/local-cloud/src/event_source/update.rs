@@ -92,7 +92,12 @@ impl Update {
         }
         let mut mapping = mapping::read(cloud, &resource, cloud.clock.now_ms()).map_err(|refusal| {
             let member = refusal.path.rsplit("Properties.").next().unwrap_or_default();
-            AwsError::client("InvalidParameterValueException", format!("{member}: {}", refusal.reason))
+            // Whole sentences are AWS's own.
+            let message = match refusal.reason.starts_with(char::is_uppercase) {
+                true => refusal.reason,
+                false => format!("{member}: {}", refusal.reason),
+            };
+            AwsError::client("InvalidParameterValueException", message)
         })?;
         lambda::timeout_s(cloud, &mapping.function)?;
         mapping.last_result = Mutex::new(*super::lock(&known.last_result));

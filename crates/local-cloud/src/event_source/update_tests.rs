@@ -116,7 +116,10 @@ async fn what_an_update_cannot_change_is_refused_by_name_and_changes_nothing() {
         (json!({ "BatchSize": 11 }), "Maximum batch window in seconds must be greater than 0"),
         (json!({ "ParallelizationFactor": 2 }), "ParallelizationFactor"),
         (json!({ "TumblingWindowInSeconds": 5 }), "TumblingWindowInSeconds"),
-        (json!({ "FilterCriteria": { "Filters": [{ "Pattern": "{" }] } }), "FilterCriteria"),
+        (
+            json!({ "FilterCriteria": { "Filters": [{ "Pattern": "{" }] } }),
+            "Invalid filter pattern definition.",
+        ),
     ] {
         let refused = update(&cloud, merged(changes, json!({ "Enabled": false }))).await.unwrap_err();
         assert_eq!(refused.code, "InvalidParameterValueException");

@@ -122,7 +122,15 @@ fn stopping() -> AwsError {
 /// An empty payload is `{}`; anything else must be JSON.
 pub(super) fn check(payload: Bytes, most: usize) -> Result<Bytes, AwsError> {
     if payload.len() > most {
-        let message = format!("Request must be smaller than {most} bytes for the InvokeFunction operation");
+        let bytes = payload.len();
+        let message = match most {
+            LARGEST_REQUEST => {
+                format!("Request must be smaller than {most} bytes for the InvokeFunction operation")
+            }
+            _ => format!(
+                "{bytes} byte payload is too large for the Event invocation type (limit {most} bytes)"
+            ),
+        };
         return Err(AwsError::new(413, "RequestTooLargeException", message));
     }
     if payload.is_empty() {
@@ -132,7 +140,7 @@ pub(super) fn check(payload: Bytes, most: usize) -> Result<Bytes, AwsError> {
         Ok(_) => Ok(payload),
         Err(error) => Err(AwsError::client(
             "InvalidRequestContentException",
-            format!("Could not parse request body into json: {error}"),
+            format!("Could not parse request body into json: Could not parse payload into json: {error}"),
         )),
     }
 }

@@ -393,7 +393,10 @@ async fn payloads_are_limited_and_must_be_json() {
     let refused = invoke(&cloud, "f", large).await.unwrap_err();
     assert_eq!((refused.code.as_str(), refused.status), ("RequestTooLargeException", 413));
     let large = Bytes::from(vec![b' '; 1_048_577]);
-    assert_eq!(invoke_async(&cloud, "f", large).await.unwrap_err().code, "RequestTooLargeException");
+    let refused = invoke_async(&cloud, "f", large).await.unwrap_err();
+    assert_eq!((refused.code.as_str(), refused.status), ("RequestTooLargeException", 413));
+    let limit = "1048577 byte payload is too large for the Event invocation type (limit 1048576 bytes)";
+    assert_eq!(refused.message, limit);
     let broken = invoke(&cloud, "f", Bytes::from_static(b"{")).await.unwrap_err();
     assert_eq!(broken.code, "InvalidRequestContentException");
     let missing = invoke(&cloud, "g", Bytes::new()).await.unwrap_err();
