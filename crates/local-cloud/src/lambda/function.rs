@@ -174,14 +174,16 @@ async fn execute(
             // It is tried once more, within the invocation and its time (lambda-runtime-environment).
             process.drain();
             let logger = process.logger.clone();
-            logger.init_failed(init_ms.take().unwrap_or_default(), ending.kind());
+            logger.init_failed("init", init_ms.take().unwrap_or_default(), ending.kind());
             drop(process);
-            logger.begin(request_id);
             process = Process::spawn(cloud, config, generation, logger).await?;
             failed = process.initialise(cloud, config.timeout_s).await.err();
-        } else {
-            process.logger.begin(request_id);
+            process.drain();
+            if let Some(ending) = &failed {
+                process.logger.init_failed("invoke", cloud.clock.now_ms() - begun_ms, ending.kind());
+            }
         }
+        process.logger.begin(request_id);
         let ending = match failed {
             Some(ending) => ending,
             None => {

@@ -77,11 +77,12 @@ impl Logger {
     }
 
     /// An initialisation that failed or took too long (lambda-runtime-environment).
-    pub fn init_failed(&self, duration_ms: i64, kind: String) {
+    /// The phase is `init`, or `invoke` for the second try.
+    pub fn init_failed(&self, phase: &str, duration_ms: i64, kind: String) {
         let timed_out = kind == "Sandbox.Timedout";
         let status = if timed_out { "timeout" } else { "error" };
         if self.json {
-            let mut record = json!({ "initializationType": "on-demand", "phase": "init", "status": status,
+            let mut record = json!({ "initializationType": "on-demand", "phase": phase, "status": status,
                 "metrics": { "durationMs": duration_ms } });
             if !timed_out {
                 record["errorType"] = kind.into();
@@ -90,7 +91,7 @@ impl Logger {
         }
         let kind = if timed_out { String::new() } else { format!("\tError Type: {kind}") };
         self.line(&format!(
-            "INIT_REPORT Init Duration: {duration_ms}.00 ms\tPhase: init\tStatus: {status}{kind}"
+            "INIT_REPORT Init Duration: {duration_ms}.00 ms\tPhase: {phase}\tStatus: {status}{kind}"
         ));
     }
 
