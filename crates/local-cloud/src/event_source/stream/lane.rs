@@ -87,6 +87,9 @@ impl<'a, C: Consumer, S: Source> Lane<'a, C, S> {
         while let Err(error) = self.work(&mut failures).await {
             tracing::warn!(target: "hop", service = "streams", resource = %self.settings.consumer, "cannot read the stream: {error}");
             self.pause(failures).await;
+            if self.stop.is_cancelled() {
+                return;
+            }
             failures += 1;
         }
     }
