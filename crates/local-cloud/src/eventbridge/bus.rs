@@ -88,23 +88,10 @@ pub enum Origin<'a> {
     Replay(&'a [String]),
 }
 
-/// Puts events onto a bus, in one transaction.
+/// Puts events onto buses, with a change of the caller's own in the same transaction.
 ///
 /// # Errors
-/// When the store refuses; then none of the events is on the bus.
-pub fn publish(
-    cloud: &Arc<Cloud>,
-    bus: &str,
-    events: &[Value],
-    origin: Origin<'_>,
-) -> Result<(), StoreError> {
-    publish_with(cloud, &[(bus, events)], origin, |_| Ok(()))
-}
-
-/// Like [`publish`], for several buses, with a change of the caller's own in the same transaction.
-///
-/// # Errors
-/// When the store refuses; then nothing is changed.
+/// When the store refuses; then nothing is changed, and none of the events is on its bus.
 pub fn publish_with(
     cloud: &Arc<Cloud>,
     batches: &[(&str, &[Value])],

@@ -210,7 +210,10 @@ fn send_together(cloud: &Arc<Cloud>, target_arn: &str, batch: &[Delivery]) -> Re
             let now_ms = cloud.clock.now_ms();
             let events: Vec<(i64, &str)> =
                 batch.iter().map(|delivery| (now_ms, delivery.event.as_str())).collect();
-            Ok(logs::append_with(cloud, &group, &stream, &events, |tx| store::settle(tx, &delivered))?)
+            Ok(cloud.store.write(|tx| {
+                logs::append_within(cloud, tx, &group, &stream, &events)?;
+                store::settle(tx, &delivered)
+            })?)
         }
         _ => Err(AwsError::client("ValidationException", format!("{target_arn} takes no events together"))),
     }

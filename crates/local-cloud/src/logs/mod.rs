@@ -13,6 +13,7 @@ use crate::error::AwsError;
 use crate::resource::{Refusal, Resource};
 use crate::store::{Store, StoreError};
 
+mod delimited;
 mod filter;
 mod groups;
 mod read;
@@ -69,12 +70,6 @@ struct GroupProps {
     log_group_class: Option<String>,
     #[serde(default)]
     tags: Vec<Tag>,
-    /// No effect here: nothing is encrypted at rest.
-    #[serde(rename = "KmsKeyId")]
-    _kms_key_id: Option<Value>,
-    /// No effect here: nothing is deleted with a stack.
-    #[serde(rename = "DeletionProtectionEnabled")]
-    _deletion_protection: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -91,8 +86,6 @@ struct Tag {
 pub async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     match resource.kind.as_str() {
         "AWS::Logs::LogGroup" => deploy_group(cloud, resource),
-        // Says who may write to groups; permissions are not enforced here.
-        "AWS::Logs::ResourcePolicy" => Ok(()),
         kind => Err(resource.refuse("Type", format!("{kind} is not emulated"))),
     }
 }
@@ -149,21 +142,21 @@ pub fn append_all(
     stream: &str,
     events: &[(i64, &str)],
 ) -> Result<(), StoreError> {
-    append_with(cloud, group, stream, events, |_| Ok(()))
+    cloud.store.write(|tx| append_within(cloud, tx, group, stream, events))
 }
 
-/// Like [`append_all`], with a change of the caller's own in the same transaction.
+/// Like [`append_all`], within a transaction of the caller's own.
 ///
 /// # Errors
-/// When the store refuses; then nothing is changed.
-pub fn append_with(
+/// When SQLite refuses.
+pub fn append_within(
     cloud: &Cloud,
+    tx: &rusqlite::Transaction<'_>,
     group: &str,
     stream: &str,
     events: &[(i64, &str)],
-    also: impl Fn(&rusqlite::Transaction<'_>) -> rusqlite::Result<()>,
-) -> Result<(), StoreError> {
-    store::append(&cloud.store, &cloud.logs.ids, cloud.clock.now_ms(), group, stream, events, also)
+) -> rusqlite::Result<()> {
+    store::append(tx, &cloud.logs.ids, cloud.clock.now_ms(), group, stream, events)
 }
 
 /// The ARN of a group as DescribeLogGroups gives it in `arn`, with its trailing `:*`.
