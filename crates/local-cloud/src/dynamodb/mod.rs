@@ -7,13 +7,15 @@
 mod arns;
 mod engine;
 mod hops;
+mod own;
+mod streams;
 mod table;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use crate::cloud::{Cloud, Settings};
@@ -108,12 +110,14 @@ pub async fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Result<Valu
 pub async fn forward(cloud: &Arc<Cloud>, action: &str, body: Bytes) -> Result<Reply, AwsError> {
     let state = &cloud.dynamodb;
     let writes = WRITES.contains(&action);
-    if action == "DescribeContinuousBackups" {
-        return continuous_backups(cloud, body).await;
+    if own::ACTIONS.contains(&action) {
+        return own::answer(cloud, action, body).await;
     }
     if !writes && !OTHERS.contains(&action) {
         return Err(AwsError::not_emulated("dynamodb", action));
     }
+    own::check(action, &body)?;
+    streams::check(action, &body)?;
     let body = arns::inward(&state.engine, action, body)?;
     let reply = state.engine.send(cloud, action, body.clone()).await?;
     if writes {
@@ -122,20 +126,8 @@ pub async fn forward(cloud: &Arc<Cloud>, action: &str, body: Bytes) -> Result<Re
     if writes && reply.status == 200 {
         state.tick();
     }
-    arns::outward(cloud, action, reply)
-}
-
-/// Nothing is ever backed up here, and a client that asks is told so.
-async fn continuous_backups(cloud: &Arc<Cloud>, body: Bytes) -> Result<Reply, AwsError> {
-    let reply = cloud.dynamodb.engine.send(cloud, "DescribeTable", body).await?;
-    if reply.status != 200 {
-        return arns::outward(cloud, "DescribeTable", reply);
-    }
-    let answer = json!({"ContinuousBackupsDescription": {
-        "ContinuousBackupsStatus": "ENABLED",
-        "PointInTimeRecoveryDescription": {"PointInTimeRecoveryStatus": "DISABLED"},
-    }});
-    Ok(Reply { status: 200, body: answer.to_string().into() })
+    let reply = arns::outward(cloud, action, reply)?;
+    if action == "DescribeStream" { streams::complete(cloud, reply).await } else { Ok(reply) }
 }
 
 /// `{"__type": "com.amazonaws.dynamodb.v20120810#Code", "message": ..., ...}` as an error.
@@ -193,5 +185,7 @@ pub fn changes(cloud: &Arc<Cloud>) -> watch::Receiver<u64> {
     cloud.dynamodb.writes.subscribe()
 }
 
+#[cfg(test)]
+mod api_tests;
 #[cfg(test)]
 mod tests;
