@@ -5,6 +5,7 @@
 //! hours, but here a reader may have been switched off for a weekend.
 
 mod arns;
+mod changes;
 mod engine;
 mod hops;
 mod own;
@@ -70,7 +71,7 @@ const OTHERS: [&str; 19] = [
 #[derive(Debug)]
 pub struct State {
     engine: Engine,
-    writes: watch::Sender<u64>,
+    changes: changes::Changes,
 }
 
 impl State {
@@ -80,11 +81,7 @@ impl State {
     /// When dynoxide cannot open its database.
     pub fn open(_store: &Store, settings: &Settings) -> Result<Self, StoreError> {
         let path = settings.state.as_ref().map(|folder| folder.join("dynamodb.sqlite"));
-        Ok(Self { engine: Engine::open(path.as_deref())?, writes: watch::Sender::new(0) })
-    }
-
-    fn tick(&self) {
-        self.writes.send_modify(|count| *count += 1);
+        Ok(Self { engine: Engine::open(path.as_deref())?, changes: changes::Changes::default() })
     }
 }
 
@@ -121,10 +118,11 @@ pub async fn forward(cloud: &Arc<Cloud>, action: &str, body: Bytes) -> Result<Re
     let body = arns::inward(&state.engine, action, body)?;
     let reply = state.engine.send(cloud, action, body.clone()).await?;
     if writes {
-        hops::log(action, &body, reply.status);
-    }
-    if writes && reply.status == 200 {
-        state.tick();
+        let tables = hops::tables_of(&body);
+        hops::log(action, &tables, reply.status);
+        if reply.status == 200 {
+            state.changes.tick(&tables);
+        }
     }
     let reply = arns::outward(cloud, action, reply)?;
     if action == "DescribeStream" { streams::complete(cloud, reply).await } else { Ok(reply) }
@@ -172,7 +170,7 @@ async fn sweep(cloud: &Arc<Cloud>) {
         Ok(0) => {}
         Ok(expired) => {
             tracing::info!(target: "hop", service = "dynamodb", expired, "expired items removed");
-            cloud.dynamodb.tick();
+            cloud.dynamodb.changes.tick([]);
         }
         Err(error) => {
             tracing::warn!(target: "hop", service = "dynamodb", %error, "looking for expired items failed");
@@ -180,9 +178,10 @@ async fn sweep(cloud: &Arc<Cloud>) {
     }
 }
 
-/// Ticks whenever an item of any table may have changed: readers of streams wait for it instead of polling.
-pub fn changes(cloud: &Arc<Cloud>) -> watch::Receiver<u64> {
-    cloud.dynamodb.writes.subscribe()
+/// Ticks whenever an item of the stream's table may have changed: its readers wait for it instead of polling.
+pub fn changes(cloud: &Arc<Cloud>, stream_arn: &str) -> watch::Receiver<u64> {
+    let resource = stream_arn.split_once(":table/").map_or(stream_arn, |(_, resource)| resource);
+    cloud.dynamodb.changes.of(resource.split('/').next().unwrap_or(resource))
 }
 
 #[cfg(test)]
