@@ -121,6 +121,7 @@ pub async fn forward(cloud: &Arc<Cloud>, action: &str, body: Bytes) -> Result<Re
     }
     if writes && reply.status == 200 {
         state.tick();
+        cloud.tally.write(&body);
     }
     arns::outward(cloud, action, reply)
 }

@@ -101,6 +101,16 @@ pub fn start(cloud: &Arc<Cloud>) {
     archive::start(cloud);
 }
 
+/// How many deliveries are pending that need what an ARN names: their target, or the bus of their rule.
+///
+/// # Errors
+/// When the store refuses.
+pub(crate) fn pending(cloud: &Cloud, arn: &str) -> Result<u64, StoreError> {
+    // `arn:...:event-bus/{bus}`, and `arn:...:rule/{bus}/{rule}`.
+    let rules = arn.replacen(":event-bus/", ":rule/", 1) + "/";
+    cloud.store.read(|db| store::pending(db, arn, &rules))
+}
+
 /// Publishes an event of an AWS service itself (`aws.states`, for one) to the default bus.
 ///
 /// # Errors
@@ -115,6 +125,13 @@ pub async fn publish_aws_event(
     let event = bus::envelope(cloud, source, detail_type, cloud.clock.now_ms(), resources.into(), detail);
     tracing::info!(target: "hop", service = "events", resource = bus::DEFAULT, event = event["id"].as_str(), "{source} {detail_type} accepted");
     Ok(bus::publish(cloud, bus::DEFAULT, &[event], bus::Origin::Put)?)
+}
+
+/// What [`start`] does first; the next deployment then declares anew, as after a restart.
+#[cfg(test)]
+pub(crate) fn forget_undeclared_for_tests(cloud: &Cloud) {
+    deploy::forget_undeclared(cloud).unwrap();
+    cloud.eventbridge.declared.clear_for_tests();
 }
 
 fn read_input<T: serde::de::DeserializeOwned>(input: Value) -> Result<T, AwsError> {

@@ -295,6 +295,15 @@ pub fn waiting_targets(db: &Connection) -> rusqlite::Result<Vec<String>> {
         .collect()
 }
 
+/// How many deliveries go to a target, or come from a rule whose ARN begins with `rules`.
+pub fn pending(db: &Connection, target: &str, rules: &str) -> rusqlite::Result<u64> {
+    db.query_row(
+        "SELECT count(*) FROM events_deliveries WHERE target_arn = ?1 OR substr(rule_arn, 1, length(?2)) = ?2",
+        [target, rules],
+        |row| row.get(0),
+    )
+}
+
 /// Deletes deliveries that are over (`None`), and puts off those that are to be tried again.
 pub fn settle(tx: &Transaction<'_>, outcomes: &[(i64, Option<i64>)]) -> rusqlite::Result<()> {
     let mut delete = tx.prepare_cached("DELETE FROM events_deliveries WHERE id = ?1")?;

@@ -187,6 +187,16 @@ pub async fn invoke_async(cloud: &Arc<Cloud>, function: &str, payload: Bytes) ->
     asynchronous::accept(cloud, function, payload).map(|_| ())
 }
 
+/// How many asynchronous invocations of a function are still to be done.
+///
+/// # Errors
+/// When the store refuses.
+pub(crate) fn pending(cloud: &Cloud, function: &str) -> Result<u64, StoreError> {
+    cloud.store.read(|db| {
+        db.query_row("SELECT count(*) FROM lambda_events WHERE function = ?1", [function], |row| row.get(0))
+    })
+}
+
 /// The timeout of a function.
 pub(crate) fn timeout_s(cloud: &Cloud, function: &str) -> Result<u64, AwsError> {
     Ok(cloud.lambda.function(function)?.config.timeout_s)

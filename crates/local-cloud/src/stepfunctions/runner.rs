@@ -148,6 +148,7 @@ fn follow_up(cloud: &Arc<Cloud>, revision: &Revision, record: &Record, effects: 
     }
     if effects.status_changed {
         let (machine, name, status) = (&meta.machine_name, &meta.name, meta.status.name());
+        cloud.tally.execution(status);
         if meta.failure.is_some() {
             let error = meta.failure.as_ref().and_then(|failure| failure.error.as_deref()).unwrap_or("-");
             tracing::warn!(target: "hop", service = "states", resource = %machine, execution = %name, status, error, "execution ended");
