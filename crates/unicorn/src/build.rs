@@ -1,7 +1,7 @@
 //! Builds the functions that the templates name, with cargo, and tells where they are.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -27,30 +27,11 @@ pub fn project() -> anyhow::Result<PathBuf> {
 /// When cargo fails; it has printed why.
 pub async fn functions(project: &Path, template: &str, stage: &str) -> anyhow::Result<PathBuf> {
     let names = local_cloud::up::binaries(project, template, stage)?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(project).args([
-        "build",
-        "--quiet",
-        "--workspace",
-        "--message-format=json-render-diagnostics",
-    ]);
+    let mut arguments = vec!["build", "--quiet", "--workspace", "--message-format=json-render-diagnostics"];
     for name in &names {
-        command.args(["--bin", name]);
+        arguments.extend(["--bin", name]);
     }
-    // What `cargo run` tells us about this package is not about those: some build scripts
-    // (ring's) would take it for news and build everything anew.
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy();
-        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix)) {
-            command.env_remove(&*name);
-        }
-    }
-    // A group of its own: a Ctrl-C at the terminal reaches us alone, and we end all of it.
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
-    let cargo = command.spawn().context("cargo could not be started")?;
-    let _group = Group(cargo.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
-    let output = cargo.wait_with_output().await?;
+    let output = cargo(project, &arguments).await?;
     if !output.status.success() {
         bail!("the functions could not be built; cargo says why above");
     }
@@ -68,6 +49,38 @@ pub async fn functions(project: &Path, template: &str, stage: &str) -> anyhow::R
     }
     let folder = names.first().and_then(find).and_then(|path| path.parent());
     folder.map(Path::to_owned).context("the templates name no function")
+}
+
+/// What cargo says of the packages of the workspace.
+///
+/// # Errors
+/// When it says nothing that can be read.
+pub async fn metadata(project: &Path) -> anyhow::Result<Value> {
+    let output = cargo(project, &["metadata", "--no-deps", "--format-version", "1"]).await?;
+    if !output.status.success() {
+        bail!("cargo cannot tell the packages of the workspace; it says why above");
+    }
+    serde_json::from_slice(&output.stdout).context("cargo metadata cannot be read")
+}
+
+/// Runs cargo; dropped midway, it ends cargo and all that it started.
+async fn cargo(project: &Path, arguments: &[&str]) -> anyhow::Result<Output> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(project).args(arguments);
+    // What `cargo run` tells us about this package is not about those: some build scripts
+    // (ring's) would take it for news and build everything anew.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix)) {
+            command.env_remove(&*name);
+        }
+    }
+    // A group of its own: a Ctrl-C at the terminal reaches us alone, and we end all of it.
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
+    let cargo = command.spawn().context("cargo could not be started")?;
+    let _group = Group(cargo.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+    Ok(cargo.wait_with_output().await?)
 }
 
 /// The processes of a build; whatever is left of them ends when this is dropped.

@@ -14,10 +14,19 @@ use crate::cloud::Cloud;
 /// What `LogType: Tail` returns (API_Invoke).
 const TAIL_BYTES: usize = 4_096;
 
+/// Where a function wrote a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Output {
+    Standard,
+    /// Where panics go.
+    Error,
+}
+
 /// Writes to one log stream.
 #[derive(Debug)]
 pub(super) struct Logger {
     cloud: Weak<Cloud>,
+    function: String,
     group: String,
     pub stream: String,
     json: bool,
@@ -43,6 +52,7 @@ impl Logger {
         let day = at(cloud).strftime("%Y/%m/%d").to_string();
         Self {
             cloud: Arc::downgrade(cloud),
+            function: config.name.clone(),
             group: config.logging.group.clone(),
             stream: format!("{day}/[$LATEST]{}", cloud.random.text("0123456789abcdef", 32)),
             json: config.logging.json,
@@ -58,6 +68,33 @@ impl Logger {
         if let Err(error) = appended {
             tracing::warn!(target: "hop", service = "lambda", "cannot write to {}: {error}", self.group);
         }
+    }
+
+    /// A line of the function itself, for the live log: what it means is for those who show it.
+    fn show(&self, text: &str, output: Output) {
+        let level = match serde_json::from_str::<Value>(text) {
+            Ok(Value::Object(line)) => line.get("level").and_then(Value::as_str).unwrap_or("INFO").to_owned(),
+            _ if output == Output::Error => "WARN".to_owned(),
+            _ => "INFO".to_owned(),
+        };
+        let function = &self.function;
+        match level.as_str() {
+            "FATAL" | "ERROR" => {
+                tracing::error!(target: "hop", service = "function", resource = %function, "{text}")
+            }
+            "WARN" => tracing::warn!(target: "hop", service = "function", resource = %function, "{text}"),
+            "DEBUG" | "TRACE" => {
+                tracing::debug!(target: "hop", service = "function", resource = %function, "{text}");
+            }
+            _ => tracing::info!(target: "hop", service = "function", resource = %function, "{text}"),
+        }
+    }
+
+    /// The last line, other than the platform's own, that says something.
+    pub fn last_words(&self) -> Option<String> {
+        let tail = lock(&self.tail);
+        let words = |line: &&String| !line.trim().is_empty() && !line.starts_with("note: ");
+        tail.iter().rev().find(words).filter(|line| !line.contains("platform.")).cloned()
     }
 
     /// An event of the platform in the JSON format.
@@ -125,12 +162,16 @@ impl Logger {
     }
 
     /// Copies what a process prints, line by line, until it ends.
-    pub async fn copy(self: Arc<Self>, output: impl AsyncRead + Unpin) {
-        let mut output = BufReader::new(output);
+    pub async fn copy(self: Arc<Self>, pipe: impl AsyncRead + Unpin, output: Output) {
+        let mut pipe = BufReader::new(pipe);
         let mut line = Vec::new();
-        while let Ok(1..) = output.read_until(b'\n', &mut line).await {
+        while let Ok(1..) = pipe.read_until(b'\n', &mut line).await {
             let text = String::from_utf8_lossy(&line);
-            self.line(text.trim_end_matches(['\n', '\r']));
+            let text = text.trim_end_matches(['\n', '\r']);
+            self.line(text);
+            if tracing::enabled!(target: "hop", tracing::Level::ERROR) {
+                self.show(text, output);
+            }
             line.clear();
         }
     }

@@ -149,10 +149,27 @@ pub fn end_processes(cloud: &Cloud) {
     cloud.lambda.alive.kill_all();
 }
 
-/// New binaries are in place: idle processes end now, busy ones after their invocation, and
-/// whatever is invoked from here on runs the new ones.
-pub fn replaced(cloud: &Cloud) {
-    lock(&cloud.lambda.functions).values().for_each(|function| function.retire());
+/// Other binaries of these names are in place: idle processes of their functions end now, busy
+/// ones after their invocation, and whatever is invoked from here on runs the new ones.
+pub fn replaced(cloud: &Cloud, binaries: &[String]) {
+    let functions = lock(&cloud.lambda.functions);
+    functions
+        .values()
+        .filter(|function| binaries.contains(&function.config.binary))
+        .for_each(|function| function.retire());
+}
+
+/// Starts one process of each function, so that one that cannot start is noticed before it is
+/// needed; they wait for their first invocations. (AWS may start functions ahead of time, too.)
+///
+/// # Errors
+/// A sentence that names the first function that does not start, and its log.
+pub async fn start_all(cloud: &Arc<Cloud>) -> Result<(), String> {
+    let functions: Vec<Arc<Function>> = lock(&cloud.lambda.functions).values().cloned().collect();
+    for function in functions {
+        function.start_one(cloud).await?;
+    }
+    Ok(())
 }
 
 /// The outcome of a synchronous invocation.

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::DropGuard;
 
 use super::config::Config;
-use super::logger::Logger;
+use super::logger::{Logger, Output};
 use super::runtime_api::{self, Phase, Reply, Task, Worker};
 use crate::cloud::Cloud;
 use crate::error::AwsError;
@@ -84,11 +84,11 @@ impl Process {
         let mut output = Vec::new();
         if let Some(stdout) = child.stdout.take() {
             output.extend(stdout.as_fd().try_clone_to_owned());
-            tokio::spawn(logger.clone().copy(stdout));
+            tokio::spawn(logger.clone().copy(stdout, Output::Standard));
         }
         if let Some(stderr) = child.stderr.take() {
             output.extend(stderr.as_fd().try_clone_to_owned());
-            tokio::spawn(logger.clone().copy(stderr));
+            tokio::spawn(logger.clone().copy(stderr, Output::Error));
         }
         logger.init(&config.runtime);
         let cloud = Arc::downgrade(cloud);

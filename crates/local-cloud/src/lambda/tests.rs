@@ -359,7 +359,9 @@ async fn replaced_binaries_run_from_the_next_invocation_on() {
     let cloud = cloud(Clock::system());
     function(&cloud, json!({})).await;
     let old = json_of(&ask(&cloud, json!({ "do": "count" })).await)["process"].clone();
-    replaced(&cloud);
+    replaced(&cloud, &["another".into()]);
+    assert_eq!(json_of(&ask(&cloud, json!({ "do": "count" })).await)["process"], old);
+    replaced(&cloud, &["test-function".into()]);
     until(|| gone(&old)).await;
     assert_eq!(json_of(&ask(&cloud, json!({ "do": "count" })).await)["invocations"], 1);
 }
