@@ -429,6 +429,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_execution_that_another_version_wrote_is_refused_and_not_forgotten() {
+        let cloud = Cloud::for_tests().unwrap();
+        run(&cloud, MACHINE).await.unwrap();
+        let input = json!({"stateMachineArn": "arn:aws:states:us-east-1:123456789012:stateMachine:waits"});
+        call(&cloud, "states", "StartExecution", input).await.unwrap();
+        crate::stepfunctions::check(&cloud).unwrap();
+        cloud.store.write(|tx| tx.execute("UPDATE sfn_executions SET tree = '{}'", [])).unwrap();
+        let said = crate::stepfunctions::check(&cloud).unwrap_err().to_string();
+        assert!(said.contains("another version") && said.contains("--fresh"), "{said}");
+    }
+
+    #[tokio::test]
     async fn what_only_changes_its_settings_goes_on_with_what_it_holds() {
         let cloud = Cloud::for_tests().unwrap();
         run(&cloud, QUEUE).await.unwrap();

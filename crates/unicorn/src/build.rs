@@ -1,5 +1,6 @@
 //! Builds the functions that the templates name, with cargo, and tells where they are.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
@@ -33,7 +34,12 @@ pub async fn functions(project: &Path, template: &str, stage: &str) -> anyhow::R
     }
     let output = cargo(project, &arguments).await?;
     if !output.status.success() {
-        bail!("the functions could not be built; cargo says why above");
+        let metadata = metadata(project).await.unwrap_or_default();
+        let built: HashSet<&str> = packages(&metadata).flat_map(binaries).collect();
+        match names.iter().find(|name| !built.is_empty() && !built.contains(name.as_str())) {
+            Some(missing) => bail!("the templates name a function binary {missing}, which no package builds"),
+            None => bail!("the functions could not be built; cargo says why above"),
+        }
     }
     // Cargo itself says where it put them, whatever the target folder is.
     let built: Vec<PathBuf> = output
@@ -61,6 +67,20 @@ pub async fn metadata(project: &Path) -> anyhow::Result<Value> {
         bail!("cargo cannot tell the packages of the workspace; it says why above");
     }
     serde_json::from_slice(&output.stdout).context("cargo metadata cannot be read")
+}
+
+/// The packages in what [`metadata`] says.
+pub fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {
+    metadata["packages"].as_array().into_iter().flatten()
+}
+
+/// The names of the binaries that a package builds.
+pub fn binaries(package: &Value) -> impl Iterator<Item = &str> {
+    let targets = package["targets"].as_array().into_iter().flatten();
+    let is_binary = |target: &&Value| {
+        target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "bin"))
+    };
+    targets.filter(is_binary).filter_map(|target| target["name"].as_str())
 }
 
 /// Runs cargo; dropped midway, it ends cargo and all that it started.

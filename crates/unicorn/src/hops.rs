@@ -3,6 +3,7 @@
 //! terminal, or as JSON. What must not be overlooked (a failure, a rejected command, a
 //! dead-lettered message) has a mark. No line tells a task token or a seller's name.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use anstream::{AutoStream, ColorChoice};
@@ -55,7 +56,8 @@ struct Hop {
     service: String,
     resource: String,
     message: String,
-    rest: Map<String, Value>,
+    /// In the order of their names, however they came.
+    rest: BTreeMap<String, Value>,
 }
 
 impl Visit for Hop {
@@ -92,7 +94,7 @@ impl Hop {
             service: event.metadata().target().to_owned(),
             resource: String::new(),
             message: String::new(),
-            rest: Map::new(),
+            rest: BTreeMap::new(),
         };
         event.record(&mut hop);
         if hop.service == FUNCTION {
@@ -153,7 +155,7 @@ fn hide_below(value: &mut Value) {
 }
 
 /// ` name=value` of each field.
-fn fields(rest: &Map<String, Value>) -> String {
+fn fields(rest: &BTreeMap<String, Value>) -> String {
     let mut text = String::new();
     for (name, value) in rest {
         let value = match value {
@@ -276,7 +278,7 @@ mod tests {
             service: FUNCTION.into(),
             resource: "uni-prop-local-search".into(),
             message: line.into(),
-            rest: Map::new(),
+            rest: BTreeMap::new(),
         };
         hop.read_line();
         hop

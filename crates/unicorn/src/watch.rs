@@ -212,19 +212,12 @@ fn classify(project: &Path, packages: &BTreeSet<PathBuf>, path: &Path) -> Option
 /// The folders of the packages that build the functions, and of those of the workspace that
 /// they depend on, out of what `cargo metadata --no-deps` says.
 fn packages(metadata: &Value, functions: &[String]) -> BTreeSet<PathBuf> {
-    let all = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let folder = |package: &Value| Path::new(package["manifest_path"].as_str()?).parent().map(Path::to_owned);
-    let builds_one = |package: &&Value| {
-        let targets = package["targets"].as_array().into_iter().flatten();
-        targets.into_iter().any(|target| {
-            let is_binary =
-                target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "bin"));
-            is_binary && functions.iter().any(|name| target["name"] == **name)
-        })
-    };
+    let builds_one =
+        |package: &&Value| build::binaries(package).any(|binary| functions.iter().any(|name| name == binary));
     let by_folder: HashMap<PathBuf, &Value> =
-        all.iter().filter_map(|package| Some((folder(package)?, package))).collect();
-    let mut open: Vec<PathBuf> = all.iter().filter(builds_one).filter_map(folder).collect();
+        build::packages(metadata).filter_map(|package| Some((folder(package)?, package))).collect();
+    let mut open: Vec<PathBuf> = build::packages(metadata).filter(builds_one).filter_map(folder).collect();
     let mut found = BTreeSet::new();
     while let Some(next) = open.pop() {
         if !found.insert(next.clone()) {

@@ -61,7 +61,6 @@ impl Function {
             self.keep(process);
             return Ok(());
         };
-        process.drain().await;
         let why = match ending {
             Ending::InitFailed(document) => {
                 let document: Value = serde_json::from_slice(&document).unwrap_or_default();
@@ -71,7 +70,7 @@ impl Function {
             _ => "it ended".to_owned(),
         };
         // What it said last tells more than how it ended.
-        let last = process.logger.last_words().map(|line| format!(" ({line})")).unwrap_or_default();
+        let last = process.end().await.last_words().map(|line| format!(" ({line})")).unwrap_or_default();
         Err(format!("the function {name} does not start: {why}{last}"))
     }
 

@@ -93,8 +93,13 @@ impl Logger {
     /// The last line, other than the platform's own, that says something.
     pub fn last_words(&self) -> Option<String> {
         let tail = lock(&self.tail);
-        let words = |line: &&String| !line.trim().is_empty() && !line.starts_with("note: ");
-        tail.iter().rev().find(words).filter(|line| !line.contains("platform.")).cloned()
+        let silent = |line: &&String| {
+            line.trim().is_empty()
+                || line.starts_with("note: ")
+                || line.starts_with("INIT_START")
+                || line.contains(r#""type":"platform."#)
+        };
+        tail.iter().rev().find(|line| !silent(line)).cloned()
     }
 
     /// An event of the platform in the JSON format.

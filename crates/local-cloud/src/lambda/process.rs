@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal};
 use serde_json::json;
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio_util::sync::DropGuard;
 
 use super::config::Config;
@@ -36,6 +37,7 @@ pub(super) struct Process {
     pub logger: Arc<Logger>,
     /// To see whether all that was printed has been logged.
     output: Vec<OwnedFd>,
+    readers: Vec<JoinHandle<()>>,
     /// Of the function when the process started; an older one is not used again.
     pub generation: u64,
 }
@@ -81,18 +83,18 @@ impl Process {
         })?;
         let group = child.id().unwrap_or_default() as i32;
         cloud.lambda.alive.add(group);
-        let mut output = Vec::new();
+        let (mut output, mut readers) = (Vec::new(), Vec::new());
         if let Some(stdout) = child.stdout.take() {
             output.extend(stdout.as_fd().try_clone_to_owned());
-            tokio::spawn(logger.clone().copy(stdout, Output::Standard));
+            readers.push(tokio::spawn(logger.clone().copy(stdout, Output::Standard)));
         }
         if let Some(stderr) = child.stderr.take() {
             output.extend(stderr.as_fd().try_clone_to_owned());
-            tokio::spawn(logger.clone().copy(stderr, Output::Error));
+            readers.push(tokio::spawn(logger.clone().copy(stderr, Output::Error)));
         }
         logger.init(&config.runtime);
         let cloud = Arc::downgrade(cloud);
-        Ok(Self { cloud, child, group, worker, _server: server, logger, output, generation })
+        Ok(Self { cloud, child, group, worker, _server: server, logger, output, readers, generation })
     }
 
     /// Waits until the process asks for its first event.
@@ -178,6 +180,16 @@ impl Process {
                 break;
             }
         }
+    }
+
+    /// Ends the process, and returns its log once all that it printed is there.
+    pub async fn end(mut self) -> Arc<Logger> {
+        kill_group(self.group);
+        for reader in std::mem::take(&mut self.readers) {
+            // It cannot fail but by a panic, which is told elsewhere.
+            let _ = reader.await;
+        }
+        self.logger.clone()
     }
 
     /// The most memory that the process has held, in MB.

@@ -32,7 +32,7 @@ async fn outcome(client: &Client, service: &str, command: &str) -> (String, u64)
     (status.await.unwrap(), unknown)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 #[allow(clippy::await_holding_lock, reason = "one test at a time, on a runtime of its own")]
 async fn a_changed_source_is_built_and_the_next_invocation_runs_it() {
     let _alone = alone();
@@ -47,6 +47,8 @@ async fn a_changed_source_is_built_and_the_next_invocation_runs_it() {
     let file = state.path().join("go-on");
     let (busy, event) = (client.clone(), json!({"wait": file}));
     let slow = tokio::spawn(async move { busy.invoke("hello", &event).await });
+    let begun = state.path().join("go-on.begun");
+    until("the invocation", PATIENCE, async || Ok(begun.exists().then_some(()))).await.unwrap();
     hello.say("two");
     running.logged(&["watch", "swapped", "hello"]);
     assert_eq!(client.invoke("hello", &json!({})).await.unwrap(), "two");

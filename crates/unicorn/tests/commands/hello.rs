@@ -26,6 +26,7 @@ fn main() {
         let id = head.lines().find(is_id).and_then(id).unwrap();
         let word = greeting::word();
         if let Some(file) = event.split('"').nth(3) {
+            std::fs::write(format!("{file}.begun"), "").unwrap();
             while !Path::new(file).exists() {
                 std::thread::sleep(std::time::Duration::from_millis(5));
             }

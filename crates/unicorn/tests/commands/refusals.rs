@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::hello::Hello;
-use crate::support::{Up, alone, assert_refused, script, unicorn};
+use crate::support::{Up, alone, assert_refused, run, script, unicorn};
 use rustix::process::Signal;
 
 /// `up` in `hello`, on a state of its own.
@@ -37,7 +37,10 @@ fn a_binary_that_no_package_builds_is_named() {
     let template = std::fs::read_to_string(hello.path().join("template.yaml")).unwrap();
     hello.write("template.yaml", &template.replace("Binary: hello", "Binary: bonjour"));
     let state = tempfile::tempdir().unwrap();
-    assert_refused(up(&hello, state.path(), &[]), &["could not be built"]);
+    // Cargo says its own word first.
+    let (succeeded, _, errors) = run(up(&hello, state.path(), &[]));
+    let last = errors.lines().last().unwrap_or_default();
+    assert!(!succeeded && last.contains("bonjour, which no package builds"), "{errors}");
     // Cargo may also succeed without it.
     let mut command = up(&hello, state.path(), &[]);
     command.env("CARGO", script(hello.path(), "idle-cargo", "exit 0"));
@@ -66,6 +69,21 @@ fn a_state_folder_that_cannot_be_used_is_named() {
     if !rustix::process::geteuid().is_root() {
         assert_refused(up(&hello, Path::new("/proc"), &[]), &["/proc"]);
     }
+}
+
+/// No file may grow beyond some kilobytes, as on a disk that is full.
+#[test]
+fn a_disk_that_is_full_is_told_with_the_state_folder() {
+    let _alone = alone();
+    let hello = Hello::new();
+    // Everything is built, so that it is the state that meets the limit.
+    let state = used(&hello);
+    let full = up(&hello, &state.path().join("full"), &[]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "sh"]).arg(full.get_program());
+    command.args(full.get_args()).current_dir(hello.path());
+    command.envs(full.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    assert_refused(command, &["state", "full"]);
 }
 
 #[test]
