@@ -16,8 +16,11 @@ pub struct Tally {
     writes: OnceLock<Observer>,
 }
 
-/// Told of every successful write to a table: the body of the request.
-struct Observer(Box<dyn Fn(&[u8]) + Send + Sync>);
+/// Is told the body of a request.
+type Observe = dyn Fn(&[u8]) + Send + Sync;
+
+/// Told of every successful write to a table.
+struct Observer(Box<Observe>);
 
 impl fmt::Debug for Observer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
