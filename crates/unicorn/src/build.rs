@@ -28,14 +28,36 @@ pub fn project() -> anyhow::Result<PathBuf> {
 /// When cargo fails; it has printed why.
 pub async fn functions(project: &Path, template: &str, stage: &str) -> anyhow::Result<PathBuf> {
     let names = local_cloud::up::binaries(project, template, stage)?;
+    // As optimised as this program itself.
+    let built = binaries(project, &names, !cfg!(debug_assertions)).await?;
+    let folder = built.first().and_then(|path| path.parent());
+    folder.map(Path::to_owned).context("the templates name no function")
+}
+
+/// Builds this program and all functions of the root template in the release profile; where
+/// the program is.
+///
+/// # Errors
+/// When cargo fails; it has printed why.
+pub async fn release(project: &Path) -> anyhow::Result<PathBuf> {
+    let mut names = local_cloud::up::binaries(project, "template.yaml", "local")?;
+    names.push("unicorn".to_owned());
+    binaries(project, &names, true).await?.pop().context("cargo built nothing")
+}
+
+/// Builds binaries of the workspace; where they are, in the order of `names`.
+async fn binaries(project: &Path, names: &[String], release: bool) -> anyhow::Result<Vec<PathBuf>> {
     let mut arguments = vec!["build", "--quiet", "--workspace", "--message-format=json-render-diagnostics"];
-    for name in &names {
+    if release {
+        arguments.push("--release");
+    }
+    for name in names {
         arguments.extend(["--bin", name]);
     }
     let output = cargo(project, &arguments).await?;
     if !output.status.success() {
         let metadata = metadata(project).await.unwrap_or_default();
-        let built: HashSet<&str> = packages(&metadata).flat_map(binaries).collect();
+        let built: HashSet<&str> = packages(&metadata).flat_map(binaries_of).collect();
         match names.iter().find(|name| !built.is_empty() && !built.contains(name.as_str())) {
             Some(missing) => bail!("the templates name a function binary {missing}, which no package builds"),
             None => bail!("the functions could not be built; cargo says why above"),
@@ -48,13 +70,12 @@ pub async fn functions(project: &Path, template: &str, stage: &str) -> anyhow::R
         .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
         .collect();
-    let find =
-        |name: &String| built.iter().find(|path| path.file_stem().is_some_and(|stem| stem == name.as_str()));
-    if let Some(missing) = names.iter().find(|name| find(name).is_none()) {
-        bail!("the templates name a function binary {missing}, which no package builds");
-    }
-    let folder = names.first().and_then(find).and_then(|path| path.parent());
-    folder.map(Path::to_owned).context("the templates name no function")
+    let find = |name: &String| {
+        let path = built.iter().find(|path| path.file_stem().is_some_and(|stem| stem == name.as_str()));
+        path.cloned()
+            .with_context(|| format!("the templates name a function binary {name}, which no package builds"))
+    };
+    names.iter().map(find).collect()
 }
 
 /// What cargo says of the packages of the workspace.
@@ -75,7 +96,7 @@ pub fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {
 }
 
 /// The names of the binaries that a package builds.
-pub fn binaries(package: &Value) -> impl Iterator<Item = &str> {
+pub fn binaries_of(package: &Value) -> impl Iterator<Item = &str> {
     let targets = package["targets"].as_array().into_iter().flatten();
     let is_binary = |target: &&Value| {
         target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "bin"))

@@ -213,8 +213,9 @@ fn classify(project: &Path, packages: &BTreeSet<PathBuf>, path: &Path) -> Option
 /// they depend on, out of what `cargo metadata --no-deps` says.
 fn packages(metadata: &Value, functions: &[String]) -> BTreeSet<PathBuf> {
     let folder = |package: &Value| Path::new(package["manifest_path"].as_str()?).parent().map(Path::to_owned);
-    let builds_one =
-        |package: &&Value| build::binaries(package).any(|binary| functions.iter().any(|name| name == binary));
+    let builds_one = |package: &&Value| {
+        build::binaries_of(package).any(|binary| functions.iter().any(|name| name == binary))
+    };
     let by_folder: HashMap<PathBuf, &Value> =
         build::packages(metadata).filter_map(|package| Some((folder(package)?, package))).collect();
     let mut open: Vec<PathBuf> = build::packages(metadata).filter(builds_one).filter_map(folder).collect();
