@@ -102,7 +102,7 @@ pub async fn compare(cloud: &Arc<Cloud>, application: &Application) -> Result<Ve
     cloud.store.write(|tx| {
         let mut insert = tx.prepare("INSERT OR REPLACE INTO deployed_resources VALUES (?1, ?2, ?3, ?4)")?;
         for resource in resources() {
-            insert.execute([&resource.kind, id(resource), &resource.logical_id, &resource.file])?;
+            insert.execute([&resource.kind, id(resource), &resource.logical_id, resource.file.template()])?;
         }
         Ok(())
     })?;

@@ -2,7 +2,6 @@
 //! tasks, in this order, so that a busy port or a broken template is told before anything runs.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -188,8 +187,8 @@ pub async fn up_with(options: &Options, prepare: impl FnOnce(&Arc<Cloud>)) -> an
     cloudformation::publish(&cloud, application)?;
 
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve(cloud.clone(), api, apigateway::router(cloud.clone())));
-    tasks.spawn(serve(cloud.clone(), aws, endpoint::router(cloud.clone())));
+    tasks.spawn(told(apigateway::serve(cloud.clone(), api)));
+    tasks.spawn(told(endpoint::serve(cloud.clone(), aws)));
     for start in [
         dynamodb::start,
         sqs::start,
@@ -198,7 +197,6 @@ pub async fn up_with(options: &Options, prepare: impl FnOnce(&Arc<Cloud>)) -> an
         stepfunctions::start,
         pipes::start,
         event_source::start,
-        apigateway::start,
     ] {
         start(&cloud);
     }
@@ -217,12 +215,9 @@ pub async fn up_with(options: &Options, prepare: impl FnOnce(&Arc<Cloud>)) -> an
     Ok(Running { cloud, addresses, tasks, state: state.to_owned(), _folder: folder })
 }
 
-async fn serve(cloud: Arc<Cloud>, listener: TcpListener, router: axum::Router) {
-    let stopping = cloud.stopping.clone();
-    let served = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(async move { stopping.cancelled().await })
-        .await;
-    if let Err(error) = served {
+/// Says that a port has failed.
+async fn told(served: impl Future<Output = std::io::Result<()>>) {
+    if let Err(error) = served.await {
         tracing::error!(%error, "a listener failed");
     }
 }

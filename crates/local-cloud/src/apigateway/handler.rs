@@ -2,7 +2,6 @@
 //! log. The order is that of API Gateway.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use axum::body::{Body, to_bytes};
@@ -16,6 +15,7 @@ use super::gateway_response::{Failure, GatewayResponses, Kind};
 use super::integration::{Outcome, Passage};
 use super::request::{Parameters, Request, extended_request_id};
 use super::routes;
+use super::spelling::Client;
 use super::stage::Stage;
 use crate::cloud::Cloud;
 
@@ -41,18 +41,22 @@ pub(super) async fn handle(cloud: Arc<Cloud>, request: axum::extract::Request) -
         _ => cloud.random.uuid(),
     };
     let extended_request_id = extended_request_id(&cloud);
-    let source_ip = match head.extensions.get::<ConnectInfo<SocketAddr>>() {
-        Some(ConnectInfo(address)) => address.ip().to_string(),
-        None => "127.0.0.1".to_owned(),
-    };
+    let client = head.extensions.get::<ConnectInfo<Client>>().map(|ConnectInfo(client)| client);
+    let spelling = client.map(|client| client.heard.spelling()).unwrap_or_default();
+    let source_ip = client.map_or("127.0.0.1".to_owned(), |client| client.address.ip().to_string());
     let client_path = head.uri.path().to_owned();
     let method = head.method.as_str().to_owned();
     let too_long = content_length(&head).is_some_and(|length| length > PAYLOAD);
     let body = if too_long { None } else { to_bytes(body, PAYLOAD).await.ok() };
+    if let Some(client) = client {
+        client.heard.listen();
+    }
 
+    let refused_at_the_front = body.is_none();
     let outcome = match body {
-        // The front of API Gateway says this before it looks at the request, in plain text
-        // and beyond the reach of gateway responses (seen on AWS; the guide is silent).
+        // The front of API Gateway says this before it looks at the request: in plain text,
+        // without ids, and beyond the reach of gateway responses (recorded on AWS in
+        // koki-develop/lgtm-generator issue 10; the guide is silent).
         None => Outcome {
             status: 413,
             headers: vec![("Content-Type".into(), "text; charset=utf-8".into())],
@@ -65,7 +69,7 @@ pub(super) async fn handle(cloud: Arc<Cloud>, request: axum::extract::Request) -
                 method: method.clone(),
                 path,
                 client_path: client_path.clone(),
-                parameters: Parameters::read(head.uri.query(), &head.headers),
+                parameters: Parameters::read(head.uri.query(), &head.headers, &spelling),
                 body,
                 source_ip,
                 protocol: format!("{:?}", head.version),
@@ -82,7 +86,8 @@ pub(super) async fn handle(cloud: Arc<Cloud>, request: axum::extract::Request) -
         target: "hop", service = "apigateway", resource = %client_path,
         "{method} answered {} in {took_ms} ms", outcome.status
     );
-    into_response(outcome, &request_id, &extended_request_id)
+    let ids = [(REQUEST_ID, request_id), ("x-amz-apigw-id", extended_request_id)];
+    into_response(outcome, if refused_at_the_front { Vec::new() } else { ids.into() })
 }
 
 fn content_length(head: &axum::http::request::Parts) -> Option<usize> {
@@ -121,6 +126,7 @@ async fn answer(cloud: &Arc<Cloud>, stage: Option<Arc<Stage>>, mut request: Requ
         );
     };
     let mut context = request.context(cloud, &stage.api.id, &stage.name);
+    context["deploymentId"] = json!(stage.deployment);
     let mut integration = None;
     let result = match route(&stage, &request.path) {
         None => Err(Failure::no_route()),
@@ -244,12 +250,11 @@ fn refuse(
     Outcome { status: answer.status, headers: answer.headers, body: Bytes::from(answer.body) }
 }
 
-fn into_response(outcome: Outcome, request_id: &str, extended_request_id: &str) -> Response<Body> {
+fn into_response(outcome: Outcome, ids: Vec<(&str, String)>) -> Response<Body> {
     let mut response = Response::new(Body::from(outcome.body));
     *response.status_mut() =
         StatusCode::from_u16(outcome.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let ids = [(REQUEST_ID, request_id), ("x-amz-apigw-id", extended_request_id)];
-    let ids = ids.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let ids = ids.into_iter().map(|(name, value)| (name.to_owned(), value));
     for (mut name, value) in outcome.headers.into_iter().chain(ids) {
         let lower = name.to_ascii_lowercase();
         if COMPUTED.contains(&lower.as_str()) {

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, Weak};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 use super::config::Config;
 use super::lock;
@@ -16,7 +15,7 @@ const TAIL_BYTES: usize = 4_096;
 
 /// Where a function wrote a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Output {
+pub(super) enum Source {
     Standard,
     /// Where panics go.
     Error,
@@ -71,10 +70,13 @@ impl Logger {
     }
 
     /// A line of the function itself, for the live log: what it means is for those who show it.
-    fn show(&self, text: &str, output: Output) {
+    pub fn show(&self, text: &str, source: Source) {
+        if !tracing::enabled!(target: "hop", tracing::Level::ERROR) {
+            return;
+        }
         let level = match serde_json::from_str::<Value>(text) {
             Ok(Value::Object(line)) => line.get("level").and_then(Value::as_str).unwrap_or("INFO").to_owned(),
-            _ if output == Output::Error => "WARN".to_owned(),
+            _ if source == Source::Error => "WARN".to_owned(),
             _ => "INFO".to_owned(),
         };
         let function = &self.function;
@@ -119,6 +121,25 @@ impl Logger {
         }
     }
 
+    /// An initialisation that failed or took too long (lambda-runtime-environment).
+    /// The phase is `init`, or `invoke` for the second try.
+    pub fn init_failed(&self, phase: &str, duration_ms: i64, kind: String) {
+        let timed_out = kind == "Sandbox.Timedout";
+        let status = if timed_out { "timeout" } else { "error" };
+        if self.json {
+            let mut record = json!({ "initializationType": "on-demand", "phase": phase, "status": status,
+                "metrics": { "durationMs": duration_ms } });
+            if !timed_out {
+                record["errorType"] = kind.into();
+            }
+            return self.event("platform.initReport", record);
+        }
+        let kind = if timed_out { String::new() } else { format!("\tError Type: {kind}") };
+        self.line(&format!(
+            "INIT_REPORT Init Duration: {duration_ms}.00 ms\tPhase: {phase}\tStatus: {status}{kind}"
+        ));
+    }
+
     pub fn begin(&self, request_id: &str) {
         lock(&self.tail).clear();
         if !self.json {
@@ -126,6 +147,18 @@ impl Logger {
         } else if self.level != "WARN" {
             self.event("platform.start", json!({ "requestId": request_id, "version": "$LATEST" }));
         }
+    }
+
+    /// Why the platform ended an invocation: time-outs with their time, all else with its type
+    /// below (monitoring-cloudwatchlogs-view, troubleshooting-invocation).
+    pub fn failure(&self, request_id: &str, kind: &str, message: &str) {
+        if kind != "Sandbox.Timedout" {
+            let kind = if kind == "Runtime.OutOfMemory" { "Runtime.ExitError" } else { kind };
+            return self.line(&format!("RequestId: {request_id} {message}\n{kind}"));
+        }
+        let Some(cloud) = self.cloud.upgrade() else { return };
+        let time = at(&cloud).strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+        self.line(&format!("{time} {request_id} {}", message.trim_start_matches("Error: ")));
     }
 
     pub fn end(&self, request_id: &str, report: &Report) {
@@ -164,21 +197,6 @@ impl Logger {
             from += 1;
         }
         text[from..].to_owned()
-    }
-
-    /// Copies what a process prints, line by line, until it ends.
-    pub async fn copy(self: Arc<Self>, pipe: impl AsyncRead + Unpin, output: Output) {
-        let mut pipe = BufReader::new(pipe);
-        let mut line = Vec::new();
-        while let Ok(1..) = pipe.read_until(b'\n', &mut line).await {
-            let text = String::from_utf8_lossy(&line);
-            let text = text.trim_end_matches(['\n', '\r']);
-            self.line(text);
-            if tracing::enabled!(target: "hop", tracing::Level::ERROR) {
-                self.show(text, output);
-            }
-            line.clear();
-        }
     }
 }
 
