@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::random::Random;
 use crate::store::{Store, StoreError};
+use crate::tally::Tally;
 
 /// What is fixed for a run.
 #[derive(Debug, Clone)]
@@ -49,6 +50,8 @@ pub struct Cloud {
     pub random: Random,
     /// What outlives `kill -9`.
     pub store: Store,
+    /// What happened since the start.
+    pub tally: Tally,
     /// Cancelled when the cloud stops; every background task ends on it.
     pub stopping: CancellationToken,
     /// `http://127.0.0.1:4566`: the AWS endpoint, once it listens.
@@ -97,7 +100,8 @@ impl Cloud {
             Some(folder) => Store::open(&folder.join("cloud.sqlite"))?,
             None => Store::in_memory()?,
         };
-        Ok(Arc::new(Self {
+        crate::earlier::open(&store)?;
+        let cloud = Self {
             apigateway: crate::apigateway::State::open(&store)?,
             cloudformation: crate::cloudformation::State::open(&store)?,
             comprehend: crate::comprehend::State::open(&store)?,
@@ -117,10 +121,13 @@ impl Cloud {
             clock,
             random,
             store,
+            tally: Tally::default(),
             stopping: CancellationToken::new(),
             endpoint_url: OnceLock::new(),
             api_url: OnceLock::new(),
-        }))
+        };
+        cloud.store.forget_unknown_tables()?;
+        Ok(Arc::new(cloud))
     }
 
     /// In memory, with the system's clock and a fixed seed.

@@ -34,6 +34,13 @@ pub struct Source {
     included: Vec<(String, String)>,
 }
 
+impl Source {
+    /// The template, relative to the project.
+    pub fn template(&self) -> &str {
+        &self.template
+    }
+}
+
 impl<T: Into<String>> From<T> for Source {
     fn from(template: T) -> Self {
         Self { template: template.into(), included: Vec::new() }

@@ -2,26 +2,23 @@
 //! tasks, in this order, so that a busy port or a broken template is told before anything runs.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::cloud::{Cloud, Settings};
+use crate::folder::{Folder, Made};
 use crate::random::Random;
 use crate::template::Application;
 use crate::{
-    apigateway, cloudformation, deploy, dynamodb, endpoint, event_source, eventbridge, lambda, pipes, sqs,
-    stepfunctions, template,
+    apigateway, cloudformation, deploy, dynamodb, earlier, endpoint, event_source, eventbridge, lambda,
+    pipes, sqs, stepfunctions, template,
 };
-
-/// Held by the process that runs on a state folder.
-const LOCK: &str = "lock";
 
 /// How to run.
 #[derive(Debug, Clone)]
@@ -93,7 +90,7 @@ pub struct Running {
     pub state: PathBuf,
     tasks: JoinSet<()>,
     /// Held as long as the state folder is in use.
-    _lock: File,
+    _folder: Folder,
 }
 
 /// The names of the binaries that the templates' functions run.
@@ -142,7 +139,7 @@ async fn listen(port: u16, option: &str) -> anyhow::Result<(TcpListener, String)
         if error.kind() == std::io::ErrorKind::AddrInUse {
             anyhow::anyhow!("port {port} is in use; choose another one with {option} (0 takes any free one)")
         } else {
-            anyhow::anyhow!("cannot listen on port {port}: {error}")
+            anyhow::anyhow!("cannot listen on port {port}: {error}; choose another one with {option}")
         }
     })?;
     let url = format!("http://{}", listener.local_addr()?);
@@ -155,26 +152,35 @@ async fn listen(port: u16, option: &str) -> anyhow::Result<(TcpListener, String)
 /// One sentence: a busy port, a state folder in use or of another version, a template that
 /// cannot be run here.
 pub async fn up(options: &Options) -> anyhow::Result<Running> {
+    up_with(options, |_| {}).await
+}
+
+/// Like [`up`]; `prepare` sees the services before anything happens in them.
+///
+/// # Errors
+/// As for [`up`].
+pub async fn up_with(options: &Options, prepare: impl FnOnce(&Arc<Cloud>)) -> anyhow::Result<Running> {
     let (api, api_url) = listen(options.port, "--port").await?;
     let (aws, endpoint_url) = listen(options.aws_port, "--aws-port").await?;
 
-    let state = &options.state;
-    std::fs::create_dir_all(state)
-        .with_context(|| format!("cannot create the state folder {}", state.display()))?;
-    let lock = lock(state)?;
-    if options.fresh {
-        clear(state).with_context(|| format!("cannot clear the state folder {}", state.display()))?;
-    }
+    let application =
+        load(&settings(&options.project, &options.stage, None), &options.template, &api_url, &endpoint_url)?;
+    let made = Made { stage: options.stage.clone(), template: options.template.clone() };
+    let folder = Folder::take(&options.state, &made, options.fresh)?;
+    let state = folder.path();
 
-    let settings = settings(&options.project, &options.stage, Some(state.clone()));
-    let application = load(&settings, &options.template, &api_url, &endpoint_url)?;
-    let cloud = Cloud::open(settings, Clock::system(), Random::from_entropy())?;
+    let settings = settings(&options.project, &options.stage, Some(state.to_owned()));
+    let unusable = || format!("cannot go on with the state in {}", state.display());
+    let cloud = Cloud::open(settings, Clock::system(), Random::from_entropy()).with_context(unusable)?;
+    stepfunctions::check(&cloud).with_context(unusable)?;
+    prepare(&cloud);
     let _ = cloud.api_url.set(api_url.clone());
     let _ = cloud.endpoint_url.set(endpoint_url.clone());
     let _ = cloud.lambda.binaries.set(options.binaries.clone());
     if options.no_throttle {
         cloud.apigateway.disable_throttling();
     }
+    let gone = earlier::compare(&cloud, &application).await.with_context(unusable)?;
     deploy::deploy(&cloud, &application).await?;
     let stack = stack_name(&options.stage);
     let outputs = application.outputs(&stack);
@@ -194,6 +200,7 @@ pub async fn up(options: &Options) -> anyhow::Result<Running> {
     ] {
         start(&cloud);
     }
+    earlier::forget(&cloud, &gone).await?;
 
     let addresses = Addresses {
         api_url,
@@ -205,34 +212,7 @@ pub async fn up(options: &Options) -> anyhow::Result<Running> {
         pid: std::process::id(),
     };
     std::fs::write(state.join("local.json"), serde_json::to_vec_pretty(&addresses)?)?;
-    Ok(Running { cloud, addresses, tasks, state: state.clone(), _lock: lock })
-}
-
-/// Removes what earlier runs left; the lock is held, so nobody is using it.
-fn clear(state: &Path) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(state)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            std::fs::remove_dir_all(entry.path())?;
-        } else if entry.file_name() != LOCK {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-fn lock(state: &Path) -> anyhow::Result<File> {
-    let file = File::create(state.join(LOCK))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            bail!(
-                "another local cloud is running on {}; stop it, or choose another --state-dir",
-                state.display()
-            )
-        }
-        Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
-    }
+    Ok(Running { cloud, addresses, tasks, state: state.to_owned(), _folder: folder })
 }
 
 /// Says that a port has failed.

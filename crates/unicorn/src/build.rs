@@ -1,7 +1,8 @@
 //! Builds the functions that the templates name, with cargo, and tells where they are.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -46,35 +47,21 @@ pub async fn release(project: &Path) -> anyhow::Result<PathBuf> {
 
 /// Builds binaries of the workspace; where they are, in the order of `names`.
 async fn binaries(project: &Path, names: &[String], release: bool) -> anyhow::Result<Vec<PathBuf>> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(project).args([
-        "build",
-        "--quiet",
-        "--workspace",
-        "--message-format=json-render-diagnostics",
-    ]);
+    let mut arguments = vec!["build", "--quiet", "--workspace", "--message-format=json-render-diagnostics"];
     if release {
-        command.arg("--release");
+        arguments.push("--release");
     }
     for name in names {
-        command.args(["--bin", name]);
+        arguments.extend(["--bin", name]);
     }
-    // What `cargo run` tells us about this package is not about those: some build scripts
-    // (ring's) would take it for news and build everything anew.
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy();
-        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix)) {
-            command.env_remove(&*name);
-        }
-    }
-    // A group of its own: a Ctrl-C at the terminal reaches us alone, and we end all of it.
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
-    let cargo = command.spawn().context("cargo could not be started")?;
-    let _group = Group(cargo.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
-    let output = cargo.wait_with_output().await?;
+    let output = cargo(project, &arguments).await?;
     if !output.status.success() {
-        bail!("the functions could not be built; cargo says why above");
+        let metadata = metadata(project).await.unwrap_or_default();
+        let built: HashSet<&str> = packages(&metadata).flat_map(binaries_of).collect();
+        match names.iter().find(|name| !built.is_empty() && !built.contains(name.as_str())) {
+            Some(missing) => bail!("the templates name a function binary {missing}, which no package builds"),
+            None => bail!("the functions could not be built; cargo says why above"),
+        }
     }
     // Cargo itself says where it put them, whatever the target folder is.
     let built: Vec<PathBuf> = output
@@ -89,6 +76,52 @@ async fn binaries(project: &Path, names: &[String], release: bool) -> anyhow::Re
             .with_context(|| format!("the templates name a function binary {name}, which no package builds"))
     };
     names.iter().map(find).collect()
+}
+
+/// What cargo says of the packages of the workspace.
+///
+/// # Errors
+/// When it says nothing that can be read.
+pub async fn metadata(project: &Path) -> anyhow::Result<Value> {
+    let output = cargo(project, &["metadata", "--no-deps", "--format-version", "1"]).await?;
+    if !output.status.success() {
+        bail!("cargo cannot tell the packages of the workspace; it says why above");
+    }
+    serde_json::from_slice(&output.stdout).context("cargo metadata cannot be read")
+}
+
+/// The packages in what [`metadata`] says.
+pub fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {
+    metadata["packages"].as_array().into_iter().flatten()
+}
+
+/// The names of the binaries that a package builds.
+pub fn binaries_of(package: &Value) -> impl Iterator<Item = &str> {
+    let targets = package["targets"].as_array().into_iter().flatten();
+    let is_binary = |target: &&Value| {
+        target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "bin"))
+    };
+    targets.filter(is_binary).filter_map(|target| target["name"].as_str())
+}
+
+/// Runs cargo; dropped midway, it ends cargo and all that it started.
+async fn cargo(project: &Path, arguments: &[&str]) -> anyhow::Result<Output> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(project).args(arguments);
+    // What `cargo run` tells us about this package is not about those: some build scripts
+    // (ring's) would take it for news and build everything anew.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix)) {
+            command.env_remove(&*name);
+        }
+    }
+    // A group of its own: a Ctrl-C at the terminal reaches us alone, and we end all of it.
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
+    let cargo = command.spawn().context("cargo could not be started")?;
+    let _group = Group(cargo.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+    Ok(cargo.wait_with_output().await?)
 }
 
 /// The processes of a build; whatever is left of them ends when this is dropped.

@@ -1,10 +1,14 @@
 //! The live log: one line per hop of the local cloud (API, queue, function, event, state),
-//! for people with colours on a terminal, or as JSON.
+//! and what the functions themselves write, under their names; for people, with colours on a
+//! terminal, or as JSON. What must not be overlooked (a failure, a rejected command, a
+//! dead-lettered message) has a mark. No line tells a task token or a seller's name.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use std::io::IsTerminal;
 
+use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
+use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -23,6 +27,12 @@ pub enum Log {
     Quiet,
 }
 
+/// The hop of a line that a function wrote: its message is that line.
+const FUNCTION: &str = "function";
+
+/// Longer values are cut in the text; JSON has them whole.
+const LONGEST: usize = 120;
+
 /// Installs the live log on standard error; standard output is for addresses and results.
 pub fn init(log: Log) {
     // dynoxide warns of every refused condition, which is how our conditional writes work.
@@ -30,50 +40,144 @@ pub fn init(log: Log) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match log {
-        Log::Json => builder.json().flatten_event(true).init(),
+        Log::Json => builder.event_format(Json).init(),
         Log::Text | Log::Quiet => {
-            builder.event_format(Line { colours: std::io::stderr().is_terminal() }).init();
+            // A terminal, unless NO_COLOR; CLICOLOR_FORCE wins over what it is.
+            // https://no-color.org, https://bixense.com/clicolors
+            let colours = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
+            builder.event_format(Text { colours }).init();
         }
     }
 }
 
-struct Line {
-    colours: bool,
-}
-
-#[derive(Default)]
-struct Fields {
+/// What an event says.
+struct Hop {
+    level: Level,
     service: String,
     resource: String,
     message: String,
-    rest: String,
+    /// In the order of their names, however they came.
+    rest: BTreeMap<String, Value>,
 }
 
-impl Visit for Fields {
+impl Visit for Hop {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             "service" => self.service = value.to_owned(),
-            "resource" => self.resource = short(value).to_owned(),
+            "resource" => self.resource = value.to_owned(),
             "message" => self.message = value.to_owned(),
-            name => self.other(name, value),
+            name => drop(self.rest.insert(name.to_owned(), value.into())),
         }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.record_str(field, &format!("{value:?}"));
     }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.rest.insert(field.name().to_owned(), value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.rest.insert(field.name().to_owned(), value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.rest.insert(field.name().to_owned(), value.into());
+    }
 }
 
-impl Fields {
-    fn other(&mut self, name: &str, value: &str) {
-        // Eight digits tell ids of one screen apart; JSON has them whole.
-        let shown = match (name, value.char_indices().nth(8)) {
-            ("id" | "event" | "request" | "execution", Some((end, _))) => &value[..end],
-            _ => short(value),
+impl Hop {
+    fn read(event: &Event<'_>) -> Self {
+        let mut hop = Self {
+            level: *event.metadata().level(),
+            service: event.metadata().target().to_owned(),
+            resource: String::new(),
+            message: String::new(),
+            rest: BTreeMap::new(),
+        };
+        event.record(&mut hop);
+        if hop.service == FUNCTION {
+            hop.read_line();
+        }
+        hop
+    }
+
+    /// Takes the line of a function apart, if it is JSON as Lambda's format has it.
+    fn read_line(&mut self) {
+        let Ok(Value::Object(mut line)) = serde_json::from_str(&self.message) else { return };
+        // The time of the line is that of the hop, its level as well; what was called the
+        // source file's module is of no use here.
+        for known in ["timestamp", "time", "level", "target"] {
+            line.remove(known);
+        }
+        if let Some(Value::Object(mut span)) = line.remove("span") {
+            span.remove("name");
+            span.remove("requestId");
+            line.extend(span);
+        }
+        hide_secrets(&mut line);
+        self.message = match line.remove("message") {
+            Some(Value::String(text)) => text,
+            other => other.unwrap_or_default().to_string(),
+        };
+        // The one outcome that a function rightly tells without a warning, and its user must see.
+        if self.level == Level::INFO && line.get("status").is_some_and(is_rejected) {
+            self.level = Level::WARN;
+        }
+        self.rest.extend(line);
+    }
+}
+
+fn is_rejected(status: &Value) -> bool {
+    status.as_str().is_some_and(|status| status.eq_ignore_ascii_case("rejected"))
+}
+
+/// Names of members that never reach the log, without `_` and in lower case.
+const SECRETS: [&str; 3] = ["tasktoken", "token", "sellername"];
+
+fn hide_secrets(line: &mut Map<String, Value>) {
+    for (name, value) in line.iter_mut() {
+        let plain = name.replace(['_', '-'], "").to_lowercase();
+        if SECRETS.contains(&plain.as_str()) {
+            *value = "(not shown)".into();
+        }
+        hide_below(value);
+    }
+}
+
+fn hide_below(value: &mut Value) {
+    match value {
+        Value::Object(members) => hide_secrets(members),
+        Value::Array(items) => items.iter_mut().for_each(hide_below),
+        _ => {}
+    }
+}
+
+/// ` name=value` of each field.
+fn fields(rest: &BTreeMap<String, Value>) -> String {
+    let mut text = String::new();
+    for (name, value) in rest {
+        let value = match value {
+            Value::Null => continue,
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        // Eight digits tell ids of one screen apart.
+        let most = match name.as_str() {
+            "id" | "event" | "request" | "execution" => 8,
+            _ => LONGEST,
+        };
+        let shown = short(&value);
+        let shown = match shown.char_indices().nth(most) {
+            Some((end, _)) if most == 8 => shown[..end].to_owned(),
+            Some((end, _)) => format!("{}...", &shown[..end]),
+            None => shown.to_owned(),
         };
         // Writing to a String does not fail.
-        let _ = write!(self.rest, " {name}={shown}");
+        let _ = write!(text, " {name}={shown}");
     }
+    text
 }
 
 /// The name that people know a resource by: without the account, the region and the kind
@@ -96,7 +200,7 @@ fn colour(service: &str, level: Level) -> Style {
         (Level::WARN, _) => AnsiColor::Yellow,
         (_, "apigateway") => AnsiColor::Blue,
         (_, "sqs") => AnsiColor::Magenta,
-        (_, "lambda") => AnsiColor::Green,
+        (_, "lambda" | FUNCTION) => AnsiColor::Green,
         (_, "events" | "pipes") => AnsiColor::Cyan,
         (_, "states") => AnsiColor::BrightBlue,
         _ => AnsiColor::White,
@@ -104,26 +208,137 @@ fn colour(service: &str, level: Level) -> Style {
     colour.on_default()
 }
 
-impl<S, N> FormatEvent<S, N> for Line
+/// For people.
+struct Text {
+    colours: bool,
+}
+
+impl Text {
+    fn line(&self, time: &str, hop: &Hop) -> String {
+        let Hop { level, service, message, rest, .. } = hop;
+        let stands_out = *level <= Level::WARN;
+        let style = if self.colours { colour(service, *level) } else { Style::new() };
+        // The whole line has the colour of what stands out; otherwise only the service's name.
+        let (loud, mark) = if stands_out { (style, '!') } else { (Style::new(), ' ') };
+        let (resource, rest) = (short(&hop.resource), fields(rest));
+        format!("{time} {style}{mark} {service:<11}{style:#} {loud}{resource:<43} {message}{rest}{loud:#}")
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for Text
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        let level = *event.metadata().level();
-        let service = if fields.service.is_empty() { event.metadata().target() } else { &fields.service };
-        let style = if self.colours { colour(service, level) } else { Style::new() };
-        let time = jiff::Timestamp::now().strftime("%H:%M:%S%.3f");
-        let Fields { resource, message, rest, .. } = &fields;
-        writeln!(out, "{time} {style}{service:<11}{style:#} {resource:<43} {message}{rest}")
+        let time = jiff::Timestamp::now().strftime("%H:%M:%S%.3f").to_string();
+        writeln!(out, "{}", self.line(&time, &Hop::read(event)))
+    }
+}
+
+/// For programs.
+struct Json;
+
+impl Json {
+    fn line(time: &str, hop: Hop) -> Value {
+        let Hop { level, service, resource, message, rest } = hop;
+        let mut line = json!({ "timestamp": time, "level": level.as_str(), "service": service });
+        if !resource.is_empty() {
+            line["resource"] = resource.into();
+        }
+        line["message"] = message.into();
+        for (name, value) in rest {
+            // A field of a function's own never hides one of the hop.
+            if line.get(&name).is_none() {
+                line[name] = value;
+            }
+        }
+        line
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for Json
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+        writeln!(out, "{}", Self::line(&time, Hop::read(event)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn written(level: Level, line: &str) -> Hop {
+        let mut hop = Hop {
+            level,
+            service: FUNCTION.into(),
+            resource: "uni-prop-local-search".into(),
+            message: line.into(),
+            rest: BTreeMap::new(),
+        };
+        hop.read_line();
+        hop
+    }
+
+    const LINE: &str = r#"{"timestamp":"2026-11-23T18:22:06.123456Z","level":"INFO","message":"command settled",
+        "status":"Applied","reason":null,"target":"lambda_kit::ledger",
+        "span":{"command_id":"c-1","property_id":"usa/anytown/main-street/1","name":"command"}}"#;
+
+    #[test]
+    fn the_json_line_of_a_function_is_shown_as_its_message_and_its_main_fields() {
+        let text = Text { colours: false }.line("18:22:06.123", &written(Level::INFO, LINE));
+        let words: Vec<&str> = text.split_whitespace().collect();
+        assert_eq!(
+            words.join(" "),
+            "18:22:06.123 function uni-prop-local-search command settled \
+             command_id=c-1 property_id=usa/anytown/main-street/1 status=Applied"
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_no_json_is_shown_as_it_is() {
+        let text =
+            Text { colours: false }.line("t", &written(Level::WARN, "thread 'main' panicked at src/main.rs"));
+        assert!(text.contains("! function    uni-prop-local-search"), "{text}");
+        assert!(text.ends_with(" thread 'main' panicked at src/main.rs"), "{text}");
+    }
+
+    #[test]
+    fn a_rejected_command_stands_out_with_and_without_colours() {
+        let line = LINE.replace("Applied", "Rejected");
+        let plain = Text { colours: false }.line("t", &written(Level::INFO, &line));
+        assert!(plain.starts_with("t ! function"), "{plain}");
+        let coloured = Text { colours: true }.line("t", &written(Level::INFO, &line));
+        let yellow = AnsiColor::Yellow.on_default().to_string();
+        assert!(coloured.matches(&yellow).count() == 2, "{coloured}");
+    }
+
+    #[test]
+    fn a_task_token_and_a_sellers_name_are_never_shown() {
+        let line = r#"{"message":"m","taskToken":"AAAA","detail":{"seller_name":"Ann Other","contracts":[{"task_token":"AAAA"}]}}"#;
+        for text in [
+            Text { colours: false }.line("t", &written(Level::INFO, line)),
+            Json::line("t", written(Level::INFO, line)).to_string(),
+        ] {
+            assert!(!text.contains("AAAA") && !text.contains("Ann Other"), "{text}");
+            assert!(text.contains("(not shown)"), "{text}");
+        }
+    }
+
+    #[test]
+    fn json_has_whole_values_and_no_field_of_a_function_hides_one_of_the_hop() {
+        let line = r#"{"message":"m","service":"mine","request":"0123456789","count":3}"#;
+        let shown = Json::line("t", written(Level::INFO, line));
+        assert_eq!(
+            shown,
+            json!({"timestamp": "t", "level": "INFO", "service": "function",
+                "resource": "uni-prop-local-search", "message": "m", "request": "0123456789", "count": 3})
+        );
+    }
 
     #[test]
     fn an_arn_is_shown_as_the_name_that_people_know() {

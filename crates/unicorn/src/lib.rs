@@ -7,3 +7,5 @@ pub mod demo;
 pub mod hops;
 pub mod samples;
 pub mod seed;
+pub mod summary;
+pub mod watch;

@@ -1,15 +1,20 @@
 //! `cargo unicorn`: runs and shows Unicorn Properties on this machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use clap::{Args, Parser, Subcommand};
-use local_cloud::up::{Options, Running, up};
+use local_cloud::cloud::Cloud;
+use local_cloud::up::{Options, Running, up_with};
 use tokio::signal::unix::{SignalKind, signal};
 use unicorn::client::Client;
 use unicorn::hops::{self, Log};
+use unicorn::summary::{Commands, Summary};
+use unicorn::watch::{self, Binaries, Sources};
 use unicorn::{bench, build, demo, samples, seed};
 
 /// Runs and shows Unicorn Properties on this machine: no Docker, no Python, no account.
@@ -46,22 +51,28 @@ struct Up {
     /// Where queues, tables, logs and executions are kept; .unicorn beside template.yaml if not given.
     #[arg(long)]
     state_dir: Option<PathBuf>,
-    /// Forgets the state of earlier runs.
+    /// Forgets the state of earlier runs first.
     #[arg(long)]
     fresh: bool,
     /// The stage that is run.
     #[arg(long, default_value = "local", value_parser = ["local", "dev", "prod"])]
     stage: String,
+    /// Builds the functions again when their sources change; the next invocation runs the new ones.
+    #[arg(long)]
+    watch: bool,
     /// Takes requests as fast as they come, whatever the templates' throttling says.
     #[arg(long)]
     no_throttle: bool,
     /// The template that is run; a service's own, such as contracts-service/template.yaml, runs it alone.
     #[arg(long, default_value = ROOT)]
     template: String,
+    /// Loads the seed listings at this start too; without it, only into a new state.
+    #[arg(long, conflicts_with = "no_seed_data")]
+    seed_data: bool,
     /// Starts without the seed listings.
     #[arg(long)]
     no_seed_data: bool,
-    /// The live log, on standard error.
+    /// The live log, on standard error: a line a hop. The summary at the end is JSON with `json`.
     #[arg(long, value_enum, default_value_t = Log::Text)]
     log: Log,
 }
@@ -100,51 +111,113 @@ async fn perform(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// An application that runs.
+struct Started {
+    running: Running,
+    commands: Arc<Commands>,
+    at: Instant,
+    watching: Option<(Sources, Binaries)>,
+}
+
 /// Runs the application until it is told to stop, which may be before it is ready.
 async fn run(options: Up, told_to_stop: impl Future<Output = ()>) -> anyhow::Result<ExitCode> {
     let mut told_to_stop = pin!(told_to_stop);
+    let project = build::project()?;
     let started = tokio::select! {
-        running = start(options) => Some(running?),
+        started = start(&project, &options) => Some(started?),
         () = &mut told_to_stop => None,
     };
-    if let Some(running) = started {
-        told_to_stop.await;
+    if let Some(Started { running, commands, at, watching }) = started {
+        let cloud = running.cloud.clone();
+        let ended = tokio::select! {
+            () = &mut told_to_stop => Ok(()),
+            error = attend(&cloud, &project, &options, watching) => Err(error),
+        };
         running.stop().await;
+        ended?;
+        let summary = Summary::take(&cloud, &commands, at).await?;
+        match options.log {
+            Log::Json => println!("{}", serde_json::to_string(&summary)?),
+            Log::Text | Log::Quiet => print!("{}", summary.text()),
+        }
     }
-    println!("Stopped. What was accepted is kept.");
+    if options.log != Log::Json {
+        println!("Stopped. What was accepted is kept.");
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn start(options: Up) -> anyhow::Result<Running> {
-    let project = build::project()?;
-    let binaries = build::functions(&project, &options.template, &options.stage).await?;
-    let running = up(&Options {
-        project: project.clone(),
-        template: options.template.clone(),
-        stage: options.stage,
-        state: options.state_dir.unwrap_or_else(|| project.join(".unicorn")),
-        port: options.port,
-        aws_port: options.aws_port,
-        binaries,
-        no_throttle: options.no_throttle,
-        fresh: options.fresh,
-    })
+/// What goes on beside the services; ends only with an error.
+async fn attend(
+    cloud: &Arc<Cloud>,
+    project: &Path,
+    options: &Up,
+    watching: Option<(Sources, Binaries)>,
+) -> anyhow::Error {
+    if let Err(sentence) = local_cloud::lambda::start_all(cloud).await {
+        return anyhow!(sentence);
+    }
+    if let Some((sources, binaries)) = watching {
+        watch::run(cloud, project, &options.template, &options.stage, sources, binaries).await;
+    }
+    std::future::pending().await
+}
+
+async fn start(project: &Path, options: &Up) -> anyhow::Result<Started> {
+    if options.seed_data && options.template != ROOT {
+        bail!("--seed-data needs the whole application; {} has nowhere to put it", options.template);
+    }
+    let mut binaries = build::functions(project, &options.template, &options.stage).await?;
+    let watching = if options.watch {
+        let names = local_cloud::up::binaries(project, &options.template, &options.stage)?;
+        let sources = Sources::watch(project, &names).await?;
+        let links = Binaries::link(&binaries, names)?;
+        binaries = links.folder().to_owned();
+        Some((sources, links))
+    } else {
+        None
+    };
+    let at = Instant::now();
+    let mut commands = Arc::default();
+    let running = up_with(
+        &Options {
+            project: project.to_owned(),
+            template: options.template.clone(),
+            stage: options.stage.clone(),
+            state: options.state_dir.clone().unwrap_or_else(|| project.join(".unicorn")),
+            port: options.port,
+            aws_port: options.aws_port,
+            binaries,
+            no_throttle: options.no_throttle,
+            fresh: options.fresh,
+        },
+        |cloud| commands = Commands::count(cloud),
+    )
     .await?;
     let addresses = &running.addresses;
-    if !options.no_seed_data && options.template == ROOT {
-        seed::load_once(&project, &running.state, &Client::new(addresses.clone())).await?;
-    }
+    let when = match (options.seed_data, options.no_seed_data || options.template != ROOT) {
+        (true, _) => seed::When::Now,
+        (_, true) => seed::When::Never,
+        _ => seed::When::Once,
+    };
+    let loaded = seed::load(project, &running.state, &Client::new(addresses.clone()), when).await?;
     println!("APIs          {}", addresses.api_url);
     println!("AWS endpoint  {}", addresses.endpoint_url);
     println!("Stack         {}", addresses.stack);
     println!("State         {}", running.state.display());
+    if let Some(loaded) = loaded {
+        println!("Seed data     {loaded}");
+    }
+    if let Some((sources, _)) = &watching {
+        println!("Watching      {} packages; a change builds and swaps their functions", sources.packages());
+    }
     println!();
     println!("For the AWS command line:");
     println!("  export AWS_ENDPOINT_URL={} AWS_DEFAULT_REGION={}", addresses.endpoint_url, addresses.region);
     println!("  export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local");
     println!();
     println!("Ready. Ctrl-C ends it.");
-    Ok(running)
+    Ok(Started { running, commands, at, watching })
 }
 
 /// Does some work to its end, unless it is told to stop before: then it has failed.

@@ -1,5 +1,6 @@
 //! Loads the seed data of `web-service/data/`: images into the bucket, listings through the API.
 
+use std::fmt;
 use std::path::Path;
 
 use anyhow::Context;
@@ -7,6 +8,38 @@ use reqwest::Method;
 use serde_json::Value;
 
 use crate::client::Client;
+
+/// When the seed data is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// Into a state that has not got it yet; a mark in the state folder remembers it.
+    Once,
+    /// At this start, whatever is there: what is missing or different is loaded.
+    Now,
+    /// Not at all.
+    Never,
+}
+
+/// What was loaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// Images, put again where they were there.
+    pub images: usize,
+    /// Listings that were sent.
+    pub listings: usize,
+    /// Listings that were there already, as they are in the seed data.
+    pub kept: usize,
+}
+
+impl fmt::Display for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} images and {} listings loaded", self.images, self.listings)?;
+        if self.kept > 0 {
+            write!(f, "; {} listings were there already", self.kept)?;
+        }
+        Ok(())
+    }
+}
 
 /// The bodies of the seed listings, as `POST /listings` takes them.
 ///
@@ -43,27 +76,45 @@ pub async fn images(project: &Path, client: &Client) -> anyhow::Result<usize> {
     Ok(count)
 }
 
-/// Loads images and listings; the same again changes nothing but the listings' times.
-///
-/// # Errors
-/// When one of them is refused.
-pub async fn load(project: &Path, client: &Client) -> anyhow::Result<()> {
-    images(project, client).await?;
-    for listing in listings(project)? {
-        client.write(Method::POST, "/listings", Some(&listing)).await?;
-    }
-    Ok(())
-}
-
-/// Loads the seed data into a state folder that has not got it yet; a mark there remembers it.
+/// Loads the seed data, if it is time to.
 ///
 /// # Errors
 /// When something is refused; the next start tries again.
-pub async fn load_once(project: &Path, state: &Path, client: &Client) -> anyhow::Result<()> {
+pub async fn load(
+    project: &Path,
+    state: &Path,
+    client: &Client,
+    when: When,
+) -> anyhow::Result<Option<Loaded>> {
     let mark = state.join("seeded");
-    if !mark.exists() {
-        load(project, client).await?;
-        std::fs::write(mark, "")?;
+    let again = mark.exists();
+    if when == When::Never || (when == When::Once && again) {
+        return Ok(None);
     }
-    Ok(())
+    let mut loaded = Loaded { images: images(project, client).await?, ..Loaded::default() };
+    for listing in listings(project)? {
+        // To replace a listing takes it out of search: what is there as it should be stays.
+        if again && is_there(client, &listing).await? {
+            loaded.kept += 1;
+        } else {
+            client.write(Method::POST, "/listings", Some(&listing)).await?;
+            loaded.listings += 1;
+        }
+    }
+    std::fs::write(mark, "")?;
+    Ok(Some(loaded))
+}
+
+/// Whether there is a listing of that address with this very content.
+async fn is_there(client: &Client, listing: &Value) -> anyhow::Result<bool> {
+    let part = |name: &str| match &listing["address"][name] {
+        Value::String(text) => text.clone(),
+        number => number.to_string(),
+    };
+    let path =
+        format!("/listings/{}/{}/{}/{}", part("country"), part("city"), part("street"), part("number"));
+    let found = client.get(&path).await?;
+    let same = |(name, value): (&String, &Value)| name == "address" || found.body[name] == *value;
+    let content = listing.as_object().into_iter().flatten();
+    Ok(found.status.is_success() && found.body["status"] != "WITHDRAWN" && content.into_iter().all(same))
 }

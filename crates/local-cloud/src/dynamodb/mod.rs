@@ -122,6 +122,7 @@ pub async fn forward(cloud: &Arc<Cloud>, action: &str, body: Bytes) -> Result<Re
         hops::log(action, &tables, reply.status);
         if reply.status == 200 {
             state.changes.tick(&tables);
+            cloud.tally.write(&body);
         }
     }
     let reply = arns::outward(cloud, action, reply)?;

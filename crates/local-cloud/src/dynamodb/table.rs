@@ -108,7 +108,7 @@ fn check_same(resource: &Resource, wanted: &Value, existing: &Value) -> Result<(
             return Err(resource.refuse(
                 &format!("Properties.{property}"),
                 format!(
-                    "the table {} exists with another {property}; start once with --fresh",
+                    "the table {} exists with another {property}; start once with --fresh, or choose another --state-dir",
                     resource.physical_id
                 ),
             ));

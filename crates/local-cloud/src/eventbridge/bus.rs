@@ -111,6 +111,9 @@ pub fn publish_with(
         }
         also(tx)
     })?;
+    if matches!(origin, Origin::Put) {
+        prepared.iter().for_each(|_| cloud.tally.event());
+    }
     for target_arn in woken {
         delivery::wake(cloud, &target_arn);
     }

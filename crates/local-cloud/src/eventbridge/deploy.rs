@@ -21,6 +21,14 @@ pub struct Declared {
     statements: Mutex<HashSet<(String, String)>>,
 }
 
+#[cfg(test)]
+impl Declared {
+    pub fn clear_for_tests(&self) {
+        self.rules.lock().unwrap().clear();
+        self.archives.lock().unwrap().clear();
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct BusProps {

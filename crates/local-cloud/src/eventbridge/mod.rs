@@ -107,6 +107,16 @@ pub fn start(cloud: &Arc<Cloud>) {
     archive::start(cloud);
 }
 
+/// How many deliveries are pending that need what an ARN names: their target, or the bus of their rule.
+///
+/// # Errors
+/// When the store refuses.
+pub(crate) fn pending(cloud: &Cloud, arn: &str) -> Result<u64, StoreError> {
+    // `arn:...:event-bus/{bus}`, and `arn:...:rule/{bus}/{rule}`.
+    let rules = arn.replacen(":event-bus/", ":rule/", 1) + "/";
+    cloud.store.read(|db| store::pending(db, arn, &rules))
+}
+
 /// Publishes events of an AWS service itself (`aws.states`, for one) to the default bus, each
 /// with its resource and its detail, with a change of the caller's own in the same transaction.
 ///
@@ -127,6 +137,13 @@ pub async fn publish_aws_events(
     };
     let events: Vec<Value> = details.into_iter().map(event).collect();
     Ok(bus::publish_with(cloud, &[(bus::DEFAULT, &events)], bus::Origin::Put, also)?)
+}
+
+/// What [`start`] does first; the next deployment then declares anew, as after a restart.
+#[cfg(test)]
+pub(crate) fn forget_undeclared_for_tests(cloud: &Cloud) {
+    deploy::forget_undeclared(cloud).unwrap();
+    cloud.eventbridge.declared.clear_for_tests();
 }
 
 fn read_input<T: serde::de::DeserializeOwned>(input: Value) -> Result<T, AwsError> {

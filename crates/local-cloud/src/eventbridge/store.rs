@@ -16,14 +16,14 @@ CREATE TABLE IF NOT EXISTS events_policies (
     from_template INTEGER NOT NULL, PRIMARY KEY (bus, sid));
 CREATE TABLE IF NOT EXISTS events_rules (
     bus TEXT NOT NULL, name TEXT NOT NULL, description TEXT, pattern TEXT NOT NULL, state TEXT NOT NULL,
-    role_arn TEXT, tags TEXT NOT NULL, from_template INTEGER NOT NULL, PRIMARY KEY (bus, name));
+    role_arn TEXT, tags TEXT NOT NULL, from_template INTEGER NOT NULL, declared_state TEXT, PRIMARY KEY (bus, name));
 CREATE TABLE IF NOT EXISTS events_targets (
     bus TEXT NOT NULL, rule TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL,
     PRIMARY KEY (bus, rule, id),
     FOREIGN KEY (bus, rule) REFERENCES events_rules ON DELETE CASCADE);
 CREATE TABLE IF NOT EXISTS events_archives (
     name TEXT PRIMARY KEY, bus TEXT NOT NULL, pattern TEXT, description TEXT, retention_days INTEGER NOT NULL,
-    created_ms INTEGER NOT NULL);
+    created_ms INTEGER NOT NULL, from_template INTEGER NOT NULL DEFAULT 1);
 CREATE TABLE IF NOT EXISTS events_archived (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     archive TEXT NOT NULL REFERENCES events_archives ON DELETE CASCADE,
@@ -39,23 +39,9 @@ CREATE TABLE IF NOT EXISTS events_deliveries (
 CREATE INDEX IF NOT EXISTS events_deliveries_due ON events_deliveries (target_arn, due_ms, id);
 ";
 
-/// Creates the tables, and the columns that those of an earlier version lack.
+/// Creates the tables.
 pub fn migrate(store: &Store) -> Result<(), StoreError> {
-    store.migrate(TABLES)?;
-    add_column(store, "events_rules", "declared_state", "TEXT")?;
-    add_column(store, "events_archives", "from_template", "INTEGER NOT NULL DEFAULT 1")
-}
-
-fn add_column(store: &Store, table: &str, column: &str, definition: &str) -> Result<(), StoreError> {
-    let known: bool = store.read(|db| {
-        let query = "SELECT count(*) FROM pragma_table_info(?1) WHERE name = ?2";
-        db.query_row(query, [table, column], |row| row.get(0))
-    })?;
-    if known {
-        Ok(())
-    } else {
-        store.migrate(&format!("ALTER TABLE {table} ADD COLUMN {column} {definition}"))
-    }
+    store.migrate(TABLES)
 }
 
 /// A column that holds JSON.
@@ -343,6 +329,15 @@ pub fn waiting_targets(db: &Connection) -> rusqlite::Result<Vec<String>> {
     db.prepare_cached("SELECT DISTINCT target_arn FROM events_deliveries")?
         .query_map([], |row| row.get(0))?
         .collect()
+}
+
+/// How many deliveries go to a target, or come from a rule whose ARN begins with `rules`.
+pub fn pending(db: &Connection, target: &str, rules: &str) -> rusqlite::Result<u64> {
+    db.query_row(
+        "SELECT count(*) FROM events_deliveries WHERE target_arn = ?1 OR substr(rule_arn, 1, length(?2)) = ?2",
+        [target, rules],
+        |row| row.get(0),
+    )
 }
 
 /// Deletes deliveries that are over (`None`), and puts off those that are to be tried again.

@@ -50,6 +50,36 @@ impl Function {
         })
     }
 
+    /// Starts a process that waits, unless there is one.
+    pub async fn start_one(&self, cloud: &Arc<Cloud>) -> Result<(), String> {
+        if !lock(&self.idle).is_empty() {
+            return Ok(());
+        }
+        let name = &self.config.name;
+        let generation = self.generation.load(Ordering::SeqCst);
+        let logger = Arc::new(Logger::new(cloud, &self.config));
+        logger.init(&self.config.runtime);
+        let mut process = Process::spawn(cloud, &self.config, generation, logger)
+            .await
+            .map_err(|error| format!("the function {name} does not start: {}", error.message))?;
+        let Err(ending) = process.initialise(cloud, INIT_S).await else {
+            self.keep(process);
+            return Ok(());
+        };
+        process.drain();
+        let why = match ending {
+            Ending::InitFailed(document) => {
+                let document: Value = serde_json::from_slice(&document).unwrap_or_default();
+                document["errorMessage"].as_str().unwrap_or("its initialisation failed").to_owned()
+            }
+            Ending::Broken { message, .. } => message.trim_start_matches("Error: ").to_owned(),
+            _ => "it ended".to_owned(),
+        };
+        // What it said last tells more than how it ended.
+        let last = process.logger.last_words().map(|line| format!(" ({line})")).unwrap_or_default();
+        Err(format!("the function {name} does not start: {why}{last}"))
+    }
+
     /// Ends idle processes; busy ones end after their invocation.
     pub fn retire(&self) {
         self.generation.fetch_add(1, Ordering::SeqCst);

@@ -13,10 +13,19 @@ use crate::cloud::Cloud;
 /// What `LogType: Tail` returns (API_Invoke).
 const TAIL_BYTES: usize = 4_096;
 
+/// Where a function wrote a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    Standard,
+    /// Where panics go.
+    Error,
+}
+
 /// Writes to one log stream.
 #[derive(Debug)]
 pub(super) struct Logger {
     cloud: Weak<Cloud>,
+    function: String,
     group: String,
     pub stream: String,
     json: bool,
@@ -42,6 +51,7 @@ impl Logger {
         let day = at(cloud).strftime("%Y/%m/%d").to_string();
         Self {
             cloud: Arc::downgrade(cloud),
+            function: config.name.clone(),
             group: config.logging.group.clone(),
             stream: format!("{day}/[$LATEST]{}", cloud.random.text("0123456789abcdef", 32)),
             json: config.logging.json,
@@ -57,6 +67,41 @@ impl Logger {
         if let Err(error) = appended {
             tracing::warn!(target: "hop", service = "lambda", "cannot write to {}: {error}", self.group);
         }
+    }
+
+    /// A line of the function itself, for the live log: what it means is for those who show it.
+    pub fn show(&self, text: &str, source: Source) {
+        if !tracing::enabled!(target: "hop", tracing::Level::ERROR) {
+            return;
+        }
+        let level = match serde_json::from_str::<Value>(text) {
+            Ok(Value::Object(line)) => line.get("level").and_then(Value::as_str).unwrap_or("INFO").to_owned(),
+            _ if source == Source::Error => "WARN".to_owned(),
+            _ => "INFO".to_owned(),
+        };
+        let function = &self.function;
+        match level.as_str() {
+            "FATAL" | "ERROR" => {
+                tracing::error!(target: "hop", service = "function", resource = %function, "{text}")
+            }
+            "WARN" => tracing::warn!(target: "hop", service = "function", resource = %function, "{text}"),
+            "DEBUG" | "TRACE" => {
+                tracing::debug!(target: "hop", service = "function", resource = %function, "{text}");
+            }
+            _ => tracing::info!(target: "hop", service = "function", resource = %function, "{text}"),
+        }
+    }
+
+    /// The last line, other than the platform's own, that says something.
+    pub fn last_words(&self) -> Option<String> {
+        let tail = lock(&self.tail);
+        let silent = |line: &&String| {
+            line.trim().is_empty()
+                || line.starts_with("note: ")
+                || line.starts_with("INIT_START")
+                || line.contains(r#""type":"platform."#)
+        };
+        tail.iter().rev().find(|line| !silent(line)).cloned()
     }
 
     /// An event of the platform in the JSON format.

@@ -150,10 +150,27 @@ pub fn end_processes(cloud: &Cloud) {
     cloud.lambda.alive.kill_all();
 }
 
-/// New binaries are in place: idle processes end now, busy ones after their invocation, and
-/// whatever is invoked from here on runs the new ones.
-pub fn replaced(cloud: &Cloud) {
-    lock(&cloud.lambda.functions).values().for_each(|function| function.retire());
+/// Other binaries of these names are in place: idle processes of their functions end now, busy
+/// ones after their invocation, and whatever is invoked from here on runs the new ones.
+pub fn replaced(cloud: &Cloud, binaries: &[String]) {
+    let functions = lock(&cloud.lambda.functions);
+    functions
+        .values()
+        .filter(|function| binaries.contains(&function.config.binary))
+        .for_each(|function| function.retire());
+}
+
+/// Starts one process of each function, so that one that cannot start is noticed before it is
+/// needed; they wait for their first invocations. (AWS may start functions ahead of time, too.)
+///
+/// # Errors
+/// A sentence that names the first function that does not start, and its log.
+pub async fn start_all(cloud: &Arc<Cloud>) -> Result<(), String> {
+    let functions: Vec<Arc<Function>> = lock(&cloud.lambda.functions).values().cloned().collect();
+    for function in functions {
+        function.start_one(cloud).await?;
+    }
+    Ok(())
 }
 
 /// The outcome of a synchronous invocation.
@@ -186,6 +203,16 @@ pub async fn invoke(cloud: &Arc<Cloud>, function: &str, payload: Bytes) -> Resul
 /// `ResourceNotFoundException` where there is no such function.
 pub async fn invoke_async(cloud: &Arc<Cloud>, function: &str, payload: Bytes) -> Result<(), AwsError> {
     asynchronous::accept(cloud, function, payload).map(|_| ())
+}
+
+/// How many asynchronous invocations of a function are still to be done.
+///
+/// # Errors
+/// When the store refuses.
+pub(crate) fn pending(cloud: &Cloud, function: &str) -> Result<u64, StoreError> {
+    cloud.store.read(|db| {
+        db.query_row("SELECT count(*) FROM lambda_events WHERE function = ?1", [function], |row| row.get(0))
+    })
 }
 
 /// The timeout of a function.

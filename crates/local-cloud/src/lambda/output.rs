@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use tokio::net::unix::pipe;
 
 use super::lock;
-use super::logger::Logger;
+use super::logger::{Logger, Source};
 
 /// What a pipe holds at most (pipe(7)), and so the most that can be behind at one moment.
 const PIPE_BYTES: usize = 65_536;
@@ -25,6 +25,7 @@ pub(super) struct Output {
     /// The line that is not complete yet.
     line: Mutex<Vec<u8>>,
     out_of_memory: AtomicBool,
+    source: Source,
     logger: Arc<Logger>,
 }
 
@@ -41,11 +42,12 @@ enum Read {
 
 impl Output {
     /// Takes a pipe over and copies what comes until it ends.
-    pub fn follow(pipe: OwnedFd, logger: &Arc<Logger>) -> std::io::Result<Arc<Self>> {
+    pub fn follow(pipe: OwnedFd, source: Source, logger: &Arc<Logger>) -> std::io::Result<Arc<Self>> {
         let output = Arc::new(Self {
             pipe: pipe::Receiver::from_owned_fd(pipe)?,
             line: Mutex::default(),
             out_of_memory: AtomicBool::new(false),
+            source,
             logger: logger.clone(),
         });
         let reading = output.clone();
@@ -105,7 +107,9 @@ impl Output {
         if text.starts_with(OUT_OF_MEMORY) {
             self.out_of_memory.store(true, Ordering::SeqCst);
         }
-        self.logger.line(text.trim_end_matches(['\n', '\r']));
+        let text = text.trim_end_matches(['\n', '\r']);
+        self.logger.line(text);
+        self.logger.show(text, self.source);
         line.clear();
     }
 }

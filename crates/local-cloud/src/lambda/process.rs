@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::DropGuard;
 
 use super::config::Config;
-use super::logger::Logger;
+use super::logger::{Logger, Source};
 use super::output::Output;
 use super::runtime_api::{self, Phase, Reply, Task, Worker};
 use crate::cloud::Cloud;
@@ -102,12 +102,14 @@ impl Process {
         limit_memory(group, config.memory_mb);
         let mut output = Vec::new();
         let pipes = [
-            child.stdout.take().map(|pipe| pipe.into_owned_fd()),
-            child.stderr.take().map(|pipe| pipe.into_owned_fd()),
+            child.stdout.take().map(|pipe| (pipe.into_owned_fd(), Source::Standard)),
+            child.stderr.take().map(|pipe| (pipe.into_owned_fd(), Source::Error)),
         ];
-        for pipe in pipes.into_iter().flatten() {
+        for (pipe, source) in pipes.into_iter().flatten() {
             let pipe: std::io::Result<OwnedFd> = pipe;
-            output.push(pipe.and_then(|pipe| Output::follow(pipe, &logger)).map_err(AwsError::internal)?);
+            output.push(
+                pipe.and_then(|pipe| Output::follow(pipe, source, &logger)).map_err(AwsError::internal)?,
+            );
         }
         let cloud = Arc::downgrade(cloud);
         Ok(Self { cloud, child, group, worker, _server: server, logger, output, generation })

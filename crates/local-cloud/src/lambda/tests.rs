@@ -527,9 +527,24 @@ async fn replaced_binaries_run_from_the_next_invocation_on() {
     let cloud = cloud(Clock::system());
     function(&cloud, json!({})).await;
     let old = json_of(&ask(&cloud, json!({ "do": "count" })).await)["process"].clone();
-    replaced(&cloud);
+    replaced(&cloud, &["another".into()]);
+    assert_eq!(json_of(&ask(&cloud, json!({ "do": "count" })).await)["process"], old);
+    replaced(&cloud, &["test-function".into()]);
     until(|| gone(&old)).await;
     assert_eq!(json_of(&ask(&cloud, json!({ "do": "count" })).await)["invocations"], 1);
+}
+
+#[tokio::test]
+async fn a_function_that_does_not_start_is_noticed_before_it_is_invoked() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    start_all(&cloud).await.unwrap();
+    assert_eq!(lock(cloud.lambda.function("f").unwrap().idle_for_tests()).len(), 1);
+    assert_eq!(json_of(&ask(&cloud, json!({ "do": "count" })).await)["invocations"], 1);
+    function(&cloud, json!({ "Environment": { "Variables": { "INIT": "exit" } } })).await;
+    let said = start_all(&cloud).await.unwrap_err();
+    assert!(said.starts_with("the function f does not start: Runtime exited with error"), "{said}");
+    assert!(said.contains("TABLE_NAME is missing"), "{said}");
 }
 
 #[tokio::test]

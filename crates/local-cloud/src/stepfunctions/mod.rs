@@ -68,6 +68,19 @@ pub async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refus
     }
 }
 
+/// Whether every execution that runs can be read: one that an older version wrote might not be.
+///
+/// # Errors
+/// When one cannot.
+pub(crate) fn check(cloud: &Cloud) -> Result<(), StoreError> {
+    match cloud.store.read(records::running) {
+        Err(StoreError::Sqlite(rusqlite::Error::FromSqlConversionFailure(..))) => {
+            Err(StoreError::OtherVersion { what: "an execution that runs cannot be read".into() })
+        }
+        other => other.map(|_| ()),
+    }
+}
+
 /// Starts the background tasks, after every resource is deployed; they end when `cloud.stopping` is cancelled.
 pub fn start(cloud: &Arc<Cloud>) {
     runner::resume(cloud);

@@ -8,5 +8,8 @@
 )]
 
 mod cli;
+mod comfort;
+mod hello;
 mod readme;
+mod refusals;
 mod support;

@@ -44,6 +44,7 @@ pub struct Up {
     /// From the start of the process to its word that it is ready.
     pub ready_after: Duration,
     output: Receiver<String>,
+    log: Receiver<String>,
 }
 
 impl Up {
@@ -56,17 +57,21 @@ impl Up {
 
     /// Starts a command that is all but complete.
     pub fn start_as(mut command: Command, state: &Path) -> Self {
-        command.arg("--state-dir").arg(state).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.arg("--state-dir").arg(state).stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = Instant::now();
         let mut child = command.spawn().unwrap();
         let output = lines(child.stdout.take().unwrap());
+        let log = lines(child.stderr.take().unwrap());
         let mut printed = Vec::new();
         while !printed.iter().any(|line: &String| line.starts_with("Ready")) {
             let line = output.recv_timeout(BUILD);
-            printed.push(line.unwrap_or_else(|_| panic!("up ended before it was ready: {printed:?}")));
+            let all = || log.try_iter().collect::<Vec<_>>();
+            printed.push(
+                line.unwrap_or_else(|_| panic!("up ended before it was ready: {printed:?} {:?}", all())),
+            );
         }
         let ready_after = started.elapsed();
-        Self { child, state: state.to_owned(), printed, ready_after, output }
+        Self { child, state: state.to_owned(), printed, ready_after, output, log }
     }
 
     pub fn addresses(&self) -> Addresses {
@@ -75,6 +80,26 @@ impl Up {
 
     pub fn client(&self) -> Client {
         Client::new(self.addresses())
+    }
+
+    /// Waits for a line of the live log that holds all of `words`.
+    pub fn logged(&self, words: &[&str]) -> String {
+        let asked = Instant::now();
+        let mut seen = Vec::new();
+        loop {
+            let left = Duration::from_secs(60).saturating_sub(asked.elapsed());
+            let line = self.log.recv_timeout(left);
+            let line = line.unwrap_or_else(|_| panic!("{words:?} was not logged: {seen:#?}"));
+            if words.iter().all(|word| line.contains(word)) {
+                return line;
+            }
+            seen.push(line);
+        }
+    }
+
+    /// What is in the live log, and was not asked for yet.
+    pub fn log(&self) -> Vec<String> {
+        self.log.try_iter().collect()
     }
 
     /// Sends a signal and waits for the end; returns what it printed after it was ready.
@@ -217,4 +242,15 @@ pub fn run(mut command: Command) -> (bool, String, String) {
     let output = command.process_group(0).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+/// It failed, and said why in one sentence that holds all of `words`.
+pub fn assert_refused(command: Command, words: &[&str]) {
+    let (succeeded, _, errors) = run(command);
+    assert!(!succeeded, "it succeeded");
+    let said: Vec<&str> = errors.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(said.len(), 1, "not one sentence: {errors}");
+    for word in words {
+        assert!(said[0].contains(word), "{word} is not in: {}", said[0]);
+    }
 }

@@ -55,7 +55,7 @@ async fn an_event_for_a_missing_target_is_dead_lettered_at_once() {
 /// A log group that fails like a service in trouble.
 async fn failing_group(cloud: &Arc<Cloud>, policy: Value) {
     logs::call(cloud, "CreateLogGroup", json!({ "logGroupName": "/catchall" })).await.unwrap();
-    cloud.store.migrate("ALTER TABLE log_events RENAME TO hidden").unwrap();
+    cloud.store.write(|tx| tx.execute_batch("ALTER TABLE log_events RENAME TO hidden")).unwrap();
     let target =
         json!([{ "Id": "l", "Arn": GROUP, "RetryPolicy": policy, "DeadLetterConfig": { "Arn": DEAD } }]);
     rule(cloud, "default", "all", app(), target).await;
@@ -105,7 +105,7 @@ async fn a_target_that_recovers_gets_the_event() {
     failing_group(&cloud, json!({})).await;
     put(&cloud, "default", json!({})).await;
     delivery::deliver_due(&cloud, GROUP).await.unwrap();
-    cloud.store.migrate("ALTER TABLE hidden RENAME TO log_events").unwrap();
+    cloud.store.write(|tx| tx.execute_batch("ALTER TABLE hidden RENAME TO log_events")).unwrap();
     cloud.clock.advance(Duration::from_secs(1));
     delivery::deliver_due(&cloud, GROUP).await.unwrap();
     let seen = logs::call(&cloud, "FilterLogEvents", json!({ "logGroupName": "/catchall" })).await.unwrap();
@@ -225,7 +225,7 @@ async fn the_attempts_of_a_failing_delivery_are_counted_over_a_restart() {
     failing_group(&cloud, json!({})).await;
     let id = put(&cloud, "default", json!({})).await;
     delivery::deliver_due(&cloud, GROUP).await.unwrap();
-    cloud.store.migrate("ALTER TABLE hidden RENAME TO log_events").unwrap();
+    cloud.store.write(|tx| tx.execute_batch("ALTER TABLE hidden RENAME TO log_events")).unwrap();
     let cloud = folder.open();
     let later = NOW + 1_000;
     let due = cloud.store.read(|db| store::due(db, GROUP, later, 9, &HashSet::new())).unwrap();

@@ -1,0 +1,211 @@
+//! The folder that keeps the state of a local cloud. It is known by its mark, a file that also
+//! says for which stage and template it was made; a folder without one is taken only when it
+//! is empty. One process at a time holds it. What is not ours in it is never removed.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+
+/// Held by the process that runs on the folder.
+const LOCK: &str = "lock";
+
+/// What makes a folder a state folder.
+const MARK: &str = "state.json";
+
+/// What a run leaves: these files, and those that SQLite keeps beside the databases.
+const OURS: [&str; 5] = [MARK, "cloud.sqlite", "dynamodb.sqlite", "local.json", "seeded"];
+
+/// What a state was made for; another run goes on with it only when this is the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    /// The stage: part of the name of nearly every resource.
+    pub stage: String,
+    /// The template, relative to the project: names the nested stacks, and the resources in them.
+    pub template: String,
+}
+
+/// A state folder that this process holds.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    /// Takes a folder, creates it where it is missing, and empties it of earlier runs if `fresh`.
+    ///
+    /// # Errors
+    /// One sentence: it cannot be written, holds something else, is in use, or was made for
+    /// another stage or template.
+    pub fn take(path: &Path, made: &Made, fresh: bool) -> anyhow::Result<Self> {
+        let shown = path.display();
+        std::fs::create_dir_all(path).with_context(|| format!("cannot create the state folder {shown}"))?;
+        if let Some(stranger) = stranger(path).with_context(|| format!("cannot read the folder {shown}"))? {
+            bail!(
+                "{shown} is not a state folder, since it holds {stranger}; choose an empty or a new one with --state-dir"
+            );
+        }
+        let file = File::create(path.join(LOCK)).with_context(|| {
+            format!("cannot write to the state folder {shown}; choose another --state-dir")
+        })?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => {
+                bail!("another local cloud is running on {shown}; stop it, or choose another --state-dir")
+            }
+            Err(std::fs::TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock the state folder {shown}"));
+            }
+        }
+        let folder = Self { path: path.to_owned(), _lock: file };
+        if fresh {
+            folder.clear().with_context(|| format!("cannot clear the state folder {shown}"))?;
+        }
+        folder.check(made)?;
+        Ok(folder)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes what earlier runs left, the mark last.
+    fn clear(&self) -> std::io::Result<()> {
+        let mut names: Vec<String> = names(&self.path)?.into_iter().filter(|name| is_ours(name)).collect();
+        names.sort_by_key(|name| name == MARK);
+        names.iter().try_for_each(|name| std::fs::remove_file(self.path.join(name)))
+    }
+
+    /// Compares with what the state was made for; a new state is marked.
+    fn check(&self, made: &Made) -> anyhow::Result<()> {
+        let (mark, shown) = (self.path.join(MARK), self.path.display());
+        let before: Made = match std::fs::read(&mark) {
+            Ok(text) => serde_json::from_slice(&text).with_context(|| {
+                format!(
+                    "{} cannot be read; start once with --fresh, or choose another --state-dir",
+                    mark.display()
+                )
+            })?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                // Renamed into place: a mark is whole, or not there.
+                let new = self.path.join(format!("{MARK}.new"));
+                std::fs::write(&new, serde_json::to_vec_pretty(made)?)
+                    .and_then(|()| std::fs::rename(&new, &mark))
+                    .with_context(|| format!("cannot write to the state folder {shown}"))?;
+                return Ok(());
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", mark.display())),
+        };
+        let instead = "start once with --fresh, or choose another --state-dir";
+        if before.stage != made.stage {
+            bail!(
+                "the state in {shown} was made with --stage {}, not {}; {instead}",
+                before.stage,
+                made.stage
+            );
+        }
+        if before.template != made.template {
+            bail!(
+                "the state in {shown} was made with --template {}, not {}; {instead}",
+                before.template,
+                made.template
+            );
+        }
+        Ok(())
+    }
+}
+
+fn names(path: &Path) -> std::io::Result<Vec<String>> {
+    std::fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// `cloud.sqlite-wal`, `state.json.new` and the like are ours too.
+fn is_ours(name: &str) -> bool {
+    OURS.iter().any(|ours| {
+        name.strip_prefix(ours).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.']))
+    })
+}
+
+/// What a folder without a mark holds that no run of ours can have left.
+fn stranger(path: &Path) -> std::io::Result<Option<String>> {
+    let names = names(path)?;
+    // The first versions left no mark.
+    if names.iter().any(|name| name == MARK || name == "cloud.sqlite") {
+        return Ok(None);
+    }
+    Ok(names.into_iter().find(|name| name != LOCK && !is_ours(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(stage: &str, template: &str) -> Made {
+        Made { stage: stage.into(), template: template.into() }
+    }
+
+    fn whole() -> Made {
+        made("local", "template.yaml")
+    }
+
+    fn refusal(path: &Path, made: &Made, fresh: bool) -> String {
+        format!("{:#}", Folder::take(path, made, fresh).unwrap_err())
+    }
+
+    #[test]
+    fn a_folder_that_holds_something_else_is_refused_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("thesis.tex"), "years of work").unwrap();
+        for fresh in [false, true] {
+            let said = refusal(folder.path(), &whole(), fresh);
+            assert!(said.contains("thesis.tex") && said.contains("--state-dir"), "{said}");
+        }
+        assert_eq!(names(folder.path()).unwrap(), ["thesis.tex"]);
+    }
+
+    #[test]
+    fn fresh_removes_what_is_ours_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Folder::take(folder.path(), &whole(), false).unwrap());
+        for name in
+            ["cloud.sqlite", "cloud.sqlite-wal", "dynamodb.sqlite", "seeded", "local.json", "notes.txt"]
+        {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        drop(Folder::take(folder.path(), &whole(), true).unwrap());
+        let mut left = names(folder.path()).unwrap();
+        left.sort();
+        assert_eq!(left, ["lock", "notes.txt", "state.json"]);
+    }
+
+    #[test]
+    fn a_state_of_another_stage_or_template_is_refused_and_fresh_takes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Folder::take(folder.path(), &whole(), false).unwrap());
+        let said = refusal(folder.path(), &made("dev", "template.yaml"), false);
+        assert!(said.contains("--stage local, not dev") && said.contains("--fresh"), "{said}");
+        let said = refusal(folder.path(), &made("local", "web-service/template.yaml"), false);
+        assert!(said.contains("--template template.yaml, not web-service/template.yaml"), "{said}");
+        drop(Folder::take(folder.path(), &made("dev", "template.yaml"), true).unwrap());
+        assert!(refusal(folder.path(), &whole(), false).contains("--stage dev"));
+    }
+
+    #[test]
+    fn a_folder_in_use_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = Folder::take(folder.path(), &whole(), false).unwrap();
+        assert!(refusal(folder.path(), &whole(), true).contains("another local cloud is running"));
+        drop(held);
+        Folder::take(folder.path(), &whole(), false).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_one_sentence() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let said = refusal(&file.path().join("state"), &whole(), false);
+        assert!(said.starts_with("cannot create the state folder"), "{said}");
+    }
+}

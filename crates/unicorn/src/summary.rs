@@ -1,0 +1,279 @@
+//! What a run of `cargo unicorn up` came to, told at its end. Every figure is of this run, and
+//! counted where it happened; what waits is counted in the store after everything has stopped.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use local_cloud::cloud::Cloud;
+use local_cloud::cloudformation;
+use local_cloud::endpoint::call;
+use local_cloud::resource::Resource;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// The commands that came to their end, counted by the writes of their records
+/// (`crates/lambda-kit/src/ledger.rs`): a redelivered command writes none.
+#[derive(Debug, Default)]
+pub struct Commands {
+    applied: AtomicU64,
+    rejected: AtomicU64,
+}
+
+impl Commands {
+    /// Counts from now on; for a cloud in which nothing has happened yet.
+    pub fn count(cloud: &Cloud) -> Arc<Self> {
+        let commands = Arc::new(Self::default());
+        let counts = commands.clone();
+        cloud.tally.observe_writes(move |body| counts.written(body));
+        commands
+    }
+
+    fn written(&self, body: &[u8]) {
+        // Most writes have nothing to do with a command, and need not be read.
+        const RECORD: &[u8] = b"COMMAND#";
+        if !body.windows(RECORD.len()).any(|part| part == RECORD) {
+            return;
+        }
+        let request: Value = serde_json::from_slice(body).unwrap_or_default();
+        let parts = request["TransactItems"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let items = parts.iter().map(|part| &part["Put"]["Item"]).chain([&request["Item"]]);
+        for item in items.filter(|item| item["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with("COMMAND#")))
+        {
+            match item["status"]["S"].as_str() {
+                Some("APPLIED") => self.applied.fetch_add(1, Ordering::Relaxed),
+                Some("REJECTED") => self.rejected.fetch_add(1, Ordering::Relaxed),
+                _ => continue,
+            };
+        }
+    }
+}
+
+/// The figures of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Whole milliseconds.
+    pub ran_for_ms: u64,
+    /// Requests to the APIs.
+    pub requests: Requests,
+    /// Commands that came to their end.
+    pub commands: Outcomes,
+    /// Events that a bus accepted, not counted again where a rule takes them to another bus.
+    pub events_published: u64,
+    /// Executions of state machines that ended, by status, and those that still run.
+    pub executions: BTreeMap<String, u64>,
+    /// Messages that are still to be dealt with, by queue.
+    pub waiting: BTreeMap<String, u64>,
+    /// Messages that were given up, by dead-letter queue; of earlier runs too.
+    pub dead_letters: BTreeMap<String, u64>,
+}
+
+/// Requests by what they were answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Requests {
+    /// 2xx.
+    pub accepted: u64,
+    /// 4xx.
+    pub refused: u64,
+    /// 5xx.
+    pub failed: u64,
+}
+
+/// What became of commands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Outcomes {
+    /// Done.
+    pub applied: u64,
+    /// Never.
+    pub rejected: u64,
+}
+
+impl Summary {
+    /// Of a run that began at `started` and has stopped.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn take(cloud: &Arc<Cloud>, commands: &Commands, started: Instant) -> anyhow::Result<Self> {
+        let application = cloudformation::application(cloud);
+        let resources: Vec<&Resource> =
+            application.iter().flat_map(|it| &it.stacks).flat_map(|stack| &stack.resources).collect();
+        let tally = &cloud.tally;
+        let mut executions: BTreeMap<String, u64> = tally
+            .executions()
+            .into_iter()
+            .map(|(status, count)| (status.to_ascii_lowercase(), count))
+            .collect();
+        let running = running(cloud, &resources).await?;
+        if running > 0 {
+            executions.insert("running".into(), running);
+        }
+        let buried = dead_letter_queues(&resources);
+        let (mut waiting, mut dead_letters) = (BTreeMap::new(), BTreeMap::new());
+        for (queue, count) in messages(cloud).await? {
+            let queues = if buried.contains(&queue) { &mut dead_letters } else { &mut waiting };
+            queues.insert(queue, count);
+        }
+        Ok(Self {
+            ran_for_ms: started.elapsed().as_millis() as u64,
+            requests: Requests {
+                accepted: tally.requests(2),
+                refused: tally.requests(4),
+                failed: tally.requests(5),
+            },
+            commands: Outcomes {
+                applied: commands.applied.load(Ordering::Relaxed),
+                rejected: commands.rejected.load(Ordering::Relaxed),
+            },
+            events_published: tally.events(),
+            executions,
+            waiting,
+            dead_letters,
+        })
+    }
+
+    /// A few lines for people.
+    pub fn text(&self) -> String {
+        let Self { requests, commands, .. } = self;
+        let mut text = format!("Ran for {}.\n", duration(Duration::from_millis(self.ran_for_ms)));
+        let executions: Vec<String> = self
+            .executions
+            .iter()
+            .map(|(status, count)| match status.as_str() {
+                "running" => format!("{count} still running"),
+                status => format!("{count} {}", status.replace('_', " ")),
+            })
+            .collect();
+        for (what, figures) in [
+            (
+                "requests",
+                format!(
+                    "{} accepted, {} refused, {} failed",
+                    requests.accepted, requests.refused, requests.failed
+                ),
+            ),
+            ("commands", format!("{} applied, {} rejected", commands.applied, commands.rejected)),
+            ("events", format!("{} published", self.events_published)),
+            ("executions", or_none(&executions)),
+            ("waiting", in_queues(&self.waiting)),
+            ("dead letters", in_queues(&self.dead_letters)),
+        ] {
+            // Writing to a String does not fail.
+            let _ = writeln!(text, "  {what:<13} {figures}");
+        }
+        text
+    }
+}
+
+fn or_none(parts: &[String]) -> String {
+    if parts.is_empty() { "none".into() } else { parts.join(", ") }
+}
+
+fn in_queues(queues: &BTreeMap<String, u64>) -> String {
+    let parts: Vec<String> = queues.iter().map(|(queue, count)| format!("{count} in {queue}")).collect();
+    or_none(&parts)
+}
+
+fn duration(ran: Duration) -> String {
+    let seconds = ran.as_secs();
+    match (seconds / 3_600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, _) => format!("{:.1} s", ran.as_secs_f64()),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+async fn running(cloud: &Arc<Cloud>, resources: &[&Resource]) -> anyhow::Result<u64> {
+    let mut count = 0;
+    for machine in resources.iter().filter(|resource| resource.kind == "AWS::StepFunctions::StateMachine") {
+        let mut input =
+            json!({"stateMachineArn": machine.arn, "statusFilter": "RUNNING", "maxResults": 1000});
+        loop {
+            let page = call(cloud, "states", "ListExecutions", input.clone()).await?;
+            count += page["executions"].as_array().map_or(0, Vec::len) as u64;
+            match &page["nextToken"] {
+                Value::Null => break,
+                token => input["nextToken"] = token.clone(),
+            }
+        }
+    }
+    Ok(count)
+}
+
+/// How many messages each queue holds, seen or not; queues without any are left out.
+async fn messages(cloud: &Arc<Cloud>) -> anyhow::Result<Vec<(String, u64)>> {
+    let mut found = Vec::new();
+    let queues = call(cloud, "sqs", "ListQueues", json!({})).await?;
+    for url in queues["QueueUrls"].as_array().into_iter().flatten() {
+        let input = json!({"QueueUrl": url, "AttributeNames": ["All"]});
+        let attributes = call(cloud, "sqs", "GetQueueAttributes", input).await?;
+        let count: u64 = ["", "NotVisible", "Delayed"]
+            .iter()
+            .filter_map(|suffix| {
+                let name = format!("ApproximateNumberOfMessages{suffix}");
+                attributes["Attributes"][name].as_str()?.parse::<u64>().ok()
+            })
+            .sum();
+        if count > 0 {
+            let name = url.as_str().and_then(|url| url.rsplit('/').next()).unwrap_or_default();
+            found.push((name.to_owned(), count));
+        }
+    }
+    Ok(found)
+}
+
+/// The names of the queues that anything of the template sends to what it gives up.
+fn dead_letter_queues(resources: &[&Resource]) -> Vec<String> {
+    let mut found = Vec::new();
+    for resource in resources {
+        collect(&resource.properties, false, &mut found);
+    }
+    found
+}
+
+fn collect(value: &Value, gives_up: bool, found: &mut Vec<String>) {
+    const PLACES: [&str; 4] = ["RedrivePolicy", "DeadLetterConfig", "DeadLetterQueue", "OnFailure"];
+    match value {
+        Value::String(text) if gives_up && text.contains(":sqs:") => {
+            found.extend(text.rsplit(':').next().map(str::to_owned));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(item, gives_up, found)),
+        Value::Object(members) => members
+            .iter()
+            .for_each(|(name, member)| collect(member, gives_up || PLACES.contains(&name.as_str()), found)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(pk: &str, status: &str) -> Value {
+        json!({"Put": {"Item": {"pk": {"S": pk}, "status": {"S": status}}}})
+    }
+
+    #[test]
+    fn a_command_counts_once_when_its_outcome_is_written() {
+        let commands = Commands::default();
+        for parts in [
+            vec![record("COMMAND#1", "PENDING")],
+            vec![record("COMMAND#1", "APPLIED"), record("KEY#anyone#k", "APPLIED")],
+            vec![record("COMMAND#2", "REJECTED")],
+            vec![json!({"Put": {"Item": {"property_id": {"S": "usa/a/b/1"}}}})],
+        ] {
+            commands.written(json!({ "TransactItems": parts }).to_string().as_bytes());
+        }
+        commands.written(b"COMMAND# but no JSON");
+        assert_eq!(commands.applied.load(Ordering::Relaxed), 1);
+        assert_eq!(commands.rejected.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_duration_is_told_as_people_say_it() {
+        for (seconds, said) in [(4, "4.0 s"), (65, "1 min 5 s"), (7_260, "2 h 1 min")] {
+            assert_eq!(duration(Duration::from_secs(seconds)), said);
+        }
+    }
+}
