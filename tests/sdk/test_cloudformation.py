@@ -106,6 +106,27 @@ def test_list_stacks_filters_by_status(cloudformation):
     assert cloudformation.list_stacks(StackStatusFilter=["DELETE_COMPLETE"])["StackSummaries"] == []
 
 
+def test_the_events_of_a_stack_end_with_its_completion(cloudformation):
+    pages = cloudformation.get_paginator("describe_stack_events").paginate(StackName=STACK)
+    events = [event for page in pages for event in page["StackEvents"]]
+    assert (events[0]["LogicalResourceId"], events[0]["ResourceStatus"]) == (STACK, "CREATE_COMPLETE")
+    assert events[-1]["ResourceStatusReason"] == "User Initiated"
+    assert len({event["EventId"] for event in events}) == len(events)
+    assert {"AWS::CloudFormation::Stack", "AWS::S3::Bucket"} <= {event["ResourceType"] for event in events}
+    with pytest.raises(ClientError) as error:
+        cloudformation.describe_stack_events(StackName="nobodys-stack")
+    assert error.value.response["Error"]["Code"] == "ValidationError"
+    assert "does not exist" in error.value.response["Error"]["Message"]
+
+
+def test_the_summary_of_the_template_tells_what_it_needs(cloudformation):
+    summary = cloudformation.get_template_summary(StackName=STACK)
+    assert "Stage" in [parameter["ParameterKey"] for parameter in summary["Parameters"]]
+    assert "AWS::Serverless::Application" in summary["ResourceTypes"]
+    [stack] = cloudformation.describe_stacks(StackName=STACK)["Stacks"]
+    assert "CAPABILITY_AUTO_EXPAND" in stack["Capabilities"]
+
+
 def test_the_template_can_be_read(cloudformation):
     template = cloudformation.get_template(StackName=STACK)["TemplateBody"]
     assert "Resources" in template

@@ -24,6 +24,10 @@ def test_parameters_are_put_read_listed_and_deleted(client, name):
     one = ssm.get_parameter(Name=f"{path}/a")["Parameter"]
     assert (one["Value"], one["Version"], one["Type"]) == ("2", 2, "String")
     assert one["ARN"].endswith(f":parameter{path}/a")
+    first = ssm.get_parameter(Name=f"{path}/a:1")["Parameter"]
+    assert (first["Name"], first["Value"], first["Selector"]) == (f"{path}/a", "1", ":1")
+    with pytest.raises(ssm.exceptions.ParameterVersionNotFound):
+        ssm.get_parameter(Name=f"{path}/a:3")
     several = ssm.get_parameters(Names=[f"{path}/a", f"{path}/b", f"{path}/none"])
     assert [p["Value"] for p in several["Parameters"]] == ["2", "x,y"]
     assert several["InvalidParameters"] == [f"{path}/none"]

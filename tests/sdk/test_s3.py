@@ -88,6 +88,39 @@ def test_conditions_on_the_entity_tag(s3, bucket, name):
     s3.delete_object(Bucket=bucket, Key=name)
 
 
+@pytest.mark.parametrize("algorithm", ["CRC32", "SHA1", "SHA256"])
+def test_the_checksum_that_a_client_chose_is_kept(s3, bucket, name, algorithm):
+    put = s3.put_object(Bucket=bucket, Key=name, Body=b"123456789", ChecksumAlgorithm=algorithm)
+    head = s3.head_object(Bucket=bucket, Key=name, ChecksumMode="ENABLED")
+    assert put[f"Checksum{algorithm}"] == head[f"Checksum{algorithm}"]
+    assert s3.get_object(Bucket=bucket, Key=name)["Body"].read() == b"123456789"
+    with pytest.raises(ClientError) as error:
+        s3.put_object(Bucket=bucket, Key=name, Body=b"x", ChecksumSHA256=base64.b64encode(b"0" * 32).decode())
+    assert code(error) == ("BadDigest", 400)
+    s3.delete_object(Bucket=bucket, Key=name)
+
+
+def test_conditions_on_the_time(s3, bucket, name):
+    s3.put_object(Bucket=bucket, Key=name, Body=b"x")
+    changed = s3.head_object(Bucket=bucket, Key=name)["LastModified"]
+    with pytest.raises(ClientError) as error:
+        s3.get_object(Bucket=bucket, Key=name, IfModifiedSince=changed)
+    assert code(error) == ("304", 304)
+    with pytest.raises(ClientError) as error:
+        s3.get_object(Bucket=bucket, Key=name, IfUnmodifiedSince=changed.replace(year=2000))
+    assert code(error) == ("PreconditionFailed", 412)
+    assert s3.get_object(Bucket=bucket, Key=name, IfModifiedSince=changed.replace(year=2000))["ContentLength"] == 1
+    s3.delete_object(Bucket=bucket, Key=name)
+
+
+def test_what_the_bucket_cannot_have_is_refused(s3, bucket, name):
+    for given in ({"ACL": "public-read"}, {"StorageClass": "GLACIER"}, {"Tagging": "a=b"}, {"ExpectedBucketOwner": "999999999999"}):
+        with pytest.raises(ClientError):
+            s3.put_object(Bucket=bucket, Key=name, Body=b"x", **given)
+    assert [b["Name"] for b in s3.list_buckets(Prefix=bucket)["Buckets"]] == [bucket]
+    assert s3.list_buckets(Prefix="nobodys").get("Buckets", []) == []
+
+
 def test_objects_are_listed_in_pages_by_prefix_and_folder(s3, bucket, name):
     keys = [f"{name}/{folder}/{n}.txt" for folder in "ab" for n in range(5)]
     for key in keys:

@@ -50,7 +50,7 @@ async fn unnoticed(project: &Path, (part, edit): Mutation) -> Option<String> {
 fn declared(kind: &str) -> BTreeSet<(String, String)> {
     let application = templates::load(&project().unwrap(), ROOT, &[]).unwrap();
     let resources = templates::of_kind(&application, kind);
-    resources.into_iter().map(|resource| (resource.file.clone(), resource.logical_id.clone())).collect()
+    resources.into_iter().map(|resource| (resource.file.to_string(), resource.logical_id.clone())).collect()
 }
 
 /// SAM gives the rule of an event the name of its function or state machine and its own.

@@ -43,11 +43,11 @@ pub const EMULATED: &[(&str, Level, &str)] = &[
     ("AWS::Logs::LogGroup", Level::Emulated, "groups, streams and events; events expire as it says"),
     ("AWS::Logs::ResourcePolicy", Level::Inert, "permissions are not enforced here"),
     ("AWS::Pipes::Pipe", Level::Emulated, "from a table stream to a bus"),
-    ("AWS::S3::Bucket", Level::Approximated, "objects can be put, read, listed and deleted; nothing else"),
+    ("AWS::S3::Bucket", Level::Approximated, "objects can be put, copied, read, listed and deleted; nothing else"),
     ("AWS::S3::BucketPolicy", Level::Inert, "permissions are not enforced here"),
     ("AWS::SQS::Queue", Level::Emulated, "standard queues"),
     ("AWS::SQS::QueuePolicy", Level::Approximated, "shown as an attribute; permissions are not enforced here"),
-    ("AWS::SSM::Parameter", Level::Emulated, "plain parameters, read only"),
+    ("AWS::SSM::Parameter", Level::Emulated, "plain parameters and their versions; no secrets"),
     ("AWS::StepFunctions::StateMachine", Level::Emulated, "Standard workflows in JSONata"),
 ];
 

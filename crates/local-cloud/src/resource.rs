@@ -21,8 +21,46 @@ pub struct Resource {
     pub properties: Value,
     /// The resource's `Metadata`, evaluated (`Binary` of a function, for example).
     pub metadata: Value,
-    /// The file that declares it, relative to the project.
-    pub file: String,
+    /// Where it is written.
+    pub file: Source,
+}
+
+/// The file that declares a resource, and those that parts of its properties are included from.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Source {
+    /// The template, relative to the project.
+    template: String,
+    /// `LogicalId.Properties.Path` of each part, and its file.
+    included: Vec<(String, String)>,
+}
+
+impl<T: Into<String>> From<T> for Source {
+    fn from(template: T) -> Self {
+        Self { template: template.into(), included: Vec::new() }
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.template)
+    }
+}
+
+impl Source {
+    /// The same template, with parts from other files: the path of each, and its file.
+    pub(crate) fn including(self, included: Vec<(String, String)>) -> Self {
+        Self { included, ..self }
+    }
+
+    /// The file in which a path stands; the innermost one, where a part includes another.
+    fn of(&self, path: &str) -> &str {
+        let holds = |part: &str| {
+            path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        let innermost =
+            self.included.iter().filter(|(part, _)| holds(part)).max_by_key(|(part, _)| part.len());
+        innermost.map_or(&self.template, |(_, file)| file)
+    }
 }
 
 /// Why the template cannot be run here: always one sentence that names file, resource and property.
@@ -56,10 +94,7 @@ impl Resource {
 
     /// A refusal at `LogicalId.{path}`.
     pub fn refuse(&self, path: &str, reason: impl Into<String>) -> Refusal {
-        Refusal {
-            file: self.file.clone(),
-            path: format!("{}.{path}", self.logical_id),
-            reason: reason.into(),
-        }
+        let path = format!("{}.{path}", self.logical_id);
+        Refusal { file: self.file.of(&path).to_owned(), path, reason: reason.into() }
     }
 }

@@ -106,8 +106,6 @@ pub async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refus
     match resource.kind.as_str() {
         "AWS::EventSchemas::Registry" => deploy_registry(cloud, resource),
         "AWS::EventSchemas::Schema" => deploy_schema(cloud, resource),
-        // Says who may read a registry; permissions are not enforced here.
-        "AWS::EventSchemas::RegistryPolicy" => Ok(()),
         kind => Err(resource.refuse("Type", format!("{kind} is not emulated"))),
     }
 }
@@ -437,7 +435,8 @@ struct DescribeSchema {
 fn describe_schema(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
     let input: DescribeSchema = read_input(input)?;
     let all = versions_of(cloud, &input.registry_name, &input.schema_name)?;
-    let first_ms = all.last().map_or(0, |schema| schema.created_ms);
+    // The newest version comes first, and is the last modification.
+    let modified_ms = all.first().map_or(0, |schema| schema.created_ms);
     let wanted = |schema: &Schema| {
         input.schema_version.as_ref().is_none_or(|version| *version == schema.version.to_string())
     };
@@ -448,7 +447,7 @@ fn describe_schema(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
         "SchemaVersion": schema.version.to_string(),
         "Type": schema.kind,
         "Content": schema.content,
-        "LastModified": time(first_ms),
+        "LastModified": time(modified_ms),
         "VersionCreatedDate": time(schema.created_ms),
         "tags": schema.tags,
     });
@@ -547,6 +546,7 @@ mod tests {
         assert_eq!((&newest["SchemaVersion"], &newest["Content"]), (&json!("2"), &json!(changed)));
         let versions = call(&cloud, "ListSchemaVersions", input.clone()).await.unwrap();
         assert_eq!(versions["SchemaVersions"].as_array().unwrap().len(), 2);
+        assert_eq!(newest["LastModified"], newest["VersionCreatedDate"]);
         let mut old = input;
         old["SchemaVersion"] = "1".into();
         assert_eq!(call(&cloud, "DescribeSchema", old).await.unwrap()["Content"], SCHEMA);
@@ -578,5 +578,21 @@ mod tests {
         assert_eq!(error.code, "NotFoundException");
         let error = call(&cloud, "SearchSchemas", json!({})).await.unwrap_err();
         assert_eq!(error.code, "NotImplemented");
+    }
+
+    #[tokio::test]
+    async fn names_of_registries_follow_their_rules() {
+        let cloud = Cloud::for_tests().unwrap();
+        let longest = "a".repeat(64);
+        for (name, valid) in [
+            (longest.as_str(), true),
+            ("unicorn_1.x-y", true),
+            (&*"a".repeat(65), false),
+            ("aws.events", false),
+            ("a b", false),
+        ] {
+            let deployed = deploy(&cloud, &resource("Registry", json!({ "RegistryName": name }))).await;
+            assert_eq!(deployed.is_ok(), valid, "{name}");
+        }
     }
 }

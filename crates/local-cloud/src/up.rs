@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -182,8 +181,8 @@ pub async fn up(options: &Options) -> anyhow::Result<Running> {
     cloudformation::publish(&cloud, application)?;
 
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve(cloud.clone(), api, apigateway::router(cloud.clone())));
-    tasks.spawn(serve(cloud.clone(), aws, endpoint::router(cloud.clone())));
+    tasks.spawn(told(apigateway::serve(cloud.clone(), api)));
+    tasks.spawn(told(endpoint::serve(cloud.clone(), aws)));
     for start in [
         dynamodb::start,
         sqs::start,
@@ -192,7 +191,6 @@ pub async fn up(options: &Options) -> anyhow::Result<Running> {
         stepfunctions::start,
         pipes::start,
         event_source::start,
-        apigateway::start,
     ] {
         start(&cloud);
     }
@@ -237,12 +235,9 @@ fn lock(state: &Path) -> anyhow::Result<File> {
     }
 }
 
-async fn serve(cloud: Arc<Cloud>, listener: TcpListener, router: axum::Router) {
-    let stopping = cloud.stopping.clone();
-    let served = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(async move { stopping.cancelled().await })
-        .await;
-    if let Err(error) = served {
+/// Says that a port has failed.
+async fn told(served: impl Future<Output = std::io::Result<()>>) {
+    if let Err(error) = served.await {
         tracing::error!(%error, "a listener failed");
     }
 }

@@ -2,7 +2,6 @@
 //! log. The order is that of API Gateway.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use axum::body::{Body, to_bytes};
@@ -16,6 +15,7 @@ use super::gateway_response::{Failure, GatewayResponses, Kind};
 use super::integration::{Outcome, Passage};
 use super::request::{Parameters, Request, extended_request_id};
 use super::routes;
+use super::spelling::Client;
 use super::stage::Stage;
 use crate::cloud::Cloud;
 
@@ -41,14 +41,16 @@ pub(super) async fn handle(cloud: Arc<Cloud>, request: axum::extract::Request) -
         _ => cloud.random.uuid(),
     };
     let extended_request_id = extended_request_id(&cloud);
-    let source_ip = match head.extensions.get::<ConnectInfo<SocketAddr>>() {
-        Some(ConnectInfo(address)) => address.ip().to_string(),
-        None => "127.0.0.1".to_owned(),
-    };
+    let client = head.extensions.get::<ConnectInfo<Client>>().map(|ConnectInfo(client)| client);
+    let spelling = client.map(|client| client.heard.spelling()).unwrap_or_default();
+    let source_ip = client.map_or("127.0.0.1".to_owned(), |client| client.address.ip().to_string());
     let client_path = head.uri.path().to_owned();
     let method = head.method.as_str().to_owned();
     let too_long = content_length(&head).is_some_and(|length| length > PAYLOAD);
     let body = if too_long { None } else { to_bytes(body, PAYLOAD).await.ok() };
+    if let Some(client) = client {
+        client.heard.listen();
+    }
 
     let outcome = match body {
         // The front of API Gateway says this before it looks at the request, in plain text
@@ -65,7 +67,7 @@ pub(super) async fn handle(cloud: Arc<Cloud>, request: axum::extract::Request) -
                 method: method.clone(),
                 path,
                 client_path: client_path.clone(),
-                parameters: Parameters::read(head.uri.query(), &head.headers),
+                parameters: Parameters::read(head.uri.query(), &head.headers, &spelling),
                 body,
                 source_ip,
                 protocol: format!("{:?}", head.version),

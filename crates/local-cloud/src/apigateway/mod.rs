@@ -13,6 +13,7 @@ mod proxy;
 mod request;
 mod routes;
 mod schema;
+mod spelling;
 mod stage;
 mod substitution;
 mod throttle;
@@ -24,6 +25,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::net::TcpListener;
 
 use self::api::Api;
 use self::stage::{Stage, StageProperties};
@@ -105,9 +107,7 @@ struct RestApi {
     /// No effect here.
     #[serde(rename = "Description")]
     _description: Option<String>,
-    /// No effect here: there is one endpoint.
-    #[serde(rename = "EndpointConfiguration")]
-    _endpoint_configuration: Option<Value>,
+    endpoint_configuration: Option<EndpointConfiguration>,
     /// No effect here: SAM writes the endpoint type in it.
     #[serde(rename = "Parameters")]
     _parameters: Option<Value>,
@@ -120,6 +120,12 @@ struct RestApi {
     /// No effect here.
     #[serde(rename = "Tags")]
     _tags: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct EndpointConfiguration {
+    types: Vec<String>,
 }
 
 /// `AWS::ApiGateway::Deployment`.
@@ -168,6 +174,14 @@ fn deploy_api(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
         let reason = "custom domains are not emulated, so the API would have no address";
         return Err(resource.refuse("Properties.DisableExecuteApiEndpoint", reason));
     }
+    // At the edge or in the region, there is one endpoint here; a private one would have none.
+    for kind in properties.endpoint_configuration.into_iter().flat_map(|endpoint| endpoint.types) {
+        if kind != "EDGE" && kind != "REGIONAL" {
+            return Err(
+                resource.refuse("Properties.EndpointConfiguration.Types", format!("{kind} is not emulated"))
+            );
+        }
+    }
     let api = openapi::read(&resource.physical_id, &properties.body)
         .map_err(|invalid| resource.refuse(&format!("Properties.Body.{}", invalid.path), invalid.reason))?;
     let mut deployed = cloud.apigateway.deployed.write().unwrap_or_else(PoisonError::into_inner);
@@ -182,13 +196,20 @@ fn deployed_api(cloud: &Cloud, resource: &Resource, id: &str) -> Result<Arc<Api>
 
 /// The service for the port of all APIs: `/{path}` on one origin, and
 /// `/_aws/execute-api/{api}/{stage}/{path}` for the invoke addresses of the outputs.
-pub fn router(cloud: Arc<Cloud>) -> axum::Router {
+fn router(cloud: Arc<Cloud>) -> axum::Router {
     axum::Router::new()
         .fallback(move |request: axum::extract::Request| handler::handle(cloud.clone(), request))
 }
 
-/// Starts nothing: the gateway only answers.
-pub fn start(_cloud: &Arc<Cloud>) {}
+/// Serves all APIs on one port until the cloud stops.
+///
+/// # Errors
+/// When the port fails.
+pub async fn serve(cloud: Arc<Cloud>, port: TcpListener) -> std::io::Result<()> {
+    let stopping = cloud.stopping.clone().cancelled_owned();
+    let service = router(cloud).into_make_service_with_connect_info::<spelling::Client>();
+    axum::serve(spelling::Listener(port), service).with_graceful_shutdown(stopping).await
+}
 
 #[cfg(test)]
 mod tests;

@@ -63,26 +63,27 @@ pub(super) fn event(passage: &Passage<'_>) -> Value {
     })
 }
 
-/// Standard headers as AWS writes them, whatever the client wrote (recorded on AWS by
-/// LocalStack: `aUThorization` arrives as `Authorization`).
-const STANDARD: [&str; 12] = [
-    "Accept",
-    "Accept-Encoding",
-    "Accept-Language",
-    "Authorization",
-    "Cache-Control",
-    "Content-Type",
-    "Cookie",
-    "If-None-Match",
-    "Origin",
-    "Pragma",
-    "Referer",
-    "User-Agent",
-];
+/// Written so, whatever the client wrote (recorded on AWS by LocalStack: `aUThorization`
+/// arrives as `Authorization`); all others keep its spelling.
+const STANDARD: [&str; 2] = ["Authorization", "User-Agent"];
 
-/// Headers of the connection, which do not reach the function.
-const OF_THE_CONNECTION: [&str; 6] =
-    ["connection", "content-length", "keep-alive", "te", "transfer-encoding", "upgrade"];
+/// What no integration gets of a request: guide, "Amazon API Gateway important notes for
+/// REST APIs", and what belongs to the connection.
+const NOT_GIVEN_ON: [&str; 13] = [
+    "connection",
+    "content-length",
+    "content-md5",
+    "expect",
+    "keep-alive",
+    "max-forwards",
+    "proxy-authenticate",
+    "server",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "www-authenticate",
+];
 
 /// The client's headers and those that the gateway adds. A client cannot forge the latter,
 /// except that its `X-Forwarded-For` stands before the address that the gateway saw.
@@ -109,7 +110,7 @@ fn forwarded_headers(passage: &Passage<'_>) -> Vec<(String, String)> {
         .headers
         .iter()
         .filter(|(name, _)| !own.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)))
-        .filter(|(name, _)| !OF_THE_CONNECTION.contains(&name.as_str()))
+        .filter(|(name, _)| !NOT_GIVEN_ON.contains(&name.to_ascii_lowercase().as_str()))
         .map(|(name, value)| (standard(name).unwrap_or(name).to_owned(), value.clone()));
     from_client.chain(own.clone().map(|(name, value)| (name.to_owned(), value))).collect()
 }
@@ -133,10 +134,12 @@ fn none_if_empty(value: Value) -> Value {
     if value.as_object().is_some_and(Map::is_empty) { Value::Null } else { value }
 }
 
-/// What a function answers. Any other member makes the answer malformed.
+/// What a function answers. No member is needed, and any other one makes the answer
+/// malformed (the guide does not say the first; recorded on AWS by LocalStack, aws.py).
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct ProxyResponse {
+    #[serde(default)]
     status_code: Value,
     headers: Option<BTreeMap<String, Value>>,
     multi_value_headers: Option<BTreeMap<String, Vec<Value>>>,
@@ -158,7 +161,10 @@ pub(super) fn response(reply: &Reply) -> Result<Outcome, Failure> {
     }
     let answer: ProxyResponse =
         serde_json::from_slice(&reply.body).map_err(|error| malformed(&error.to_string()))?;
-    let status = answer.status_code.as_u64().or_else(|| answer.status_code.as_str()?.parse().ok());
+    let status = match &answer.status_code {
+        Value::Null => Some(200),
+        status => status.as_u64().or_else(|| status.as_str()?.parse().ok()),
+    };
     let status = status
         .and_then(|status| u16::try_from(status).ok())
         .filter(|status| (100..1000).contains(status))

@@ -1,7 +1,7 @@
 //! A client's request as mapping templates, parameter mappings and functions see it, and
 //! the `$context` that goes with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use axum::http::HeaderMap;
 use bytes::Bytes;
@@ -21,19 +21,21 @@ pub(super) struct Parameters {
     pub path: BTreeMap<String, String>,
     /// In the client's order, repeated names included.
     pub query: Vec<(String, String)>,
-    /// In the client's order; hyper gives names in lower case, as HTTP/2 clients send them to AWS.
+    /// In the client's order and spelling.
     pub headers: Vec<(String, String)>,
 }
 
 impl Parameters {
-    /// Reads query and headers; the route adds the path parameters.
-    pub fn read(query: Option<&str>, headers: &HeaderMap) -> Self {
+    /// Reads query and headers; the route adds the path parameters. `spelling` gives the
+    /// client's spelling of lower-case header names.
+    pub fn read(query: Option<&str>, headers: &HeaderMap, spelling: &HashMap<String, String>) -> Self {
         let query = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             (form_decode(name), form_decode(value))
         });
         let headers = headers.iter().map(|(name, value)| {
-            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+            let name = spelling.get(name.as_str()).map_or(name.as_str(), String::as_str);
+            (name.to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
         });
         Self { path: BTreeMap::new(), query: query.collect(), headers: headers.collect() }
     }
@@ -56,13 +58,13 @@ impl Parameters {
         self.query.iter().rev().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
-    /// A header, by its name in any case; the last one where it is repeated.
+    /// A header, by its name in any case (the guide does not say); the last one where it is repeated.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter().rev();
         headers.find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// `$input.params()`.
+    /// `$input.params()`: a map, whose keys are the names as the client wrote them.
     pub fn as_json(&self) -> Value {
         let map = |pairs: &[(String, String)]| -> Map<String, Value> {
             pairs.iter().map(|(name, value)| (name.clone(), json!(value))).collect()
@@ -173,7 +175,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("idempotency-key", "from-header".parse().unwrap());
         headers.insert("x", "from-header".parse().unwrap());
-        let mut parameters = Parameters::read(Some("x=1&x=a+b%26&y"), &headers);
+        let mut parameters = Parameters::read(Some("x=1&x=a+b%26&y"), &headers, &HashMap::new());
         assert_eq!(parameters.find("Idempotency-Key"), "from-header");
         assert_eq!(parameters.find("x"), "a b&");
         parameters.path.insert("x".into(), "from-path".into());

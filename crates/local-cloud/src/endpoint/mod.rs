@@ -21,6 +21,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures::future::BoxFuture;
 use serde_json::Value;
+use tokio::net::TcpListener;
 
 use crate::cloud::Cloud;
 use crate::error::AwsError;
@@ -29,8 +30,16 @@ use request::{Protocol, Request};
 /// The largest body that is read: images go to S3 in one request each.
 const MAX_BODY: usize = 64 * 1024 * 1024;
 
-/// All services on one port.
-pub fn router(cloud: Arc<Cloud>) -> Router {
+/// All services on one port, until the cloud stops.
+///
+/// # Errors
+/// When the port fails.
+pub async fn serve(cloud: Arc<Cloud>, port: TcpListener) -> std::io::Result<()> {
+    let stopping = cloud.stopping.clone().cancelled_owned();
+    axum::serve(port, router(cloud)).with_graceful_shutdown(stopping).await
+}
+
+fn router(cloud: Arc<Cloud>) -> Router {
     Router::new().fallback(handle).with_state(cloud)
 }
 

@@ -298,6 +298,126 @@ async fn a_chunked_upload_is_stored_without_its_framing_and_checked_against_its_
 }
 
 #[tokio::test]
+async fn every_upload_has_a_checksum_the_clients_or_s3s_own_and_tells_it_on_request() {
+    let cloud = with_bucket().await;
+    let plain = cloud.s3("PUT", "/images/plain").body("123456789").send().await.unwrap();
+    assert_eq!(header_of(&plain, "x-amz-checksum-crc64nvme"), "rosUhgp5mIg=");
+    assert_eq!(header_of(&plain, "x-amz-server-side-encryption"), "AES256");
+    let own = cloud.s3("PUT", "/images/own").header("x-amz-checksum-crc32c", "4waSgw==").body("123456789");
+    assert_eq!(header_of(&own.send().await.unwrap(), "x-amz-checksum-crc32c"), "4waSgw==");
+    let copy = cloud.s3("PUT", "/images/copy").header("x-amz-copy-source", "images/own");
+    copy.header("x-amz-metadata-directive", "REPLACE").send().await.unwrap();
+    for key in ["own", "copy"] {
+        let path = format!("/images/{key}");
+        let asked = cloud.s3("HEAD", &path).header("x-amz-checksum-mode", "ENABLED").send().await.unwrap();
+        assert_eq!(header_of(&asked, "x-amz-checksum-crc32c"), "4waSgw==");
+        assert_eq!(header_of(&asked, "x-amz-checksum-type"), "FULL_OBJECT");
+        let silent = cloud.s3("GET", &path).send().await.unwrap();
+        assert_eq!(header_of(&silent, "x-amz-checksum-crc32c"), "");
+    }
+    for (header, value, code) in [
+        ("x-amz-checksum-sha256", "AAAA", "InvalidRequest"),
+        ("x-amz-checksum-crc64nvme", "AAAAAAAAAAA=", "BadDigest"),
+        ("content-md5", "AAAAAAAAAAAAAAAAAAAAAA==", "BadDigest"),
+        ("content-md5", "AA==", "InvalidDigest"),
+    ] {
+        let wrong = cloud.s3("PUT", "/images/wrong").header(header, value).body("x").send().await.unwrap();
+        assert!(wrong.text().await.unwrap().contains(&format!("<Code>{code}</Code>")), "{header}");
+    }
+}
+
+#[tokio::test]
+async fn conditions_on_the_tag_and_on_the_time_are_heard() {
+    let cloud = with_bucket().await;
+    let tag = header_of(&cloud.s3("PUT", "/images/a").body("x").send().await.unwrap(), "etag");
+    let (past, future) = ("Thu, 01 Jan 1970 00:00:00 GMT", "Tue, 01 Jan 2999 00:00:00 GMT");
+    for (headers, status) in [
+        (vec![("if-modified-since", future)], 304),
+        (vec![("if-modified-since", past)], 200),
+        (vec![("if-modified-since", "whenever")], 200),
+        (vec![("if-unmodified-since", past)], 412),
+        (vec![("if-unmodified-since", future)], 200),
+        (vec![("if-none-match", tag.as_str()), ("if-modified-since", past)], 304),
+        (vec![("if-none-match", "\"other\""), ("if-modified-since", future)], 200),
+        (vec![("if-match", tag.as_str()), ("if-unmodified-since", past)], 200),
+        (vec![("if-match", "\"other\"")], 412),
+        (vec![("if-range", tag.as_str())], 501),
+    ] {
+        let request =
+            headers.iter().fold(cloud.s3("GET", "/images/a"), |r, (name, value)| r.header(*name, *value));
+        assert_eq!(request.send().await.unwrap().status().as_u16(), status, "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_upload_cannot_have_here_is_refused_and_not_ignored() {
+    let cloud = with_bucket().await;
+    for (header, value, code) in [
+        ("x-amz-acl", "public-read", "AccessControlListNotSupported"),
+        ("x-amz-grant-read", "id=1", "NotImplemented"),
+        ("x-amz-storage-class", "GLACIER", "NotImplemented"),
+        ("x-amz-server-side-encryption", "aws:kms", "NotImplemented"),
+        ("x-amz-tagging", "a=b", "NotImplemented"),
+        ("x-amz-expected-bucket-owner", "999999999999", "AccessDenied"),
+    ] {
+        let put = cloud.s3("PUT", "/images/a").header(header, value).body("x").send().await.unwrap();
+        assert!(put.text().await.unwrap().contains(&format!("<Code>{code}</Code>")), "{header}");
+    }
+    for (header, value) in [
+        ("x-amz-acl", "bucket-owner-full-control"),
+        ("x-amz-storage-class", "STANDARD"),
+        ("x-amz-server-side-encryption", "AES256"),
+        ("x-amz-expected-bucket-owner", "123456789012"),
+    ] {
+        let put = cloud.s3("PUT", "/images/a").header(header, value).body("x").send().await.unwrap();
+        assert_eq!(put.status(), StatusCode::OK, "{header}");
+    }
+    let copy = cloud.s3("PUT", "/images/b").header("x-amz-copy-source", "/images/a");
+    let copy = copy.header("x-amz-copy-source-if-match", "x").send().await.unwrap();
+    assert_eq!(copy.status(), StatusCode::NOT_IMPLEMENTED);
+}
+
+#[tokio::test]
+async fn buckets_are_listed_by_prefix_in_pages() {
+    let cloud = with_bucket().await;
+    for bucket in ["/image-b", "/other"] {
+        cloud.s3("PUT", bucket).send().await.unwrap();
+    }
+    let list = async |query: &str| {
+        cloud.s3("GET", &format!("/?{query}")).send().await.unwrap().text().await.unwrap()
+    };
+    let first = list("prefix=image&max-buckets=1").await;
+    assert!(first.contains("<Name>image-b</Name>") && !first.contains("<Name>images</Name>"), "{first}");
+    let token = first.split("<ContinuationToken>").nth(1).unwrap().split('<').next().unwrap();
+    let second = list(&format!("prefix=image&max-buckets=1&continuation-token={token}")).await;
+    assert!(second.contains("<Name>images</Name>") && !second.contains("<ContinuationToken>"), "{second}");
+    assert!(!list("bucket-region=eu-west-1").await.contains("<Name>"));
+    assert!(list("max-buckets=0").await.contains("InvalidArgument"));
+    let elsewhere = "<CreateBucketConfiguration><LocationConstraint>eu-west-1</LocationConstraint></CreateBucketConfiguration>";
+    let made = cloud.s3("PUT", "/else-where").body(elsewhere).send().await.unwrap().text().await.unwrap();
+    assert!(made.contains("IllegalLocationConstraintException"), "{made}");
+}
+
+#[tokio::test]
+async fn a_listing_without_keys_is_complete_and_the_owner_is_told_as_the_version_has_it() {
+    let cloud = with_bucket().await;
+    cloud.s3("PUT", "/images/a").body("x").send().await.unwrap();
+    let list = async |query: &str| {
+        cloud.s3("GET", &format!("/images?{query}")).send().await.unwrap().text().await.unwrap()
+    };
+    let none = list("list-type=2&max-keys=0").await;
+    assert!(
+        none.contains("<IsTruncated>false</IsTruncated>") && none.contains("<KeyCount>0</KeyCount>"),
+        "{none}"
+    );
+    let owner = "<Owner><ID>123456789012</ID></Owner>";
+    assert!(list("prefix=a").await.contains(owner));
+    assert!(list("list-type=2&fetch-owner=true").await.contains(owner));
+    assert!(!list("list-type=2").await.contains(owner));
+    assert!(list("max-keys=-1").await.contains("InvalidArgument"));
+}
+
+#[tokio::test]
 async fn what_is_missing_is_404_with_a_code_and_without_a_body_for_head() {
     let cloud = with_bucket().await;
     let missing = cloud.s3("GET", "/images/nothing").send().await.unwrap();
@@ -336,6 +456,17 @@ async fn many_objects_are_deleted_at_once_and_one_that_is_missing_is_deleted_too
         "{text}"
     );
     assert_eq!(cloud.s3("GET", "/images/a%26b").send().await.unwrap().status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn more_than_a_thousand_objects_are_not_deleted_at_once() {
+    let cloud = with_bucket().await;
+    for (count, code) in [(0, "MalformedXML"), (1_000, "Deleted"), (1_001, "MalformedXML")] {
+        let body = format!("<Delete>{}</Delete>", "<Object><Key>a</Key></Object>".repeat(count));
+        let answer =
+            cloud.s3("POST", "/images?delete").body(body).send().await.unwrap().text().await.unwrap();
+        assert!(answer.contains(code), "{count}: {answer}");
+    }
 }
 
 #[tokio::test]

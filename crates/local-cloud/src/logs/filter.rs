@@ -1,7 +1,8 @@
-//! Filter patterns of FilterLogEvents: terms, and comparisons of JSON fields. Patterns with
-//! space-delimited fields (`[a, b]`) and regular expressions (`%...%`) are refused.
+//! Filter patterns of FilterLogEvents: terms, regular expressions (`%...%`), and comparisons
+//! of JSON fields. Patterns with space-delimited fields (`[a, b]`) are refused.
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html>
 
+use regex::Regex;
 use serde_json::Value;
 
 /// A parsed filter pattern.
@@ -10,14 +11,32 @@ pub enum Filter {
     /// Text that must and must not be in the message.
     Terms {
         /// All of these.
-        required: Vec<String>,
+        required: Vec<Term>,
         /// Any of these, where there are some.
-        optional: Vec<String>,
+        optional: Vec<Term>,
         /// None of these.
-        excluded: Vec<String>,
+        excluded: Vec<Term>,
     },
     /// A condition on the fields of a JSON message.
     Json(Condition),
+}
+
+/// What is looked for in a message.
+#[derive(Debug)]
+pub enum Term {
+    /// A word or a phrase.
+    Text(String),
+    /// `%...%`.
+    Matching(Regex),
+}
+
+impl Term {
+    fn is_in(&self, message: &str) -> bool {
+        match self {
+            Self::Text(text) => message.contains(text.as_str()),
+            Self::Matching(regex) => regex.is_match(message),
+        }
+    }
 }
 
 /// A condition on a JSON document.
@@ -45,6 +64,8 @@ pub enum Step {
 pub enum Test {
     /// Text, in which `*` stands for any characters; the flag negates.
     Text(Vec<String>, bool),
+    /// A regular expression; the flag negates.
+    Matching(Regex, bool),
     /// A number and its operator.
     Number(String, f64),
     /// `IS NULL`, `IS TRUE`, `IS FALSE`.
@@ -61,7 +82,7 @@ impl Filter {
     pub fn parse(pattern: &str) -> Result<Self, String> {
         let pattern = pattern.trim();
         if pattern.starts_with('{') {
-            let mut parser = Parser { rest: pattern };
+            let mut parser = Parser { rest: pattern, regular: 0 };
             parser.expect("{")?;
             let condition = parser.any_of()?;
             parser.expect("}")?;
@@ -80,7 +101,7 @@ impl Filter {
     pub fn matches(&self, message: &str) -> bool {
         match self {
             Self::Terms { required, optional, excluded } => {
-                let has = |term: &String| message.contains(term.as_str());
+                let has = |term: &Term| term.is_in(message);
                 required.iter().all(has)
                     && !excluded.iter().any(has)
                     && (optional.is_empty() || optional.iter().any(has))
@@ -102,7 +123,11 @@ fn terms(pattern: &str) -> Result<Filter, String> {
             _ => &mut required,
         };
         rest = rest.strip_prefix(['?', '-']).unwrap_or(rest);
-        let (term, behind) = if rest.starts_with('"') { quoted(rest)? } else { bare(rest)? };
+        let (term, behind) = match rest.as_bytes().first() {
+            Some(b'"') => quoted(rest).map(|(text, behind)| (Term::Text(text), behind))?,
+            Some(b'%') => regular(rest).map(|(regex, behind)| (Term::Matching(regex), behind))?,
+            _ => bare(rest).map(|(text, behind)| (Term::Text(text), behind))?,
+        };
         list.push(term);
         rest = behind.trim_start();
     }
@@ -122,6 +147,18 @@ fn bare(text: &str) -> Result<(String, &str), String> {
     Ok((term.to_owned(), rest))
 }
 
+/// `%...%`: the part of regular expressions that the guide lists, so without parentheses.
+fn regular(text: &str) -> Result<(Regex, &str), String> {
+    let (regex, rest) =
+        text[1..].split_once('%').ok_or("Invalid filter pattern: a regular expression is not closed.")?;
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || r":_#=@/;,-^$?[]{}|\*+.".contains(letter);
+    if regex.is_empty() || !regex.chars().all(allowed) {
+        return Err(format!("Invalid character(s) in the regular expression '{regex}'"));
+    }
+    let parsed = Regex::new(regex).map_err(|_| format!("Invalid regular expression '{regex}'"))?;
+    Ok((parsed, rest))
+}
+
 /// A term in double quotes, in which a backslash escapes the next character.
 fn quoted(text: &str) -> Result<(String, &str), String> {
     let mut term = String::new();
@@ -138,6 +175,8 @@ fn quoted(text: &str) -> Result<(String, &str), String> {
 
 struct Parser<'a> {
     rest: &'a str,
+    /// Regular expressions so far.
+    regular: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -194,6 +233,9 @@ impl<'a> Parser<'a> {
             }
             if let Some(rest) = self.rest.strip_prefix('.') {
                 let name = self.word(rest);
+                if name.contains('*') {
+                    return Err(no_wildcard());
+                }
                 if name.is_empty() {
                     return Err(format!("Invalid filter pattern: a field name is missing at `{rest}`."));
                 }
@@ -202,6 +244,9 @@ impl<'a> Parser<'a> {
                 let (inner, behind) =
                     rest.split_once(']').ok_or("Invalid filter pattern: a bracket is not closed.")?;
                 let inner = inner.trim();
+                if inner == "*" {
+                    return Err(no_wildcard());
+                }
                 path.push(match inner.parse() {
                     Ok(index) => Step::Index(index),
                     Err(_) => Step::Member(inner.trim_matches(['"', '\'']).to_owned()),
@@ -244,7 +289,16 @@ impl<'a> Parser<'a> {
     fn value(&mut self, operator: &str) -> Result<Test, String> {
         self.rest = self.rest.trim_start();
         if self.rest.starts_with('%') {
-            return Err("Regular expressions in filter patterns are not emulated by the local cloud.".into());
+            if !["=", "!="].contains(&operator) {
+                return Err(format!("Invalid filter pattern: `{operator}` takes no regular expression."));
+            }
+            self.regular += 1;
+            if self.regular > 2 {
+                return Err("Invalid filter pattern: there is a limit of 2 regular expressions.".into());
+            }
+            let (regex, rest) = regular(self.rest)?;
+            self.rest = rest;
+            return Ok(Test::Matching(regex, operator == "!="));
         }
         let (text, is_quoted) = if self.rest.starts_with('"') {
             let (text, rest) = quoted(self.rest)?;
@@ -269,6 +323,10 @@ impl<'a> Parser<'a> {
     }
 }
 
+fn no_wildcard() -> String {
+    "Wildcards in property selectors are not emulated by the local cloud.".into()
+}
+
 impl Condition {
     fn holds(&self, document: &Value) -> bool {
         match self {
@@ -288,6 +346,13 @@ impl Test {
         match self {
             Self::Absent => false,
             Self::Is(value) => field == value,
+            // `= *` asks whether the field is there, whatever its type.
+            Self::Text(pieces, negated) if pieces.iter().all(String::is_empty) && pieces.len() > 1 => {
+                !negated
+            }
+            Self::Matching(regex, negated) => {
+                field.as_str().is_some_and(|text| regex.is_match(text) != *negated)
+            }
             Self::Text(pieces, negated) => field.as_str().is_some_and(|text| like(text, pieces) != *negated),
             Self::Number(operator, bound) => field.as_f64().is_some_and(|number| match operator.as_str() {
                 "=" => number == *bound,
@@ -375,9 +440,37 @@ mod tests {
     }
 
     #[test]
+    fn a_regular_expression_stands_between_per_cent_signs() {
+        assert!(matches("%AUTHORIZED|ERR.*7$%", "ERROR 17"));
+        assert!(!matches("%^ERR%", "an ERROR"));
+        assert!(matches("ERROR -%4[0-9]{2}%", "ERROR 500"));
+        assert!(matches("{ $.level = %^W.*% && $.n = 1 }", r#"{"level":"WARN","n":1}"#));
+        assert!(!matches("{ $.level != %^W.*% }", r#"{"level":"WARN"}"#));
+        for broken in [
+            "%(a)%",
+            "%a",
+            "%%",
+            "%[%",
+            "%ü%",
+            "%a b%",
+            "{ $.n > %1% }",
+            "{ $.a = %a% || $.a = %b% || $.a = %c% }",
+        ] {
+            assert!(Filter::parse(broken).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_alone_asks_whether_the_field_is_there() {
+        assert!(matches("{ $.n = * && $.s = \"*\" }", r#"{"n":1,"s":"x"}"#));
+        assert!(!matches("{ $.m = * }", r#"{"n":1}"#));
+    }
+
+    #[test]
     fn what_is_not_emulated_is_refused() {
-        assert!(Filter::parse("[a, b]").unwrap_err().contains("not emulated"));
-        assert!(Filter::parse("{ $.a = %x% }").unwrap_err().contains("not emulated"));
+        for refused in ["[a, b]", "{ $.list[*].a = 1 }", "{ $.*.a = 1 }"] {
+            assert!(Filter::parse(refused).unwrap_err().contains("not emulated"), "{refused}");
+        }
         for broken in
             ["{ $.a }", "{ $.a = }", "{ $.a = 1", "{ $.a > x }", "{ $.a = 1 } x", "{ a = 1 }", "{ $. = 1 }"]
         {

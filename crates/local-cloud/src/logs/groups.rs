@@ -14,8 +14,12 @@ use crate::error::AwsError;
 const RETENTIONS: [i64; 22] =
     [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
 
-/// 1 to 512 letters, digits and `_-/.#`.
+/// 1 to 512 letters, digits and `_-/.#`, not beginning with `aws/`.
+/// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_CreateLogGroup.html>
 pub fn check_name(name: &str) -> Result<(), AwsError> {
+    if name.starts_with("aws/") {
+        return Err(invalid(format!("'{name}' is not a log group name: it can't start with aws/.")));
+    }
     let valid = |letter: char| letter.is_ascii_alphanumeric() || "_-/.#".contains(letter);
     if (1..=512).contains(&name.len()) && name.chars().all(valid) {
         return Ok(());
@@ -138,9 +142,8 @@ struct DescribeGroups {
     log_group_class: Option<String>,
     next_token: Option<String>,
     limit: Option<usize>,
-    /// No effect here: there is one account.
-    #[serde(rename = "accountIdentifiers")]
-    _account_identifiers: Option<Value>,
+    account_identifiers: Option<Vec<String>>,
+    /// No effect here: no account is linked.
     #[serde(rename = "includeLinkedAccounts")]
     _include_linked_accounts: Option<bool>,
 }
@@ -152,9 +155,14 @@ pub fn describe_groups(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
             "LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters.",
         ));
     }
+    let by_name = input.log_group_name_prefix.is_some() || input.log_group_name_pattern.is_some();
+    if by_name && input.log_group_identifiers.is_some() {
+        return Err(invalid("logGroupIdentifiers cannot be specified with a name prefix or a name pattern."));
+    }
+    let ours = input.account_identifiers.is_none_or(|accounts| accounts.contains(&cloud.settings.account));
     let pattern = input.log_group_name_pattern.map(|pattern| pattern.to_lowercase());
     let wanted = |group: &store::Group| {
-        input.log_group_name_prefix.as_ref().is_none_or(|prefix| group.name.starts_with(prefix))
+        ours && input.log_group_name_prefix.as_ref().is_none_or(|prefix| group.name.starts_with(prefix))
             && pattern.as_ref().is_none_or(|pattern| group.name.to_lowercase().contains(pattern))
             && input.log_group_class.as_ref().is_none_or(|class| group.class == *class)
             && input.log_group_identifiers.as_ref().is_none_or(|identifiers| {

@@ -69,12 +69,6 @@ struct GroupProps {
     log_group_class: Option<String>,
     #[serde(default)]
     tags: Vec<Tag>,
-    /// No effect here: nothing is encrypted at rest.
-    #[serde(rename = "KmsKeyId")]
-    _kms_key_id: Option<Value>,
-    /// No effect here: nothing is deleted with a stack.
-    #[serde(rename = "DeletionProtectionEnabled")]
-    _deletion_protection: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -91,8 +85,6 @@ struct Tag {
 pub async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     match resource.kind.as_str() {
         "AWS::Logs::LogGroup" => deploy_group(cloud, resource),
-        // Says who may write to groups; permissions are not enforced here.
-        "AWS::Logs::ResourcePolicy" => Ok(()),
         kind => Err(resource.refuse("Type", format!("{kind} is not emulated"))),
     }
 }

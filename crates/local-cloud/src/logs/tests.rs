@@ -197,6 +197,112 @@ async fn groups_are_listed_by_prefix_in_pages() {
 }
 
 #[tokio::test]
+async fn groups_are_found_by_a_part_of_their_name_in_any_case_and_by_their_arn() {
+    let cloud = cloud();
+    for name in ["/aws/lambda/Search", "/aws/events/search", "/other"] {
+        ok(&cloud, "CreateLogGroup", json!({ "logGroupName": name })).await;
+    }
+    let names = |answer: Value| -> Vec<String> {
+        let groups = answer["logGroups"].as_array().unwrap();
+        groups.iter().map(|group| group["logGroupName"].as_str().unwrap().to_owned()).collect()
+    };
+    let pattern = json!({ "logGroupNamePattern": "SEARCH" });
+    let both = ["/aws/events/search", "/aws/lambda/Search"];
+    assert_eq!(names(ok(&cloud, "DescribeLogGroups", pattern).await), both);
+    let arn = "arn:aws:logs:us-east-1:123456789012:log-group:/other";
+    for identifier in ["/other".to_owned(), arn.to_owned(), format!("{arn}:*")] {
+        let input = json!({ "logGroupIdentifiers": [identifier] });
+        assert_eq!(names(ok(&cloud, "DescribeLogGroups", input).await), ["/other"]);
+    }
+    let elsewhere = json!({ "accountIdentifiers": ["999999999999"], "includeLinkedAccounts": true });
+    assert!(names(ok(&cloud, "DescribeLogGroups", elsewhere).await).is_empty());
+    for two in [
+        json!({ "logGroupNamePattern": "a", "logGroupNamePrefix": "a" }),
+        json!({ "logGroupIdentifiers": ["/other"], "logGroupNamePrefix": "/" }),
+    ] {
+        assert_eq!(code(&cloud, "DescribeLogGroups", two).await, "InvalidParameterException");
+    }
+    let reserved = json!({ "logGroupName": "aws/x" });
+    assert_eq!(code(&cloud, "CreateLogGroup", reserved).await, "InvalidParameterException");
+}
+
+#[tokio::test]
+async fn the_start_time_is_included_and_the_end_time_only_by_filter_log_events() {
+    let cloud = cloud();
+    for n in 0..4 {
+        append(&cloud, "/g", "s", NOW + n, &n.to_string()).unwrap();
+    }
+    let range = json!({ "logGroupName": "/g", "startTime": NOW + 1, "endTime": NOW + 2 });
+    assert_eq!(messages(&ok(&cloud, "FilterLogEvents", range.clone()).await), ["1", "2"]);
+    let mut range = range;
+    range["logStreamName"] = "s".into();
+    assert_eq!(messages(&ok(&cloud, "GetLogEvents", range).await), ["1"]);
+}
+
+#[tokio::test]
+async fn a_page_holds_ten_thousand_events_and_one_megabyte_at_most() {
+    let cloud = cloud();
+    let long = "x".repeat(300_000);
+    append_all(&cloud, "/g", "s", &[(NOW, long.as_str()); 4]).unwrap();
+    let stream = json!({ "logGroupName": "/g", "logStreamName": "s", "startFromHead": true });
+    assert_eq!(messages(&ok(&cloud, "GetLogEvents", stream).await).len(), 3);
+    let group = ok(&cloud, "FilterLogEvents", json!({ "logGroupName": "/g" })).await;
+    assert_eq!(messages(&group).len(), 3);
+    let rest = json!({ "logGroupName": "/g", "nextToken": group["nextToken"] });
+    assert_eq!(messages(&ok(&cloud, "FilterLogEvents", rest).await).len(), 1);
+    append_all(&cloud, "/h", "s", &[(NOW, "x"); 10_001]).unwrap();
+    assert_eq!(messages(&ok(&cloud, "FilterLogEvents", json!({ "logGroupName": "/h" })).await).len(), 10_000);
+    for limit in [0, 10_001] {
+        let input = json!({ "logGroupName": "/h", "limit": limit });
+        assert_eq!(code(&cloud, "FilterLogEvents", input).await, "InvalidParameterException");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_over_the_limits_is_refused_and_one_within_them_is_taken() {
+    let cloud = cloud();
+    ok(&cloud, "CreateLogGroup", json!({ "logGroupName": "/g" })).await;
+    ok(&cloud, "CreateLogStream", json!({ "logGroupName": "/g", "logStreamName": "s" })).await;
+    let put = |events: Vec<Value>| json!({ "logGroupName": "/g", "logStreamName": "s", "logEvents": events });
+    let event = |at: i64, bytes: usize| json!({ "timestamp": at, "message": "x".repeat(bytes) });
+    // Each event counts 26 bytes more than its message.
+    for fits in [
+        vec![event(NOW, 1_048_576 - 26)],
+        vec![event(NOW, 1); 10_000],
+        vec![event(NOW - 86_400_000, 1), event(NOW, 1)],
+    ] {
+        ok(&cloud, "PutLogEvents", put(fits)).await;
+    }
+    for over in [
+        vec![event(NOW, 1_048_576 - 25)],
+        vec![event(NOW, 1); 10_001],
+        vec![event(NOW - 86_400_001, 1), event(NOW, 1)],
+    ] {
+        assert_eq!(code(&cloud, "PutLogEvents", put(over)).await, "InvalidParameterException");
+    }
+}
+
+#[tokio::test]
+async fn sequence_tokens_are_ignored() {
+    let cloud = cloud();
+    append(&cloud, "/g", "s", NOW, "one").unwrap();
+    let events = json!([{ "timestamp": NOW, "message": "two" }]);
+    let input = json!({ "logGroupName": "/g", "logStreamName": "s", "logEvents": events, "sequenceToken": "nobodys" });
+    assert!(ok(&cloud, "PutLogEvents", input).await["nextSequenceToken"].is_string());
+}
+
+#[tokio::test]
+async fn what_the_retention_would_delete_at_once_is_rejected_as_expired() {
+    let cloud = cloud();
+    deploy(&cloud, &resource(json!({ "LogGroupName": "/g", "RetentionInDays": 1 }))).await.unwrap();
+    ok(&cloud, "CreateLogStream", json!({ "logGroupName": "/g", "logStreamName": "s" })).await;
+    let events = json!([{ "timestamp": NOW - 86_400_001, "message": "old" }]);
+    let input = json!({ "logGroupName": "/g", "logStreamName": "s", "logEvents": events });
+    let answer = ok(&cloud, "PutLogEvents", input).await;
+    assert_eq!(answer["rejectedLogEventsInfo"], json!({ "expiredLogEventEndIndex": 1 }));
+}
+
+#[tokio::test]
 async fn streams_are_ordered_by_their_last_event_on_request() {
     let cloud = cloud();
     append(&cloud, "/g", "a", NOW + 5, "x").unwrap();

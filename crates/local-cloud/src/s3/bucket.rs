@@ -1,4 +1,4 @@
-//! `AWS::S3::Bucket` and `AWS::S3::BucketPolicy`.
+//! `AWS::S3::Bucket`.
 
 use std::sync::Arc;
 
@@ -8,8 +8,7 @@ use serde_json::Value;
 use crate::cloud::Cloud;
 use crate::resource::{Refusal, Resource};
 
-/// No effect here, but for its name: who may read, how bytes are encrypted, how long they
-/// are kept and where accesses are logged are AWS's to see to.
+/// What has no effect here: who may read is AWS's to see to.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct Bucket {
@@ -17,46 +16,50 @@ struct Bucket {
     _bucket_name: Option<String>,
     #[serde(rename = "PublicAccessBlockConfiguration")]
     _public_access: Option<Value>,
-    #[serde(rename = "BucketEncryption")]
-    _encryption: Option<Value>,
-    #[serde(rename = "OwnershipControls")]
-    _ownership: Option<Value>,
-    #[serde(rename = "LifecycleConfiguration")]
-    _lifecycle: Option<Value>,
-    #[serde(rename = "LoggingConfiguration")]
-    _logging: Option<Value>,
-    // The API of versions is refused; a GET answers with the newest, as on AWS.
-    #[serde(rename = "VersioningConfiguration")]
-    _versioning: Option<Value>,
+    #[serde(default)]
+    bucket_encryption: Encryption,
     #[serde(rename = "Tags")]
     _tags: Option<Value>,
 }
 
-/// Nothing here checks who asks.
-#[derive(Deserialize)]
+/// Every object says that it is encrypted with AES256, so that is the one that can be asked for.
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct BucketPolicy {
-    bucket: String,
-    #[serde(rename = "PolicyDocument")]
-    _policy_document: Value,
+struct Encryption {
+    server_side_encryption_configuration: Vec<EncryptionRule>,
 }
 
-/// Deploys a bucket or its policy.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct EncryptionRule {
+    server_side_encryption_by_default: ByDefault,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ByDefault {
+    #[serde(rename = "SSEAlgorithm")]
+    algorithm: String,
+}
+
+/// Deploys a bucket.
 ///
 /// # Errors
 /// Names what is not emulated.
 pub async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
-    let refuse = |error: crate::error::AwsError| resource.refuse("Properties", error.to_string());
-    match resource.kind.as_str() {
-        "AWS::S3::Bucket" => {
-            resource.read::<Bucket>()?;
-            super::create_bucket(cloud, &resource.physical_id).map_err(refuse)?;
-        }
-        "AWS::S3::BucketPolicy" => {
-            let policy: BucketPolicy = resource.read()?;
-            super::check_bucket(cloud, &policy.bucket).map_err(refuse)?;
-        }
-        kind => return Err(resource.refuse("Type", format!("{kind} is not emulated"))),
+    if resource.kind != "AWS::S3::Bucket" {
+        return Err(resource.refuse("Type", format!("{} is not emulated", resource.kind)));
     }
+    let bucket: Bucket = resource.read()?;
+    for rule in bucket.bucket_encryption.server_side_encryption_configuration {
+        let algorithm = rule.server_side_encryption_by_default.algorithm;
+        if algorithm != "AES256" {
+            return Err(
+                resource.refuse("Properties.BucketEncryption", format!("{algorithm} is not emulated"))
+            );
+        }
+    }
+    super::create_bucket(cloud, &resource.physical_id)
+        .map_err(|error| resource.refuse("Properties", error.to_string()))?;
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! S3, as far as the images bucket needs it: buckets and objects in the local cloud's own
-//! store, so that an object and what is known about it appear in one transaction. Only the
-//! newest version of an object is kept, whatever the bucket's versioning says; nothing is
-//! public, since nothing checks who asks.
+//! store, so that an object and what is known about it appear in one transaction. Buckets
+//! have no versions; nothing is public, since nothing checks who asks.
 
 mod bucket;
 mod json;
@@ -65,7 +64,8 @@ pub struct Info {
     pub etag: String,
     /// Milliseconds since the epoch.
     pub modified_ms: i64,
-    /// Headers that S3 keeps and gives back: `content-type`, `cache-control`, ...
+    /// Headers that S3 keeps and gives back: `content-type`, `cache-control`, ..., and the
+    /// checksum, `x-amz-checksum-{algorithm}`.
     pub headers: Map<String, Value>,
     /// The client's own: `x-amz-meta-{name}`, names in lower case.
     pub metadata: Map<String, Value>,
@@ -278,7 +278,14 @@ pub fn copy(
              the object's metadata, storage class, website redirect location or encryption attributes.",
         ));
     }
-    let (headers, metadata) = replace.unwrap_or((info.headers, info.metadata));
+    let (headers, metadata) = match replace {
+        // The bytes, and so their checksum, stay the same.
+        Some((mut headers, metadata)) => {
+            headers.extend(info.headers.into_iter().filter(|(name, _)| name.starts_with("x-amz-checksum-")));
+            (headers, metadata)
+        }
+        None => (info.headers, info.metadata),
+    };
     put(cloud, bucket, key, &Upload { body: body.into(), headers, metadata, only_new: false })
 }
 

@@ -1,6 +1,6 @@
-//! SSM parameters of the types String and StringList. Only the newest version of a
-//! parameter's value is kept; secrets (`SecureString`) are refused, since nothing here
-//! encrypts.
+//! SSM parameters of the types String and StringList, with their last hundred versions.
+//! Secrets (`SecureString`) are refused, since nothing here encrypts; labels, filters and
+//! policies are not emulated.
 
 use std::sync::Arc;
 
@@ -35,7 +35,19 @@ impl State {
                  tier TEXT NOT NULL,
                  version INTEGER NOT NULL,
                  modified_ms INTEGER NOT NULL
-             );",
+             );
+             -- Earlier versions; the columns are those of the newest.
+             CREATE TABLE IF NOT EXISTS ssm_history (
+                 name TEXT NOT NULL,
+                 type TEXT NOT NULL,
+                 value TEXT NOT NULL,
+                 description TEXT,
+                 tier TEXT NOT NULL,
+                 version INTEGER NOT NULL,
+                 modified_ms INTEGER NOT NULL,
+                 PRIMARY KEY (name, version)
+             );
+             CREATE TABLE IF NOT EXISTS ssm_tags (name TEXT PRIMARY KEY, tags TEXT NOT NULL);",
         )?;
         Ok(Self::default())
     }
@@ -143,15 +155,27 @@ struct PutParameter {
     #[serde(default)]
     overwrite: bool,
     data_type: Option<String>,
-    // No effect here.
-    #[serde(rename = "Tags")]
-    _tags: Option<Value>,
+    /// A list of keys and values; a map in a template.
+    tags: Option<Value>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct DeleteParameter {
     name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct DeleteParameters {
+    names: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct ListTags {
+    resource_type: String,
+    resource_id: String,
 }
 
 /// Answers one API action; `input` and the answer have the members of AWS's API reference.
@@ -163,7 +187,7 @@ pub async fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Result<Valu
         "GetParameter" => {
             let GetParameter { name, .. } = read(input)?;
             let parameter = find(cloud, &name)?.ok_or_else(|| not_found(&name))?;
-            Ok(json!({"Parameter": parameter.answer(cloud)}))
+            Ok(json!({"Parameter": selected(cloud, &parameter, &name)}))
         }
         "GetParameters" => get_parameters(cloud, &read(input)?),
         "GetParametersByPath" => get_by_path(cloud, &read(input)?),
@@ -171,10 +195,18 @@ pub async fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Result<Valu
         "PutParameter" => put_parameter(cloud, read(input)?),
         "DeleteParameter" => {
             let DeleteParameter { name } = read(input)?;
-            let gone =
-                cloud.store.write(|tx| tx.execute("DELETE FROM ssm_parameters WHERE name = ?1", [&name]))?;
-            if gone == 1 { Ok(json!({})) } else { Err(not_found(&name)) }
+            if delete(cloud, &name)? { Ok(json!({})) } else { Err(not_found(&name)) }
         }
+        "DeleteParameters" => {
+            let DeleteParameters { names } = read(input)?;
+            check_names(&names)?;
+            let (mut deleted, mut invalid) = (Vec::new(), Vec::new());
+            for name in names {
+                if delete(cloud, &name)? { &mut deleted } else { &mut invalid }.push(name);
+            }
+            Ok(json!({"DeletedParameters": deleted, "InvalidParameters": invalid}))
+        }
+        "ListTagsForResource" => list_tags(cloud, &read(input)?),
         other => Err(AwsError::not_emulated("ssm", other)),
     }
 }
@@ -191,17 +223,72 @@ fn not_found(name: &str) -> AwsError {
     AwsError::client("ParameterNotFound", format!("Parameter {name} not found."))
 }
 
-/// Finds a parameter by its name, its ARN, or either with `:version` behind.
-/// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html>
-fn find(cloud: &Cloud, given: &str) -> Result<Option<Parameter>, AwsError> {
+/// Whether a parameter was there; its versions and tags go with it.
+fn delete(cloud: &Cloud, name: &str) -> Result<bool, AwsError> {
+    Ok(cloud.store.write(|tx| {
+        tx.execute("DELETE FROM ssm_history WHERE name = ?1", [name])?;
+        tx.execute("DELETE FROM ssm_tags WHERE name = ?1", [name])?;
+        Ok(tx.execute("DELETE FROM ssm_parameters WHERE name = ?1", [name])? == 1)
+    })?)
+}
+
+fn list_tags(cloud: &Cloud, wanted: &ListTags) -> Result<Value, AwsError> {
+    let invalid = |code: &str, what: &str| AwsError::client(code, format!("The {what} is not valid."));
+    if wanted.resource_type != "Parameter" {
+        return Err(invalid("InvalidResourceType", "resource type"));
+    }
+    let found = find(cloud, &wanted.resource_id)?;
+    let found = found.ok_or_else(|| invalid("InvalidResourceId", "resource ID"))?;
+    let tags: Option<String> = cloud.store.read(|connection| {
+        connection
+            .query_row("SELECT tags FROM ssm_tags WHERE name = ?1", [&found.name], |row| row.get(0))
+            .optional()
+    })?;
+    let tags: Value = tags.and_then(|tags| serde_json::from_str(&tags).ok()).unwrap_or_else(|| json!([]));
+    Ok(json!({"TagList": tags}))
+}
+
+/// Tags as the API lists them; `None` where they are neither a list nor a map of texts.
+fn tag_list(tags: &Value) -> Option<Value> {
+    match tags {
+        Value::Object(map) => {
+            let tag = |(key, value): (&String, &Value)| Some(json!({"Key": key, "Value": value.as_str()?}));
+            map.iter().map(tag).collect()
+        }
+        Value::Array(items) => {
+            let tag =
+                |tag: &Value| Some(json!({"Key": tag["Key"].as_str()?, "Value": tag["Value"].as_str()?}));
+            items.iter().map(tag).collect()
+        }
+        _ => None,
+    }
+}
+
+/// Splits what a client asks for into name and selector (a version or a label); true for an ARN.
+fn split(given: &str) -> (bool, &str, Option<&str>) {
     let (arn, name) = match given.strip_prefix("arn:").and_then(|_| given.split_once(":parameter")) {
         Some((_, name)) => (true, name),
         None => (false, given),
     };
-    let (name, version) = match name.split_once(':') {
-        Some((name, version)) => (name, Some(version)),
-        None => (name, None),
-    };
+    match name.split_once(':') {
+        Some((name, selector)) => (arn, name, Some(selector)),
+        None => (arn, name, None),
+    }
+}
+
+/// A parameter as `GetParameter` answers, with the selector by which it was asked for.
+fn selected(cloud: &Cloud, parameter: &Parameter, given: &str) -> Value {
+    let mut answer = parameter.answer(cloud);
+    if let (_, _, Some(selector)) = split(given) {
+        answer["Selector"] = format!(":{selector}").into();
+    }
+    answer
+}
+
+/// Finds a parameter by its name, its ARN, or either with `:version` behind.
+/// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html>
+fn find(cloud: &Cloud, given: &str) -> Result<Option<Parameter>, AwsError> {
+    let (arn, name, version) = split(given);
     // The ARN of `stage` and that of `/stage` are the same.
     let other = if arn { name.trim_start_matches('/') } else { name };
     let found = cloud.store.read(|connection| {
@@ -211,26 +298,42 @@ fn find(cloud: &Cloud, given: &str) -> Result<Option<Parameter>, AwsError> {
             .optional()
     })?;
     match (found, version) {
-        (Some(found), Some(version)) if found.version.to_string() != version => Err(AwsError::client(
-            "ParameterVersionNotFound",
-            format!("Systems Manager could not find version {version} of {name}."),
-        )),
+        (Some(found), Some(version)) if found.version.to_string() != version => {
+            let earlier = cloud.store.read(|connection| {
+                connection
+                    .prepare_cached("SELECT * FROM ssm_history WHERE name = ?1 AND version = ?2")?
+                    .query_row(params![found.name, version.parse::<i64>().ok()], Parameter::from_row)
+                    .optional()
+            })?;
+            let missing = || {
+                let sentence = format!(
+                    "Systems Manager could not find version {version} of {name}. Verify the version and try again."
+                );
+                AwsError::client("ParameterVersionNotFound", sentence)
+            };
+            earlier.map(Some).ok_or_else(missing)
+        }
         (found, _) => Ok(found),
     }
 }
 
-fn get_parameters(cloud: &Cloud, wanted: &GetParameters) -> Result<Value, AwsError> {
-    if !(1..=10).contains(&wanted.names.len()) {
-        return Err(invalid(
-            "1 validation error detected: Value at 'names' failed to satisfy constraint: Member must have \
-             length less than or equal to 10 and greater than or equal to 1",
-        ));
+fn check_names(names: &[String]) -> Result<(), AwsError> {
+    if (1..=10).contains(&names.len()) {
+        return Ok(());
     }
+    Err(invalid(
+        "1 validation error detected: Value at 'names' failed to satisfy constraint: Member must have \
+         length less than or equal to 10 and greater than or equal to 1",
+    ))
+}
+
+fn get_parameters(cloud: &Cloud, wanted: &GetParameters) -> Result<Value, AwsError> {
+    check_names(&wanted.names)?;
     let mut found = Vec::new();
     let mut unknown = Vec::new();
     for name in &wanted.names {
         match find(cloud, name) {
-            Ok(Some(parameter)) => found.push(parameter.answer(cloud)),
+            Ok(Some(parameter)) => found.push(selected(cloud, &parameter, name)),
             Ok(None) => unknown.push(name),
             Err(error) if error.code == "ParameterVersionNotFound" => unknown.push(name),
             Err(error) => return Err(error),
@@ -301,9 +404,21 @@ fn page(
     Ok((found, next))
 }
 
+/// "Parameter Store retains the 100 most recently created versions of a parameter."
+/// <https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-versions.html>
+const VERSIONS: i64 = 100;
+
 fn put_parameter(cloud: &Cloud, wanted: PutParameter) -> Result<Value, AwsError> {
     let Some(name) = wanted.name.clone() else { return Err(invalid("Name is required.")) };
-    let existing = find(cloud, &name)?;
+    if wanted.overwrite && wanted.tags.is_some() {
+        return Err(invalid(
+            "Invalid request: tags and overwrite can't be used together. To create a parameter with tags, \
+             please remove overwrite flag. To update tags for an existing parameter, please use \
+             AddTagsToResource or RemoveTagsFromResource.",
+        ));
+    }
+    // A selector is no part of a name.
+    let existing = if name.contains(':') { None } else { find(cloud, &name)? };
     if existing.is_some() && !wanted.overwrite {
         return Err(AwsError::client(
             "ParameterAlreadyExists",
@@ -331,7 +446,23 @@ fn write(
         modified_ms: cloud.clock.now_ms(),
     };
     check(&parameter, wanted.data_type.as_deref())?;
+    let tags = match &wanted.tags {
+        Some(tags) => Some(tag_list(tags).ok_or_else(|| invalid("Tags have keys and values."))?.to_string()),
+        None => None,
+    };
     cloud.store.write(|tx| {
+        if let Some(tags) = tags {
+            tx.execute("INSERT OR REPLACE INTO ssm_tags VALUES (?1, ?2)", params![parameter.name, tags])?;
+        }
+        tx.execute(
+            "INSERT OR REPLACE INTO ssm_history SELECT name, type, value, description, tier, version, modified_ms
+             FROM ssm_parameters WHERE name = ?1",
+            [&parameter.name],
+        )?;
+        tx.execute(
+            "DELETE FROM ssm_history WHERE name = ?1 AND version <= ?2",
+            params![parameter.name, parameter.version - VERSIONS],
+        )?;
         tx.execute(
             "INSERT OR REPLACE INTO ssm_parameters
              (name, type, value, description, tier, version, modified_ms)

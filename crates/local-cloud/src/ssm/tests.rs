@@ -40,8 +40,52 @@ async fn a_changed_value_is_a_new_version() {
     let name = "/uni-prop/local/bus";
     let found = call(&cloud, "GetParameter", json!({"Name": name})).await.unwrap();
     assert_eq!(found["Parameter"]["Version"], 2);
-    let error = call(&cloud, "GetParameter", json!({"Name": format!("{name}:1")})).await.unwrap_err();
-    assert_eq!(error.code, "ParameterVersionNotFound");
+    assert!(found["Parameter"].get("Selector").is_none());
+    let first = call(&cloud, "GetParameter", json!({"Name": format!("{name}:1")})).await.unwrap();
+    let first = &first["Parameter"];
+    assert_eq!((&first["Value"], &first["Version"]), (&json!("one"), &json!(1)));
+    assert_eq!((&first["Name"], &first["Selector"]), (&json!(name), &json!(":1")));
+    for selector in ["3", "0", "production"] {
+        let input = json!({"Name": format!("{name}:{selector}")});
+        let error = call(&cloud, "GetParameter", input).await.unwrap_err();
+        assert_eq!(error.code, "ParameterVersionNotFound");
+        let both = json!({"Names": [name, format!("{name}:{selector}")]});
+        let both = call(&cloud, "GetParameters", both).await.unwrap();
+        assert_eq!(both["Parameters"].as_array().unwrap().len(), 1);
+        assert_eq!(both["InvalidParameters"], json!([format!("{name}:{selector}")]));
+    }
+}
+
+#[tokio::test]
+async fn the_hundred_newest_versions_are_kept() {
+    let cloud = Cloud::for_tests().unwrap();
+    for n in 1..=101 {
+        let input = json!({"Name": "p", "Value": n.to_string(), "Type": "String", "Overwrite": true});
+        assert_eq!(call(&cloud, "PutParameter", input).await.unwrap()["Version"], n);
+    }
+    let get = async |name: &str| call(&cloud, "GetParameter", json!({"Name": name})).await;
+    assert_eq!(get("p:2").await.unwrap()["Parameter"]["Value"], "2");
+    assert_eq!(get("p:1").await.unwrap_err().code, "ParameterVersionNotFound");
+}
+
+#[tokio::test]
+async fn tags_are_listed_and_go_with_the_parameter() {
+    let cloud = Cloud::for_tests().unwrap();
+    deploy(&cloud, &resource(json!({"Type": "String", "Value": "x", "Tags": {"Owner": "us"}})))
+        .await
+        .unwrap();
+    let list = json!({"ResourceType": "Parameter", "ResourceId": "/uni-prop/local/bus"});
+    let tags = call(&cloud, "ListTagsForResource", list.clone()).await.unwrap();
+    assert_eq!(tags, json!({"TagList": [{"Key": "Owner", "Value": "us"}]}));
+    let tagged = json!({"Name": "q", "Value": "x", "Type": "String", "Tags": [{"Key": "a", "Value": "b"}]});
+    call(&cloud, "PutParameter", tagged.clone()).await.unwrap();
+    let mut again = tagged;
+    again["Overwrite"] = true.into();
+    assert_eq!(call(&cloud, "PutParameter", again).await.unwrap_err().code, "ValidationException");
+    let gone = json!({"Names": ["/uni-prop/local/bus", "nobody"]});
+    let gone = call(&cloud, "DeleteParameters", gone).await.unwrap();
+    assert_eq!(gone, json!({"DeletedParameters": ["/uni-prop/local/bus"], "InvalidParameters": ["nobody"]}));
+    assert_eq!(call(&cloud, "ListTagsForResource", list).await.unwrap_err().code, "InvalidResourceId");
 }
 
 #[tokio::test]
@@ -101,4 +145,45 @@ async fn an_unknown_property_is_refused_by_name() {
     let odd = resource(json!({"Type": "String", "Value": "x", "Policies": "[]"}));
     let refusal = deploy(&cloud, &odd).await.unwrap_err();
     assert!(refusal.reason.contains("Policies"), "{refusal}");
+}
+
+#[tokio::test]
+async fn no_more_than_ten_names_are_taken_at_once() {
+    let cloud = Cloud::for_tests().unwrap();
+    for (count, fits) in [(0, false), (10, true), (11, false)] {
+        let names: Vec<String> = (0..count).map(|n| format!("p{n}")).collect();
+        for action in ["GetParameters", "DeleteParameters"] {
+            let answer = call(&cloud, action, json!({"Names": names})).await;
+            assert_eq!(
+                answer.map_err(|error| error.code).err(),
+                (!fits).then(|| "ValidationException".into())
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hierarchy_has_fifteen_levels_at_most() {
+    let cloud = Cloud::for_tests().unwrap();
+    put(&cloud, &"/a".repeat(15), "x").await.unwrap();
+    let error = put(&cloud, &"/a".repeat(16), "x").await.unwrap_err();
+    assert_eq!(error.code, "HierarchyLevelLimitExceededException");
+}
+
+#[tokio::test]
+async fn the_tier_decides_how_long_a_value_may_be() {
+    let cloud = Cloud::for_tests().unwrap();
+    let with = |tier: &str, length: usize| {
+        let value = "x".repeat(length);
+        json!({"Name": "p", "Value": value, "Type": "String", "Tier": tier, "Overwrite": true})
+    };
+    for (tier, length, fits) in [
+        ("Standard", 4096, true),
+        ("Standard", 4097, false),
+        ("Advanced", 8192, true),
+        ("Advanced", 8193, false),
+    ] {
+        let answer = call(&cloud, "PutParameter", with(tier, length)).await;
+        assert_eq!(answer.is_ok(), fits, "{tier} {length}");
+    }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use serde_norway::Value as Yaml;
@@ -44,8 +45,8 @@ pub(crate) struct Template {
 pub(crate) struct Declared {
     pub kind: String,
     pub properties: Map<String, Value>,
-    /// Properties that are taken as they are: file content in which nothing is evaluated.
-    pub verbatim: Map<String, Value>,
+    /// Properties that are the content of a file, taken as it is: nothing is evaluated in it.
+    pub verbatim: BTreeMap<String, (Arc<str>, Value)>,
     pub depends_on: Vec<String>,
     pub condition: Option<String>,
     pub metadata: Value,

@@ -89,7 +89,7 @@ impl<'w> Scope<'w> {
             .ok_or_else(|| at.refuse(format!("there is no condition {name}")))?;
         let place = self.place.key("Conditions").key(name);
         lazily(&self.conditions, name, at, || {
-            Evaluator { scope: self, resources: false, used: RefCell::default() }.truth(expression, &place)
+            Evaluator { resources: false, ..Evaluator::new(self) }.truth(expression, &place)
         })
     }
 
@@ -204,12 +204,18 @@ pub(crate) struct Evaluator<'s> {
     /// Whether resources may be named: not in conditions.
     resources: bool,
     used: RefCell<BTreeSet<String>>,
+    included: RefCell<Vec<(String, String)>>,
 }
 
 impl<'s> Evaluator<'s> {
     /// For resources and outputs.
     pub fn new(scope: &'s Scope<'s>) -> Self {
-        Self { scope, resources: true, used: RefCell::default() }
+        Self { scope, resources: true, used: RefCell::default(), included: RefCell::default() }
+    }
+
+    /// The paths whose content came from other files, and those files.
+    pub fn included(&self) -> Vec<(String, String)> {
+        self.included.borrow().clone()
     }
 
     /// The logical ids that were referred to.
@@ -437,6 +443,7 @@ impl<'s> Evaluator<'s> {
             .ok_or_else(|| at.key("Parameters").key("Location").refuse("must be a literal path"))?;
         let inside = place.in_file(&beside(&self.scope.place.file, location));
         let (_, content) = read(self.scope.world.project, &inside, ShortForms::Refused)?;
+        self.included.borrow_mut().push((place.path.clone(), inside.file.to_string()));
         self.value(&content, &inside)
     }
 

@@ -51,6 +51,13 @@ pub struct Stack {
     pub resources: Vec<Resource>,
 }
 
+impl Stack {
+    /// The template as it is written, its functions in their long forms.
+    pub(crate) fn template(&self) -> Result<serde_json::Value, Refusal> {
+        document::parse(&self.body, &place::Place::file(&self.file), document::ShortForms::Read)
+    }
+}
+
 /// One output of a stack.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::cloud::Settings;
-use crate::resource::{Refusal, Resource};
+use crate::resource::{Refusal, Resource, Source};
 use crate::template::document::{Declared, Template, beside, object};
 use crate::template::evaluate::{Evaluator, Scope};
 use crate::template::parameters::{self, Parameter, scalar};
@@ -165,7 +165,11 @@ fn resource(
     let identity = scope.identity(logical_id, &place)?;
     let evaluator = Evaluator::new(scope);
     let mut properties = evaluator.mapping(&declared.properties, &place.key("Properties"))?;
-    properties.extend(declared.verbatim.clone());
+    let mut included = evaluator.included();
+    for (key, (file, content)) in &declared.verbatim {
+        included.push((place.key("Properties").key(key).path, file.to_string()));
+        properties.insert(key.clone(), content.clone());
+    }
     if let Some(name) = kinds::find(&declared.kind).and_then(|kind| kind.named_by) {
         // Modules find the name there, given or made up.
         properties.entry(name).or_insert_with(|| Value::from(identity.name.as_str()));
@@ -188,7 +192,7 @@ fn resource(
         arn: identity.arn.clone(),
         properties: Value::Object(properties),
         metadata: with_binary(metadata),
-        file: scope.place.file.to_string(),
+        file: Source::from(&*scope.place.file).including(included),
     };
     Ok(Some((resource, uses)))
 }

@@ -10,7 +10,12 @@ async fn a_function_gets_the_proxy_event_with_a_decoded_query_and_the_path_as_wr
         &cloud,
         "GET",
         uri,
-        &[("X-Forwarded-Proto", "https"), ("x-mine", "1"), ("aCCept", "*/*"), ("connection", "keep-alive")],
+        &[
+            ("X-Forwarded-Proto", "https"),
+            ("x-mine", "1"),
+            ("content-md5", "x"),
+            ("connection", "keep-alive"),
+        ],
         "",
     )
     .await;
@@ -29,8 +34,9 @@ async fn a_function_gets_the_proxy_event_with_a_decoded_query_and_the_path_as_wr
     assert_eq!(event["headers"]["X-Forwarded-For"], "127.0.0.1");
     assert_eq!(event["headers"]["x-mine"], "1");
     assert_eq!(event["multiValueHeaders"]["x-mine"], json!(["1"]));
-    assert_eq!(event["headers"]["Accept"], "*/*");
-    assert!(event["headers"].get("connection").is_none());
+    for name in ["connection", "content-md5"] {
+        assert!(event["headers"].get(name).is_none(), "{name}");
+    }
     assert_eq!(event["body"], Value::Null);
     assert_eq!(event["isBase64Encoded"], false);
     assert_eq!(event["stageVariables"], Value::Null);
@@ -75,10 +81,63 @@ async fn a_function_decides_status_and_headers() {
 }
 
 #[tokio::test]
+async fn an_answer_of_a_function_needs_no_member_at_all() {
+    for (answer, body) in [
+        (json!({}), ""),
+        (json!({"body": "x"}), "x"),
+        (json!({"headers": null}), ""),
+        (json!({"body": "eA==", "isBase64Encoded": true}), "eA=="),
+    ] {
+        let (cloud, _) = function_answering(answer, false).await;
+        let seen = call(&cloud, "GET", "/search/usa/anytown", &[], "").await;
+        assert_eq!((seen.status, seen.body.as_str()), (200, body));
+    }
+}
+
+/// Sends text over a connection of its own and reads until `end`.
+async fn over_the_wire(address: std::net::SocketAddr, requests: &[&str], end: &str) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    for request in requests {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(end.as_bytes()) {
+            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "the connection was closed");
+        }
+    }
+}
+
+#[tokio::test]
+async fn header_names_arrive_as_the_client_wrote_them_on_every_request_of_a_connection() {
+    let (cloud, calls) = function_answering(json!({"statusCode": 200, "body": "[]"}), false).await;
+    let port = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = port.local_addr().unwrap();
+    let server = tokio::spawn(serve(cloud, port));
+    let first = "GET /search/usa/a HTTP/1.1\r\nhost: here\r\ntEsT-HEADeR: 1\r\naUThorization: me\r\nx-low: 1\r\nContent-Length: 6\r\n\r\nX-A: b";
+    let second = "GET /search/usa/b HTTP/1.1\r\nHost: here\r\nTest-Header: 2\r\n\r\n";
+    over_the_wire(address, &[first, second], "[]").await;
+    server.abort();
+    let calls = calls.lock().unwrap();
+    let headers: Vec<Value> = calls
+        .iter()
+        .map(|call| match call {
+            Call::Function { payload, .. } => {
+                serde_json::from_slice::<Value>(payload).unwrap()["headers"].take()
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(headers[0]["tEsT-HEADeR"], "1");
+    assert_eq!(headers[0]["Authorization"], "me");
+    assert_eq!(headers[0]["x-low"], "1");
+    assert_eq!(headers[0]["Host"], "here");
+    assert_eq!(headers[1]["Test-Header"], "2");
+}
+
+#[tokio::test]
 async fn a_malformed_answer_and_a_failed_function_are_bad_gateways() {
     for (answer, failed) in [
         (json!({"statusCode": 200}), true),
-        (json!({"body": "x"}), false),
         (json!({"statusCode": 200, "body": {"not": "text"}}), false),
         (json!({"statusCode": "many"}), false),
         (json!({"statusCode": 200, "extra": 1}), false),
@@ -110,6 +169,15 @@ async fn a_back_end_that_is_silent_for_29_seconds_is_a_gateway_timeout() {
     cloud.clock.advance(std::time::Duration::from_millis(1));
     let seen = waiting.await.unwrap();
     assert_eq!((seen.status, seen.body.as_str()), (504, r#"{"message": "Endpoint request timed out"}"#));
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_utf_8_is_read_as_text_with_replacements() {
+    let (cloud, calls) = function_answering(json!({}), false).await;
+    let latin = [("content-type", "text/plain; charset=iso-8859-1")];
+    call(&cloud, "GET", "/search/usa/anytown", &latin, b"caf\xe9").await;
+    let event = event_of(&calls);
+    assert_eq!((&event["body"], &event["isBase64Encoded"]), (&json!("caf\u{FFFD}"), &json!(false)));
 }
 
 #[tokio::test]

@@ -52,6 +52,21 @@ async fn a_custom_function_integration_chooses_by_the_error_message() {
 }
 
 #[tokio::test]
+async fn a_selection_pattern_must_match_the_whole_text() {
+    for (pattern, status) in
+        [("not there", 200), ("it is not", 200), ("it is not there", 404), (".*there", 404)]
+    {
+        let mut integration = custom_function(json!({}));
+        let responses = integration["responses"].as_object_mut().unwrap();
+        let of_error = responses.remove(".*not there.*").unwrap();
+        responses.insert(pattern.into(), of_error);
+        let (double, _) = recording(200, json!({"errorMessage": "it is not there"}), true);
+        let cloud = with_integration(integration, double).await;
+        assert_eq!(call(&cloud, "POST", "/x/1", &[], "{}").await.status, status, "{pattern}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_no_integration_response_matches_is_an_internal_error() {
     let mut integration = custom_function(json!({}));
     integration["responses"].as_object_mut().unwrap().remove("default");

@@ -163,12 +163,18 @@ impl Seen {
     }
 }
 
-async fn call(cloud: &Arc<Cloud>, method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Seen {
+async fn call(
+    cloud: &Arc<Cloud>,
+    method: &str,
+    uri: &str,
+    headers: &[(&str, &str)],
+    body: impl AsRef<[u8]>,
+) -> Seen {
     let mut request = axum::http::Request::builder().method(method).uri(uri).header("host", "127.0.0.1:3000");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(Body::from(body.to_owned())).unwrap();
+    let request = request.body(Body::from(body.as_ref().to_vec())).unwrap();
     let response = handler::handle(cloud.clone(), request).await;
     let (head, body) = response.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();

@@ -96,6 +96,9 @@ async fn an_unknown_property_of_an_api_is_refused_by_name() {
     let policy = json!({"Body": document(), "Policy": {}});
     let refusal = deploy(&cloud, &resource("RestApi", "a", policy)).await.unwrap_err().to_string();
     assert!(refusal.contains("Policy") && refusal.contains("contracts-service/template.yaml"), "{refusal}");
+    let private = json!({"Body": document(), "EndpointConfiguration": {"Types": ["PRIVATE"]}});
+    let refusal = deploy(&cloud, &resource("RestApi", "a", private)).await.unwrap_err().to_string();
+    assert!(refusal.contains("EndpointConfiguration.Types: PRIVATE"), "{refusal}");
     let orphan = json!({"RestApiId": "nobody", "StageName": "local"});
     assert!(deploy(&cloud, &resource("Stage", "s", orphan)).await.unwrap_err().reason.contains("nobody"));
 }

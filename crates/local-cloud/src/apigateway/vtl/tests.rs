@@ -66,7 +66,7 @@ fn parameters_come_from_path_query_and_header() {
         "7 a b k-1"
     );
     assert_eq!(render("[$input.params('none')]"), "[]");
-    assert_eq!(render("$input.params().header.get('Idempotency-Key') $input.params().path.id"), "k-1 7");
+    assert_eq!(render("$input.params().header.get('idempotency-key') $input.params().path.id"), "k-1 7");
     assert_eq!(render("#foreach($n in $input.params().querystring.keySet())$n#end"), "q");
 }
 
@@ -82,8 +82,21 @@ fn input_path_gives_values_and_input_json_gives_json() {
 }
 
 #[test]
-fn lists_and_maps_are_written_as_java_does() {
-    assert_eq!(render("$input.path('$.a')"), "{b=[1, {c=x}]}");
+fn the_map_of_headers_has_the_names_as_the_client_wrote_them() {
+    let template = "#set($key = $input.params().header.get('Idempotency-Key'))#if($key)found#end";
+    assert_eq!(render(template), "");
+    assert_eq!(render("#foreach($n in $input.params().header.keySet())$n#end"), "idempotency-key");
+}
+
+#[test]
+fn a_map_is_written_as_java_does_and_a_list_as_json() {
+    assert_eq!(render("$input.path('$.a')"), r#"{b=[1,{"c":"x"}]}"#);
+}
+
+#[test]
+fn an_empty_body_is_written_as_an_empty_object() {
+    assert_eq!(render_body("$input.body $input.json('$')", "").unwrap(), "{} {}");
+    assert_eq!(render_body("[$input.path('$.a')]", "").unwrap(), "[]");
 }
 
 #[test]
@@ -205,9 +218,19 @@ fn an_override_is_final() {
     for template in [
         "#set($context.responseOverride.status = 400)#set($context.responseOverride.status = 500)",
         "#set($context.responseOverride.header.X = 1)#set($context.responseOverride.header.x = 2)",
-        "#set($context.responseOverride.status = 'many')",
     ] {
         assert!(matches!(render_body(template, ""), Err(RenderError::Failed(_))), "{template}");
+    }
+}
+
+#[test]
+fn an_override_that_is_no_status_is_ignored() {
+    for value in ["'many'", "600", "99"] {
+        let (parameters, context, variables) = (parameters(), context(), json!({}));
+        let mut scope = Scope::new("", &parameters, &context, &variables);
+        let template = format!("#set($context.responseOverride.status = {value})");
+        Template::parse(&template).unwrap().render(&mut scope).unwrap();
+        assert_eq!(scope.overrides.status, None, "{value}");
     }
 }
 

@@ -2,9 +2,12 @@
 
 use axum::http::{HeaderValue, Method, header};
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
+use super::checksum::PREFIX;
 use crate::cloud::Cloud;
 use crate::endpoint::request::Request;
 use crate::endpoint::xml::Xml;
@@ -41,18 +44,37 @@ pub(super) fn refuse(request: &Request, error: &AwsError) -> Response {
             xml.text(name, value.as_str().unwrap_or_default());
         }
         xml.text("RequestId", &request.id);
+        xml.text("HostId", host_id(request));
     });
     respond(error.status, XML, body)
 }
 
-pub(super) fn buckets(cloud: &Cloud, buckets: &[(String, i64)]) -> Response {
+/// The second id of a request, which AWS's support asks for beside the first.
+pub(super) fn host_id(request: &Request) -> String {
+    STANDARD.encode(&request.id)
+}
+
+/// Every object is encrypted, and says so.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/default-encryption-faq.html>
+pub(super) fn encrypted(response: &mut Response) {
+    set_header(response, "x-amz-server-side-encryption", "AES256");
+}
+
+pub(super) fn buckets(cloud: &Cloud, request: &Request, buckets: &[(String, i64)], more: bool) -> Response {
     let body = Xml::new().root("ListAllMyBucketsResult", NAMESPACE, |xml| {
+        if let Some(prefix) = request.parameter("prefix") {
+            xml.text("Prefix", prefix);
+        }
+        if let Some((last, _)) = buckets.last().filter(|_| more) {
+            xml.text("ContinuationToken", STANDARD.encode(last));
+        }
         xml.element("Owner", |xml| xml.text("ID", &cloud.settings.account));
         xml.element("Buckets", |xml| {
             for (name, created_ms) in buckets {
                 xml.element("Bucket", |xml| {
                     xml.text("Name", name);
                     xml.text("CreationDate", iso_time(*created_ms));
+                    xml.text("BucketRegion", &cloud.settings.region);
                 });
             }
         });
@@ -72,6 +94,7 @@ pub(super) fn location(cloud: &Cloud) -> Response {
 }
 
 pub(super) fn listing(
+    cloud: &Cloud,
     request: &Request,
     bucket: &str,
     wanted: &Listing,
@@ -79,6 +102,8 @@ pub(super) fn listing(
     version_2: bool,
 ) -> Response {
     let encoded = request.parameter("encoding-type") == Some("url");
+    // The first version always tells the owner, the second on request.
+    let with_owner = !version_2 || request.parameter("fetch-owner") == Some("true");
     let name = |text: &str| match encoded {
         true => utf8_percent_encode(text, URL).to_string(),
         false => text.to_string(),
@@ -104,6 +129,9 @@ pub(super) fn listing(
                 xml.text("LastModified", iso_time(info.modified_ms));
                 xml.text("ETag", &info.etag);
                 xml.text("Size", info.size.to_string());
+                if with_owner {
+                    xml.element("Owner", |xml| xml.text("ID", &cloud.settings.account));
+                }
                 xml.text("StorageClass", "STANDARD");
             });
         }
@@ -115,7 +143,6 @@ pub(super) fn listing(
 }
 
 fn paging_2(xml: &mut Xml, request: &Request, page: &Page, name: &impl Fn(&str) -> String) {
-    use base64::Engine as _;
     xml.text("KeyCount", (page.objects.len() + page.prefixes.len()).to_string());
     if let Some(token) = request.parameter("continuation-token") {
         xml.text("ContinuationToken", token);
@@ -124,7 +151,7 @@ fn paging_2(xml: &mut Xml, request: &Request, page: &Page, name: &impl Fn(&str) 
         xml.text("StartAfter", name(key));
     }
     if let Some(next) = &page.next {
-        xml.text("NextContinuationToken", base64::engine::general_purpose::STANDARD.encode(next));
+        xml.text("NextContinuationToken", STANDARD.encode(next));
     }
 }
 
@@ -178,13 +205,20 @@ pub(super) fn object(request: &Request, info: &Info, body: Option<Vec<u8>>) -> R
     set_header(&mut response, "content-type", info.content_type());
     set_header(&mut response, "etag", &info.etag);
     set_header(&mut response, "last-modified", &http_time(info.modified_ms));
-    own_headers(&mut response, request, info);
+    encrypted(&mut response);
+    own_headers(&mut response, request, info, range.is_none());
     Ok(response)
 }
 
-fn own_headers(response: &mut Response, request: &Request, info: &Info) {
+/// What was kept with the object; its checksum only where that is asked for, and of the whole.
+fn own_headers(response: &mut Response, request: &Request, info: &Info, whole: bool) {
+    let summed = whole && request.header("x-amz-checksum-mode") == Some("ENABLED");
+    if summed && info.headers.keys().any(|name| name.starts_with(PREFIX)) {
+        set_header(response, "x-amz-checksum-type", "FULL_OBJECT");
+    }
     let prefixed = info.metadata.iter().map(|(name, value)| (format!("x-amz-meta-{name}"), value));
-    let kept = info.headers.iter().map(|(name, value)| (name.clone(), value));
+    let kept = info.headers.iter().filter(|(name, _)| summed || !name.starts_with(PREFIX));
+    let kept = kept.map(|(name, value)| (name.clone(), value));
     let stored = kept.chain(prefixed).filter_map(|(name, value)| Some((name, value.as_str()?.to_string())));
     // A presigned address can say how a browser is to take the object.
     let asked = request
@@ -198,19 +232,36 @@ fn own_headers(response: &mut Response, request: &Request, info: &Info) {
     }
 }
 
-/// `If-Match` and `If-None-Match`; the conditions on times are refused.
+/// The conditions of RFC 9110: one on the time counts only where there is none on the tag.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>
 fn check_conditions(request: &Request, info: &Info) -> Result<(), AwsError> {
-    let matches = |given: &str| given == "*" || given.trim_matches('"') == info.etag.trim_matches('"');
-    if ["if-modified-since", "if-unmodified-since"].iter().any(|name| request.headers.contains_key(*name)) {
-        return Err(AwsError::not_emulated("s3", "GetObject with a condition on the time of modification"));
+    if request.headers.contains_key("if-range") {
+        return Err(AwsError::not_emulated("s3", "a request with if-range"));
     }
-    if request.header("if-match").is_some_and(|given| !matches(given)) {
-        return Err(precondition_failed("If-Match"));
+    let matches = |given: &str| {
+        let tag = info.etag.trim_matches('"');
+        given == "*" || given.split(',').any(|given| given.trim().trim_matches('"') == tag)
+    };
+    // A date that cannot be read is no condition.
+    let changed_after = |name: &str| {
+        let given = request.header(name)?;
+        let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(given).ok()?;
+        Some(info.modified_ms > date.as_millisecond())
+    };
+    match (request.header("if-match"), changed_after("if-unmodified-since")) {
+        (Some(tags), _) if !matches(tags) => return Err(precondition_failed("If-Match")),
+        (None, Some(true)) => return Err(precondition_failed("If-Unmodified-Since")),
+        _ => {}
     }
-    if request.header("if-none-match").is_some_and(matches) {
-        return Err(AwsError::new(304, "NotModified", "Not Modified"));
+    match (request.header("if-none-match"), changed_after("if-modified-since")) {
+        (Some(tags), _) if matches(tags) => Err(not_modified()),
+        (None, Some(false)) => Err(not_modified()),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+fn not_modified() -> AwsError {
+    AwsError::new(304, "NotModified", "Not Modified")
 }
 
 /// First byte and the one behind the last, of `bytes=1-5`, `bytes=5-` or `bytes=-5`. What

@@ -2,6 +2,7 @@
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>
 
 mod answers;
+mod checksum;
 mod upload;
 
 use std::sync::Arc;
@@ -24,21 +25,52 @@ fn is_sub_resource(name: &str) -> bool {
 }
 
 pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
-    let answered = match request.bucket_and_key() {
+    let answered = expected_owner(cloud, request).and_then(|()| match request.bucket_and_key() {
         (None, _) => service(cloud, request),
         (Some(bucket), None) => of_bucket(cloud, request, &bucket),
         (Some(bucket), Some(key)) => of_object(cloud, request, &bucket, &key),
-    };
+    });
     let mut response = answered.unwrap_or_else(|error| answers::refuse(request, &error));
     set_header(&mut response, "x-amz-request-id", &request.id);
+    set_header(&mut response, "x-amz-id-2", &answers::host_id(request));
     response
 }
 
-fn service(cloud: &Cloud, request: &Request) -> Result<Response, AwsError> {
-    match request.method {
-        Method::GET => Ok(answers::buckets(cloud, &s3::buckets(cloud)?)),
-        _ => Err(not_emulated(request)),
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html>
+fn expected_owner(cloud: &Cloud, request: &Request) -> Result<(), AwsError> {
+    let ours = |header: &str| request.header(header).is_none_or(|owner| owner == cloud.settings.account);
+    match ours("x-amz-expected-bucket-owner") && ours("x-amz-source-expected-bucket-owner") {
+        true => Ok(()),
+        false => Err(AwsError::new(403, "AccessDenied", "Access Denied")),
     }
+}
+
+/// Whether the query string asks for anything that is not among `known`.
+fn asks_more(request: &Request, known: &[&str]) -> bool {
+    request.query.iter().any(|(name, _)| is_sub_resource(name) && !known.contains(&name.as_str()))
+}
+
+fn service(cloud: &Cloud, request: &Request) -> Result<Response, AwsError> {
+    const LISTING: [&str; 4] = ["prefix", "max-buckets", "continuation-token", "bucket-region"];
+    if request.method != Method::GET || asks_more(request, &LISTING) {
+        return Err(not_emulated(request));
+    }
+    let limit = match request.parameter("max-buckets").map(str::parse::<usize>) {
+        None => 10_000,
+        Some(Ok(limit @ 1..=10_000)) => limit,
+        Some(_) => {
+            let sentence = "Argument max-buckets must be an integer between 1 and 10000";
+            return Err(AwsError::client("InvalidArgument", sentence));
+        }
+    };
+    let after = request.parameter("continuation-token").map(s3::position).transpose()?.unwrap_or_default();
+    let prefix = request.parameter("prefix").unwrap_or_default();
+    let here = request.parameter("bucket-region").is_none_or(|region| region == cloud.settings.region);
+    let mut buckets = s3::buckets(cloud)?;
+    buckets.retain(|(name, _)| here && name.starts_with(prefix) && *name > after);
+    let more = buckets.len() > limit;
+    buckets.truncate(limit);
+    Ok(answers::buckets(cloud, request, &buckets, more))
 }
 
 fn not_emulated(request: &Request) -> AwsError {
@@ -59,22 +91,21 @@ fn of_bucket(cloud: &Cloud, request: &Request, bucket: &str) -> Result<Response,
         "encoding-type",
         "fetch-owner",
     ];
-    let unknown = |known: &[&str]| {
-        request.query.iter().any(|(name, _)| is_sub_resource(name) && !known.contains(&name.as_str()))
-    };
     match request.method {
         Method::GET if request.parameter("location").is_some() => {
             s3::check_bucket(cloud, bucket)?;
             Ok(answers::location(cloud))
         }
-        Method::GET if !unknown(&LISTING) => listing(cloud, request, bucket),
+        Method::GET if !asks_more(request, &LISTING) => listing(cloud, request, bucket),
         Method::HEAD => {
             s3::check_bucket(cloud, bucket)?;
             let mut response = respond(200, "application/xml", "");
             set_header(&mut response, "x-amz-bucket-region", &cloud.settings.region);
             Ok(response)
         }
-        Method::PUT if !unknown(&[]) => {
+        Method::PUT if !asks_more(request, &[]) => {
+            refuse_headers(&request.headers)?;
+            check_location(cloud, request)?;
             // In us-east-1, creating one's own bucket again is no error.
             // https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html (Errors)
             s3::create_bucket(cloud, bucket)?;
@@ -82,12 +113,27 @@ fn of_bucket(cloud: &Cloud, request: &Request, bucket: &str) -> Result<Response,
             set_header(&mut response, "location", &format!("/{bucket}"));
             Ok(response)
         }
-        Method::DELETE if !unknown(&[]) => {
+        Method::DELETE if !asks_more(request, &[]) => {
             s3::delete_bucket(cloud, bucket)?;
             Ok(respond(204, "application/xml", ""))
         }
         Method::POST if request.parameter("delete").is_some() => delete_objects(cloud, request, bucket),
         _ => Err(not_emulated(request)),
+    }
+}
+
+/// A new bucket is in the region of the endpoint, or nowhere.
+fn check_location(cloud: &Cloud, request: &Request) -> Result<(), AwsError> {
+    let (body, _) = upload::body_of(request)?;
+    let document = std::str::from_utf8(&body).ok().and_then(xml::read);
+    match document.as_ref().and_then(|document| document.child("LocationConstraint")) {
+        Some(region) if region != cloud.settings.region => Err(AwsError::client(
+            "IllegalLocationConstraintException",
+            format!(
+                "The {region} location constraint is incompatible for the region specific endpoint this request was sent to."
+            ),
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -112,7 +158,7 @@ fn listing(cloud: &Cloud, request: &Request, bucket: &str) -> Result<Response, A
         max_keys: max_keys.min(1000),
     };
     let page = s3::list(cloud, bucket, &wanted)?;
-    Ok(answers::listing(request, bucket, &wanted, &page, version_2))
+    Ok(answers::listing(cloud, request, bucket, &wanted, &page, version_2))
 }
 
 fn delete_objects(cloud: &Cloud, request: &Request, bucket: &str) -> Result<Response, AwsError> {
@@ -122,7 +168,7 @@ fn delete_objects(cloud: &Cloud, request: &Request, bucket: &str) -> Result<Resp
             "The XML you provided was not well-formed or did not validate against our published schema",
         )
     };
-    let body = upload::body_of(request)?;
+    let (body, _) = upload::body_of(request)?;
     let text = std::str::from_utf8(&body).map_err(|_| malformed())?;
     let document = xml::read(text).filter(|document| document.name == "Delete").ok_or_else(malformed)?;
     let objects = || document.children.iter().filter(|child| child.name == "Object");
@@ -168,32 +214,45 @@ fn put(cloud: &Cloud, request: &Request, bucket: &str, key: &str) -> Result<Resp
         Some("*") => true,
         Some(_) => return Err(AwsError::not_emulated("s3", "PutObject with If-None-Match other than *")),
     };
-    let body = upload::body_of(request)?;
-    let (headers, metadata) = kept_headers(&request.headers);
-    let checksum = upload::crc32(&body);
+    let (body, (header, checksum)) = upload::body_of(request)?;
+    let (mut headers, metadata) = kept_headers(&request.headers);
+    headers.insert(header.into(), checksum.as_str().into());
     let info = s3::put(cloud, bucket, key, &s3::Upload { body, headers, metadata, only_new })?;
     let mut response = respond(200, "application/xml", "");
     set_header(&mut response, "etag", &info.etag);
-    // Every upload has a checksum, the client's choice or S3's own.
-    // https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
-    set_header(&mut response, "x-amz-checksum-crc32", &checksum);
+    set_header(&mut response, header, &checksum);
     set_header(&mut response, "x-amz-checksum-type", "FULL_OBJECT");
+    answers::encrypted(&mut response);
     Ok(response)
 }
 
 /// Headers that would make S3 do what is not done here.
 fn refuse_headers(headers: &HeaderMap) -> Result<(), AwsError> {
-    const REFUSED: [&str; 6] = [
+    const REFUSED: [&str; 10] = [
+        "if-match",
+        "x-amz-bucket-object-lock",
+        "x-amz-copy-source-if-",
+        "x-amz-copy-source-server-side-encryption",
+        "x-amz-grant-",
         "x-amz-object-lock",
-        "x-amz-server-side-encryption-customer",
+        "x-amz-server-side-encryption-",
         "x-amz-tagging",
         "x-amz-website",
         "x-amz-write-offset",
-        "if-match",
     ];
-    let refused = headers.keys().find(|name| REFUSED.iter().any(|start| name.as_str().starts_with(start)));
+    // What has no effect when it says what is done anyway.
+    const ONLY: [(&str, &str); 2] =
+        [("x-amz-server-side-encryption", "AES256"), ("x-amz-storage-class", "STANDARD")];
+    // https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html
+    if headers.get("x-amz-acl").is_some_and(|acl| acl != "bucket-owner-full-control") {
+        return Err(AwsError::client("AccessControlListNotSupported", "The bucket does not allow ACLs"));
+    }
+    let by_name = headers.keys().find(|name| REFUSED.iter().any(|start| name.as_str().starts_with(start)));
+    let by_value = |(name, only): &&(&str, &str)| headers.get(*name).is_some_and(|value| value != only);
+    let refused =
+        by_name.map(|name| name.as_str()).or_else(|| ONLY.iter().find(by_value).map(|(name, _)| *name));
     match refused {
-        Some(name) => Err(AwsError::not_emulated("s3", &format!("PutObject with {name}"))),
+        Some(name) => Err(AwsError::not_emulated("s3", &format!("a request with {name}"))),
         None => Ok(()),
     }
 }
@@ -247,5 +306,7 @@ fn copy(cloud: &Arc<Cloud>, request: &Request, bucket: &str, key: &str) -> Resul
         Some("REPLACE") => Some(kept_headers(&request.headers)),
         Some(_) => return Err(invalid("Unknown metadata directive.")),
     };
-    Ok(answers::copied(&s3::copy(cloud, from, (bucket, key), replace)?))
+    let mut response = answers::copied(&s3::copy(cloud, from, (bucket, key), replace)?);
+    answers::encrypted(&mut response);
+    Ok(response)
 }

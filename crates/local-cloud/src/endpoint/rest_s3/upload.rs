@@ -7,14 +7,15 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use md5::{Digest, Md5};
 
+use super::checksum::{self, Wrong};
 use crate::endpoint::request::Request;
 use crate::error::AwsError;
 
-/// The body as the client meant it.
+/// The body as the client meant it, and its checksum: header and value.
 ///
 /// # Errors
-/// `IncompleteBody`, `BadDigest`, `InvalidDigest`.
-pub(super) fn body_of(request: &Request) -> Result<Bytes, AwsError> {
+/// `IncompleteBody`, `BadDigest`, `InvalidDigest`, `InvalidRequest`.
+pub(super) fn body_of(request: &Request) -> Result<(Bytes, (&'static str, String)), AwsError> {
     let streamed = request.header("x-amz-content-sha256").is_some_and(|hash| hash.starts_with("STREAMING-"))
         || request.header("content-encoding").is_some_and(|coding| coding.contains("aws-chunked"));
     let (body, trailers) = if streamed {
@@ -31,21 +32,23 @@ pub(super) fn body_of(request: &Request) -> Result<Bytes, AwsError> {
         let trailer = trailers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         trailer.or_else(|| request.header(name))
     };
-    // Other checksums (SHA-256, CRC-32C, CRC-64) are taken on trust: over loopback they
-    // could only be wrong where the client computed them wrongly.
-    if given("x-amz-checksum-crc32").is_some_and(|checksum| checksum != crc32(&body)) {
-        return Err(bad_digest("CRC32"));
-    }
+    let checksum = checksum::verified(&body, given).map_err(|(header, wrong)| match wrong {
+        Wrong::Value => {
+            let name = header.trim_start_matches(checksum::PREFIX).to_ascii_uppercase();
+            bad_digest(&format!("The {name} you specified did not match the calculated checksum."))
+        }
+        Wrong::Form => AwsError::client("InvalidRequest", format!("Value for {header} header is invalid.")),
+    })?;
     if let Some(digest) = given("content-md5") {
         let digest =
             STANDARD.decode(digest).ok().filter(|bytes| bytes.len() == 16).ok_or_else(|| {
                 AwsError::client("InvalidDigest", "The Content-MD5 you specified was invalid.")
             })?;
         if digest[..] != Md5::digest(&body)[..] {
-            return Err(bad_digest("Content-MD5"));
+            return Err(bad_digest("The Content-MD5 you specified did not match what we received."));
         }
     }
-    Ok(body)
+    Ok((body, checksum))
 }
 
 fn incomplete() -> AwsError {
@@ -53,13 +56,8 @@ fn incomplete() -> AwsError {
     AwsError::client("IncompleteBody", sentence)
 }
 
-fn bad_digest(which: &str) -> AwsError {
-    AwsError::client("BadDigest", format!("The {which} you specified did not match the calculated checksum."))
-}
-
-/// CRC-32 in the form of S3's headers: big-endian, base64.
-pub(super) fn crc32(body: &[u8]) -> String {
-    STANDARD.encode(crc32fast::hash(body).to_be_bytes())
+fn bad_digest(sentence: &str) -> AwsError {
+    AwsError::client("BadDigest", sentence)
 }
 
 /// `hex-size[;extension]\r\n bytes \r\n` until size 0, then `name:value\r\n` trailers.
@@ -101,7 +99,6 @@ mod tests {
         let (body, trailers) = unchunk(sent).unwrap();
         assert_eq!(&body[..], b"hello world");
         assert_eq!(trailers, [("x-amz-checksum-crc32".into(), "DUoRhQ==".into())]);
-        assert_eq!(crc32(&body), "DUoRhQ==");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `AWS::Serverless::StateMachine` and the rules that start it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -30,7 +31,7 @@ pub(super) fn transform(
     given.take("PropagateTags");
     let tags = tags("stateMachine", given.take_object("Tags")?);
     out.insert("Tags".to_owned(), tags.clone());
-    let mut verbatim = Map::new();
+    let mut verbatim = BTreeMap::new();
     match (given.take("Definition"), given.take("DefinitionUri")) {
         (Some(definition), None) => {
             out.insert("Definition".to_owned(), definition);
@@ -40,7 +41,7 @@ pub(super) fn transform(
             // CloudFormation never looks into the file: nothing in it is evaluated.
             let inside = at.in_file(&beside(&at.file, &location));
             let (_, definition) = read(project, &inside, ShortForms::Refused)?;
-            verbatim.insert("Definition".to_owned(), definition);
+            verbatim.insert("Definition".to_owned(), (inside.file, definition));
         }
         _ => {
             return Err(given

@@ -201,7 +201,7 @@ fn a_nested_application_is_a_stack_of_its_own() {
     assert_eq!(child.parameters["Numbers"], "1,2");
     assert_eq!(child.parameters["Secret"], "****");
     assert_eq!(find(&application, "Queue").properties["DelaySeconds"], 2);
-    assert_eq!(find(&application, "Queue").file, "child/template.yaml");
+    assert_eq!(find(&application, "Queue").file, "child/template.yaml".into());
     let arn = "arn:aws:sqs:us-east-1:123456789012:q-images-local";
     assert_eq!(output(&application, "QueueArn").as_deref(), Some(arn));
     let order: Vec<&str> = root.resources.iter().map(|resource| resource.logical_id.as_str()).collect();

@@ -1,5 +1,7 @@
 //! CloudFormation, read only: the stacks that were deployed, their parameters, outputs,
-//! resources and exports. It changes nothing; templates are deployed by `deploy`.
+//! resources, events and exports. It changes nothing; templates are deployed by `deploy`.
+
+mod summary;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -66,22 +68,25 @@ pub async fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Result<Valu
     let application = application(cloud).unwrap_or_else(|| Arc::new(Application { stacks: Vec::new() }));
     let view = View { cloud, application: &application };
     let accepted: &[&str] = match action {
-        "DescribeStacks" | "ListStackResources" => &["StackName", "NextToken"],
+        "DescribeStackEvents" | "DescribeStacks" | "ListStackResources" => &["StackName", "NextToken"],
         "DescribeStackResources" => &["StackName", "LogicalResourceId", "PhysicalResourceId"],
         "DescribeStackResource" => &["StackName", "LogicalResourceId"],
         // Whether the template is wanted as written or with its macros: as written is all there is.
         "GetTemplate" => &["StackName", "TemplateStage"],
+        "GetTemplateSummary" => &["StackName"],
         "ListStacks" => &["NextToken", "StackStatusFilter"],
         "ListExports" => &["NextToken"],
         _ => return Err(AwsError::not_emulated("cloudformation", action)),
     };
     let input = Input::read(input, accepted)?;
     match action {
+        "DescribeStackEvents" => view.describe_stack_events(&input),
         "DescribeStacks" => view.describe_stacks(&input),
         "DescribeStackResources" => view.describe_stack_resources(&input),
         "DescribeStackResource" => view.describe_stack_resource(&input),
         "ListStackResources" => view.list_stack_resources(&input),
         "GetTemplate" => view.get_template(&input),
+        "GetTemplateSummary" => summary::summary(view.stack(input.require("StackName")?)?),
         "ListStacks" => view.list_stacks(&input),
         _ => Ok(view.list_exports()),
     }
@@ -182,6 +187,10 @@ impl View<'_> {
             "Parameters": parameters,
             "CreationTime": self.created(stack)?,
             "StackStatus": STATUS,
+            "Capabilities": summary::capabilities(self.application),
+            "NotificationARNs": [],
+            "RollbackConfiguration": {},
+            "DriftInformation": { "StackDriftStatus": "NOT_CHECKED" },
             "DisableRollback": false,
             "EnableTerminationProtection": false,
             "Outputs": outputs,
@@ -274,6 +283,44 @@ impl View<'_> {
         Ok(shown)
     }
 
+    /// What happened to a stack, the newest first. Here all of it happens at once, each
+    /// resource after those that it depends on.
+    fn describe_stack_events(&self, input: &Input) -> Result<Value, AwsError> {
+        let name = input.require("StackName")?;
+        // This action words it differently, too.
+        let stack =
+            self.stack(name).map_err(|_| validation_error(format!("Stack [{name}] does not exist")))?;
+        let created = self.created(stack)?;
+        let event = |resource: Option<&Resource>, status: &str| {
+            let logical_id = resource.map_or(&stack.name, |resource| &resource.logical_id);
+            let event_id = match resource {
+                Some(_) => format!("{logical_id}-{status}-{created}"),
+                None => crate::random::stable_uuid(&format!("{} {status} {created}", stack.id)),
+            };
+            let started_here = resource.is_none() && status == "CREATE_IN_PROGRESS";
+            compact(json!({
+                "StackId": stack.id,
+                "EventId": event_id,
+                "StackName": stack.name,
+                "LogicalResourceId": logical_id,
+                "PhysicalResourceId": resource.map_or(&stack.id, |resource| &resource.physical_id),
+                "ResourceType": resource.map_or("AWS::CloudFormation::Stack", |resource| &resource.kind),
+                "Timestamp": created,
+                "ResourceStatus": status,
+                "ResourceStatusReason": started_here.then_some("User Initiated"),
+                "ResourceProperties": resource.map(|resource| resource.properties.to_string()),
+            }))
+        };
+        let mut events = vec![event(None, "CREATE_IN_PROGRESS")];
+        for resource in &stack.resources {
+            events.push(event(Some(resource), "CREATE_IN_PROGRESS"));
+            events.push(event(Some(resource), STATUS));
+        }
+        events.push(event(None, STATUS));
+        events.reverse();
+        Ok(json!({ "StackEvents": events }))
+    }
+
     fn get_template(&self, input: &Input) -> Result<Value, AwsError> {
         if input.get("TemplateStage") == Some("Processed") {
             return Err(validation_error("TemplateStage Processed is not emulated by the local cloud."));
@@ -331,142 +378,4 @@ fn compact(mut value: Value) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::Clock;
-    use crate::cloud::Settings;
-    use crate::random::Random;
-
-    const ROOT: &str = "
-Description: the whole
-Transform: AWS::Serverless-2016-10-31
-Parameters: {Stage: {Type: String, Default: local}}
-Resources:
-  Role: {Type: AWS::IAM::Role, Metadata: {Why: because}, Properties: {RoleName: r, AssumeRolePolicyDocument: {}}}
-  Child: {Type: AWS::Serverless::Application, Properties: {Location: child.yaml, Tags: {Owner: me}}}
-Outputs:
-  RoleName: {Value: !Ref Role, Description: its name, Export: {Name: role-name}}
-";
-    const CHILD: &str = "Resources: {Alarm: {Type: AWS::CloudWatch::Alarm, Properties: {AlarmName: a}}}";
-
-    /// A cloud on which the two stacks are deployed, one second after the epoch.
-    async fn deployed() -> (Arc<Cloud>, Application) {
-        let project = tempfile::tempdir().unwrap();
-        std::fs::write(project.path().join("template.yaml"), ROOT).unwrap();
-        std::fs::write(project.path().join("child.yaml"), CHILD).unwrap();
-        let cloud = Cloud::open(Settings::for_tests(), Clock::manual(1_000), Random::seeded(1)).unwrap();
-        let application = crate::template::load(
-            project.path(),
-            "template.yaml",
-            "app",
-            &Default::default(),
-            &cloud.settings,
-            "http://127.0.0.1:3000",
-            "http://127.0.0.1:4566",
-        )
-        .unwrap();
-        crate::deploy::deploy(&cloud, &application).await.unwrap();
-        publish(&cloud, application.clone()).unwrap();
-        (cloud, application)
-    }
-
-    async fn answer(cloud: &Arc<Cloud>, action: &str, input: Value) -> Value {
-        call(cloud, action, input).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn describe_stacks_shows_parameters_outputs_and_tags() {
-        let (cloud, application) = deployed().await;
-        let id = &application.stacks[0].id;
-        for name in ["app", id] {
-            assert_eq!(
-                answer(&cloud, "DescribeStacks", json!({ "StackName": name })).await,
-                json!({ "Stacks": [{
-                    "StackId": id,
-                    "StackName": "app",
-                    "Description": "the whole",
-                    "Parameters": [{ "ParameterKey": "Stage", "ParameterValue": "local" }],
-                    "CreationTime": "1970-01-01T00:00:01.000Z",
-                    "StackStatus": "CREATE_COMPLETE",
-                    "DisableRollback": false,
-                    "EnableTerminationProtection": false,
-                    "Outputs": [{
-                        "OutputKey": "RoleName",
-                        "OutputValue": "r",
-                        "Description": "its name",
-                        "ExportName": "role-name",
-                    }],
-                    "Tags": [],
-                }] })
-            );
-        }
-        let all = answer(&cloud, "DescribeStacks", json!({})).await;
-        let child = &all["Stacks"][1];
-        assert_eq!((&child["ParentId"], &child["RootId"]), (&json!(id), &json!(id)));
-        assert_eq!(child["Tags"][1], json!({ "Key": "Owner", "Value": "me" }));
-    }
-
-    #[tokio::test]
-    async fn an_unknown_stack_is_a_validation_error_in_the_words_of_aws() {
-        let (cloud, _) = deployed().await;
-        for action in ["DescribeStacks", "DescribeStackResources", "ListStackResources", "GetTemplate"] {
-            let error = call(&cloud, action, json!({ "StackName": "x" })).await.unwrap_err();
-            assert_eq!((error.code.as_str(), error.status), ("ValidationError", 400));
-            assert_eq!(error.message, "Stack with id x does not exist");
-        }
-    }
-
-    #[tokio::test]
-    async fn the_resources_of_a_stack_are_listed_and_described() {
-        let (cloud, application) = deployed().await;
-        let resources = answer(&cloud, "DescribeStackResources", json!({ "StackName": "app" })).await;
-        let ids: Vec<_> =
-            resources["StackResources"].as_array().unwrap().iter().map(|r| &r["LogicalResourceId"]).collect();
-        assert_eq!(ids, ["Child", "Role"]);
-        assert_eq!(resources["StackResources"][0]["PhysicalResourceId"], json!(application.stacks[1].id));
-        let owner = answer(&cloud, "DescribeStackResources", json!({ "PhysicalResourceId": "a" })).await;
-        assert_eq!(owner["StackResources"][0]["StackId"], json!(application.stacks[1].id));
-        let one = json!({ "StackName": "app", "LogicalResourceId": "Role" });
-        let detail = answer(&cloud, "DescribeStackResource", one).await;
-        assert_eq!(detail["StackResourceDetail"]["PhysicalResourceId"], "r");
-        assert_eq!(detail["StackResourceDetail"]["Metadata"], r#"{"Why":"because"}"#);
-        let missing = json!({ "StackName": "app", "LogicalResourceId": "Nobody" });
-        let error = call(&cloud, "DescribeStackResource", missing).await.unwrap_err();
-        assert_eq!(error.message, "Resource Nobody does not exist for stack app");
-        let listed = answer(&cloud, "ListStackResources", json!({ "StackName": "app" })).await;
-        assert_eq!(listed["StackResourceSummaries"][1]["ResourceType"], "AWS::IAM::Role");
-    }
-
-    #[tokio::test]
-    async fn templates_exports_and_stacks_are_listed() {
-        let (cloud, application) = deployed().await;
-        assert_eq!(answer(&cloud, "GetTemplate", json!({ "StackName": "app" })).await["TemplateBody"], ROOT);
-        assert_eq!(
-            answer(&cloud, "ListExports", json!({})).await,
-            json!({ "Exports": [{ "ExportingStackId": application.stacks[0].id, "Name": "role-name", "Value": "r" }] })
-        );
-        let all = answer(&cloud, "ListStacks", json!({})).await;
-        assert_eq!(all["StackSummaries"].as_array().map(Vec::len), Some(2));
-        let none = answer(&cloud, "ListStacks", json!({ "StackStatusFilter": ["DELETE_COMPLETE"] })).await;
-        assert_eq!(none, json!({ "StackSummaries": [] }));
-    }
-
-    #[tokio::test]
-    async fn a_member_that_is_not_emulated_and_a_missing_one_are_refused() {
-        let (cloud, _) = deployed().await;
-        let error = call(&cloud, "ListStacks", json!({ "Colour": 1 })).await.unwrap_err();
-        assert!(error.message.contains("Colour"), "{error}");
-        let error = call(&cloud, "ListStackResources", json!({})).await.unwrap_err();
-        assert!(error.message.contains("'stackName' failed to satisfy constraint"), "{error}");
-        assert_eq!(call(&cloud, "CreateStack", json!({})).await.unwrap_err().code, "NotImplemented");
-    }
-
-    #[tokio::test]
-    async fn a_stack_keeps_its_creation_time_over_a_restart() {
-        let (cloud, application) = deployed().await;
-        cloud.clock.advance(std::time::Duration::from_secs(60));
-        publish(&cloud, application).unwrap();
-        let described = answer(&cloud, "DescribeStacks", json!({ "StackName": "app" })).await;
-        assert_eq!(described["Stacks"][0]["CreationTime"], "1970-01-01T00:00:01.000Z");
-    }
-}
+mod tests;

@@ -1,0 +1,140 @@
+//! The spelling of header names. API Gateway gives them on as the client wrote them (a
+//! `tEsT-HEADeR` arrives as such: recorded on AWS by LocalStack,
+//! test_apigateway_lambda.snapshot.json), and hyper gives lower case only. So the bytes of
+//! a request's head are kept on their way to hyper until the request is read.
+
+use std::collections::HashMap;
+use std::io::{IoSlice, Result};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+
+/// More than hyper reads of a head.
+const LONGEST_HEAD: usize = 512 * 1024;
+
+/// The head that is coming in; `None` while a body is.
+#[derive(Debug, Clone)]
+pub(super) struct Heard(Arc<Mutex<Option<Vec<u8>>>>);
+
+impl Heard {
+    fn with<T>(&self, use_bytes: impl FnOnce(&mut Option<Vec<u8>>) -> T) -> T {
+        use_bytes(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Listens for the next head: the request before it is read to its end.
+    pub fn listen(&self) {
+        self.with(|bytes| *bytes = Some(Vec::new()));
+    }
+
+    /// The header names of the request that was just read, by their lower-case forms.
+    pub fn spelling(&self) -> HashMap<String, String> {
+        names(&self.with(Option::take).unwrap_or_default())
+    }
+}
+
+/// The names before the colons, up to the empty line. A client that sends its requests
+/// without waiting for answers may find the names of a later one in lower case.
+fn names(head: &[u8]) -> HashMap<String, String> {
+    let lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).skip_while(|line| line.is_empty());
+    let names = lines.skip(1).take_while(|line| !line.is_empty()).filter_map(|line| {
+        let name = line.split(|byte| *byte == b':').next()?;
+        Some(std::str::from_utf8(name).ok()?.to_owned())
+    });
+    names.map(|name| (name.to_ascii_lowercase(), name)).collect()
+}
+
+/// Who sent a request.
+#[derive(Debug, Clone)]
+pub(super) struct Client {
+    pub address: SocketAddr,
+    pub heard: Heard,
+}
+
+impl Connected<IncomingStream<'_, Listener>> for Client {
+    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
+        Self { address: *stream.remote_addr(), heard: stream.io().heard.clone() }
+    }
+}
+
+/// Accepts connections that keep the heads.
+pub(super) struct Listener(pub TcpListener);
+
+impl axum::serve::Listener for Listener {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        let (stream, address) = axum::serve::Listener::accept(&mut self.0).await;
+        let heard = Heard(Arc::new(Mutex::new(Some(Vec::new()))));
+        (Connection { stream, heard }, address)
+    }
+
+    fn local_addr(&self) -> Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+/// A connection of a client.
+pub(super) struct Connection {
+    stream: TcpStream,
+    heard: Heard,
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        let before = into.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, into);
+        let new = into.filled().get(before..).unwrap_or_default();
+        self.heard.with(|bytes| match bytes {
+            Some(bytes) if bytes.len() + new.len() <= LONGEST_HEAD => bytes.extend_from_slice(new),
+            _ => {}
+        });
+        polled
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_before_the_colon_and_end_with_the_head() {
+        let names =
+            names(b"POST /x:Y HTTP/1.1\r\nhost: a:1\r\nX-Mine:2\r\n\r\n{\"Not\": 1}\r\nNor: this\r\n");
+        let mut spelled: Vec<_> = names.into_values().collect();
+        spelled.sort();
+        assert_eq!(spelled, ["X-Mine", "host"]);
+    }
+}
