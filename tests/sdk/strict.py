@@ -24,8 +24,9 @@ ALSO = {
     "sqs": {"InvalidParameterValueException", "MissingRequiredParameterException"},
     # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
     "s3": {
-        "BadDigest", "BucketNotEmpty", "InvalidArgument", "InvalidRange", "MalformedXML", "NoSuchBucket", "NoSuchKey",
-        "PreconditionFailed", "InvalidBucketName", "InvalidDigest", "MethodNotAllowed", "NotModified", "KeyTooLongError",
+        "AccessControlListNotSupported", "AccessDenied", "BadDigest", "BucketNotEmpty", "EntityTooSmall", "InvalidArgument",
+        "InvalidBucketName", "InvalidDigest", "InvalidPart", "InvalidPartOrder", "InvalidRange", "InvalidRequest", "KeyTooLongError",
+        "MalformedXML", "MethodNotAllowed", "NoSuchBucket", "NoSuchKey", "NoSuchUpload", "PreconditionFailed",
     },
 }
 CONTENT = {

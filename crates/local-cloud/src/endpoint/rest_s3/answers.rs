@@ -173,6 +173,26 @@ pub(super) fn deleted(keys: &[&str], quiet: bool) -> Response {
     respond(200, XML, body)
 }
 
+pub(super) fn upload_begun(bucket: &str, key: &str, id: &str) -> Response {
+    let body = Xml::new().root("InitiateMultipartUploadResult", NAMESPACE, |xml| {
+        xml.text("Bucket", bucket);
+        xml.text("Key", key);
+        xml.text("UploadId", id);
+    });
+    respond(200, XML, body)
+}
+
+pub(super) fn upload_completed(request: &Request, bucket: &str, key: &str, info: &Info) -> Response {
+    let host = request.header("host").unwrap_or_default();
+    let body = Xml::new().root("CompleteMultipartUploadResult", NAMESPACE, |xml| {
+        xml.text("Location", format!("http://{host}{}", request.path));
+        xml.text("Bucket", bucket);
+        xml.text("Key", key);
+        xml.text("ETag", &info.etag);
+    });
+    respond(200, XML, body)
+}
+
 pub(super) fn copied(info: &Info) -> Response {
     let body = Xml::new().root("CopyObjectResult", NAMESPACE, |xml| {
         xml.text("LastModified", iso_time(info.modified_ms));
