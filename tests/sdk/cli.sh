@@ -70,7 +70,7 @@ have "a scan in pages" '^2$' "$(aws dynamodb scan --table-name "$listings" --pag
 group=$(output ContractsCatchAllLogGroupArn); group=${group#*:log-group:}; group=${group%:\*}
 soon "the catch-all log group" ContractStatusChanged aws logs filter-log-events --log-group-name "$group" \
     --filter-pattern "{ \$.detail.property_id = \"$id\" }"
-stream=$(aws logs describe-log-streams --log-group-name "$group" --order-by LastEventTime --descending --query 'logStreams[0].logStreamName' --output text)
+stream=$(aws logs describe-log-streams --log-group-name "$group" --order-by LastEventTime --descending --no-paginate --query 'logStreams[0].logStreamName' --output text)
 have "a log stream" ContractStatusChanged "$(aws logs get-log-events --log-group-name "$group" --log-stream-name "$stream" --start-from-head)"
 if [[ $version == 2.* ]]; then
     have "the tail of a log" "^20.*T.* \{.*$id" "$(aws logs tail "$group" --since 1h --format short)"

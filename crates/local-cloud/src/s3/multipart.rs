@@ -154,8 +154,10 @@ fn forget(tx: &rusqlite::Transaction<'_>, upload: &str) -> rusqlite::Result<()> 
     Ok(())
 }
 
-/// The headers and the metadata that the upload began with.
-fn find(cloud: &Cloud, place: Place<'_>) -> Result<(Map<String, Value>, Map<String, Value>), AwsError> {
+/// The headers and the metadata that an upload began with.
+type Begun = (Map<String, Value>, Map<String, Value>);
+
+fn find(cloud: &Cloud, place: Place<'_>) -> Result<Begun, AwsError> {
     check_bucket(cloud, place.bucket)?;
     let found = cloud.store.read(|connection| {
         let query = "SELECT headers, metadata FROM s3_uploads WHERE id = ?1 AND bucket = ?2 AND key = ?3";
