@@ -163,3 +163,38 @@ def test_the_mappings_of_the_ingest_functions_name_their_queues(functions, clien
     assert [m["UUID"] for m in functions.list_event_source_mappings(EventSourceArn=queue)["EventSourceMappings"]] == [mapping["UUID"]]
     with pytest.raises(functions.exceptions.ResourceNotFoundException):
         functions.get_event_source_mapping(UUID="00000000-0000-0000-0000-000000000000")
+
+
+def test_a_mapping_is_changed_passes_through_its_states_and_keeps_the_rest(functions, client, outputs):
+    queue = client("sqs").get_queue_attributes(QueueUrl=outputs["ContractsIngestQueueUrl"], AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    [before] = functions.list_event_source_mappings(EventSourceArn=queue)["EventSourceMappings"]
+    identity = before["UUID"]
+
+    def settled(state):
+        now = functions.get_event_source_mapping(UUID=identity)
+        return now if now["State"] == state else None
+
+    try:
+        answer = functions.update_event_source_mapping(UUID=identity, Enabled=False, BatchSize=3)
+        assert (answer["State"], answer["BatchSize"]) == ("Disabling", 3)
+        assert answer["ResponseMetadata"]["HTTPStatusCode"] == 202
+        now = until("Disabled", lambda: settled("Disabled"))
+        assert now["FunctionResponseTypes"] == before["FunctionResponseTypes"]
+        assert now["LastModified"] >= before["LastModified"]
+        with pytest.raises(functions.exceptions.InvalidParameterValueException) as error:
+            functions.update_event_source_mapping(UUID=identity, BatchSize=10_000, MaximumBatchingWindowInSeconds=0)
+        assert "Maximum batch window in seconds" in error.value.response["Error"]["Message"]
+        with pytest.raises(functions.exceptions.ResourceNotFoundException):
+            functions.update_event_source_mapping(UUID="00000000-0000-0000-0000-000000000000", Enabled=True)
+    finally:
+        functions.update_event_source_mapping(UUID=identity, Enabled=True, BatchSize=before["BatchSize"])
+    now = until("Enabled", lambda: settled("Enabled"))
+    assert now["BatchSize"] == before["BatchSize"]
+
+
+def test_only_the_latest_version_is_there(functions, query):
+    assert functions.invoke(FunctionName=f"{query}:$LATEST", Payload=UNKNOWN)["ExecutedVersion"] == "$LATEST"
+    with pytest.raises(functions.exceptions.ResourceNotFoundException) as error:
+        functions.invoke(FunctionName=query, Qualifier="7")
+    message = error.value.response["Error"]["Message"]
+    assert message.startswith("Function not found: arn:aws:lambda:") and message.endswith(":7")

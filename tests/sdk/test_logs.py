@@ -110,6 +110,7 @@ def test_a_new_line_is_found_with_the_last_token(logs, group):
         ("{ $.deep.none IS NULL }", [4]),
         ("{ $.deep NOT EXISTS }", [3]),
         ("%dis.%", [1]),
+        ("[level = ERROR, ..., last = full || last = reached]", [1, 2]),
         ("{ $.level = %^W.*% }", [3]),
         ("{ $.deep.list[0] = * }", [4]),
         ("", [0, 1, 2, 3, 4]),
@@ -216,7 +217,7 @@ def test_queries_of_logs_insights_are_said_not_to_be_emulated(logs, group):
     assert "emulated" in str(error.value)
 
 
-@pytest.mark.parametrize("pattern", ["%(dis)%", "[a, b]"])
+@pytest.mark.parametrize("pattern", ["%(dis)%", "{ $.list[*] = 1 }"])
 def test_patterns_that_are_not_emulated_are_refused_and_never_match_nothing(logs, filtered, pattern):
     with pytest.raises(logs.exceptions.InvalidParameterException):
         logs.filter_log_events(logGroupName=filtered[0], filterPattern=pattern)

@@ -77,6 +77,8 @@ def test_a_request_without_a_contract_is_declined_and_fails_as_not_found(client,
     assert execution["name"] == home.city
     assert json.loads(execution["input"])["detail"]["property_id"] == home.id
     assert execution["stopDate"] >= execution["startDate"]
+    assert execution["redriveStatus"] == "REDRIVABLE"
+    assert execution["error"] == "ContractNotFound"
     assert "NotFound" in entered(states, arn)
     group = group_of(outputs["PropertiesCatchAllLogGroupArn"])
     [event] = until("the evaluation", lambda: events_logged(client, group, home.id, "PublicationEvaluationCompleted"))
@@ -111,7 +113,7 @@ def test_the_history_is_numbered_linked_and_typed_as_on_aws(states, waiting):
     events = history(states, arn)
     assert [event["id"] for event in events] == list(range(1, len(events) + 1))
     assert events[0]["type"] == "ExecutionStarted"
-    assert events[0]["previousEventId"] == 0
+    assert [event["previousEventId"] for event in events[:3]] == [0, 0, 2]
     assert json.loads(events[0]["executionStartedEventDetails"]["input"])
     assert events[0]["executionStartedEventDetails"]["roleArn"]
     assert events[-1]["type"] == "ExecutionSucceeded"
@@ -216,8 +218,14 @@ SMALL = {
 def test_a_machine_of_my_own_is_made_run_and_deleted(states, machine, name):
     role = states.describe_state_machine(stateMachineArn=machine)["roleArn"]
     arn = states.create_state_machine(name=name, definition=json.dumps(SMALL), roleArn=role)["stateMachineArn"]
+    assert states.describe_state_machine(stateMachineArn=arn)["definition"] == json.dumps(SMALL)
     execution = ended(states, states.start_execution(stateMachineArn=arn, input='{"n": 21}')["executionArn"])
     assert json.loads(execution["output"]) == {"n": 42}
+    assert execution["redriveStatusReason"] == "Execution is SUCCEEDED and cannot be redriven"
+    with pytest.raises(states.exceptions.MissingRequiredParameter):
+        states.update_state_machine(stateMachineArn=arn)
+    revision = states.update_state_machine(stateMachineArn=arn, definition=json.dumps(SMALL, indent=1))["revisionId"]
+    assert states.describe_state_machine(stateMachineArn=arn)["revisionId"] == revision
     states.delete_state_machine(stateMachineArn=arn)
 
     def gone():
@@ -227,7 +235,20 @@ def test_a_machine_of_my_own_is_made_run_and_deleted(states, machine, name):
             return True
 
     until("the machine's end", gone)
-    with pytest.raises(states.exceptions.InvalidDefinition):
-        states.create_state_machine(name=name + "-bad", definition='{"StartAt": "A", "States": {}}', roleArn=role)
+    with pytest.raises(states.exceptions.InvalidDefinition) as error:
+        states.create_state_machine(name=name + "-bad", definition='{"StartAt": "A"}', roleArn=role)
+    assert "SCHEMA_VALIDATION_FAILED: These fields are required: [States] at /" in str(error.value)
     assert states.validate_state_machine_definition(definition=json.dumps(SMALL))["result"] == "OK"
     assert states.validate_state_machine_definition(definition="{")["result"] == "FAIL"
+
+
+def test_limits_are_told_by_member_and_constraint(states, machine):
+    for call, message in (
+        (lambda: states.start_execution(stateMachineArn=machine, name="x" * 81), "at 'name' failed to satisfy constraint: Member must have length less than or equal to 80"),
+        (lambda: states.list_executions(stateMachineArn=machine, statusFilter="succeeded"), "Value 'succeeded' at 'statusFilter' failed to satisfy constraint: Member must satisfy enum value set"),
+        (lambda: states.list_state_machines(maxResults=1001), "Value '1001' at 'maxResults' failed to satisfy constraint: Member must have value less than or equal to 1000"),
+    ):
+        with pytest.raises(ClientError) as error:
+            call()
+        assert error.value.response["Error"]["Code"] == "ValidationException"
+        assert message in error.value.response["Error"]["Message"]

@@ -12,6 +12,7 @@ async fn main() -> Result<(), Error> {
     match std::env::var("INIT").as_deref() {
         Ok("exit") => return Err("TABLE_NAME is missing".into()),
         Ok("hang") => std::future::pending().await,
+        Ok("slow") => tokio::time::sleep(Duration::from_millis(300)).await,
         _ => {}
     }
     let mut invocations = 0;
@@ -30,6 +31,7 @@ async fn handle(event: LambdaEvent<Value>, invocations: u32) -> Result<Value, Er
         "context" => Ok(json!({
             "request_id": context.request_id, "deadline": context.deadline,
             "arn": context.invoked_function_arn, "trace": context.xray_trace_id,
+            "client": context.client_context.map(|client| client.custom),
         })),
         "print" => {
             let mut out = std::io::stdout().lock();
@@ -47,6 +49,12 @@ async fn handle(event: LambdaEvent<Value>, invocations: u32) -> Result<Value, Er
             let child = std::process::Command::new("sleep").arg("1000").spawn()?;
             Ok(json!({ "process": std::process::id(), "grandchild": child.id() }))
         }
+        "allocate" => {
+            // Written to, so that it is resident too.
+            let held = std::hint::black_box(vec![1_u8; event["bytes"].as_u64().unwrap_or_default() as usize]);
+            Ok(Value::from(held.iter().map(|byte| u64::from(*byte)).sum::<u64>()))
+        }
+        "abort" => std::process::abort(),
         "exit" => std::process::exit(event["code"].as_i64().unwrap_or_default() as i32),
         "fail" => Err(event["text"].as_str().unwrap_or("failed").into()),
         "large" => Ok(Value::from("x".repeat(event["bytes"].as_u64().unwrap_or_default() as usize))),

@@ -7,7 +7,8 @@
 //! there counts as nothing ("no damp"). Neither found is `NEUTRAL`; both, with the weaker at
 //! least half as strong as the stronger, is `MIXED`; otherwise the stronger wins.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -20,12 +21,27 @@ use crate::store::{Store, StoreError};
 /// <https://docs.aws.amazon.com/comprehend/latest/dg/guidelines-and-limits.html>
 const TEXT_LIMIT: usize = 5_000;
 
-/// The languages of Comprehend; the lexicon has only the first.
+/// The languages of Comprehend, in the order in which it names them; the lexicon has only `en`.
 /// <https://docs.aws.amazon.com/comprehend/latest/APIReference/API_DetectSentiment.html>
-const LANGUAGES: [&str; 12] = ["en", "es", "fr", "de", "it", "pt", "ar", "hi", "ja", "ko", "zh", "zh-TW"];
+const LANGUAGES: [&str; 12] = ["ar", "hi", "ko", "zh-TW", "ja", "zh", "de", "pt", "en", "it", "fr", "es"];
+
+/// Words, made of a list of them once.
+type Words = LazyLock<HashSet<&'static str>>;
+
+fn words(list: &'static str) -> HashSet<&'static str> {
+    list.split_ascii_whitespace().collect()
+}
 
 /// Words that speak for a text.
-const PRAISE: &str = "admirable adorable airy amazing attractive awesome beautiful beautifully best \
+static PRAISE: Words = LazyLock::new(|| words(PRAISE_LIST));
+
+/// Words that speak against a text.
+static BLAME: Words = LazyLock::new(|| words(BLAME_LIST));
+
+/// Words that turn what follows.
+static NEGATIONS: Words = LazyLock::new(|| words(NEGATION_LIST));
+
+const PRAISE_LIST: &str = "admirable adorable airy amazing attractive awesome beautiful beautifully best \
     breathtaking bright brilliant charm charming cheerful clean comfortable comfy convenient cosy cozy \
     delight delightful desirable elegant enchanting enjoy enjoyable excellent exceptional exquisite \
     fabulous fantastic fine flawless fresh friendly generous glorious good gorgeous great happy ideal \
@@ -35,8 +51,7 @@ const PRAISE: &str = "admirable adorable airy amazing attractive awesome beautif
     spacious spectacular splendid spotless stunning stylish sublime sunny superb terrific tranquil \
     unique vibrant warm welcoming wonderful wonderfully";
 
-/// Words that speak against a text.
-const BLAME: &str = "abandoned abysmal appalling avoid awful bad boring broken cockroaches collapsing \
+const BLAME_LIST: &str = "abandoned abysmal appalling avoid awful bad boring broken cockroaches collapsing \
     complaint complaints contaminated cracked cramped creepy crime crumbling cursed damaged damp dangerous \
     decayed decaying decrepit defective depressing derelict despise dilapidated dirty disappointed \
     disappointing disaster disgusting dismal dreadful dreary dump faulty filthy flooded foul garbage \
@@ -47,8 +62,7 @@ const BLAME: &str = "abandoned abysmal appalling avoid awful bad boring broken c
     terrible terribly terrifying toxic trash ugly unbearable uncomfortable unfit uninhabitable unlivable \
     unpleasant unsafe useless vermin vile waste worse worst worthless wreck wretched";
 
-/// Words that turn what follows.
-const NEGATIONS: &str = "not no never neither nor without hardly barely isn't wasn't aren't weren't don't \
+const NEGATION_LIST: &str = "not no never neither nor without hardly barely isn't wasn't aren't weren't don't \
     doesn't didn't can't cannot couldn't won't wouldn't";
 
 /// How many words a negation reaches.
@@ -87,27 +101,34 @@ struct DetectSentiment {
 }
 
 fn detect_sentiment(input: Value) -> Result<Value, AwsError> {
-    let input: DetectSentiment = serde_json::from_value(input)
-        .map_err(|error| AwsError::client("ValidationException", error.to_string()))?;
+    let invalid = |message: String| AwsError::client("ValidationException", message);
+    let constraint = |what: &str, constraint: &str| {
+        invalid(format!("1 validation error detected: {what} failed to satisfy constraint: {constraint}"))
+    };
+    for (member, name) in [("LanguageCode", "languageCode"), ("Text", "text")] {
+        if input.get(member).is_none_or(Value::is_null) {
+            return Err(constraint(&format!("Value null at '{name}'"), "Member must not be null"));
+        }
+    }
+    let input: DetectSentiment = serde_json::from_value(input).map_err(|error| invalid(error.to_string()))?;
     if !LANGUAGES.contains(&input.language_code.as_str()) {
-        let message = format!(
-            "Value '{}' at 'languageCode' failed to satisfy constraint: Member must satisfy enum value set: [{}]",
-            input.language_code,
-            LANGUAGES.join(", ")
-        );
-        return Err(AwsError::client("ValidationException", message));
+        // The missing space is Comprehend's.
+        let (language, known) = (&input.language_code, LANGUAGES.join(", "));
+        return Err(invalid(format!(
+            "Value '{language}' at 'languageCode'failed to satisfy constraint: Member must satisfy enum value set: [{known}]"
+        )));
     }
     if input.language_code != "en" {
         let message = format!("The local cloud emulates only the language en, not {}.", input.language_code);
         return Err(AwsError::client("UnsupportedLanguageException", message));
     }
     if input.text.is_empty() {
-        let message = "Value '' at 'text' failed to satisfy constraint: Member must have length greater than or equal to 1";
-        return Err(AwsError::client("ValidationException", message));
+        return Err(constraint("Value '' at 'text'", "Member must have length greater than or equal to 1"));
     }
     if input.text.len() > TEXT_LIMIT {
         let message = format!(
-            "Input text size exceeds limit. Max length of request text allowed is {TEXT_LIMIT} bytes"
+            "Input text size exceeds limit. Max length of request text allowed is {TEXT_LIMIT} bytes while in this request the text size is {} bytes",
+            input.text.len()
         );
         return Err(AwsError::client("TextSizeLimitExceededException", message));
     }
@@ -144,7 +165,6 @@ fn judge(text: &str) -> (&'static str, [f64; 4]) {
 
 /// How many words speak for and against the text.
 fn weigh(text: &str) -> (usize, usize) {
-    let in_list = |list: &str, word: &str| list.split_ascii_whitespace().any(|known| known == word);
     let (mut praise, mut blame) = (0, 0);
     // Words that the last negation still reaches; a sentence ends its reach.
     let mut reach = 0;
@@ -155,11 +175,12 @@ fn weigh(text: &str) -> (usize, usize) {
             if word.is_empty() {
                 continue;
             }
-            if in_list(NEGATIONS, &word) {
+            let word = word.as_str();
+            if NEGATIONS.contains(word) {
                 reach = REACH;
                 continue;
             }
-            match (in_list(PRAISE, &word), in_list(BLAME, &word), reach > 0) {
+            match (PRAISE.contains(word), BLAME.contains(word), reach > 0) {
                 (true, _, false) => praise += 1,
                 (true, _, true) | (_, true, false) => blame += 1,
                 _ => {}
@@ -226,21 +247,58 @@ mod tests {
     }
 
     #[test]
-    fn limits_and_languages_are_refused_as_aws_does() {
+    fn a_text_has_one_to_5000_bytes() {
         assert!(detect_sentiment(json!({"Text": "x".repeat(5_000), "LanguageCode": "en"})).is_ok());
-        let long = json!({"Text": "é".repeat(2_501), "LanguageCode": "en"});
-        assert_eq!(refused(long), "TextSizeLimitExceededException");
-        assert_eq!(refused(json!({"Text": "", "LanguageCode": "en"})), "ValidationException");
-        assert_eq!(refused(json!({"Text": "a"})), "ValidationException");
-        assert_eq!(refused(json!({"Text": "a", "LanguageCode": "xx"})), "ValidationException");
-        assert_eq!(refused(json!({"Text": "a", "LanguageCode": "de"})), "UnsupportedLanguageException");
+        let long = detect_sentiment(json!({"Text": "é".repeat(2_501), "LanguageCode": "en"})).unwrap_err();
+        assert_eq!(long.code, "TextSizeLimitExceededException");
+        assert_eq!(
+            long.message,
+            "Input text size exceeds limit. Max length of request text allowed is 5000 bytes while in this request the text size is 5002 bytes"
+        );
+        let empty = detect_sentiment(json!({"Text": "", "LanguageCode": "en"})).unwrap_err();
+        assert_eq!(empty.code, "ValidationException");
+        assert!(empty.message.ends_with("Member must have length greater than or equal to 1"));
+        assert_eq!(sentiment(" "), "NEUTRAL");
+    }
+
+    #[test]
+    fn a_missing_member_and_an_unknown_one_are_refused_by_name() {
+        let missing = detect_sentiment(json!({"Text": "a"})).unwrap_err();
+        assert_eq!(
+            missing.message,
+            "1 validation error detected: Value null at 'languageCode' failed to satisfy constraint: Member must not be null"
+        );
+        assert_eq!(refused(json!({"LanguageCode": "en"})), "ValidationException");
         assert_eq!(refused(json!({"Text": "a", "LanguageCode": "en", "Mood": 1})), "ValidationException");
     }
 
     #[test]
+    fn a_language_that_comprehend_does_not_know_is_not_valid() {
+        let unknown = detect_sentiment(json!({"Text": "a", "LanguageCode": "xx"})).unwrap_err();
+        assert_eq!(unknown.code, "ValidationException");
+        assert!(unknown.message.starts_with("Value 'xx' at 'languageCode'"), "{}", unknown.message);
+        assert!(unknown.message.ends_with("[ar, hi, ko, zh-TW, ja, zh, de, pt, en, it, fr, es]"));
+    }
+
+    #[test]
+    fn a_language_that_the_lexicon_does_not_have_is_refused_by_name() {
+        let german = detect_sentiment(json!({"Text": "a", "LanguageCode": "de"})).unwrap_err();
+        assert_eq!(german.code, "UnsupportedLanguageException");
+        assert!(german.message.contains("de"));
+    }
+
+    #[test]
+    fn the_answer_has_the_sentiment_and_the_score_of_each() {
+        let answer = detect_sentiment(json!({"Text": "A lovely house.", "LanguageCode": "en"})).unwrap();
+        assert_eq!(answer.as_object().unwrap().len(), 2);
+        let scores = answer["SentimentScore"].as_object().unwrap();
+        let names: Vec<&str> = scores.keys().map(String::as_str).collect();
+        assert_eq!(names, ["Positive", "Negative", "Neutral", "Mixed"]);
+        assert!(scores.values().all(|score| (0.0..=1.0).contains(&score.as_f64().unwrap())));
+    }
+
+    #[test]
     fn no_word_is_in_two_lists() {
-        for word in PRAISE.split_ascii_whitespace() {
-            assert!(!BLAME.split_ascii_whitespace().any(|other| other == word), "{word}");
-        }
+        assert_eq!(PRAISE.intersection(&BLAME).next(), None);
     }
 }

@@ -38,7 +38,7 @@ pub const EMULATED: &[(&str, Level, &str)] = &[
     ("AWS::IAM::Role", Level::Inert, "permissions are not enforced here; tests compare them with the calls made"),
     ("AWS::Lambda::EventInvokeConfig", Level::Emulated, "retries, maximum age and on-failure destination of asynchronous invocations"),
     ("AWS::Lambda::EventSourceMapping", Level::Emulated, "queues and table streams"),
-    ("AWS::Lambda::Function", Level::Approximated, "a process of this machine over the Runtime API; its memory size is told to it, not enforced"),
+    ("AWS::Lambda::Function", Level::Approximated, "a process of this machine over the Runtime API; its memory size bounds its address space"),
     ("AWS::Lambda::Permission", Level::Approximated, "shown by GetPolicy; permissions are not enforced here"),
     ("AWS::Logs::LogGroup", Level::Emulated, "groups, streams and events; events expire as it says"),
     ("AWS::Logs::ResourcePolicy", Level::Inert, "permissions are not enforced here"),

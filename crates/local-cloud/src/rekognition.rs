@@ -65,23 +65,43 @@ struct DetectModerationLabels {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct Image {
-    s3_object: S3Object,
+    s3_object: Option<S3Object>,
+    bytes: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct S3Object {
-    bucket: String,
-    name: String,
+    bucket: Option<String>,
+    name: Option<String>,
 }
+
+fn invalid_parameter(message: &str) -> AwsError {
+    AwsError::client("InvalidParameterException", message)
+}
+
+/// What Rekognition says of parameters that cannot be used together, and of images without
+/// content.
+const INVALID_PARAMETERS: &str = "Request has invalid parameters";
 
 impl DetectModerationLabels {
     fn read(input: Value) -> Result<Self, AwsError> {
-        let invalid = |message: String| AwsError::client("InvalidParameterException", message);
+        let constraint = |what: &str, constraint: &str| {
+            let message =
+                format!("1 validation error detected: {what} failed to satisfy constraint: {constraint}");
+            AwsError::client("ValidationException", message)
+        };
+        if input.get("Image").is_none_or(Value::is_null) {
+            return Err(constraint("Value null at 'image'", "Member must not be null"));
+        }
         let request: Self = serde_json::from_value(input)
-            .map_err(|error| invalid(format!("Request has invalid parameters: {error}")))?;
-        if !(0.0..=100.0).contains(&request.least()) {
-            return Err(invalid("MinConfidence must be between 0 and 100".into()));
+            .map_err(|error| invalid_parameter(&format!("{INVALID_PARAMETERS}: {error}")))?;
+        let what = format!("Value '{:?}' at 'minConfidence'", request.least());
+        if request.least() < 0.0 {
+            return Err(constraint(&what, "Member must have value greater than or equal to 0"));
+        }
+        if request.least() > 100.0 {
+            return Err(constraint(&what, "Member must have value less than or equal to 100"));
         }
         Ok(request)
     }
@@ -89,11 +109,23 @@ impl DetectModerationLabels {
     fn least(&self) -> f64 {
         self.min_confidence.unwrap_or(DEFAULT_MIN_CONFIDENCE)
     }
+
+    /// Bucket and key of the image.
+    fn object(&self) -> Result<(&str, &str), AwsError> {
+        if self.image.bytes.is_some() {
+            return Err(invalid_parameter("Image.Bytes is not emulated by the local cloud; use S3Object"));
+        }
+        let object = self.image.s3_object.as_ref();
+        match object.and_then(|object| Some((object.bucket.as_deref()?, object.name.as_deref()?))) {
+            Some((bucket, name)) => Ok((bucket, name)),
+            None => Err(invalid_parameter(INVALID_PARAMETERS)),
+        }
+    }
 }
 
 async fn detect_moderation_labels(cloud: &Arc<Cloud>, input: Value) -> Result<Value, AwsError> {
     let request = DetectModerationLabels::read(input)?;
-    let S3Object { bucket, name } = &request.image.s3_object;
+    let (bucket, name) = request.object()?;
     let object = crate::endpoint::call(cloud, "s3", "GetObject", json!({"Bucket": bucket, "Key": name}))
         .await
         .map_err(|error| unreadable(&error))?;
@@ -122,6 +154,9 @@ fn judge(name: &str, object: &Value, least: f64) -> Result<Value, AwsError> {
     if bytes.len() > IMAGE_LIMIT {
         return Err(AwsError::client("ImageTooLargeException", "Image size is too large"));
     }
+    if bytes.is_empty() {
+        return Err(invalid_parameter(INVALID_PARAMETERS));
+    }
     if !is_image(&bytes) {
         return Err(AwsError::client("InvalidImageFormatException", "Request has invalid image format"));
     }
@@ -129,12 +164,11 @@ fn judge(name: &str, object: &Value, least: f64) -> Result<Value, AwsError> {
         .into_iter()
         .filter(|(_, confidence)| *confidence >= least)
         .map(|(name, confidence)| {
-            let parent = parent_of(&name);
             json!({
                 "Name": name,
-                "ParentName": parent,
+                "ParentName": parent_of(&name),
                 "Confidence": confidence,
-                "TaxonomyLevel": if parent.is_empty() { 1 } else { 2 },
+                "TaxonomyLevel": level_of(&name),
             })
         })
         .collect();
@@ -174,18 +208,34 @@ fn label(text: &str) -> (String, f64) {
     }
 }
 
-/// The parent of the second-level labels that are used here; empty for a first-level one.
+/// The parent of a label of the second or third level; empty for one of the first, and for
+/// what is not in the taxonomy.
 /// <https://docs.aws.amazon.com/rekognition/latest/dg/moderation-api.html>
 fn parent_of(label: &str) -> &'static str {
     match label {
         "Weapons" | "Graphic Violence" => "Violence",
+        "Weapon Violence" | "Physical Violence" | "Self-Harm" | "Blood & Gore" | "Explosions and Blasts" => {
+            "Graphic Violence"
+        }
         "Death and Emaciation" | "Crashes" => "Visually Disturbing",
         "Explicit Nudity" | "Explicit Sexual Activity" | "Sex Toys" => "Explicit",
+        "Exposed Male Genitalia"
+        | "Exposed Female Genitalia"
+        | "Exposed Buttocks or Anus"
+        | "Exposed Female Nipple" => "Explicit Nudity",
         "Products" | "Drugs & Tobacco Paraphernalia & Use" => "Drugs & Tobacco",
         "Alcohol Use" | "Alcoholic Beverages" => "Alcohol",
         "Middle Finger" => "Rude Gestures",
         "Nazi Party" | "White Supremacy" | "Extremist" => "Hate Symbols",
         _ => "",
+    }
+}
+
+/// 1 to 3.
+fn level_of(label: &str) -> u8 {
+    match parent_of(label) {
+        "" => 1,
+        parent => 1 + level_of(parent),
     }
 }
 
@@ -222,7 +272,23 @@ mod tests {
                 {"Name": "Weapons", "ParentName": "Violence", "Confidence": 98.0, "TaxonomyLevel": 2},
             ])
         );
-        assert_eq!(answer["ModerationModelVersion"], "7.0");
+    }
+
+    #[test]
+    fn the_answer_names_the_model_and_no_content_types_of_photographs() {
+        let answer = judge("house.png", &object(PNG, json!({})), 50.0).unwrap();
+        let expected = json!({"ModerationLabels": [], "ModerationModelVersion": "7.0", "ContentTypes": []});
+        assert_eq!(answer, expected);
+    }
+
+    #[test]
+    fn a_label_has_its_parent_and_its_level_in_the_taxonomy() {
+        let metadata = json!({"moderation-labels": "Explicit, Explicit Nudity, Exposed Female Nipple"});
+        let answer = judge("a.png", &object(PNG, metadata), 50.0).unwrap();
+        let labels = answer["ModerationLabels"].as_array().unwrap();
+        let of = |member: &str| labels.iter().map(|label| label[member].clone()).collect::<Value>();
+        assert_eq!(of("ParentName"), json!(["", "Explicit", "Explicit Nudity"]));
+        assert_eq!(of("TaxonomyLevel"), json!([1, 2, 3]));
     }
 
     #[test]
@@ -242,7 +308,7 @@ mod tests {
     fn only_jpeg_and_png_up_to_15_mb_are_read() {
         let code = |bytes: &[u8]| judge("a", &object(bytes, json!({})), 50.0).unwrap_err().code;
         assert_eq!(code(b"GIF89a"), "InvalidImageFormatException");
-        assert_eq!(code(b""), "InvalidImageFormatException");
+        assert_eq!(code(b""), "InvalidParameterException");
         let mut large = PNG.to_vec();
         large.resize(IMAGE_LIMIT, 0);
         assert!(judge("a", &object(&large, json!({})), 50.0).is_ok());
@@ -262,17 +328,51 @@ mod tests {
     }
 
     #[test]
-    fn bad_parameters_are_refused_by_name() {
+    fn the_least_confidence_is_between_0_and_100() {
         let image = json!({"S3Object": {"Bucket": "b", "Name": "n"}});
-        let read = DetectModerationLabels::read;
-        assert!(read(json!({"Image": image, "MinConfidence": 60})).is_ok());
-        for input in [
-            json!({}),
-            json!({"Image": {"Bytes": "AAAA"}}),
-            json!({"Image": image, "MinConfidence": 101}),
-            json!({"Image": image, "HumanLoopConfig": {}}),
-        ] {
-            assert_eq!(read(input).map(drop).unwrap_err().code, "InvalidParameterException");
+        let read =
+            |least: Value| DetectModerationLabels::read(json!({"Image": image, "MinConfidence": least}));
+        assert_eq!(read(json!(null)).unwrap().least(), 50.0);
+        assert!(read(json!(0)).is_ok() && read(json!(100)).is_ok());
+        let high = read(json!(100.5)).map(drop).unwrap_err();
+        assert_eq!(high.code, "ValidationException");
+        assert!(high.message.contains("Value '100.5' at 'minConfidence'"), "{}", high.message);
+        assert_eq!(read(json!(-1)).map(drop).unwrap_err().code, "ValidationException");
+    }
+
+    #[tokio::test]
+    async fn a_request_without_an_object_is_not_valid() {
+        let cloud = Cloud::for_tests().unwrap();
+        let refused = async |input: Value| {
+            let error = call(&cloud, "DetectModerationLabels", input).await.unwrap_err();
+            (error.code, error.message)
+        };
+        let (code, message) = refused(json!({})).await;
+        assert_eq!(code, "ValidationException");
+        assert!(message.contains("Value null at 'image'"), "{message}");
+        for image in [json!({}), json!({"S3Object": {}}), json!({"S3Object": {"Bucket": "b"}})] {
+            let (code, message) = refused(json!({"Image": image})).await;
+            assert_eq!((code.as_str(), message.as_str()), ("InvalidParameterException", INVALID_PARAMETERS));
         }
+        let missing = json!({"S3Object": {"Bucket": "none", "Name": "none"}});
+        assert_eq!(refused(json!({"Image": missing})).await.0, "InvalidS3ObjectException");
+    }
+
+    #[tokio::test]
+    async fn what_of_a_request_is_not_emulated_is_refused_by_name() {
+        let cloud = Cloud::for_tests().unwrap();
+        let image = json!({"S3Object": {"Bucket": "b", "Name": "n"}});
+        for (input, name) in [
+            (json!({"Image": {"Bytes": "AAAA"}}), "Bytes"),
+            (json!({"Image": {"S3Object": {"Bucket": "b", "Name": "n", "Version": "1"}}}), "Version"),
+            (json!({"Image": image, "HumanLoopConfig": {}}), "HumanLoopConfig"),
+            (json!({"Image": image, "ProjectVersion": "arn"}), "ProjectVersion"),
+        ] {
+            let error = call(&cloud, "DetectModerationLabels", input).await.unwrap_err();
+            assert_eq!(error.code, "InvalidParameterException");
+            assert!(error.message.contains(name), "{}", error.message);
+        }
+        let other = call(&cloud, "DetectFaces", json!({})).await.unwrap_err();
+        assert_eq!(other.code, "NotImplemented");
     }
 }

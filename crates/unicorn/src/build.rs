@@ -27,6 +27,25 @@ pub fn project() -> anyhow::Result<PathBuf> {
 /// When cargo fails; it has printed why.
 pub async fn functions(project: &Path, template: &str, stage: &str) -> anyhow::Result<PathBuf> {
     let names = local_cloud::up::binaries(project, template, stage)?;
+    // As optimised as this program itself.
+    let built = binaries(project, &names, !cfg!(debug_assertions)).await?;
+    let folder = built.first().and_then(|path| path.parent());
+    folder.map(Path::to_owned).context("the templates name no function")
+}
+
+/// Builds this program and all functions of the root template in the release profile; where
+/// the program is.
+///
+/// # Errors
+/// When cargo fails; it has printed why.
+pub async fn release(project: &Path) -> anyhow::Result<PathBuf> {
+    let mut names = local_cloud::up::binaries(project, "template.yaml", "local")?;
+    names.push("unicorn".to_owned());
+    binaries(project, &names, true).await?.pop().context("cargo built nothing")
+}
+
+/// Builds binaries of the workspace; where they are, in the order of `names`.
+async fn binaries(project: &Path, names: &[String], release: bool) -> anyhow::Result<Vec<PathBuf>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(project).args([
@@ -35,7 +54,10 @@ pub async fn functions(project: &Path, template: &str, stage: &str) -> anyhow::R
         "--workspace",
         "--message-format=json-render-diagnostics",
     ]);
-    for name in &names {
+    if release {
+        command.arg("--release");
+    }
+    for name in names {
         command.args(["--bin", name]);
     }
     // What `cargo run` tells us about this package is not about those: some build scripts
@@ -61,13 +83,12 @@ pub async fn functions(project: &Path, template: &str, stage: &str) -> anyhow::R
         .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
         .collect();
-    let find =
-        |name: &String| built.iter().find(|path| path.file_stem().is_some_and(|stem| stem == name.as_str()));
-    if let Some(missing) = names.iter().find(|name| find(name).is_none()) {
-        bail!("the templates name a function binary {missing}, which no package builds");
-    }
-    let folder = names.first().and_then(find).and_then(|path| path.parent());
-    folder.map(Path::to_owned).context("the templates name no function")
+    let find = |name: &String| {
+        let path = built.iter().find(|path| path.file_stem().is_some_and(|stem| stem == name.as_str()));
+        path.cloned()
+            .with_context(|| format!("the templates name a function binary {name}, which no package builds"))
+    };
+    names.iter().map(find).collect()
 }
 
 /// The processes of a build; whatever is left of them ends when this is dropped.

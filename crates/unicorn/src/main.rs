@@ -10,7 +10,7 @@ use local_cloud::up::{Options, Running, up};
 use tokio::signal::unix::{SignalKind, signal};
 use unicorn::client::Client;
 use unicorn::hops::{self, Log};
-use unicorn::{build, demo, samples, seed};
+use unicorn::{bench, build, demo, samples, seed};
 
 /// Runs and shows Unicorn Properties on this machine: no Docker, no Python, no account.
 #[derive(Parser)]
@@ -31,6 +31,8 @@ enum Command {
     Demo,
     /// Replays the samples of events/ on their functions and compares the answers.
     LambdaTest,
+    /// Measures the release build: speed, memory, and that nothing is lost.
+    Bench(bench::Options),
 }
 
 #[derive(Args)]
@@ -91,6 +93,10 @@ async fn perform(command: Command) -> anyhow::Result<ExitCode> {
         Command::Up(options) => run(options, told_to_stop).await,
         Command::Demo => unless(told_to_stop, show()).await,
         Command::LambdaTest => unless(told_to_stop, replay()).await,
+        Command::Bench(options) => {
+            unless(told_to_stop, bench::run(&options)).await?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

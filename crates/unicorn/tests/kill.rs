@@ -1,14 +1,15 @@
 //! Durability by violence: `unicorn up` is killed with `kill -9` at random moments while it
 //! accepts and delivers, and starts again on the same state. In the end every command that
 //! was answered 200 has its outcome, every change of a contract is in the log of its bus,
-//! every approval request is answered, and no process is left behind.
+//! every approval request is answered and its listing out of `PENDING`; every event, message
+//! and log event that the AWS endpoint took is where it belongs; and no process is left behind.
 //!
-//! `UNICORN_KILLS` says how often (10 where absent), `UNICORN_SEED` repeats a run.
+//! `UNICORN_KILLS` says how often (50 where absent), `UNICORN_SEED` repeats a run.
 
 // clippy.toml allows them in tests; it does not know the helpers of an integration test for such.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -23,6 +24,9 @@ use unicorn::build;
 use unicorn::client::{Client, until};
 
 const IMAGE: &str = "kill.png";
+
+/// Stories that are told side by side.
+const AT_ONCE: u32 = 4;
 
 /// The longest that anything may take after the last start. The failure of a task is tried
 /// again for some seconds; a visibility timeout would last a minute.
@@ -39,6 +43,96 @@ struct Accepted {
 }
 
 type Ledger = Arc<Mutex<Vec<Accepted>>>;
+
+/// What the AWS endpoint said that it took, of the numbered events, messages and log events.
+#[derive(Debug, Default)]
+struct Direct {
+    tried: u32,
+    events: BTreeSet<u32>,
+    messages: BTreeSet<u32>,
+    lines: BTreeSet<u32>,
+}
+
+/// A queue and a log group of the test's own.
+const OWN: &str = "kill-test";
+
+impl Direct {
+    /// Makes the queue and the log group.
+    async fn prepare(client: &Client) {
+        client.aws("AmazonSQS.CreateQueue", &json!({"QueueName": OWN})).await.unwrap();
+        client.aws("Logs_20140328.CreateLogGroup", &json!({"logGroupName": OWN})).await.unwrap();
+        let stream = json!({"logGroupName": OWN, "logStreamName": OWN});
+        client.aws("Logs_20140328.CreateLogStream", &stream).await.unwrap();
+    }
+
+    /// Puts an event, sends a message and writes a log event, again and again, and notes what is taken.
+    async fn go_on(&mut self, client: &Client) {
+        let bus = client.output("WebEventBusName").unwrap().to_owned();
+        loop {
+            self.tried += 1;
+            let number = self.tried;
+            let text = number.to_string();
+            let entry = json!({"EventBusName": bus, "Source": OWN, "DetailType": OWN,
+                "Detail": json!({"number": number}).to_string()});
+            if let Ok(answer) = client.aws("AWSEvents.PutEvents", &json!({"Entries": [entry]})).await {
+                assert_eq!(answer["FailedEntryCount"], 0);
+                self.events.insert(number);
+            }
+            let message = json!({"QueueUrl": queue_url(client), "MessageBody": text});
+            if client.aws("AmazonSQS.SendMessage", &message).await.is_ok() {
+                self.messages.insert(number);
+            }
+            let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+            let line = json!({"logGroupName": OWN, "logStreamName": OWN,
+                "logEvents": [{"timestamp": now_ms, "message": text}]});
+            if client.aws("Logs_20140328.PutLogEvents", &line).await.is_ok() {
+                self.lines.insert(number);
+            }
+        }
+    }
+
+    /// Everything that was taken is there.
+    async fn assert_kept(&self, client: &Client) {
+        let group = client.log_group("WebCatchAllLogGroupArn").unwrap();
+        until("every event that was put", PATIENCE, async || {
+            let events = client.logged(&group).await?;
+            let came: BTreeSet<u32> =
+                events.iter().filter_map(|event| number(&event["detail"]["number"])).collect();
+            Ok(self.events.is_subset(&came).then_some(()))
+        })
+        .await
+        .unwrap();
+        let lines: BTreeSet<u32> = client.logged(OWN).await.unwrap().iter().filter_map(number).collect();
+        assert!(self.lines.is_subset(&lines), "log events are gone: {:?}", self.lines.difference(&lines));
+        let mut messages = BTreeSet::new();
+        loop {
+            let receive = json!({"QueueUrl": queue_url(client), "MaxNumberOfMessages": 10});
+            let answer = client.aws("AmazonSQS.ReceiveMessage", &receive).await.unwrap();
+            let Some(received) = answer["Messages"].as_array() else { break };
+            messages
+                .extend(received.iter().filter_map(|message| message["Body"].as_str()?.parse::<u32>().ok()));
+        }
+        assert!(
+            self.messages.is_subset(&messages),
+            "messages are gone: {:?}",
+            self.messages.difference(&messages)
+        );
+        println!(
+            "{} events, {} messages, {} log events taken and kept",
+            self.events.len(),
+            self.messages.len(),
+            self.lines.len()
+        );
+    }
+}
+
+fn number(value: &Value) -> Option<u32> {
+    u32::try_from(value.as_u64()?).ok()
+}
+
+fn queue_url(client: &Client) -> String {
+    format!("{}/{}/{OWN}", client.addresses.endpoint_url, client.addresses.account)
+}
 
 struct Process(Child);
 
@@ -137,7 +231,7 @@ fn setting(name: &str) -> Option<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_accepted_survives_kills_at_random_moments() {
-    let kills = setting("UNICORN_KILLS").unwrap_or(10);
+    let kills = setting("UNICORN_KILLS").unwrap_or(50);
     let seed = setting("UNICORN_SEED")
         .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs());
     println!("UNICORN_SEED={seed}");
@@ -146,6 +240,7 @@ async fn what_was_accepted_survives_kills_at_random_moments() {
     build::functions(&build::project().unwrap(), "template.yaml", "local").await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::default();
+    let mut direct = Direct::default();
     let mut properties = 0;
     for kill in 0..kills {
         let mut process = Process::start(folder.path());
@@ -158,16 +253,18 @@ async fn what_was_accepted_survives_kills_at_random_moments() {
         let client = process.client(folder.path()).await;
         if kill == 0 {
             client.put_image(IMAGE, vec![0x89, b'P', b'N', b'G', 13, 10, 26, 10]).await.unwrap();
+            Direct::prepare(&client).await;
         }
         let stories = async {
             loop {
-                let numbers = properties + 1..=properties + 3;
-                properties += 3;
+                let numbers = properties + 1..=properties + AT_ONCE;
+                properties += AT_ONCE;
                 futures::future::join_all(numbers.map(|number| story(&client, &ledger, number))).await;
             }
         };
         let moment = Duration::from_millis(random.random_range(30..1_500));
-        let _ = tokio::time::timeout(moment, stories).await;
+        let load = async { tokio::join!(stories, direct.go_on(&client)) };
+        let _ = tokio::time::timeout(moment, load).await;
         process.kill();
         assert_alone(&client).await;
     }
@@ -184,8 +281,10 @@ async fn what_was_accepted_survives_kills_at_random_moments() {
     let changes = wanted(&applied, |change| ["DRAFT", "APPROVED"].contains(&change));
     wait_for_events(&client, "ContractsCatchAllLogGroupArn", "contract_status", changes).await;
     let requests = wanted(&applied, |change| change == "request");
-    let answered = requests.into_iter().map(|(property, _)| (property, String::new())).collect();
+    let answered = requests.iter().map(|(property, _)| (property.clone(), String::new())).collect();
     wait_for_events(&client, "PropertiesCatchAllLogGroupArn", "", answered).await;
+    assert_settled(&client, &applied, requests.into_iter().map(|(property, _)| property).collect()).await;
+    direct.assert_kept(&client).await;
     process.kill();
     assert_alone(&client).await;
 }
@@ -235,6 +334,25 @@ async fn dead_letters(client: &Client) -> HashSet<String> {
 fn wanted(applied: &[Accepted], of: impl Fn(&str) -> bool) -> HashSet<(String, String)> {
     let commands = applied.iter().filter(|command| of(command.change));
     commands.map(|command| (command.property.clone(), command.change.to_owned())).collect()
+}
+
+/// Every contract that was created is approved in the end, and no requested listing goes on waiting.
+async fn assert_settled(client: &Client, applied: &[Accepted], mut waiting: HashSet<String>) {
+    for (property, _) in wanted(applied, |change| change == "DRAFT") {
+        let contract = client.get(&format!("/contracts/{property}")).await.unwrap().body;
+        assert_eq!(contract["contract_status"], "APPROVED", "{property}: {contract}");
+    }
+    until("the end of every evaluation", PATIENCE, async || {
+        for property in waiting.clone() {
+            let listing = client.get(&format!("/listings/{property}")).await?.body;
+            if ["APPROVED", "DECLINED"].iter().any(|status| listing["status"] == *status) {
+                waiting.remove(&property);
+            }
+        }
+        Ok(waiting.is_empty().then_some(()))
+    })
+    .await
+    .unwrap();
 }
 
 /// Waits until a bus has logged, for each property, an event with that text in `member` of

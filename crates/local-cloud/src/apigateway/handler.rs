@@ -52,9 +52,11 @@ pub(super) async fn handle(cloud: Arc<Cloud>, request: axum::extract::Request) -
         client.heard.listen();
     }
 
+    let refused_at_the_front = body.is_none();
     let outcome = match body {
-        // The front of API Gateway says this before it looks at the request, in plain text
-        // and beyond the reach of gateway responses (seen on AWS; the guide is silent).
+        // The front of API Gateway says this before it looks at the request: in plain text,
+        // without ids, and beyond the reach of gateway responses (recorded on AWS in
+        // koki-develop/lgtm-generator issue 10; the guide is silent).
         None => Outcome {
             status: 413,
             headers: vec![("Content-Type".into(), "text; charset=utf-8".into())],
@@ -83,7 +85,8 @@ pub(super) async fn handle(cloud: Arc<Cloud>, request: axum::extract::Request) -
         target: "hop", service = "apigateway", resource = %client_path,
         "{method} answered {} in {took_ms} ms", outcome.status
     );
-    into_response(outcome, &request_id, &extended_request_id)
+    let ids = [(REQUEST_ID, request_id), ("x-amz-apigw-id", extended_request_id)];
+    into_response(outcome, if refused_at_the_front { Vec::new() } else { ids.into() })
 }
 
 fn content_length(head: &axum::http::request::Parts) -> Option<usize> {
@@ -122,6 +125,7 @@ async fn answer(cloud: &Arc<Cloud>, stage: Option<Arc<Stage>>, mut request: Requ
         );
     };
     let mut context = request.context(cloud, &stage.api.id, &stage.name);
+    context["deploymentId"] = json!(stage.deployment);
     let mut integration = None;
     let result = match route(&stage, &request.path) {
         None => Err(Failure::no_route()),
@@ -245,12 +249,11 @@ fn refuse(
     Outcome { status: answer.status, headers: answer.headers, body: Bytes::from(answer.body) }
 }
 
-fn into_response(outcome: Outcome, request_id: &str, extended_request_id: &str) -> Response<Body> {
+fn into_response(outcome: Outcome, ids: Vec<(&str, String)>) -> Response<Body> {
     let mut response = Response::new(Body::from(outcome.body));
     *response.status_mut() =
         StatusCode::from_u16(outcome.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let ids = [(REQUEST_ID, request_id), ("x-amz-apigw-id", extended_request_id)];
-    let ids = ids.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let ids = ids.into_iter().map(|(name, value)| (name.to_owned(), value));
     for (mut name, value) in outcome.headers.into_iter().chain(ids) {
         let lower = name.to_ascii_lowercase();
         if COMPUTED.contains(&lower.as_str()) {

@@ -125,9 +125,15 @@ impl Request {
             "protocol": self.protocol,
             "requestTimeEpoch": self.time_ms,
             "requestTime": common_log_time(self.time_ms),
+            "authorizer": {"principalId": ""},
             "identity": {
+                "accountId": "", "apiKey": "", "apiKeyId": "", "caller": "",
+                "cognitoAuthenticationProvider": "", "cognitoAuthenticationType": "",
+                "cognitoIdentityId": "", "cognitoIdentityPoolId": "", "principalOrgId": "",
                 "sourceIp": self.source_ip,
+                "user": "",
                 "userAgent": self.parameters.header("user-agent").unwrap_or_default(),
+                "userArn": "",
             },
         })
     }

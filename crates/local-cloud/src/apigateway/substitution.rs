@@ -23,7 +23,7 @@ const ERROR: [&str; 4] =
     ["error.message", "error.messageString", "error.responseType", "error.validationErrorString"];
 
 /// What only an access log can read. Those that this API never has are written as `-`.
-const LOG: [&str; 16] = [
+const LOG: [&str; 12] = [
     "status",
     "responseLength",
     "responseLatency",
@@ -35,11 +35,7 @@ const LOG: [&str; 16] = [
     "integration.integrationStatus",
     "integration.error",
     "integration.requestId",
-    "identity.caller",
-    "identity.user",
-    "identity.userArn",
     "xrayTraceId",
-    "authorizer.principalId",
 ];
 
 /// Where the text is used, which decides what it may read.

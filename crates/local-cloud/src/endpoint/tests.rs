@@ -345,7 +345,11 @@ async fn conditions_on_the_tag_and_on_the_time_are_heard() {
     ] {
         let request =
             headers.iter().fold(cloud.s3("GET", "/images/a"), |r, (name, value)| r.header(*name, *value));
-        assert_eq!(request.send().await.unwrap().status().as_u16(), status, "{headers:?}");
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{headers:?}");
+        if status == 304 {
+            assert_eq!(header_of(&answer, "etag"), tag);
+        }
     }
 }
 
@@ -375,6 +379,14 @@ async fn what_an_upload_cannot_have_here_is_refused_and_not_ignored() {
     let copy = cloud.s3("PUT", "/images/b").header("x-amz-copy-source", "/images/a");
     let copy = copy.header("x-amz-copy-source-if-match", "x").send().await.unwrap();
     assert_eq!(copy.status(), StatusCode::NOT_IMPLEMENTED);
+    for (method, header) in [
+        ("GET", "x-amz-server-side-encryption-customer-algorithm"),
+        ("PUT", "if-match"),
+        ("DELETE", "if-match"),
+    ] {
+        let answer = cloud.s3(method, "/images/a").header(header, "x").send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::NOT_IMPLEMENTED, "{method} {header}");
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
-//! What templates say about a mapping, with the limits of API_CreateEventSourceMapping.
+//! What a mapping says, with the limits of API_CreateEventSourceMapping.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 use super::stream::{self, StartingPosition};
 use crate::cloud::Cloud;
@@ -25,9 +25,12 @@ pub(super) struct Mapping {
     filters: Vec<Pattern>,
     /// A queue's ARN.
     pub on_failure: Option<String>,
-    pub enabled: watch::Sender<bool>,
-    deployed_ms: i64,
-    properties: Value,
+    pub enabled: bool,
+    /// What became of the last batch of a stream, as the API tells it.
+    pub last_result: Mutex<&'static str>,
+    pub modified_ms: i64,
+    /// With the properties as they are now, which an update changes.
+    pub resource: Resource,
 }
 
 /// How the source is polled.
@@ -107,7 +110,12 @@ struct OnFailure {
 /// its own a mapping here stays there.
 const CONCURRENCY: u64 = 5;
 
-pub(super) fn read(cloud: &Cloud, resource: &Resource) -> Result<Mapping, Refusal> {
+/// Filters of a mapping, and characters of a pattern (invocation-eventfiltering, API_Filter).
+const FILTERS: usize = 5;
+const PATTERN_BYTES: usize = 4_096;
+
+/// Reads the properties of a mapping that were last changed at `modified_ms`.
+pub(super) fn read(cloud: &Cloud, resource: &Resource, modified_ms: i64) -> Result<Mapping, Refusal> {
     let given: Properties = resource.read()?;
     let refuse = |property: &str, reason: String| resource.refuse(&format!("Properties.{property}"), reason);
     let number = |value: &Option<Value>, property: &str, default, least, most| {
@@ -127,6 +135,7 @@ pub(super) fn read(cloud: &Cloud, resource: &Resource) -> Result<Mapping, Refusa
     let function = name_of(&given.function_name);
     let on_failure = given.destination_config.as_ref().and_then(|config| config.on_failure.as_ref());
     let on_failure = on_failure.and_then(|destination| destination.destination.clone());
+    let on_failure = on_failure.filter(|arn| !arn.is_empty());
     let service = given.event_source_arn.split(':').nth(2).unwrap_or_default().to_owned();
     let source = match service.as_str() {
         "sqs" => {
@@ -139,11 +148,15 @@ pub(super) fn read(cloud: &Cloud, resource: &Resource) -> Result<Mapping, Refusa
                 ("DestinationConfig", on_failure.is_some()),
             ];
             if let Some((property, _)) = stream_only.iter().find(|(_, given)| *given) {
-                return Err(refuse(property, "is for streams, not for queues".into()));
+                let reason = match *property {
+                    "StartingPosition" => "StartingPosition is not valid for SQS event sources.".into(),
+                    other => format!("{other} isn't supported for this event source type"),
+                };
+                return Err(refuse(property, reason));
             }
             let batch_size = number(&given.batch_size, "BatchSize", 10, 1, 10_000)? as usize;
             if batch_size > 10 && window.is_zero() {
-                let reason = "above 10 needs a MaximumBatchingWindowInSeconds of at least 1";
+                let reason = "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than 10";
                 return Err(refuse("BatchSize", reason.into()));
             }
             let most = given.scaling_config.as_ref().and_then(|config| config.maximum_concurrency.clone());
@@ -192,11 +205,18 @@ pub(super) fn read(cloud: &Cloud, resource: &Resource) -> Result<Mapping, Refusa
         other => return Err(refuse("EventSourceArn", format!("{other} as an event source is not emulated"))),
     };
     let filters = given.filter_criteria.map(|criteria| criteria.filters).unwrap_or_default();
+    if filters.len() > FILTERS {
+        return Err(refuse("FilterCriteria", format!("a mapping has {FILTERS} filters at most")));
+    }
     let filters = filters.iter().map(|filter| {
+        if filter.pattern.len() > PATTERN_BYTES {
+            let reason = format!("a pattern has {PATTERN_BYTES} characters at most");
+            return Err(refuse("FilterCriteria", reason));
+        }
         let pattern = serde_json::from_str(&filter.pattern).map_err(|error| error.to_string());
-        pattern
-            .and_then(|pattern| Pattern::parse(&pattern))
-            .map_err(|reason| refuse("FilterCriteria", reason))
+        pattern.and_then(|pattern| Pattern::parse(&pattern)).map_err(|reason| {
+            refuse("FilterCriteria", format!("Invalid filter pattern definition. {reason}"))
+        })
     });
     Ok(Mapping {
         uuid: resource.physical_id.clone(),
@@ -206,9 +226,10 @@ pub(super) fn read(cloud: &Cloud, resource: &Resource) -> Result<Mapping, Refusa
         partial,
         filters: filters.collect::<Result<_, _>>()?,
         on_failure,
-        enabled: watch::Sender::new(given.enabled.as_ref().is_none_or(is_true)),
-        deployed_ms: cloud.clock.now_ms(),
-        properties: resource.properties.clone(),
+        enabled: given.enabled.as_ref().is_none_or(is_true),
+        last_result: Mutex::new("No records processed"),
+        modified_ms,
+        resource: resource.clone(),
         function,
     })
 }
@@ -224,18 +245,22 @@ impl Mapping {
     }
 
     /// An EventSourceMappingConfiguration.
-    pub fn describe(&self) -> Value {
+    pub fn describe(&self, cloud: &Cloud, state: &str) -> Value {
+        let is_queue = matches!(self.source, Source::Queue(_));
         let mut answer = json!({
             "UUID": self.uuid,
+            "EventSourceMappingArn": cloud.arn("lambda", &format!("event-source-mapping:{}", self.uuid)),
             "EventSourceArn": self.source_arn,
             "FunctionArn": self.function_arn,
-            "State": if *self.enabled.borrow() { "Enabled" } else { "Disabled" },
-            "StateTransitionReason": "USER_INITIATED",
-            "LastModified": self.deployed_ms as f64 / 1_000.0,
+            "State": state,
+            "StateTransitionReason": if is_queue { "USER_INITIATED" } else { "User action" },
+            "LastModified": self.modified_ms as f64 / 1_000.0,
             "FunctionResponseTypes": if self.partial { json!(["ReportBatchItemFailures"]) } else { json!([]) },
         });
-        for name in ["FilterCriteria", "ScalingConfig", "StartingPosition", "DestinationConfig"] {
-            if let Some(value) = self.properties.get(name) {
+        for name in ["FilterCriteria", "ScalingConfig", "StartingPosition"] {
+            // An empty object took away what was there.
+            let value = self.resource.properties.get(name).filter(|value| **value != json!({}));
+            if let Some(value) = value {
                 answer[name] = value.clone();
             }
         }
@@ -252,6 +277,12 @@ impl Mapping {
                 answer["MaximumRetryAttempts"] = settings.retries.map_or(-1, i64::from).into();
                 answer["MaximumRecordAgeInSeconds"] =
                     settings.max_age.map_or(-1, |age| age.as_secs() as i64).into();
+                answer["LastProcessingResult"] = (*super::lock(&self.last_result)).into();
+                answer["TumblingWindowInSeconds"] = 0.into();
+                answer["DestinationConfig"] = match &self.on_failure {
+                    Some(queue) => json!({ "OnFailure": { "Destination": queue } }),
+                    None => json!({ "OnFailure": {} }),
+                };
             }
         }
         answer

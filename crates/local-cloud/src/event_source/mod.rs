@@ -6,12 +6,15 @@ mod mapping;
 mod queue;
 pub mod stream;
 mod table;
+mod update;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::cloud::Cloud;
 use crate::error::AwsError;
@@ -19,11 +22,33 @@ use crate::lambda::{page, read};
 use crate::resource::{Refusal, Resource};
 use crate::store::{Store, StoreError};
 use mapping::{Mapping, Source};
+use update::Update;
 
 /// What the service keeps.
 #[derive(Debug, Default)]
 pub struct State {
-    mappings: Mutex<BTreeMap<String, Arc<Mapping>>>,
+    mappings: Mutex<BTreeMap<String, Arc<watch::Sender<Deployed>>>>,
+    /// Held while a mapping is changed: one change after the other.
+    changing: tokio::sync::Mutex<()>,
+}
+
+/// A mapping as it is to be, and how far its poller is with that.
+#[derive(Debug, Clone)]
+struct Deployed {
+    mapping: Arc<Mapping>,
+    /// `Enabling`, `Disabling` or `Updating` until the poller has taken the mapping up.
+    state: &'static str,
+}
+
+impl Deployed {
+    fn settled(mapping: Arc<Mapping>) -> Self {
+        let state = if mapping.enabled { "Enabled" } else { "Disabled" };
+        Self { mapping, state }
+    }
+
+    fn is_changing(&self) -> bool {
+        !matches!(self.state, "Enabled" | "Disabled")
+    }
 }
 
 impl State {
@@ -33,12 +58,23 @@ impl State {
     /// When the store refuses.
     pub fn open(store: &Store) -> Result<Self, StoreError> {
         store.migrate(stream::TABLES)?;
+        store.migrate(update::TABLES)?;
         Ok(Self::default())
     }
 
-    fn all(&self) -> Vec<Arc<Mapping>> {
-        self.mappings.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    fn all(&self) -> Vec<Arc<watch::Sender<Deployed>>> {
+        lock(&self.mappings).values().cloned().collect()
     }
+
+    fn find(&self, uuid: &str) -> Result<Arc<watch::Sender<Deployed>>, AwsError> {
+        lock(&self.mappings).get(uuid).cloned().ok_or_else(|| {
+            AwsError::new(404, "ResourceNotFoundException", "The resource you requested does not exist.")
+        })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Deploys one resource of this service.
@@ -49,23 +85,29 @@ pub async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refus
     if resource.kind != "AWS::Lambda::EventSourceMapping" {
         return Err(resource.refuse("Type", format!("{} is not emulated", resource.kind)));
     }
-    let mapping = mapping::read(cloud, resource)?;
-    match &mapping.source {
-        Source::Queue(_) => queue::check(cloud, &mapping)
-            .await
-            .map_err(|error| resource.refuse("Properties.EventSourceArn", error.message))?,
-        Source::Table(settings) => stream::establish(cloud, settings)
-            .await
-            .map_err(|error| resource.refuse("Properties.EventSourceArn", error.to_string()))?,
+    let template = mapping::read(cloud, resource, cloud.clock.now_ms())?;
+    let failed = |error: AwsError| resource.refuse("Properties.EventSourceArn", error.message);
+    let (changed, modified_ms) = update::deployed(cloud, resource).map_err(|error| failed(error.into()))?;
+    let mut mapping = mapping::read(cloud, &changed, modified_ms)?;
+    match (&mut mapping.source, template.source) {
+        (Source::Queue(_), _) => queue::check(cloud, &mapping).await.map_err(failed)?,
+        (Source::Table(settings), template) => {
+            if let Source::Table(template) = template {
+                settings.consumer = template.consumer;
+            }
+            stream::establish(cloud, settings).await.map_err(failed)?;
+        }
     }
-    let mut mappings = cloud.event_source.mappings.lock().unwrap_or_else(PoisonError::into_inner);
-    mappings.insert(mapping.uuid.clone(), Arc::new(mapping));
+    let uuid = mapping.uuid.clone();
+    let deployed = watch::Sender::new(Deployed::settled(Arc::new(mapping)));
+    lock(&cloud.event_source.mappings).insert(uuid, Arc::new(deployed));
     Ok(())
 }
 
 /// Starts the background tasks, after every resource is deployed; they end when `cloud.stopping` is cancelled.
 pub fn start(cloud: &Arc<Cloud>) {
-    for mapping in cloud.event_source.all() {
+    for deployed in cloud.event_source.all() {
+        let mapping = deployed.borrow().mapping.clone();
         if matches!(mapping.source, Source::Queue(_))
             && let Err(error) = crate::sqs::release(cloud, &mapping.source_arn)
         {
@@ -75,28 +117,40 @@ pub fn start(cloud: &Arc<Cloud>) {
         tokio::spawn(async move {
             tokio::select! {
                 () = cloud.stopping.cancelled() => {}
-                () = run(&cloud, &mapping) => {}
+                () = run(&cloud, &deployed) => {}
             }
         });
     }
 }
 
-/// Polls while the mapping is enabled.
-async fn run(cloud: &Arc<Cloud>, mapping: &Arc<Mapping>) {
-    let mut enabled = mapping.enabled.subscribe();
-    while enabled.wait_for(|enabled| *enabled).await.is_ok() {
-        let poll = async {
-            match &mapping.source {
-                Source::Queue(settings) => queue::run(cloud, mapping, settings).await,
-                Source::Table(settings) => {
-                    let consumer = table::Functions::new(cloud, mapping);
-                    stream::run(cloud.clone(), settings.clone(), consumer).await;
-                }
+/// Polls as the mapping says, and takes each change up when the poller before it has ended:
+/// no two of them work on one stream.
+async fn run(cloud: &Arc<Cloud>, deployed: &watch::Sender<Deployed>) {
+    let mut changes = deployed.subscribe();
+    loop {
+        deployed.send_modify(|deployed| *deployed = Deployed::settled(deployed.mapping.clone()));
+        let mapping = deployed.borrow().mapping.clone();
+        let stop = CancellationToken::new();
+        let polling = async {
+            if mapping.enabled {
+                poll(cloud, &mapping, &stop).await;
             }
         };
-        tokio::select! {
-            () = poll => return,
-            disabled = enabled.wait_for(|enabled| !*enabled) => if disabled.is_err() { return },
+        let changed = async {
+            // The sender is `deployed` itself.
+            let _ = changes.wait_for(Deployed::is_changing).await;
+            stop.cancel();
+        };
+        futures::future::join(polling, changed).await;
+    }
+}
+
+async fn poll(cloud: &Arc<Cloud>, mapping: &Arc<Mapping>, stop: &CancellationToken) {
+    match &mapping.source {
+        Source::Queue(settings) => queue::run(cloud, mapping, settings, stop).await,
+        Source::Table(settings) => {
+            let consumer = table::Functions::new(cloud, mapping);
+            stream::run_until(cloud.clone(), settings.clone(), consumer, stop).await;
         }
     }
 }
@@ -105,24 +159,50 @@ async fn run(cloud: &Arc<Cloud>, mapping: &Arc<Mapping>) {
 ///
 /// # Errors
 /// AWS's own error codes.
-pub(crate) fn call(cloud: &Cloud, action: &str, input: Value) -> Result<Value, AwsError> {
+pub(crate) async fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Result<Value, AwsError> {
     match action {
         "ListEventSourceMappings" => list(cloud, read(input)?),
         "GetEventSourceMapping" => {
             let Get { uuid } = read(input)?;
-            Ok(find(cloud, &uuid)?.describe())
+            let deployed = cloud.event_source.find(&uuid)?;
+            Ok(describe(cloud, &deployed))
         }
-        "UpdateEventSourceMapping" => {
-            let Update { uuid, enabled } = read(input)?;
-            let mapping = find(cloud, &uuid)?;
-            if let Some(enabled) = enabled {
-                mapping.enabled.send_replace(enabled);
-                tracing::info!(target: "hop", service = "lambda", resource = %mapping.function, "event source mapping {}", if enabled { "enabled" } else { "disabled" });
-            }
-            Ok(mapping.describe())
-        }
+        "UpdateEventSourceMapping" => change(cloud, read(input)?).await,
         _ => Err(AwsError::not_emulated("lambda", action)),
     }
+}
+
+fn describe(cloud: &Cloud, deployed: &watch::Sender<Deployed>) -> Value {
+    let Deployed { mapping, state } = deployed.borrow().clone();
+    mapping.describe(cloud, state)
+}
+
+/// Answers before the poller has taken the change up, as AWS does; until then the mapping
+/// cannot be changed again.
+async fn change(cloud: &Arc<Cloud>, update: Update) -> Result<Value, AwsError> {
+    let _one_by_one = cloud.event_source.changing.lock().await;
+    let deployed = cloud.event_source.find(&update.uuid)?;
+    let known = deployed.borrow().clone();
+    if known.is_changing() {
+        return Err(AwsError::client(
+            "ResourceInUseException",
+            "Cannot update the event source mapping because it is in use.",
+        ));
+    }
+    let mapping = Arc::new(update.apply(cloud, &known.mapping)?);
+    if matches!(mapping.source, Source::Queue(_)) {
+        queue::check(cloud, &mapping).await?;
+    }
+    update::save(cloud, &mapping)?;
+    let state = match (known.mapping.enabled, mapping.enabled) {
+        (false, true) => "Enabling",
+        (true, false) => "Disabling",
+        _ => "Updating",
+    };
+    tracing::info!(target: "hop", service = "lambda", resource = %mapping.function, "event source mapping {}", state.to_lowercase());
+    let answer = mapping.describe(cloud, state);
+    deployed.send_replace(Deployed { mapping, state });
+    Ok(answer)
 }
 
 #[derive(Deserialize)]
@@ -130,16 +210,6 @@ pub(crate) fn call(cloud: &Cloud, action: &str, input: Value) -> Result<Value, A
 struct Get {
     #[serde(rename = "UUID")]
     uuid: String,
-}
-
-/// The template decides all else; `Enabled` holds until the next start.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Update {
-    #[serde(rename = "UUID")]
-    uuid: String,
-    #[serde(rename = "Enabled")]
-    enabled: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -153,22 +223,14 @@ struct List {
 
 fn list(cloud: &Cloud, input: List) -> Result<Value, AwsError> {
     let function = input.function_name.as_deref().map(crate::lambda::name_of);
-    let wanted = |mapping: &Arc<Mapping>| {
-        input.event_source_arn.as_ref().is_none_or(|arn| *arn == mapping.source_arn)
-            && function.as_ref().is_none_or(|name| *name == mapping.function)
+    let wanted = |deployed: &watch::Sender<Deployed>| {
+        let mapping = deployed.borrow().mapping.clone();
+        let wanted = input.event_source_arn.as_ref().is_none_or(|arn| *arn == mapping.source_arn)
+            && function.as_ref().is_none_or(|name| *name == mapping.function);
+        wanted.then(|| (mapping.uuid.clone(), describe(cloud, deployed)))
     };
-    let all = cloud.event_source.all();
-    let found = all
-        .iter()
-        .filter(|mapping| wanted(mapping))
-        .map(|mapping| (mapping.uuid.clone(), mapping.describe()));
-    page(found.collect(), "EventSourceMappings", input.marker, input.max_items)
-}
-
-fn find(cloud: &Cloud, uuid: &str) -> Result<Arc<Mapping>, AwsError> {
-    cloud.event_source.all().into_iter().find(|mapping| mapping.uuid == uuid).ok_or_else(|| {
-        AwsError::new(404, "ResourceNotFoundException", "The resource you requested does not exist.")
-    })
+    let found = cloud.event_source.all().iter().filter_map(|deployed| wanted(deployed)).collect();
+    page(found, "EventSourceMappings", input.marker, input.max_items)
 }
 
 /// Now, as invocation records write it.

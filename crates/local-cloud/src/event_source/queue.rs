@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::mapping::{Mapping, Polling};
 use crate::cloud::Cloud;
@@ -59,27 +60,41 @@ async fn visibility_s(cloud: &Arc<Cloud>, mapping: &Mapping) -> Result<i64, AwsE
         .unwrap_or_default())
 }
 
-/// One poller; up to `concurrency` batches are with the function at once.
-pub(super) async fn run(cloud: &Arc<Cloud>, mapping: &Arc<Mapping>, polling: &Polling) {
+/// One poller, until it is told to stop; up to `concurrency` batches are with the function at
+/// once, and those that are go on to their end.
+pub(super) async fn run(
+    cloud: &Arc<Cloud>,
+    mapping: &Arc<Mapping>,
+    polling: &Polling,
+    stop: &CancellationToken,
+) {
     let places = Arc::new(Semaphore::new(polling.concurrency));
     let mut failures = 0;
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        match gather(cloud, mapping, polling).await {
+        let place = tokio::select! {
+            place = places.clone().acquire_owned() => place,
+            () = stop.cancelled() => return,
+        };
+        let Ok(place) = place else { return };
+        match gather(cloud, mapping, polling, stop).await {
+            Ok((batch, _)) if batch.is_empty() => return,
             Ok((batch, expires_ms)) => {
                 failures = 0;
-                let (cloud, mapping) = (cloud.clone(), mapping.clone());
+                let (cloud, mapping, stop) = (cloud.clone(), mapping.clone(), stop.clone());
                 tokio::spawn(async move {
                     let _place = place;
                     tokio::select! {
                         () = cloud.stopping.cancelled() => {}
-                        () = process(&cloud, &mapping, batch, expires_ms) => {}
+                        () = process(&cloud, &mapping, batch, expires_ms, &stop) => {}
                     }
                 });
             }
             Err(error) => {
                 tracing::warn!(target: "hop", service = "lambda", resource = %mapping.function, "cannot poll {}: {error}", mapping.source_arn);
-                pause(cloud, failures).await;
+                tokio::select! {
+                    () = pause(cloud, failures) => {}
+                    () = stop.cancelled() => return,
+                }
                 failures += 1;
             }
         }
@@ -92,36 +107,37 @@ async fn pause(cloud: &Cloud, nth: u32) {
 }
 
 /// Receives a batch: what is there, or with a window what comes until it is full or the
-/// window ends. Also says when the first of its messages shows again.
+/// window ends. Also says when the first of its messages shows again. Empty only where it was
+/// told to stop.
 async fn gather(
     cloud: &Arc<Cloud>,
     mapping: &Mapping,
     polling: &Polling,
+    stop: &CancellationToken,
 ) -> Result<(Vec<Value>, i64), AwsError> {
     let mut batch = Vec::new();
     let mut window_ends_ms = i64::MAX;
     let mut expires_ms = i64::MAX;
     loop {
-        let now = cloud.clock.now_ms();
-        if batch.len() >= polling.batch_size || now >= window_ends_ms {
+        if batch.len() >= polling.batch_size || cloud.clock.now_ms() >= window_ends_ms {
             return Ok((batch, expires_ms));
         }
-        let left_ms = window_ends_ms.saturating_sub(now);
-        let most = (polling.batch_size - batch.len()).min(10);
         let receive = json!({
-            "MaxNumberOfMessages": most,
+            "MaxNumberOfMessages": (polling.batch_size - batch.len()).min(10),
             "AttributeNames": ["All"],
             "MessageAttributeNames": ["All"],
-            "WaitTimeSeconds": if batch.is_empty() { LONGEST_POLL_S } else { (left_ms / 1_000).min(LONGEST_POLL_S) },
+            "WaitTimeSeconds": LONGEST_POLL_S,
         });
-        let mut answer = sqs(cloud, mapping, "ReceiveMessage", receive).await?;
+        // A receive that is given up has taken nothing: it takes when it ends.
+        let mut answer = tokio::select! {
+            biased;
+            answer = sqs(cloud, mapping, "ReceiveMessage", receive) => answer?,
+            () = cloud.clock.sleep_until(window_ends_ms) => continue,
+            () = stop.cancelled() => return Ok((batch, expires_ms)),
+        };
         let Some(messages) = answer["Messages"].as_array_mut() else {
             // A stopping queue answers at once: give way, so that the end of the run is seen.
             tokio::task::yield_now().await;
-            if !batch.is_empty() {
-                // The rest of the window, shorter than a poll can be.
-                cloud.clock.sleep_until(window_ends_ms.min(cloud.clock.now_ms() + 1_000)).await;
-            }
             continue;
         };
         if batch.is_empty() {
@@ -134,13 +150,19 @@ async fn gather(
 }
 
 /// Filters, invokes and settles one batch.
-async fn process(cloud: &Arc<Cloud>, mapping: &Mapping, batch: Vec<Value>, expires_ms: i64) {
+async fn process(
+    cloud: &Arc<Cloud>,
+    mapping: &Mapping,
+    batch: Vec<Value>,
+    expires_ms: i64,
+    stop: &CancellationToken,
+) {
     let records: Vec<Value> = batch.into_iter().map(|message| record(cloud, mapping, message)).collect();
     // What no filter wants is deleted (invocation-eventfiltering).
     let (wanted, unwanted): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| wants(mapping, record));
     delete(cloud, mapping, &unwanted).await;
     for part in split(wanted) {
-        match deliver(cloud, mapping, &part, expires_ms).await {
+        match deliver(cloud, mapping, &part, expires_ms, stop).await {
             Ok(failed) => {
                 let (_, done): (Vec<_>, Vec<_>) =
                     part.into_iter().partition(|record| failed.contains(id(record)));
@@ -180,6 +202,7 @@ async fn deliver(
     mapping: &Mapping,
     records: &[Value],
     expires_ms: i64,
+    stop: &CancellationToken,
 ) -> Result<HashSet<String>, String> {
     let payload = Bytes::from(json!({ "Records": records }).to_string());
     let mut throttles = 0;
@@ -187,7 +210,9 @@ async fn deliver(
         match lambda::invoke(cloud, &mapping.function, payload.clone()).await {
             Ok(done) => break done,
             // Tried again until the messages show again (services-sqs-errorhandling, "Backoff strategy").
-            Err(error) if cloud.clock.now_ms() >= expires_ms => return Err(error.to_string()),
+            Err(error) if stop.is_cancelled() || cloud.clock.now_ms() >= expires_ms => {
+                return Err(error.to_string());
+            }
             Err(error) => {
                 tracing::warn!(target: "hop", service = "lambda", resource = %mapping.function, "not invoked: {error}");
                 pause(cloud, throttles).await;

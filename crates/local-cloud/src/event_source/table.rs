@@ -1,11 +1,12 @@
 //! A table stream's records for a function (with-ddb), on the reader of [`super::stream`].
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::lock;
 use super::mapping::Mapping;
 use super::stream::{Abandoned, Consumer, Delivery, sequence_of};
 use crate::cloud::Cloud;
@@ -17,9 +18,9 @@ use crate::lambda;
 pub(super) struct Functions {
     cloud: Arc<Cloud>,
     mapping: Arc<Mapping>,
-    /// Request id and function error of the last invocation of a batch, by its last
-    /// record, for the invocation record.
-    last: Mutex<HashMap<String, (String, Option<String>)>>,
+    /// Request id and function error of an invocation that has just failed, by the last record
+    /// of its batch, until [`Consumer::note`] fetches them.
+    last: Mutex<HashMap<String, Value>>,
 }
 
 impl Functions {
@@ -66,35 +67,41 @@ impl Consumer for Functions {
                 Delivery::Failed { reason: format!("{error}: {}", String::from_utf8_lossy(&done.payload)) }
             }
         };
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        match delivery {
-            Delivery::Done => last.remove(&last_of(&records)),
-            _ => last.insert(last_of(&records), (done.request_id, done.function_error)),
-        };
+        let done_with = delivery == Delivery::Done;
+        *lock(&self.mapping.last_result) = if done_with { "OK" } else { "PROBLEM: Function call failed" };
+        if !done_with {
+            let note = json!({ "requestId": done.request_id, "functionError": done.function_error });
+            lock(&self.last).insert(last_of(&records), note);
+        }
         delivery
+    }
+
+    fn note(&self, records: &[Value]) -> Value {
+        lock(&self.last).remove(&last_of(records)).unwrap_or_default()
     }
 
     /// The invocation record of services-dynamodb-errors; without a destination the batch
     /// is skipped.
     async fn abandon(&self, batch: Abandoned) -> Result<(), AwsError> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).remove(&last_of(&batch.records));
         tracing::warn!(target: "hop", service = "lambda", resource = %self.mapping.function, "{} records given up: {}", batch.records.len(), batch.condition);
         let Some(queue) = &self.mapping.on_failure else { return Ok(()) };
-        let (request_id, function_error) = last.unwrap_or_default();
         let mut record = json!({
             "requestContext": {
-                "requestId": request_id,
                 "functionArn": self.mapping.function_arn,
                 "condition": batch.condition,
                 "approximateInvokeCount": batch.attempts,
             },
-            "responseContext": { "statusCode": 200, "executedVersion": "$LATEST" },
             "version": "1.0",
             "timestamp": super::timestamp(&self.cloud),
             "DDBStreamBatchInfo": batch.batch_info,
         });
-        if let Some(error) = function_error {
-            record["responseContext"]["functionError"] = error.into();
+        // Records can be too old before they were ever delivered.
+        if let Value::Object(note) = batch.note {
+            record["requestContext"]["requestId"] = note["requestId"].clone();
+            record["responseContext"] = json!({ "statusCode": 200, "executedVersion": "$LATEST" });
+            if note["functionError"].is_string() {
+                record["responseContext"]["functionError"] = note["functionError"].clone();
+            }
         }
         let input =
             json!({ "QueueUrl": lambda::queue_url(&self.cloud, queue), "MessageBody": record.to_string() });

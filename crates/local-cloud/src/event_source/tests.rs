@@ -9,10 +9,10 @@ use crate::endpoint;
 use crate::lambda::tests as lambda_tests;
 
 const NOW: i64 = 1_750_000_000_000;
-const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:q";
+pub(super) const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:q";
 const STREAM: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/label";
 
-fn resource(properties: Value) -> Resource {
+pub(super) fn resource(properties: Value) -> Resource {
     Resource {
         stack: "s".into(),
         logical_id: "Mapping".into(),
@@ -25,14 +25,14 @@ fn resource(properties: Value) -> Resource {
     }
 }
 
-fn merged(mut base: Value, extra: Value) -> Value {
+pub(super) fn merged(mut base: Value, extra: Value) -> Value {
     base.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
     base
 }
 
 /// The queue `q` (visibility 30 s, dead-letter queue `dlq` after two receives) and the
 /// function `f`, mapped with the given properties; not started yet.
-async fn mapped(clock: Clock, properties: Value) -> Arc<Cloud> {
+pub(super) async fn mapped(clock: Clock, properties: Value) -> Arc<Cloud> {
     let cloud = lambda_tests::cloud(clock);
     let create = |name: &str, attributes: Value| json!({ "QueueName": name, "Attributes": attributes });
     endpoint::call(&cloud, "sqs", "CreateQueue", create("dlq", json!({}))).await.unwrap();
@@ -45,7 +45,7 @@ async fn mapped(clock: Clock, properties: Value) -> Arc<Cloud> {
     cloud
 }
 
-async fn send(cloud: &Arc<Cloud>, body: Value) -> String {
+pub(super) async fn send(cloud: &Arc<Cloud>, body: Value) -> String {
     let input = json!({ "QueueUrl": "/123456789012/q", "MessageBody": body.to_string(),
         "MessageAttributes": { "CommandId": { "DataType": "String", "StringValue": "c-1" } } });
     let sent = endpoint::call(cloud, "sqs", "SendMessage", input).await.unwrap();
@@ -53,7 +53,7 @@ async fn send(cloud: &Arc<Cloud>, body: Value) -> String {
 }
 
 /// Visible and in flight.
-async fn counts(cloud: &Arc<Cloud>, queue: &str) -> [i64; 2] {
+pub(super) async fn counts(cloud: &Arc<Cloud>, queue: &str) -> [i64; 2] {
     let input = json!({ "QueueUrl": format!("/123456789012/{queue}"), "AttributeNames": ["All"] });
     let answer = endpoint::call(cloud, "sqs", "GetQueueAttributes", input).await.unwrap();
     ["", "NotVisible"].map(|kind| {
@@ -61,7 +61,7 @@ async fn counts(cloud: &Arc<Cloud>, queue: &str) -> [i64; 2] {
     })
 }
 
-async fn until(cloud: &Arc<Cloud>, queue: &str, expected: [i64; 2]) {
+pub(super) async fn until(cloud: &Arc<Cloud>, queue: &str, expected: [i64; 2]) {
     let waited = async {
         while counts(cloud, queue).await != expected {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -71,7 +71,7 @@ async fn until(cloud: &Arc<Cloud>, queue: &str, expected: [i64; 2]) {
 }
 
 fn mapping_of(cloud: &Cloud) -> Arc<Mapping> {
-    cloud.event_source.all().remove(0)
+    cloud.event_source.all().remove(0).borrow().mapping.clone()
 }
 
 #[tokio::test]
@@ -228,19 +228,20 @@ async fn a_disabled_mapping_rests_until_it_is_enabled() {
     start(&cloud);
     send(&cloud, json!(1)).await;
     let uuid = "8a2b1c64-0000-4000-8000-000000000001";
-    let state = call(&cloud, "GetEventSourceMapping", json!({ "UUID": uuid })).unwrap();
+    let state = call(&cloud, "GetEventSourceMapping", json!({ "UUID": uuid })).await.unwrap();
     assert_eq!((&state["State"], &state["BatchSize"]), (&json!("Disabled"), &json!(10)));
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
     assert_eq!(counts(&cloud, "q").await, [1, 0]);
-    call(&cloud, "UpdateEventSourceMapping", json!({ "UUID": uuid, "Enabled": true })).unwrap();
+    call(&cloud, "UpdateEventSourceMapping", json!({ "UUID": uuid, "Enabled": true })).await.unwrap();
     until(&cloud, "q", [0, 0]).await;
     let listed =
         call(&cloud, "ListEventSourceMappings", json!({ "FunctionName": "f", "EventSourceArn": QUEUE }))
+            .await
             .unwrap();
     assert_eq!(listed["EventSourceMappings"][0]["State"], "Enabled");
-    let none = call(&cloud, "ListEventSourceMappings", json!({ "FunctionName": "g" })).unwrap();
+    let none = call(&cloud, "ListEventSourceMappings", json!({ "FunctionName": "g" })).await.unwrap();
     assert_eq!(none, json!({ "EventSourceMappings": [] }));
 }
 
@@ -250,12 +251,23 @@ async fn templates_are_refused_by_property() {
     let base = json!({ "FunctionName": "f", "EventSourceArn": QUEUE });
     for (extra, part) in [
         (json!({ "Topics": ["t"] }), "Topics"),
-        (json!({ "BatchSize": 11 }), "MaximumBatchingWindowInSeconds"),
-        (json!({ "StartingPosition": "LATEST" }), "for streams"),
+        (json!({ "BatchSize": 11 }), "batch window in seconds must be greater than 0"),
+        (json!({ "StartingPosition": "LATEST" }), "StartingPosition is not valid for SQS event sources."),
+        (
+            json!({ "MaximumRetryAttempts": 3 }),
+            "MaximumRetryAttempts isn't supported for this event source type",
+        ),
         (json!({ "MaximumBatchingWindowInSeconds": 301 }), "from 0 to 300"),
         (json!({ "ScalingConfig": { "MaximumConcurrency": 1 } }), "from 2 to 1000"),
         (json!({ "FunctionResponseTypes": ["Other"] }), "Other"),
-        (json!({ "FilterCriteria": { "Filters": [{ "Pattern": "{" }] } }), "FilterCriteria"),
+        (
+            json!({ "FilterCriteria": { "Filters": [{ "Pattern": "{" }] } }),
+            "Invalid filter pattern definition.",
+        ),
+        (
+            json!({ "FilterCriteria": { "Filters": vec![json!({ "Pattern": "{}" }); 6] } }),
+            "5 filters at most",
+        ),
         (json!({ "EventSourceArn": "arn:aws:kinesis:us-east-1:123456789012:stream/s" }), "kinesis"),
         (
             json!({ "EventSourceArn": STREAM, "StartingPosition": "LATEST", "TumblingWindowInSeconds": 5 }),
@@ -278,10 +290,62 @@ async fn templates_are_refused_by_property() {
     );
 }
 
+/// Both of two batches wait in the function; the other messages stay where they are.
+#[tokio::test]
+async fn no_more_batches_are_with_the_function_than_the_maximum_concurrency() {
+    let scaling = json!({ "BatchSize": 1, "ScalingConfig": { "MaximumConcurrency": 2 } });
+    let cloud = mapped(Clock::manual(NOW), scaling).await;
+    let variables = json!({ "Variables": { "INIT": "hang" } });
+    lambda_tests::function(&cloud, json!({ "Timeout": 30, "Environment": variables })).await;
+    for n in 0..5 {
+        send(&cloud, json!(n)).await;
+    }
+    start(&cloud);
+    until(&cloud, "q", [3, 2]).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(counts(&cloud, "q").await, [3, 2]);
+}
+
+#[tokio::test]
+async fn messages_that_arrive_within_the_window_make_one_batch() {
+    let window = json!({ "MaximumBatchingWindowInSeconds": 20, "BatchSize": 100 });
+    let cloud = mapped(Clock::manual(NOW), window).await;
+    start(&cloud);
+    send(&cloud, json!(1)).await;
+    until(&cloud, "q", [0, 1]).await;
+    cloud.clock.advance(Duration::from_millis(19_500));
+    send(&cloud, json!(2)).await;
+    until(&cloud, "q", [0, 2]).await;
+    cloud.clock.advance(Duration::from_millis(500));
+    until(&cloud, "q", [0, 0]).await;
+    assert_eq!(invocations(&cloud).await, 1);
+}
+
+#[tokio::test]
+async fn a_full_batch_does_not_wait_for_its_window() {
+    let window = json!({ "MaximumBatchingWindowInSeconds": 20, "BatchSize": 2 });
+    let cloud = mapped(Clock::manual(NOW), window).await;
+    start(&cloud);
+    send(&cloud, json!(1)).await;
+    send(&cloud, json!(2)).await;
+    until(&cloud, "q", [0, 0]).await;
+    assert_eq!(invocations(&cloud).await, 1);
+}
+
+/// By the START lines of the function's log.
+async fn invocations(cloud: &Arc<Cloud>) -> usize {
+    let input = json!({ "logGroupName": "/aws/lambda/f" });
+    let events = endpoint::call(cloud, "logs", "FilterLogEvents", input).await.unwrap();
+    let events = events["events"].as_array().unwrap().clone();
+    events.iter().filter(|event| event["message"].as_str().unwrap().starts_with("START")).count()
+}
+
 fn stream_mapping(cloud: &Arc<Cloud>, extra: Value) -> Arc<Mapping> {
     let base = json!({ "FunctionName": "f", "EventSourceArn": STREAM, "StartingPosition": "TRIM_HORIZON",
         "DestinationConfig": { "OnFailure": { "Destination": QUEUE.replace(":q", ":dlq") } } });
-    Arc::new(mapping::read(cloud, &resource(merged(base, extra))).unwrap())
+    Arc::new(mapping::read(cloud, &resource(merged(base, extra)), NOW).unwrap())
 }
 
 fn records() -> Vec<Value> {
@@ -322,6 +386,7 @@ async fn a_stream_batch_that_is_given_up_is_recorded_at_the_on_failure_destinati
     let abandoned = Abandoned {
         condition: "RetryAttemptsExhausted",
         attempts: 3,
+        note: consumer.note(&records()),
         reason: String::new(),
         batch_info: json!({ "batchSize": 3 }),
         records: records(),
@@ -374,9 +439,17 @@ async fn changes_of_a_table_reach_the_function_once_over_a_restart_and_its_failu
         endpoint::call(cloud, "dynamodb", "PutItem", item).await.unwrap();
     };
     let first = open().await;
+    let list = json!({ "FunctionName": "f" });
+    let listed = call(&first, "ListEventSourceMappings", list.clone()).await.unwrap();
+    let result = |listed: &Value| listed["EventSourceMappings"][0]["LastProcessingResult"].clone();
     put(&first, "1", "wanted").await;
     put(&first, "2", "other").await;
     until(&first, "dlq", [1, 0]).await;
+    let after = call(&first, "ListEventSourceMappings", list).await.unwrap();
+    assert_eq!(
+        (result(&listed), result(&after)),
+        (json!("No records processed"), json!("PROBLEM: Function call failed"))
+    );
     first.stopping.cancel();
     drop(first);
     let second = open().await;

@@ -101,20 +101,26 @@ pub fn start(cloud: &Arc<Cloud>) {
     archive::start(cloud);
 }
 
-/// Publishes an event of an AWS service itself (`aws.states`, for one) to the default bus.
+/// Publishes events of an AWS service itself (`aws.states`, for one) to the default bus, each
+/// with its resource and its detail, with a change of the caller's own in the same transaction.
 ///
 /// # Errors
-/// When the store refuses.
-pub async fn publish_aws_event(
+/// When the store refuses; then nothing is changed.
+pub async fn publish_aws_events(
     cloud: &Arc<Cloud>,
     source: &str,
     detail_type: &str,
-    resources: Vec<String>,
-    detail: Value,
+    details: Vec<(String, Value)>,
+    also: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<()>,
 ) -> Result<(), AwsError> {
-    let event = bus::envelope(cloud, source, detail_type, cloud.clock.now_ms(), resources.into(), detail);
-    tracing::info!(target: "hop", service = "events", resource = bus::DEFAULT, event = event["id"].as_str(), "{source} {detail_type} accepted");
-    Ok(bus::publish(cloud, bus::DEFAULT, &[event], bus::Origin::Put)?)
+    let now_ms = cloud.clock.now_ms();
+    let event = |(resource, detail): (String, Value)| {
+        let event = bus::envelope(cloud, source, detail_type, now_ms, vec![resource].into(), detail);
+        tracing::info!(target: "hop", service = "events", resource = bus::DEFAULT, event = event["id"].as_str(), "{source} {detail_type} accepted");
+        event
+    };
+    let events: Vec<Value> = details.into_iter().map(event).collect();
+    Ok(bus::publish_with(cloud, &[(bus::DEFAULT, &events)], bus::Origin::Put, also)?)
 }
 
 fn read_input<T: serde::de::DeserializeOwned>(input: Value) -> Result<T, AwsError> {

@@ -521,15 +521,8 @@ async fn the_default_bus_is_always_there_and_gets_events_of_aws_services() {
     rule(&cloud, "default", "r", json!({ "source": ["aws.states"] }), json!([{ "Id": "q", "Arn": QUEUE }]))
         .await;
     let detail = json!({ "status": "FAILED" });
-    publish_aws_event(
-        &cloud,
-        "aws.states",
-        "Step Functions Execution Status Change",
-        vec!["x".into()],
-        detail,
-    )
-    .await
-    .unwrap();
+    let kind = "Step Functions Execution Status Change";
+    publish_aws_events(&cloud, "aws.states", kind, vec![("x".into(), detail)], |_| Ok(())).await.unwrap();
     assert_eq!(cloud.store.read(store::waiting_targets).unwrap(), [QUEUE]);
 }
 

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::config::Config;
+use super::function::{self, Function};
 use super::{asynchronous, lock};
 use crate::cloud::Cloud;
 use crate::error::AwsError;
@@ -19,20 +20,16 @@ pub(super) async fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Resu
     match action {
         "Invoke" => invoke(cloud, read(input)?).await,
         "GetFunction" => get_function(cloud, &read(input)?),
-        "GetFunctionConfiguration" => {
-            let Named { function_name, .. } = read(input)?;
-            Ok(configuration(&cloud.lambda.function(&function_name)?.config))
-        }
+        "GetFunctionConfiguration" => Ok(configuration(&named(cloud, &read(input)?)?.config)),
         "ListFunctions" => list_functions(cloud, read(input)?),
         "GetFunctionConcurrency" => {
-            let Named { function_name, .. } = read(input)?;
-            let reserved = cloud.lambda.function(&function_name)?.config.reserved_concurrency;
+            let reserved = named(cloud, &read(input)?)?.config.reserved_concurrency;
             Ok(reserved.map_or(json!({}), |most| json!({ "ReservedConcurrentExecutions": most })))
         }
         "GetFunctionEventInvokeConfig" => get_event_invoke(cloud, &read(input)?),
         "GetPolicy" => get_policy(cloud, &read(input)?),
         "ListEventSourceMappings" | "GetEventSourceMapping" | "UpdateEventSourceMapping" => {
-            event_source::call(cloud, action, input)
+            event_source::call(cloud, action, input).await
         }
         _ => Err(AwsError::not_emulated("lambda", action)),
     }
@@ -52,14 +49,28 @@ struct Named {
     qualifier: Option<String>,
 }
 
-fn check_qualifier(qualifier: Option<&str>) -> Result<(), AwsError> {
-    match qualifier {
-        None | Some("$LATEST") => Ok(()),
-        Some(other) => Err(AwsError::new(
-            404,
-            "ResourceNotFoundException",
-            format!("There is no version or alias {other} here."),
-        )),
+fn named(cloud: &Cloud, input: &Named) -> Result<Arc<Function>, AwsError> {
+    resolve(cloud, &input.function_name, input.qualifier.as_deref())
+}
+
+/// A function by its name and, apart or behind it, its version; there is only `$LATEST`.
+fn resolve(cloud: &Cloud, name: &str, qualifier: Option<&str>) -> Result<Arc<Function>, AwsError> {
+    let Some(qualifier) = qualifier else { return cloud.lambda.function(name) };
+    let (name, behind) = split_qualifier(name);
+    if behind.is_some_and(|behind| behind != qualifier) {
+        return Err(invalid(
+            "The derived qualifier from the function name does not match the specified qualifier.",
+        ));
+    }
+    cloud.lambda.function(&format!("{name}:{qualifier}"))
+}
+
+/// `name:qualifier`, where the name may be an ARN.
+fn split_qualifier(name: &str) -> (&str, Option<&str>) {
+    let start = name.find("function:").map_or(0, |at| at + "function:".len());
+    match name[start..].find(':') {
+        Some(at) => (&name[..start + at], Some(&name[start + at + 1..])),
+        None => (name, None),
     }
 }
 
@@ -70,21 +81,23 @@ struct Invoke {
     qualifier: Option<String>,
     invocation_type: Option<String>,
     log_type: Option<String>,
+    client_context: Option<String>,
     #[serde(default)]
     payload: String,
 }
 
 async fn invoke(cloud: &Arc<Cloud>, input: Invoke) -> Result<Value, AwsError> {
-    check_qualifier(input.qualifier.as_deref())?;
-    let tail = match input.log_type.as_deref() {
-        None | Some("None") => false,
-        Some("Tail") => true,
-        Some(other) => return Err(invalid(&format!("LogType {other} is neither None nor Tail."))),
-    };
+    let kind = input.invocation_type.as_deref().unwrap_or("RequestResponse");
+    constrain("invocationType", Some(kind), &["Event", "RequestResponse", "DryRun"])?;
+    constrain("logType", input.log_type.as_deref(), &["None", "Tail"])?;
+    let tail = input.log_type.as_deref() == Some("Tail");
+    let function = resolve(cloud, &input.function_name, input.qualifier.as_deref())?;
+    let context = input.client_context.as_deref().map(client_context).transpose()?;
     let payload = Bytes::from(input.payload);
-    match input.invocation_type.as_deref().unwrap_or("RequestResponse") {
+    match kind {
         "RequestResponse" => {
-            let done = super::invoke(cloud, &input.function_name, payload).await?;
+            let request_id = cloud.random.uuid();
+            let done = function::invoke(cloud, &function, payload, request_id, context).await?;
             let mut answer = json!({
                 "StatusCode": 200,
                 "ExecutedVersion": "$LATEST",
@@ -100,24 +113,60 @@ async fn invoke(cloud: &Arc<Cloud>, input: Invoke) -> Result<Value, AwsError> {
             Ok(answer)
         }
         "Event" => {
-            let request_id = asynchronous::accept(cloud, &input.function_name, payload)?;
+            let request_id = asynchronous::accept(cloud, &function.config.name, payload)?;
             Ok(json!({ "StatusCode": 202, "Payload": "", "RequestId": request_id }))
         }
-        "DryRun" => {
-            cloud.lambda.function(&input.function_name)?;
+        // DryRun: the checks are done.
+        _ => {
+            function::check(payload, function::LARGEST_REQUEST)?;
             Ok(json!({ "StatusCode": 204, "Payload": "" }))
         }
-        other => Err(invalid(&format!("InvocationType {other} is none of RequestResponse, Event, DryRun."))),
     }
+}
+
+/// Base64 of a JSON object, up to 3,583 bytes (API_Invoke); as JSON on one line.
+fn client_context(given: &str) -> Result<String, AwsError> {
+    let wrong = || {
+        AwsError::client(
+            "InvalidRequestContentException",
+            "Client context must be a valid Base64-encoded JSON object.",
+        )
+    };
+    if given.len() > 3_583 {
+        return Err(wrong());
+    }
+    let bytes = STANDARD.decode(given).map_err(|_| wrong())?;
+    let context: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|_| wrong())?;
+    Ok(Value::Object(context).to_string())
 }
 
 fn invalid(message: &str) -> AwsError {
     AwsError::client("InvalidParameterValueException", message)
 }
 
+/// One of a set, as the API's own validation tells it.
+fn constrain(member: &str, value: Option<&str>, known: &[&str]) -> Result<(), AwsError> {
+    match value.filter(|value| !known.contains(value)) {
+        None => Ok(()),
+        Some(value) => Err(validation(
+            member,
+            value,
+            &format!("Member must satisfy enum value set: [{}]", known.join(", ")),
+        )),
+    }
+}
+
+fn validation(member: &str, value: &str, constraint: &str) -> AwsError {
+    AwsError::client(
+        "ValidationException",
+        format!(
+            "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: {constraint}"
+        ),
+    )
+}
+
 fn get_function(cloud: &Cloud, input: &Named) -> Result<Value, AwsError> {
-    check_qualifier(input.qualifier.as_deref())?;
-    let function = cloud.lambda.function(&input.function_name)?;
+    let function = named(cloud, input)?;
     let config = &function.config;
     let mut answer = json!({ "Configuration": configuration(config) });
     if let Some(folder) = cloud.lambda.binaries.get() {
@@ -195,7 +244,14 @@ pub(crate) fn page(
     let most = match most {
         None => 50,
         Some(most @ 1..=10_000) => most.min(50),
-        Some(_) => return Err(invalid("MaxItems must be from 1 to 10000.")),
+        Some(most) => {
+            let bound = if most == 0 { "greater than or equal to 1" } else { "less than or equal to 10000" };
+            return Err(validation(
+                "maxItems",
+                &most.to_string(),
+                &format!("Member must have value {bound}"),
+            ));
+        }
     };
     let after = match marker {
         None => None,
@@ -218,8 +274,7 @@ pub(crate) fn page(
 }
 
 fn get_event_invoke(cloud: &Cloud, input: &Named) -> Result<Value, AwsError> {
-    check_qualifier(input.qualifier.as_deref())?;
-    let function = cloud.lambda.function(&input.function_name)?;
+    let function = named(cloud, input)?;
     let configs = lock(&cloud.lambda.event_invokes);
     let arn = format!("{}:$LATEST", function.config.arn);
     let Some(config) = configs.get(&function.config.name) else {
@@ -238,8 +293,7 @@ fn get_event_invoke(cloud: &Cloud, input: &Named) -> Result<Value, AwsError> {
 }
 
 fn get_policy(cloud: &Cloud, input: &Named) -> Result<Value, AwsError> {
-    check_qualifier(input.qualifier.as_deref())?;
-    let function = cloud.lambda.function(&input.function_name)?;
+    let function = named(cloud, input)?;
     let permissions = lock(&cloud.lambda.permissions);
     let statements: Vec<Value> = permissions
         .iter()

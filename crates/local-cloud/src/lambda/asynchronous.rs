@@ -93,30 +93,22 @@ struct Event {
 fn dispatch(cloud: &Arc<Cloud>, under_way: &Arc<Mutex<HashSet<String>>>) -> Result<Option<i64>, StoreError> {
     let now = cloud.clock.now_ms();
     let (due, next_due) = cloud.store.read(|c| {
-        let due = c
-            .prepare_cached(
-                "SELECT request_id, function, payload, accepted_ms, attempts, throttled FROM lambda_events
-                 WHERE due_ms <= ?1 ORDER BY due_ms",
-            )?
-            .query_map([now], |row| {
-                Ok(Event {
-                    request_id: row.get(0)?,
-                    function: row.get(1)?,
-                    payload: row.get::<_, Vec<u8>>(2)?.into(),
-                    accepted_ms: row.get(3)?,
-                    attempts: row.get(4)?,
-                    throttled: row.get(5)?,
-                })
-            })?
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut due: Vec<String> = c
+            .prepare_cached("SELECT request_id FROM lambda_events WHERE due_ms <= ?1 ORDER BY due_ms")?
+            .query_map([now], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        due.retain(|request_id| !lock(under_way).contains(request_id));
+        let mut event = c.prepare_cached(
+            "SELECT request_id, function, payload, accepted_ms, attempts, throttled FROM lambda_events
+             WHERE request_id = ?1",
+        )?;
+        let due = due.iter().map(|request_id| event.query_row([request_id], read_event));
+        let due = due.collect::<Result<Vec<_>, _>>()?;
         let next: Option<i64> =
             c.query_row("SELECT min(due_ms) FROM lambda_events WHERE due_ms > ?1", [now], |row| row.get(0))?;
         Ok((due, next))
     })?;
     for event in due {
-        if lock(under_way).contains(&event.request_id) {
-            continue;
-        }
         let (cloud, under_way) = (cloud.clone(), under_way.clone());
         lock(&under_way).insert(event.request_id.clone());
         tokio::spawn(async move {
@@ -133,10 +125,21 @@ fn dispatch(cloud: &Arc<Cloud>, under_way: &Arc<Mutex<HashSet<String>>>) -> Resu
     Ok(next_due)
 }
 
+fn read_event(row: &rusqlite::Row<'_>) -> rusqlite::Result<Event> {
+    Ok(Event {
+        request_id: row.get(0)?,
+        function: row.get(1)?,
+        payload: row.get::<_, Vec<u8>>(2)?.into(),
+        accepted_ms: row.get(3)?,
+        attempts: row.get(4)?,
+        throttled: row.get(5)?,
+    })
+}
+
 /// One attempt, and what follows from it.
 async fn deliver(cloud: &Arc<Cloud>, event: &Event) -> Result<(), AwsError> {
     let Ok(function) = cloud.lambda.function(&event.function) else {
-        // The function is no longer in the template.
+        tracing::warn!(target: "hop", service = "lambda", resource = %event.function, request = %event.request_id, "event dropped: the function is no longer in the template");
         return done(cloud, event);
     };
     let config = lock(&cloud.lambda.event_invokes).get(&event.function).cloned().unwrap_or_default();
@@ -144,7 +147,11 @@ async fn deliver(cloud: &Arc<Cloud>, event: &Event) -> Result<(), AwsError> {
     if now - event.accepted_ms > config.max_age_s * 1_000 {
         return give_up(cloud, event, &function, &config, "EventAgeExceeded", None).await;
     }
-    match function::invoke(cloud, &function, event.payload.clone(), event.request_id.clone()).await {
+    // With no concurrency at all there is nothing to wait for (invocation-async-retain-records).
+    if function.config.reserved_concurrency == Some(0) {
+        return give_up(cloud, event, &function, &config, "ZeroReservedConcurrency", None).await;
+    }
+    match function::invoke(cloud, &function, event.payload.clone(), event.request_id.clone(), None).await {
         Ok(invocation) if invocation.function_error.is_none() => {
             if let Some(destination) = &config.on_success {
                 let record =
@@ -159,6 +166,10 @@ async fn deliver(cloud: &Arc<Cloud>, event: &Event) -> Result<(), AwsError> {
                     .await;
             }
             let pause = RETRY_PAUSES_MS[(event.attempts as usize).min(1)];
+            if cloud.clock.now_ms() + pause - event.accepted_ms >= config.max_age_s * 1_000 {
+                return give_up(cloud, event, &function, &config, "EventAgeExceeded", Some(&invocation))
+                    .await;
+            }
             tracing::warn!(target: "hop", service = "lambda", resource = %event.function, request = %event.request_id, "will be retried in {} s", pause / 1_000);
             postpone(cloud, event, "attempts", pause)
         }
@@ -203,7 +214,7 @@ async fn give_up(
         send(cloud, destination, function, "Failure", record).await;
     }
     if let Some(queue) = &function.config.dead_letter_target {
-        dead_letter(cloud, event, queue, last).await;
+        dead_letter(cloud, event, queue, condition, last).await;
     }
     done(cloud, event)
 }
@@ -271,21 +282,33 @@ async fn send(cloud: &Arc<Cloud>, destination: &str, function: &Function, outcom
 
 /// The event itself, with what went wrong as attributes (invocation-async-retain-records,
 /// "Adding a dead-letter queue").
-async fn dead_letter(cloud: &Arc<Cloud>, event: &Event, queue: &str, last: Option<&Invocation>) {
+async fn dead_letter(
+    cloud: &Arc<Cloud>,
+    event: &Event,
+    queue: &str,
+    condition: &str,
+    last: Option<&Invocation>,
+) {
     let document: Value =
         last.and_then(|last| serde_json::from_slice(&last.payload).ok()).unwrap_or_default();
-    let message: String =
-        document["errorMessage"].as_str().unwrap_or("The event is too old.").chars().take(1_024).collect();
+    let (code, message) = match (last, condition) {
+        (Some(_), _) => (Some("200"), document["errorMessage"].as_str().unwrap_or("Unknown error.")),
+        // Not documented; what AWS writes.
+        (None, "ZeroReservedConcurrency") => {
+            (None, "Function not invoked. Function isconfigured with zero reserved concurrent executions")
+        }
+        (None, _) => (Some("429"), "Rate Exceeded."),
+    };
+    let message: String = message.chars().take(1_024).collect();
     let text = |value: &str| json!({ "DataType": "String", "StringValue": value });
-    let input = json!({
+    let mut input = json!({
         "QueueUrl": queue_url(cloud, queue),
         "MessageBody": String::from_utf8_lossy(&event.payload),
-        "MessageAttributes": {
-            "RequestID": text(&event.request_id),
-            "ErrorCode": { "DataType": "Number", "StringValue": "200" },
-            "ErrorMessage": text(&message),
-        },
+        "MessageAttributes": { "RequestID": text(&event.request_id), "ErrorMessage": text(&message) },
     });
+    if let Some(code) = code {
+        input["MessageAttributes"]["ErrorCode"] = json!({ "DataType": "Number", "StringValue": code });
+    }
     if let Err(error) = endpoint::call(cloud, "sqs", "SendMessage", input).await {
         tracing::warn!(target: "hop", service = "lambda", resource = %event.function, "the dead-letter queue refused an event: {error}");
     }
@@ -295,3 +318,7 @@ async fn dead_letter(cloud: &Arc<Cloud>, event: &Event, queue: &str, last: Optio
 pub(crate) fn queue_url(cloud: &Cloud, arn: &str) -> String {
     format!("/{}/{}", cloud.settings.account, arn.rsplit(':').next().unwrap_or_default())
 }
+
+#[cfg(test)]
+#[path = "asynchronous_tests.rs"]
+mod tests;

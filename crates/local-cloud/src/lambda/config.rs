@@ -30,6 +30,9 @@ const RESERVED: [&str; 17] = [
     "LAMBDA_RUNTIME_DIR",
 ];
 
+/// 100 of an account's 1,000 are never reserved (configuration-concurrency).
+const MOST_RESERVED: u64 = super::ACCOUNT_CONCURRENCY as u64 - 100;
+
 /// A function as its template describes it.
 #[derive(Debug, Clone)]
 pub(super) struct Config {
@@ -143,7 +146,7 @@ pub(super) fn function(cloud: &Cloud, resource: &Resource) -> Result<Config, Ref
         .map_err(|reason| refuse("MemorySize", reason))?;
     let reserved_concurrency = given
         .reserved_concurrent_executions
-        .map(|value| bounded(Some(&value), 0, 0, super::ACCOUNT_CONCURRENCY as u64))
+        .map(|value| bounded(Some(&value), 0, 0, MOST_RESERVED))
         .transpose()
         .map_err(|reason| refuse("ReservedConcurrentExecutions", reason))?
         .map(|value| value as usize);

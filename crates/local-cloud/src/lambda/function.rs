@@ -9,15 +9,18 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::config::{self, Config};
-use super::logger::Report;
+use super::logger::{Logger, Report};
 use super::process::{Ending, Process, error_document};
 use super::{Invocation, lock};
 use crate::cloud::Cloud;
 use crate::error::AwsError;
 use crate::resource::{Refusal, Resource};
 
+/// Longest initialisation (lambda-runtime-environment).
+const INIT_S: u64 = 10;
+
 /// Largest payload of a synchronous invocation: 6 MB (gettingstarted-limits).
-const LARGEST_REQUEST: usize = 6_291_456;
+pub(super) const LARGEST_REQUEST: usize = 6_291_456;
 
 /// A function and its processes.
 #[derive(Debug)]
@@ -87,6 +90,7 @@ pub(super) async fn invoke(
     function: &Arc<Function>,
     payload: Bytes,
     request_id: String,
+    client_context: Option<String>,
 ) -> Result<Invocation, AwsError> {
     let payload = check(payload, LARGEST_REQUEST)?;
     let permit = match &function.reserved {
@@ -105,7 +109,7 @@ pub(super) async fn invoke(
         let _permit = permit;
         tokio::select! {
             () = cloud.stopping.cancelled() => Err(stopping()),
-            outcome = execute(&cloud, &function, payload, &request_id) => outcome,
+            outcome = execute(&cloud, &function, payload, &request_id, client_context) => outcome,
         }
     });
     invocation.await.map_err(AwsError::internal)?
@@ -118,7 +122,15 @@ fn stopping() -> AwsError {
 /// An empty payload is `{}`; anything else must be JSON.
 pub(super) fn check(payload: Bytes, most: usize) -> Result<Bytes, AwsError> {
     if payload.len() > most {
-        let message = format!("Request must be smaller than {most} bytes for the InvokeFunction operation");
+        let bytes = payload.len();
+        let message = match most {
+            LARGEST_REQUEST => {
+                format!("Request must be smaller than {most} bytes for the InvokeFunction operation")
+            }
+            _ => format!(
+                "{bytes} byte payload is too large for the Event invocation type (limit {most} bytes)"
+            ),
+        };
         return Err(AwsError::new(413, "RequestTooLargeException", message));
     }
     if payload.is_empty() {
@@ -128,7 +140,7 @@ pub(super) fn check(payload: Bytes, most: usize) -> Result<Bytes, AwsError> {
         Ok(_) => Ok(payload),
         Err(error) => Err(AwsError::client(
             "InvalidRequestContentException",
-            format!("Could not parse request body into json: {error}"),
+            format!("Could not parse request body into json: Could not parse payload into json: {error}"),
         )),
     }
 }
@@ -138,24 +150,46 @@ async fn execute(
     function: &Function,
     payload: Bytes,
     request_id: &str,
+    client_context: Option<String>,
 ) -> Result<Invocation, AwsError> {
     let config = &function.config;
     let _slot = cloud.lambda.slots.clone().acquire_owned().await.map_err(AwsError::internal)?;
     loop {
-        let started_ms = cloud.clock.now_ms();
-        let (mut process, fresh) = match function.take_idle() {
-            Some(process) => (process, false),
-            None => (Process::spawn(cloud, config, function.generation.load(Ordering::SeqCst)).await?, true),
+        let generation = function.generation.load(Ordering::SeqCst);
+        let (mut process, mut init_ms, mut failed) = match function.take_idle() {
+            Some(process) => (process, None, None),
+            None => {
+                let logger = Arc::new(Logger::new(cloud, config));
+                logger.init(&config.runtime);
+                let started_ms = cloud.clock.now_ms();
+                let mut process = Process::spawn(cloud, config, generation, logger).await?;
+                let failed = process.initialise(cloud, INIT_S).await.err();
+                (process, Some(cloud.clock.now_ms() - started_ms), failed)
+            }
         };
-        let initialised = if fresh { process.initialise(cloud).await } else { Ok(()) };
-        let init_ms = fresh.then(|| cloud.clock.now_ms() - started_ms);
-        process.logger.begin(request_id);
+        let fresh = init_ms.is_some();
         let begun_ms = cloud.clock.now_ms();
-        let ending = match initialised {
-            Ok(()) => process.run(cloud, config, request_id, payload.clone()).await,
-            // On AWS a failed initialisation is tried once more within the invocation; here
-            // its error is reported at once.
-            Err(ending) => ending,
+        let deadline_ms = begun_ms + config.timeout_s as i64 * 1_000;
+        if let Some(ending) = failed.take() {
+            // It is tried once more, within the invocation and its time (lambda-runtime-environment).
+            process.drain();
+            let logger = process.logger.clone();
+            logger.init_failed("init", init_ms.take().unwrap_or_default(), ending.kind());
+            drop(process);
+            process = Process::spawn(cloud, config, generation, logger).await?;
+            failed = process.initialise(cloud, config.timeout_s).await.err();
+            process.drain();
+            if let Some(ending) = &failed {
+                process.logger.init_failed("invoke", cloud.clock.now_ms() - begun_ms, ending.kind());
+            }
+        }
+        process.logger.begin(request_id);
+        let ending = match failed {
+            Some(ending) => ending,
+            None => {
+                let (payload, context) = (payload.clone(), client_context.clone());
+                process.run(cloud, config, request_id, deadline_ms, payload, context).await
+            }
         };
         let ending = match ending {
             // It had died while it was idle: another one takes the event.
@@ -180,24 +214,15 @@ async fn finish(
     init_ms: Option<i64>,
 ) -> Invocation {
     let config = &function.config;
-    process.drain().await;
+    process.drain();
+    let kind = Some(ending.kind());
     let (payload, error_type, keep) = match ending {
         Ending::Answered(payload) => (payload, None, true),
-        Ending::Failed(document) => {
-            let kind = error_type_of(&document);
-            (document, Some(kind), true)
-        }
-        Ending::InitFailed(document) => {
-            let kind = error_type_of(&document);
-            (document, Some(kind), false)
-        }
-        Ending::Broken { kind, message } => {
-            if kind == "Sandbox.Timedout" {
-                process.logger.line(&format!("{request_id} {}", message.trim_start_matches("Error: ")));
-            } else {
-                process.logger.line(&format!("RequestId: {request_id} {message}"));
-            }
-            (error_document(kind, request_id, &message), Some(kind.to_owned()), false)
+        Ending::Failed(document) => (document, kind, true),
+        Ending::InitFailed(document) => (document, kind, false),
+        Ending::Broken { kind: broken, message } => {
+            process.logger.failure(request_id, broken, &message);
+            (error_document(broken, request_id, &message), kind, false)
         }
         Ending::Untouched => (Bytes::new(), None, false),
     };
@@ -210,7 +235,10 @@ async fn finish(
         duration_ms,
         init_ms,
         memory_mb: config.memory_mb,
-        used_mb: process.peak_mb(),
+        used_mb: match error_type.as_deref() {
+            Some("Runtime.OutOfMemory") => config.memory_mb,
+            _ => process.peak_mb(),
+        },
         status,
         error_type: error_type.clone(),
     };
@@ -234,9 +262,4 @@ async fn finish(
         request_id: request_id.to_owned(),
         log_tail,
     }
-}
-
-fn error_type_of(document: &[u8]) -> String {
-    let document: Value = serde_json::from_slice(document).unwrap_or_default();
-    document["errorType"].as_str().unwrap_or("Runtime.Unknown").to_owned()
 }

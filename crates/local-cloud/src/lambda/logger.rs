@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, Weak};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 use super::config::Config;
 use super::lock;
@@ -77,6 +76,25 @@ impl Logger {
         }
     }
 
+    /// An initialisation that failed or took too long (lambda-runtime-environment).
+    /// The phase is `init`, or `invoke` for the second try.
+    pub fn init_failed(&self, phase: &str, duration_ms: i64, kind: String) {
+        let timed_out = kind == "Sandbox.Timedout";
+        let status = if timed_out { "timeout" } else { "error" };
+        if self.json {
+            let mut record = json!({ "initializationType": "on-demand", "phase": phase, "status": status,
+                "metrics": { "durationMs": duration_ms } });
+            if !timed_out {
+                record["errorType"] = kind.into();
+            }
+            return self.event("platform.initReport", record);
+        }
+        let kind = if timed_out { String::new() } else { format!("\tError Type: {kind}") };
+        self.line(&format!(
+            "INIT_REPORT Init Duration: {duration_ms}.00 ms\tPhase: {phase}\tStatus: {status}{kind}"
+        ));
+    }
+
     pub fn begin(&self, request_id: &str) {
         lock(&self.tail).clear();
         if !self.json {
@@ -84,6 +102,18 @@ impl Logger {
         } else if self.level != "WARN" {
             self.event("platform.start", json!({ "requestId": request_id, "version": "$LATEST" }));
         }
+    }
+
+    /// Why the platform ended an invocation: time-outs with their time, all else with its type
+    /// below (monitoring-cloudwatchlogs-view, troubleshooting-invocation).
+    pub fn failure(&self, request_id: &str, kind: &str, message: &str) {
+        if kind != "Sandbox.Timedout" {
+            let kind = if kind == "Runtime.OutOfMemory" { "Runtime.ExitError" } else { kind };
+            return self.line(&format!("RequestId: {request_id} {message}\n{kind}"));
+        }
+        let Some(cloud) = self.cloud.upgrade() else { return };
+        let time = at(&cloud).strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+        self.line(&format!("{time} {request_id} {}", message.trim_start_matches("Error: ")));
     }
 
     pub fn end(&self, request_id: &str, report: &Report) {
@@ -122,17 +152,6 @@ impl Logger {
             from += 1;
         }
         text[from..].to_owned()
-    }
-
-    /// Copies what a process prints, line by line, until it ends.
-    pub async fn copy(self: Arc<Self>, output: impl AsyncRead + Unpin) {
-        let mut output = BufReader::new(output);
-        let mut line = Vec::new();
-        while let Ok(1..) = output.read_until(b'\n', &mut line).await {
-            let text = String::from_utf8_lossy(&line);
-            self.line(text.trim_end_matches(['\n', '\r']));
-            line.clear();
-        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! Lambda: functions as processes over the Runtime API. It owns the processes, of which
 //! each serves one invocation at a time and is kept for the next, their logs, and the
 //! durable queue of asynchronous invocations. A function sees what it would see on AWS
-//! and nothing of the host's environment; memory size is told to it but not enforced.
+//! and nothing of the host's environment; its memory size bounds what it can allocate.
 
 mod actions;
 mod asynchronous;
 mod config;
 mod function;
 mod logger;
+mod output;
 mod process;
 mod reaper;
 mod runtime_api;
@@ -175,7 +176,7 @@ pub struct Invocation {
 /// `ResourceNotFoundException` where there is no such function, `TooManyRequestsException` over its concurrency.
 pub async fn invoke(cloud: &Arc<Cloud>, function: &str, payload: Bytes) -> Result<Invocation, AwsError> {
     let function = cloud.lambda.function(function)?;
-    function::invoke(cloud, &function, payload, cloud.random.uuid()).await
+    function::invoke(cloud, &function, payload, cloud.random.uuid(), None).await
 }
 
 /// Accepts an asynchronous invocation: it is stored, tried up to three times, and then sent

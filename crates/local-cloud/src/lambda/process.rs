@@ -3,26 +3,24 @@
 //! Ctrl-C at the terminal does not reach it first; [`super::reaper`] ends it when the local
 //! cloud itself is killed.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rustix::process::{Pid, Signal};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use tokio_util::sync::DropGuard;
 
 use super::config::Config;
 use super::logger::Logger;
+use super::output::Output;
 use super::runtime_api::{self, Phase, Reply, Task, Worker};
 use crate::cloud::Cloud;
 use crate::error::AwsError;
-
-/// Longest initialisation (lambda-runtime-environment).
-const INIT_MS: i64 = 10_000;
 
 /// A running function.
 #[derive(Debug)]
@@ -34,8 +32,7 @@ pub(super) struct Process {
     /// Ends the process's Runtime API with it.
     _server: DropGuard,
     pub logger: Arc<Logger>,
-    /// To see whether all that was printed has been logged.
-    output: Vec<OwnedFd>,
+    output: Vec<Arc<Output>>,
     /// Of the function when the process started; an older one is not used again.
     pub generation: u64,
 }
@@ -55,15 +52,36 @@ pub(super) enum Ending {
     Untouched,
 }
 
+impl Ending {
+    /// The type of the error.
+    pub fn kind(&self) -> String {
+        match self {
+            Self::Failed(document) | Self::InitFailed(document) => error_type_of(document),
+            Self::Broken { kind, .. } => (*kind).to_owned(),
+            Self::Answered(_) | Self::Untouched => String::new(),
+        }
+    }
+}
+
+/// `errorType` of an error document.
+fn error_type_of(document: &[u8]) -> String {
+    let document: Value = serde_json::from_slice(document).unwrap_or_default();
+    document["errorType"].as_str().unwrap_or("Runtime.Unknown").to_owned()
+}
+
 impl Process {
     /// Spawns the binary; it is not initialised yet.
-    pub async fn spawn(cloud: &Arc<Cloud>, config: &Config, generation: u64) -> Result<Self, AwsError> {
+    pub async fn spawn(
+        cloud: &Arc<Cloud>,
+        config: &Config,
+        generation: u64,
+        logger: Arc<Logger>,
+    ) -> Result<Self, AwsError> {
         let Some(folder) = cloud.lambda.binaries.get() else {
             return Err(AwsError::internal("the folder of the function binaries is not set"));
         };
         let worker = Arc::new(Worker::new());
         let (api, server) = runtime_api::serve(cloud, worker.clone()).await.map_err(AwsError::internal)?;
-        let logger = Arc::new(Logger::new(cloud, config));
         let mut command = Command::new(folder.join(&config.binary));
         command
             .env_clear()
@@ -81,22 +99,23 @@ impl Process {
         })?;
         let group = child.id().unwrap_or_default() as i32;
         cloud.lambda.alive.add(group);
+        limit_memory(group, config.memory_mb);
         let mut output = Vec::new();
-        if let Some(stdout) = child.stdout.take() {
-            output.extend(stdout.as_fd().try_clone_to_owned());
-            tokio::spawn(logger.clone().copy(stdout));
+        let pipes = [
+            child.stdout.take().map(|pipe| pipe.into_owned_fd()),
+            child.stderr.take().map(|pipe| pipe.into_owned_fd()),
+        ];
+        for pipe in pipes.into_iter().flatten() {
+            let pipe: std::io::Result<OwnedFd> = pipe;
+            output.push(pipe.and_then(|pipe| Output::follow(pipe, &logger)).map_err(AwsError::internal)?);
         }
-        if let Some(stderr) = child.stderr.take() {
-            output.extend(stderr.as_fd().try_clone_to_owned());
-            tokio::spawn(logger.clone().copy(stderr));
-        }
-        logger.init(&config.runtime);
         let cloud = Arc::downgrade(cloud);
         Ok(Self { cloud, child, group, worker, _server: server, logger, output, generation })
     }
 
-    /// Waits until the process asks for its first event.
-    pub async fn initialise(&mut self, cloud: &Cloud) -> Result<(), Ending> {
+    /// Waits until the process asks for its first event, so many seconds at most.
+    pub async fn initialise(&mut self, cloud: &Cloud, seconds: u64) -> Result<(), Ending> {
+        let deadline_ms = cloud.clock.now_ms() + seconds as i64 * 1_000;
         let mut phase = self.worker.phase();
         let failed = tokio::select! {
             reached = phase.wait_for(|phase| *phase != Phase::Starting) => match reached.as_deref() {
@@ -107,26 +126,31 @@ impl Process {
                 // A report of the error may have come just before the end.
                 match &*self.worker.phase().borrow() {
                     Phase::Failed(document) => Ending::InitFailed(document.clone()),
-                    _ => exited(status.ok()),
+                    _ => self.exited(status.ok()),
                 }
             }
-            () = cloud.clock.sleep_until(cloud.clock.now_ms() + INIT_MS) => Ending::Broken {
-                kind: "Sandbox.Timedout",
-                message: "Error: Task timed out after 10.00 seconds of initialisation".into(),
-            },
+            () = cloud.clock.sleep_until(deadline_ms) => timed_out(seconds),
         };
         Err(failed)
     }
 
     /// Sends one event and waits for what becomes of it.
-    pub async fn run(&mut self, cloud: &Cloud, config: &Config, request_id: &str, payload: Bytes) -> Ending {
-        let deadline_ms = cloud.clock.now_ms() + config.timeout_s as i64 * 1_000;
+    pub async fn run(
+        &mut self,
+        cloud: &Cloud,
+        config: &Config,
+        request_id: &str,
+        deadline_ms: i64,
+        payload: Bytes,
+        client_context: Option<String>,
+    ) -> Ending {
         let (reply, mut answer) = oneshot::channel();
         let task = Task {
             request_id: request_id.to_owned(),
             arn: config.arn.clone(),
             deadline_ms,
             trace_id: trace_id(cloud),
+            client_context,
             payload,
             reply,
         };
@@ -145,21 +169,18 @@ impl Process {
                         runtime_api::LARGEST_RESPONSE
                     ),
                 },
-                Err(_) => exited(None),
+                Err(_) => self.exited(None),
             },
             status = self.child.wait() => {
                 match answer.try_recv() {
                     // It answered with its last breath.
                     Ok(Reply::Answer(payload)) => Ending::Answered(payload),
                     Ok(Reply::Error(payload)) => Ending::Failed(payload),
-                    _ if self.worker.took(request_id) => exited(status.ok()),
+                    _ if self.worker.took(request_id) => self.exited(status.ok()),
                     _ => Ending::Untouched,
                 }
             }
-            () = cloud.clock.sleep_until(deadline_ms) => Ending::Broken {
-                kind: "Sandbox.Timedout",
-                message: format!("Error: Task timed out after {}.00 seconds", config.timeout_s),
-            },
+            () = cloud.clock.sleep_until(deadline_ms) => timed_out(config.timeout_s),
         }
     }
 
@@ -168,16 +189,20 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Lets the readers of its output catch up with what it printed before it answered.
-    pub async fn drain(&self) {
-        // A process that goes on printing must not hold up its answer.
-        for _ in 0..1_000 {
-            let unread = self.output.iter().any(|pipe| rustix::io::ioctl_fionread(pipe).is_ok_and(|n| n > 0));
-            tokio::task::yield_now().await;
-            if !unread {
-                break;
-            }
+    /// Logs what it printed before it answered or ended.
+    pub fn drain(&self) {
+        self.output.iter().for_each(|output| output.catch_up());
+    }
+
+    /// What the end of the process means for its invocation.
+    fn exited(&self, status: Option<ExitStatus>) -> Ending {
+        self.drain();
+        if self.output.iter().any(|output| output.out_of_memory()) {
+            // On AWS the kernel kills what holds too much; here the process was refused more
+            // and aborted. The caller is told what it would be told there.
+            return broken("Runtime.OutOfMemory", "Error: Runtime exited with error: signal: killed");
         }
+        broken("Runtime.ExitError", format!("Error: Runtime exited {}", how(status)))
     }
 
     /// The most memory that the process has held, in MB.
@@ -206,18 +231,57 @@ pub(super) fn kill_group(group: i32) {
     }
 }
 
-fn exited(status: Option<ExitStatus>) -> Ending {
+/// Bounds the address space of the process. What is resident, which is what AWS counts, is
+/// never more than that: what fits here fits there. The functions of this application map
+/// 26 MB when they wait for an event.
+#[cfg(target_os = "linux")]
+fn limit_memory(group: i32, memory_mb: u64) {
+    use rustix::process::{Resource, Rlimit, prlimit};
+    let bytes = Some(memory_mb.saturating_mul(1_048_576));
+    let limit = Rlimit { current: bytes, maximum: bytes };
+    if let Err(error) = prlimit(Pid::from_raw(group), Resource::As, limit) {
+        // It may have ended already; its invocation tells.
+        tracing::debug!(%error, "the memory of a function is not limited");
+    }
+}
+
+/// Other systems have no way to limit another process: the size is only told to it.
+#[cfg(not(target_os = "linux"))]
+fn limit_memory(_group: i32, _memory_mb: u64) {}
+
+fn broken(kind: &'static str, message: impl Into<String>) -> Ending {
+    Ending::Broken { kind, message: message.into() }
+}
+
+/// The text that AWS shows, with the configured seconds.
+fn timed_out(seconds: u64) -> Ending {
+    broken("Sandbox.Timedout", format!("Error: Task timed out after {seconds}.00 seconds"))
+}
+
+/// How a process ended, in the words of Lambda's own supervisor.
+fn how(status: Option<ExitStatus>) -> String {
     use std::os::unix::process::ExitStatusExt;
-    let how = match status {
-        Some(status) => match (status.code(), status.signal()) {
-            (Some(0), _) => "without providing a reason".to_owned(),
-            (Some(code), _) => format!("with error: exit status {code}"),
-            (None, Some(signal)) => format!("with error: signal: {signal}"),
-            (None, None) => "with error".to_owned(),
-        },
-        None => "without providing a reason".to_owned(),
+    match status.map(|status| (status.code(), status.signal())) {
+        Some((Some(code @ 1..), _)) => format!("with error: exit status {code}"),
+        Some((None, Some(signal))) => format!("with error: signal: {}", name_of(signal)),
+        _ => "without providing a reason".to_owned(),
+    }
+}
+
+fn name_of(signal: i32) -> String {
+    let known = match Signal::from_named_raw(signal) {
+        Some(Signal::ABORT) => "aborted",
+        Some(Signal::BUS) => "bus error",
+        Some(Signal::FPE) => "floating point exception",
+        Some(Signal::ILL) => "illegal instruction",
+        Some(Signal::INT) => "interrupt",
+        Some(Signal::KILL) => "killed",
+        Some(Signal::PIPE) => "broken pipe",
+        Some(Signal::SEGV) => "segmentation fault",
+        Some(Signal::TERM) => "terminated",
+        _ => return signal.to_string(),
     };
-    Ending::Broken { kind: "Runtime.ExitError", message: format!("Error: Runtime exited {how}") }
+    known.to_owned()
 }
 
 /// An error document in the form of Lambda's own.
@@ -226,6 +290,8 @@ pub(super) fn error_document(kind: &str, request_id: &str, message: &str) -> Byt
         "Function.ResponseSizeTooLarge" => message.to_owned(),
         _ => format!("RequestId: {request_id} {message}"),
     };
+    // Only the REPORT line knows a type of its own for it.
+    let kind = if kind == "Runtime.OutOfMemory" { "Runtime.ExitError" } else { kind };
     json!({ "errorType": kind, "errorMessage": message }).to_string().into()
 }
 

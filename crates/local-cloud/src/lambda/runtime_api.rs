@@ -47,6 +47,8 @@ pub(super) struct Task {
     pub arn: String,
     pub deadline_ms: i64,
     pub trace_id: String,
+    /// JSON that the caller of the invocation sent beside the payload.
+    pub client_context: Option<String>,
     pub payload: Bytes,
     pub reply: oneshot::Sender<Reply>,
 }
@@ -140,6 +142,9 @@ async fn next(State(worker): State<Arc<Worker>>) -> Response {
     header("lambda-runtime-deadline-ms", &task.deadline_ms.to_string());
     header("lambda-runtime-invoked-function-arn", &task.arn);
     header("lambda-runtime-trace-id", &task.trace_id);
+    if let Some(context) = &task.client_context {
+        header("lambda-runtime-client-context", context);
+    }
     *lock(&worker.current) = Some((task.request_id, task.reply));
     (headers, task.payload).into_response()
 }

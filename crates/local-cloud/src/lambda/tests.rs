@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::endpoint;
 use crate::random::Random;
 
-const NOW: i64 = 1_750_000_000_000;
+pub(super) const NOW: i64 = 1_750_000_000_000;
 
 /// The folder of the example `test-function`, built first: `cargo test` with a filter does
 /// not build examples.
@@ -34,7 +34,7 @@ pub(crate) fn cloud(clock: Clock) -> Arc<Cloud> {
     cloud
 }
 
-fn resource(kind: &str, properties: Value) -> Resource {
+pub(super) fn resource(kind: &str, properties: Value) -> Resource {
     Resource {
         stack: "s".into(),
         logical_id: "Function".into(),
@@ -70,12 +70,12 @@ pub(crate) async fn settled(cloud: &Arc<Cloud>) {
     }
 }
 
-async fn queue(cloud: &Arc<Cloud>, name: &str) {
+pub(super) async fn queue(cloud: &Arc<Cloud>, name: &str) {
     endpoint::call(cloud, "sqs", "CreateQueue", json!({ "QueueName": name })).await.unwrap();
 }
 
 /// Receives the next message of a queue, waiting for it; time is moved with `step` meanwhile.
-async fn message(cloud: &Arc<Cloud>, name: &str, step: Duration) -> Value {
+pub(super) async fn message(cloud: &Arc<Cloud>, name: &str, step: Duration) -> Value {
     loop {
         let input = json!({ "QueueUrl": format!("/123456789012/{name}"), "MessageAttributeNames": ["All"] });
         let mut answer = endpoint::call(cloud, "sqs", "ReceiveMessage", input).await.unwrap();
@@ -94,7 +94,7 @@ fn gone(process: &Value) -> bool {
     status.is_empty() || status.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
 }
 
-async fn until(done: impl Fn() -> bool) {
+pub(super) async fn until(done: impl Fn() -> bool) {
     let waited = async {
         while !done() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -196,6 +196,46 @@ async fn a_process_that_exits_fails_its_invocation_and_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_process_that_is_ended_by_a_signal_fails_its_invocation_with_the_signals_name() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    let failed = ask(&cloud, json!({ "do": "abort" })).await;
+    assert_eq!(failed.function_error.as_deref(), Some("Unhandled"));
+    assert_eq!(
+        json_of(&failed),
+        json!({ "errorType": "Runtime.ExitError",
+            "errorMessage": format!("RequestId: {} Error: Runtime exited with error: signal: aborted", failed.request_id) })
+    );
+    assert!(failed.log_tail.contains("signal: aborted\nRuntime.ExitError\n"), "{}", failed.log_tail);
+    assert!(
+        failed.log_tail.contains("\tStatus: error\tError Type: Runtime.ExitError"),
+        "{}",
+        failed.log_tail
+    );
+}
+
+#[tokio::test]
+async fn a_function_that_needs_more_than_its_memory_size_is_ended_as_on_aws() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({ "MemorySize": 128, "Timeout": 60 })).await;
+    let fits = ask(&cloud, json!({ "do": "allocate", "bytes": 64 << 20 })).await;
+    assert_eq!(json_of(&fits), json!(64 << 20));
+    let failed = ask(&cloud, json!({ "do": "allocate", "bytes": 128 << 20 })).await;
+    assert_eq!(
+        json_of(&failed),
+        json!({ "errorType": "Runtime.ExitError",
+            "errorMessage": format!("RequestId: {} Error: Runtime exited with error: signal: killed", failed.request_id) })
+    );
+    let report = "\tMax Memory Used: 128 MB\t";
+    assert!(failed.log_tail.contains(report), "{}", failed.log_tail);
+    assert!(failed.log_tail.contains("\tError Type: Runtime.OutOfMemory"), "{}", failed.log_tail);
+    assert_eq!(json_of(&ask(&cloud, json!({ "do": "count" })).await)["invocations"], 1);
+    function(&cloud, json!({ "MemorySize": 256, "Timeout": 60 })).await;
+    let fits = ask(&cloud, json!({ "do": "allocate", "bytes": 128 << 20 })).await;
+    assert_eq!(json_of(&fits), json!(128 << 20));
+}
+
+#[tokio::test]
 async fn a_process_that_died_while_idle_costs_no_invocation() {
     let cloud = cloud(Clock::system());
     function(&cloud, json!({})).await;
@@ -226,36 +266,72 @@ async fn a_timeout_kills_the_process_and_all_that_it_started() {
         json!({ "errorType": "Sandbox.Timedout",
             "errorMessage": format!("RequestId: {} Error: Task timed out after 3.00 seconds", failed.request_id) })
     );
-    assert!(
-        failed.log_tail.contains("Task timed out after 3.00 seconds")
-            && failed.log_tail.contains("Status: timeout")
-    );
+    // With the time before it, as in the log of a function on AWS.
+    let line = format!("Z {} Task timed out after 3.00 seconds\n", failed.request_id);
+    assert!(failed.log_tail.contains(&line), "{}", failed.log_tail);
+    assert!(failed.log_tail.contains("\tStatus: timeout"), "{}", failed.log_tail);
     until(|| gone(&spawned["process"]) && gone(&spawned["grandchild"])).await;
 }
 
+/// What stands in the log of the function `f`.
+async fn log(cloud: &Arc<Cloud>) -> Vec<String> {
+    let input = json!({ "logGroupName": "/aws/lambda/f" });
+    let found = endpoint::call(cloud, "logs", "FilterLogEvents", input).await.unwrap_or_default();
+    let messages = found["events"].as_array().cloned().unwrap_or_default();
+    messages.iter().map(|event| event["message"].as_str().unwrap().to_owned()).collect()
+}
+
 #[tokio::test]
-async fn a_failing_initialisation_is_reported_with_its_exit_status() {
+async fn a_failing_initialisation_is_tried_twice_and_reported_with_its_exit_status() {
     let cloud = cloud(Clock::system());
     function(&cloud, json!({ "Environment": { "Variables": { "INIT": "exit" } } })).await;
     let failed = ask(&cloud, json!({})).await;
     assert_eq!(json_of(&failed)["errorType"], "Runtime.ExitError");
     assert!(json_of(&failed)["errorMessage"].as_str().unwrap().ends_with("exit status 1"));
+    let log = log(&cloud).await;
+    assert_eq!(log.iter().filter(|line| line.contains("TABLE_NAME is missing")).count(), 2, "{log:?}");
+    // Both before START, as on AWS.
+    let at = |end: &str| log.iter().position(|line| line.starts_with("INIT_REPORT") && line.ends_with(end));
+    let [first, second] = ["init", "invoke"]
+        .map(|phase| at(&format!("\tPhase: {phase}\tStatus: error\tError Type: Runtime.ExitError")));
+    let start = log.iter().position(|line| line.starts_with("START"));
+    assert!(first.is_some() && first < second && second < start, "{log:?}");
+}
+
+/// Moves the clock until the first initialisation has taken too long.
+async fn past_the_initialisation(cloud: &Arc<Cloud>) {
+    until(|| cloud.lambda.alive.count() > 0).await;
+    while !log(cloud).await.iter().any(|line| line.ends_with("\tPhase: init\tStatus: timeout")) {
+        cloud.clock.advance(Duration::from_secs(10));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test]
-async fn an_initialisation_may_take_ten_seconds() {
+async fn an_initialisation_that_takes_more_than_ten_seconds_begins_again_within_the_time_of_the_invocation() {
     let cloud = cloud(Clock::manual(NOW));
-    function(&cloud, json!({ "Environment": { "Variables": { "INIT": "hang" } } })).await;
-    let hanging = tokio::spawn({
+    let slow = |kind: &str| json!({ "Timeout": 900, "Environment": { "Variables": { "INIT": kind } } });
+    let asked = || {
         let cloud = cloud.clone();
-        async move { ask(&cloud, json!({})).await }
-    });
-    until(|| cloud.lambda.alive.count() > 0).await;
-    while !hanging.is_finished() {
-        cloud.clock.advance(Duration::from_secs(10));
+        tokio::spawn(async move { ask(&cloud, json!({ "do": "count" })).await })
+    };
+    function(&cloud, slow("slow")).await;
+    let invoked = asked();
+    past_the_initialisation(&cloud).await;
+    assert_eq!(json_of(&invoked.await.unwrap())["invocations"], 1);
+
+    function(&cloud, slow("hang")).await;
+    let invoked = asked();
+    while !invoked.is_finished() {
+        cloud.clock.advance(Duration::from_secs(100));
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    assert_eq!(json_of(&hanging.await.unwrap())["errorType"], "Sandbox.Timedout");
+    let failed = json_of(&invoked.await.unwrap());
+    assert_eq!(failed["errorType"], "Sandbox.Timedout");
+    assert!(
+        failed["errorMessage"].as_str().unwrap().ends_with("Task timed out after 900.00 seconds"),
+        "{failed}"
+    );
 }
 
 #[tokio::test]
@@ -321,7 +397,10 @@ async fn payloads_are_limited_and_must_be_json() {
     let refused = invoke(&cloud, "f", large).await.unwrap_err();
     assert_eq!((refused.code.as_str(), refused.status), ("RequestTooLargeException", 413));
     let large = Bytes::from(vec![b' '; 1_048_577]);
-    assert_eq!(invoke_async(&cloud, "f", large).await.unwrap_err().code, "RequestTooLargeException");
+    let refused = invoke_async(&cloud, "f", large).await.unwrap_err();
+    assert_eq!((refused.code.as_str(), refused.status), ("RequestTooLargeException", 413));
+    let limit = "1048577 byte payload is too large for the Event invocation type (limit 1048576 bytes)";
+    assert_eq!(refused.message, limit);
     let broken = invoke(&cloud, "f", Bytes::from_static(b"{")).await.unwrap_err();
     assert_eq!(broken.code, "InvalidRequestContentException");
     let missing = invoke(&cloud, "g", Bytes::new()).await.unwrap_err();
@@ -342,6 +421,95 @@ async fn reserved_concurrency_throttles_what_is_above_it() {
     assert_eq!((throttled.code.as_str(), throttled.status), ("TooManyRequestsException", 429));
     assert_eq!(throttled.details["Reason"], "ReservedFunctionConcurrentInvocationLimitExceeded");
     assert!(invoke(&cloud, "f", Bytes::new()).await.is_ok());
+}
+
+#[tokio::test]
+async fn reserved_concurrency_of_zero_throttles_everything() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({ "ReservedConcurrentExecutions": 0 })).await;
+    let throttled = invoke(&cloud, "f", Bytes::new()).await.unwrap_err();
+    assert_eq!((throttled.code.as_str(), throttled.status), ("TooManyRequestsException", 429));
+    assert_eq!(throttled.message, "Rate Exceeded.");
+    assert_eq!(throttled.details["Reason"], "ReservedFunctionConcurrentInvocationLimitExceeded");
+}
+
+#[tokio::test]
+async fn only_the_latest_version_can_be_invoked() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    let invoke = async |name: &str, qualifier: Option<&str>| {
+        let input = json!({ "FunctionName": name, "Payload": "{}" });
+        let qualifier = qualifier.map_or(json!({}), |qualifier| json!({ "Qualifier": qualifier }));
+        let mut input = input;
+        input.as_object_mut().unwrap().extend(qualifier.as_object().unwrap().clone());
+        call(&cloud, "Invoke", input).await
+    };
+    let arn = "arn:aws:lambda:us-east-1:123456789012:function:f";
+    for (name, qualifier) in [
+        ("f", None),
+        ("f:$LATEST", None),
+        ("f", Some("$LATEST")),
+        (arn, Some("$LATEST")),
+        ("123456789012:function:f", None),
+        ("f:$LATEST", Some("$LATEST")),
+    ] {
+        let answer = invoke(name, qualifier).await.unwrap();
+        assert_eq!((&answer["StatusCode"], &answer["ExecutedVersion"]), (&json!(200), &json!("$LATEST")));
+    }
+    for (name, qualifier) in [("f", Some("7")), ("f:7", None), (arn, Some("7"))] {
+        let missing = invoke(name, qualifier).await.unwrap_err();
+        assert_eq!((missing.status, missing.message), (404, format!("Function not found: {arn}:7")));
+    }
+    let differs = invoke("f:7", Some("$LATEST")).await.unwrap_err();
+    assert_eq!(differs.code, "InvalidParameterValueException");
+}
+
+#[tokio::test]
+async fn the_client_context_reaches_the_function() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    let context = json!({ "client": { "installation_id": "i", "app_title": "t", "app_version_name": "1",
+        "app_version_code": "1", "app_package_name": "p" }, "custom": { "agent": "one" }, "env": {} });
+    let payload = json!({ "do": "context" }).to_string();
+    let given = |context: &str| json!({ "FunctionName": "f", "Payload": payload, "ClientContext": context });
+    let answer = call(&cloud, "Invoke", given(&STANDARD.encode(context.to_string()))).await.unwrap();
+    let seen: Value = serde_json::from_str(answer["Payload"].as_str().unwrap()).unwrap();
+    assert_eq!(seen["client"]["agent"], "one", "{seen}");
+    for wrong in ["not base64!", &STANDARD.encode("text"), &"A".repeat(3_584)] {
+        assert_eq!(
+            call(&cloud, "Invoke", given(wrong)).await.unwrap_err().code,
+            "InvalidRequestContentException"
+        );
+    }
+}
+
+#[tokio::test]
+async fn unknown_kinds_of_invocations_and_logs_are_refused_and_a_dry_run_checks_only() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    for (member, value) in [("InvocationType", "Later"), ("LogType", "Head")] {
+        let refused =
+            call(&cloud, "Invoke", json!({ "FunctionName": "f", member: value })).await.unwrap_err();
+        assert_eq!((refused.status, refused.code.as_str()), (400, "ValidationException"));
+        assert!(refused.message.contains("Member must satisfy enum value set: ["), "{refused}");
+    }
+    let dry = |payload: &str| json!({ "FunctionName": "f", "InvocationType": "DryRun", "Payload": payload });
+    assert_eq!(call(&cloud, "Invoke", dry("{}")).await.unwrap()["StatusCode"], 204);
+    assert_eq!(call(&cloud, "Invoke", dry("{")).await.unwrap_err().code, "InvalidRequestContentException");
+    assert_eq!(cloud.lambda.alive.count(), 0, "nothing was run");
+}
+
+#[tokio::test]
+async fn all_that_was_printed_before_the_answer_is_in_the_log_before_its_end() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    for n in 0..50 {
+        let printed = ask(&cloud, json!({ "do": "print", "text": format!("line {n}") })).await;
+        let lines: Vec<&str> = printed.log_tail.lines().collect();
+        let at = |wanted: &str| lines.iter().position(|line| line.starts_with(wanted));
+        assert!(at(&format!("line {n}")).is_some_and(|line| Some(line) < at("END")), "{lines:?}");
+        assert!(at("to stderr").is_some_and(|line| Some(line) < at("END")), "{lines:?}");
+    }
 }
 
 #[tokio::test]
@@ -392,103 +560,6 @@ fn a_function_ends_by_itself_when_the_runtime_api_goes_away() {
 }
 
 #[tokio::test]
-async fn a_failing_event_is_retried_after_one_and_two_minutes_then_recorded_at_its_destination() {
-    let cloud = cloud(Clock::manual(NOW));
-    queue(&cloud, "failed").await;
-    queue(&cloud, "dead").await;
-    let arn = |name: &str| format!("arn:aws:sqs:us-east-1:123456789012:{name}");
-    function(&cloud, json!({ "Timeout": 60, "DeadLetterConfig": { "TargetArn": arn("dead") } })).await;
-    let config = json!({ "FunctionName": "f", "Qualifier": "$LATEST",
-        "DestinationConfig": { "OnFailure": { "Destination": arn("failed") } } });
-    deploy(&cloud, &resource("AWS::Lambda::EventInvokeConfig", config)).await.unwrap();
-    start(&cloud);
-    let event = json!({ "do": "fail", "text": "no table" });
-    let accepted = call(
-        &cloud,
-        "Invoke",
-        json!({ "FunctionName": "f", "InvocationType": "Event", "Payload": event.to_string() }),
-    )
-    .await
-    .unwrap();
-    assert_eq!(accepted["StatusCode"], 202);
-    let attempts = || -> Option<(i64, i64)> {
-        let read = |c: &rusqlite::Connection| {
-            c.query_row("SELECT attempts, due_ms FROM lambda_events", [], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
-        };
-        cloud.store.read(read).ok()
-    };
-    until(|| attempts() == Some((1, NOW + 60_000))).await;
-    cloud.clock.advance(Duration::from_secs(60));
-    until(|| attempts() == Some((2, NOW + 180_000))).await;
-    cloud.clock.advance(Duration::from_secs(120));
-    until(|| attempts().is_none()).await;
-
-    let record = message(&cloud, "failed", Duration::ZERO).await;
-    let record: Value = serde_json::from_str(record["Body"].as_str().unwrap()).unwrap();
-    let context = &record["requestContext"];
-    assert_eq!(
-        (&context["condition"], &context["approximateInvokeCount"]),
-        (&json!("RetriesExhausted"), &json!(3))
-    );
-    assert_eq!(context["functionArn"], "arn:aws:lambda:us-east-1:123456789012:function:f:$LATEST");
-    assert_eq!(context["requestId"], accepted["RequestId"], "retries keep the request id");
-    assert_eq!(record["requestPayload"], event);
-    assert_eq!(
-        record["responseContext"],
-        json!({ "statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled" })
-    );
-    assert_eq!(record["responsePayload"]["errorMessage"], "no table");
-    let dead = message(&cloud, "dead", Duration::ZERO).await;
-    assert_eq!(dead["Body"], event.to_string());
-    assert_eq!(dead["MessageAttributes"]["RequestID"]["StringValue"], accepted["RequestId"]);
-    assert_eq!(dead["MessageAttributes"]["ErrorMessage"]["StringValue"], "no table");
-}
-
-#[tokio::test]
-async fn an_event_outlives_a_restart_and_its_success_is_recorded() {
-    let folder = tempfile::tempdir().unwrap();
-    let open = async || {
-        let settings =
-            crate::Settings { state: Some(folder.path().to_owned()), ..crate::Settings::for_tests() };
-        let cloud = Cloud::open(settings, Clock::manual(NOW), Random::seeded(1)).unwrap();
-        cloud.lambda.binaries.set(examples()).unwrap();
-        queue(&cloud, "done").await;
-        function(&cloud, json!({})).await;
-        let config = json!({ "FunctionName": "f", "Qualifier": "$LATEST", "MaximumRetryAttempts": 0,
-            "DestinationConfig": { "OnSuccess": { "Destination": "arn:aws:sqs:us-east-1:123456789012:done" } } });
-        deploy(&cloud, &resource("AWS::Lambda::EventInvokeConfig", config)).await.unwrap();
-        cloud
-    };
-    invoke_async(&open().await, "f", Bytes::from_static(b"{\"n\":1}")).await.unwrap();
-    let restarted = open().await;
-    start(&restarted);
-    let record = message(&restarted, "done", Duration::ZERO).await;
-    let record: Value = serde_json::from_str(record["Body"].as_str().unwrap()).unwrap();
-    assert_eq!(
-        (&record["requestContext"]["condition"], &record["responsePayload"]["n"]),
-        (&json!("Success"), &json!(1))
-    );
-}
-
-#[tokio::test]
-async fn a_throttled_event_is_tried_until_it_is_too_old() {
-    let cloud = cloud(Clock::manual(NOW));
-    queue(&cloud, "failed").await;
-    function(&cloud, json!({ "ReservedConcurrentExecutions": 0 })).await;
-    let config = json!({ "FunctionName": "f", "Qualifier": "$LATEST", "MaximumEventAgeInSeconds": 60,
-        "DestinationConfig": { "OnFailure": { "Destination": "arn:aws:sqs:us-east-1:123456789012:failed" } } });
-    deploy(&cloud, &resource("AWS::Lambda::EventInvokeConfig", config)).await.unwrap();
-    start(&cloud);
-    invoke_async(&cloud, "f", Bytes::from_static(b"{}")).await.unwrap();
-    let record = message(&cloud, "failed", Duration::from_secs(1)).await;
-    let record: Value = serde_json::from_str(record["Body"].as_str().unwrap()).unwrap();
-    assert_eq!(record["requestContext"]["condition"], "EventAgeExceeded");
-    assert!(record.get("responsePayload").is_none());
-}
-
-#[tokio::test]
 async fn templates_are_refused_by_property() {
     let cloud = cloud(Clock::system());
     let base = json!({ "FunctionName": "f", "Runtime": "provided.al2023", "Handler": "bootstrap" });
@@ -499,6 +570,7 @@ async fn templates_are_refused_by_property() {
         ("Runtime", json!("python3.13"), "python3.13"),
         ("Timeout", json!(901), "901 is not a whole number from 1 to 900"),
         ("MemorySize", json!(64), "from 128"),
+        ("ReservedConcurrentExecutions", json!(901), "from 0 to 900"),
         ("Environment", json!({ "Variables": { "AWS_REGION": "x" } }), "AWS_REGION is reserved"),
         ("Environment", json!({ "Variables": { "X": "x".repeat(4_096) } }), "4 KB"),
     ] {
@@ -525,6 +597,8 @@ async fn functions_are_listed_described_and_dry_run() {
     let second =
         call(&cloud, "ListFunctions", json!({ "MaxItems": 2, "Marker": first["NextMarker"] })).await.unwrap();
     assert_eq!((second["Functions"].as_array().unwrap().len(), second.get("NextMarker")), (1, None));
+    let none = call(&cloud, "ListFunctions", json!({ "MaxItems": 0 })).await.unwrap_err();
+    assert_eq!(none.code, "ValidationException");
     let arn = "arn:aws:lambda:us-east-1:123456789012:function:f1";
     let one = call(&cloud, "GetFunction", json!({ "FunctionName": arn })).await.unwrap();
     assert_eq!(

@@ -13,6 +13,7 @@ use crate::error::AwsError;
 use crate::resource::{Refusal, Resource};
 use crate::store::{Store, StoreError};
 
+mod delimited;
 mod filter;
 mod groups;
 mod read;
@@ -141,7 +142,21 @@ pub fn append_all(
     stream: &str,
     events: &[(i64, &str)],
 ) -> Result<(), StoreError> {
-    store::append(&cloud.store, &cloud.logs.ids, cloud.clock.now_ms(), group, stream, events)
+    cloud.store.write(|tx| append_within(cloud, tx, group, stream, events))
+}
+
+/// Like [`append_all`], within a transaction of the caller's own.
+///
+/// # Errors
+/// When SQLite refuses.
+pub fn append_within(
+    cloud: &Cloud,
+    tx: &rusqlite::Transaction<'_>,
+    group: &str,
+    stream: &str,
+    events: &[(i64, &str)],
+) -> rusqlite::Result<()> {
+    store::append(tx, &cloud.logs.ids, cloud.clock.now_ms(), group, stream, events)
 }
 
 /// The ARN of a group as DescribeLogGroups gives it in `arn`, with its trailing `:*`.

@@ -126,60 +126,60 @@ pub fn migrate(store: &Store) -> Result<(), StoreError> {
 
 /// Appends events to a stream, which (with its group) is created where it is missing.
 pub fn append(
-    store: &Store,
+    tx: &Transaction<'_>,
     ids: &Ids,
     now_ms: i64,
     group: &str,
     stream: &str,
     events: &[(i64, &str)],
-) -> Result<(), StoreError> {
+) -> rusqlite::Result<()> {
     let key = (group.to_owned(), stream.to_owned());
-    let known = ids.with(|ids| ids.get(&key).copied());
-    let used = store.write(|tx| {
-        let (group_id, stream_id) = match known {
-            Some(known) => known,
-            None => ensure(tx, now_ms, group, stream)?,
-        };
+    let insert = |(group_id, stream_id): (i64, i64)| {
         let mut insert = tx.prepare_cached(
             "INSERT INTO log_events (group_id, stream_id, timestamp_ms, ingested_ms, message) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
-        for (timestamp_ms, message) in events {
-            insert.execute(params![group_id, stream_id, timestamp_ms, now_ms, message])?;
-        }
-        Ok((group_id, stream_id))
-    });
-    match used {
-        Ok(used) => {
-            if known.is_none() {
-                ids.with(|ids| {
-                    if ids.len() >= REMEMBERED {
-                        ids.clear();
-                    }
-                    ids.insert(key, used);
-                });
-            }
-            Ok(())
-        }
-        // A group that was deleted just now: made anew, as for a group that never was.
-        Err(_) if known.is_some() => {
-            ids.clear();
-            append(store, ids, now_ms, group, stream, events)
-        }
-        Err(error) => Err(error),
+        events.iter().try_for_each(|(timestamp_ms, message)| {
+            insert.execute(params![group_id, stream_id, timestamp_ms, now_ms, message]).map(drop)
+        })
+    };
+    // A group that was deleted just now refuses the first event: it is made anew, as a group
+    // that never was.
+    if let Some(known) = ids.with(|ids| ids.get(&key).copied())
+        && insert(known).is_ok()
+    {
+        return Ok(());
     }
+    let (found, is_new) = ensure(tx, now_ms, group, stream)?;
+    insert(found)?;
+    // What was made just now is gone if the caller's transaction fails, and its ids with it.
+    if !is_new {
+        ids.with(|ids| {
+            if ids.len() >= REMEMBERED {
+                ids.clear();
+            }
+            ids.insert(key, found);
+        });
+    }
+    Ok(())
 }
 
-fn ensure(tx: &Transaction<'_>, now_ms: i64, group: &str, stream: &str) -> rusqlite::Result<(i64, i64)> {
-    create_group(tx, group, now_ms, STANDARD, "{}")?;
+/// The ids of a group and its stream, and whether either is new.
+fn ensure(
+    tx: &Transaction<'_>,
+    now_ms: i64,
+    group: &str,
+    stream: &str,
+) -> rusqlite::Result<((i64, i64), bool)> {
+    let new_group = create_group(tx, group, now_ms, STANDARD, "{}")?;
     let group_id =
         tx.query_row("SELECT id FROM log_groups WHERE name = ?1", [group], |row| row.get::<_, i64>(0))?;
-    create_stream(tx, group_id, stream, now_ms)?;
+    let new_stream = create_stream(tx, group_id, stream, now_ms)?;
     let stream_id = tx.query_row(
         "SELECT id FROM log_streams WHERE group_id = ?1 AND name = ?2",
         params![group_id, stream],
         |row| row.get::<_, i64>(0),
     )?;
-    Ok((group_id, stream_id))
+    Ok(((group_id, stream_id), new_group || new_stream))
 }
 
 /// Whether the group is new.

@@ -120,7 +120,7 @@ async fn filter_log_events_interleaves_streams_pages_and_filters() {
     assert_eq!(code(&cloud, "FilterLogEvents", both).await, "InvalidParameterException");
     let missing = json!({ "logGroupName": "/g", "logStreamNames": ["none"] });
     assert_eq!(code(&cloud, "FilterLogEvents", missing).await, "ResourceNotFoundException");
-    let refused = json!({ "logGroupName": "/g", "filterPattern": "[a]" });
+    let refused = json!({ "logGroupName": "/g", "filterPattern": "[a" });
     assert_eq!(code(&cloud, "FilterLogEvents", refused).await, "InvalidParameterException");
 }
 

@@ -35,8 +35,7 @@ pub(super) async fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Resu
         "ListDeadLetterSourceQueues" => list_sources(cloud, read(input)?),
         "ListQueueTags" => {
             let OnQueue { queue_url } = read(input)?;
-            let tags = queue::find(cloud, &queue_url)?.tags;
-            Ok(if tags.is_empty() { json!({}) } else { json!({ "Tags": tags }) })
+            Ok(json!({ "Tags": queue::find(cloud, &queue_url)?.tags }))
         }
         "TagQueue" => tag_queue(cloud, read(input)?),
         "UntagQueue" => untag_queue(cloud, &read(input)?),
@@ -88,9 +87,9 @@ fn sent(sent: Sent) -> Map<String, Value> {
 }
 
 /// One to ten entries with distinct ids (API_SendMessageBatch and its like).
-fn check_batch<'a>(ids: impl ExactSizeIterator<Item = &'a str>) -> Result<(), AwsError> {
+fn check_batch<'a>(entry: &str, ids: impl ExactSizeIterator<Item = &'a str>) -> Result<(), AwsError> {
     match ids.len() {
-        0 => return Err(fault::empty_batch()),
+        0 => return Err(fault::empty_batch(entry)),
         1..=10 => {}
         count => return Err(fault::too_many_entries(count)),
     }
@@ -140,7 +139,10 @@ fn send_message_batch(cloud: &Cloud, mut input: Value) -> Result<Value, AwsError
     }
     let queue = take_queue(cloud, &mut input)?;
     let Input { entries } = read(input)?;
-    check_batch(entries.iter().map(|entry| entry.id.as_deref().unwrap_or_default()))?;
+    check_batch(
+        "SendMessageBatchRequestEntry",
+        entries.iter().map(|entry| entry.id.as_deref().unwrap_or_default()),
+    )?;
     let bytes = entries.iter().map(Outgoing::size).sum();
     if bytes > queue::LARGEST_MESSAGE {
         return Err(fault::batch_too_long(bytes));
@@ -184,19 +186,21 @@ const SYSTEM_ATTRIBUTES: [&str; 10] = [
 
 async fn receive_message(cloud: &Arc<Cloud>, input: Receive) -> Result<Value, AwsError> {
     let queue = queue::find(cloud, &input.queue_url)?;
-    let bounded = |value: Option<i64>, default: i64, name: &str, least: i64, most: i64| match value {
-        None => Ok(default),
-        Some(value) if (least..=most).contains(&value) => Ok(value),
-        Some(value) => {
-            let reason = format!("Must be between {least} and {most}, if provided.");
-            Err(fault::invalid_value(&value.to_string(), name, &reason))
-        }
-    };
-    let most = bounded(input.max_number_of_messages, 1, "MaxNumberOfMessages", 1, 10)?;
+    let bounded =
+        |value: Option<i64>, default: i64, name: &str, (least, most): (i64, i64), reason: &str| match value
+            .unwrap_or(default)
+        {
+            value if (least..=most).contains(&value) => Ok(value),
+            value => Err(fault::invalid_value(&value.to_string(), name, reason)),
+        };
+    let reason = "Must be between 1 and 10, if provided.";
+    let most = bounded(input.max_number_of_messages, 1, "MaxNumberOfMessages", (1, 10), reason)?;
     let visibility = queue.number("VisibilityTimeout") as i64;
-    let visibility = bounded(input.visibility_timeout, visibility, "VisibilityTimeout", 0, 43_200)?;
+    let reason = "Must be >= 0 and <= 43200, if provided.";
+    let visibility = bounded(input.visibility_timeout, visibility, "VisibilityTimeout", (0, 43_200), reason)?;
     let wait = queue.number("ReceiveMessageWaitTimeSeconds") as i64;
-    let wait = bounded(input.wait_time_seconds, wait, "WaitTimeSeconds", 0, 20)?;
+    let reason = "Must be >= 0 and <= 20, if provided.";
+    let wait = bounded(input.wait_time_seconds, wait, "WaitTimeSeconds", (0, 20), reason)?;
     let wanted = [input.attribute_names, input.message_system_attribute_names].concat();
     if let Some(unknown) = wanted.iter().find(|name| !SYSTEM_ATTRIBUTES.contains(&name.as_str())) {
         return Err(fault::attribute_name(unknown));
@@ -276,7 +280,7 @@ struct DeleteEntry {
 
 fn delete_message_batch(cloud: &Cloud, input: Batch<DeleteEntry>) -> Result<Value, AwsError> {
     let queue = queue::find(cloud, &input.queue_url)?;
-    check_batch(input.entries.iter().map(|entry| entry.id.as_str()))?;
+    check_batch("DeleteMessageBatchRequestEntry", input.entries.iter().map(|entry| entry.id.as_str()))?;
     let delete = |entry: DeleteEntry| {
         (entry.id, message::delete(cloud, &queue, &entry.receipt_handle).map(|()| Map::new()))
     };
@@ -307,7 +311,10 @@ struct ChangeEntry {
 
 fn change_visibility_batch(cloud: &Cloud, input: Batch<ChangeEntry>) -> Result<Value, AwsError> {
     let queue = queue::find(cloud, &input.queue_url)?;
-    check_batch(input.entries.iter().map(|entry| entry.id.as_str()))?;
+    check_batch(
+        "ChangeMessageVisibilityBatchRequestEntry",
+        input.entries.iter().map(|entry| entry.id.as_str()),
+    )?;
     let change = |entry: ChangeEntry| {
         let result = match entry.visibility_timeout {
             Some(timeout) => message::change_visibility(cloud, &queue, &entry.receipt_handle, timeout),
@@ -332,37 +339,31 @@ fn create_queue(cloud: &Cloud, input: Create) -> Result<Value, AwsError> {
     queue::validate_name(&input.queue_name)?;
     queue::validate(cloud, &input.queue_name, &input.attributes)?;
     let now = cloud.clock.now_ms();
-    match queue::named(cloud, &input.queue_name)? {
+    let url = queue::url(cloud, &input.queue_name);
+    let name = input.queue_name.clone();
+    let created = cloud.store.write(|tx| {
         // The same name with the same values of the attributes given is the same queue.
-        Some(known) => {
+        if let Some(known) = queue::read(tx, &name)? {
             let shown = queue::shown(cloud, &known);
-            if input.attributes.iter().any(|(name, value)| shown.get(name) != Some(value)) {
-                return Err(fault::name_exists());
-            }
+            let differs = |(name, value): &(&String, &String)| shown.get(*name) != Some(*value);
+            return Ok(match input.attributes.iter().find(differs) {
+                Some((attribute, _)) => Err(fault::name_exists(attribute)),
+                None => Ok(()),
+            });
         }
-        None => {
-            let deleted_ms: Option<i64> = cloud.store.read(|c| {
-                c.query_row(
-                    "SELECT max(deleted_ms) FROM sqs_deleted_queues WHERE name = ?1",
-                    [&input.queue_name],
-                    |row| row.get(0),
-                )
-            })?;
-            if deleted_ms.is_some_and(|deleted| now < deleted + queue::COOL_DOWN_MS) {
-                return Err(fault::deleted_recently());
-            }
-            Queue {
-                name: input.queue_name.clone(),
-                attributes: input.attributes,
-                tags: input.tags,
-                created_ms: now,
-                modified_ms: now,
-                purged_ms: None,
-            }
-            .save(cloud)?;
+        let barred: bool = tx.query_row(
+            "SELECT count(*) > 0 FROM sqs_deleted_queues WHERE name = ?1 AND deleted_ms > ?2",
+            rusqlite::params![name, now - queue::COOL_DOWN_MS],
+            |row| row.get(0),
+        )?;
+        if barred {
+            return Ok(Err(fault::deleted_recently()));
         }
-    }
-    Ok(json!({ "QueueUrl": queue::url(cloud, &input.queue_name) }))
+        let Create { queue_name: name, attributes, tags } = input;
+        let queue = Queue { name, attributes, tags, created_ms: now, modified_ms: now, purged_ms: None };
+        queue.save(tx).map(Ok)
+    })?;
+    created.map(|()| json!({ "QueueUrl": url }))
 }
 
 fn delete_queue(cloud: &Cloud, input: &OnQueue) -> Result<Value, AwsError> {
@@ -379,14 +380,21 @@ fn delete_queue(cloud: &Cloud, input: &OnQueue) -> Result<Value, AwsError> {
 }
 
 fn purge_queue(cloud: &Cloud, input: &OnQueue) -> Result<Value, AwsError> {
-    let mut queue = queue::find(cloud, &input.queue_url)?;
+    let queue = queue::find(cloud, &input.queue_url)?;
     let now = cloud.clock.now_ms();
-    if queue.purged_ms.is_some_and(|purged| now < purged + queue::COOL_DOWN_MS) {
+    let purged = cloud.store.write(|tx| {
+        let purged = tx.execute(
+            "UPDATE sqs_queues SET purged_ms = ?2 WHERE name = ?1 AND ifnull(purged_ms, 0) <= ?3",
+            rusqlite::params![queue.name, now, now - queue::COOL_DOWN_MS],
+        )?;
+        if purged > 0 {
+            tx.execute("DELETE FROM sqs_messages WHERE queue = ?1", [&queue.name])?;
+        }
+        Ok(purged)
+    })?;
+    if purged == 0 {
         return Err(fault::purge_in_progress(&queue.name));
     }
-    queue.purged_ms = Some(now);
-    queue.save(cloud)?;
-    cloud.store.write(|tx| tx.execute("DELETE FROM sqs_messages WHERE queue = ?1", [&queue.name]))?;
     Ok(json!({}))
 }
 
@@ -394,12 +402,15 @@ fn purge_queue(cloud: &Cloud, input: &OnQueue) -> Result<Value, AwsError> {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct GetUrl {
     queue_name: String,
-    /// There is one account here.
     #[serde(rename = "QueueOwnerAWSAccountId")]
-    _owner: Option<String>,
+    owner: Option<String>,
 }
 
 fn get_queue_url(cloud: &Cloud, input: &GetUrl) -> Result<Value, AwsError> {
+    // There is one account here.
+    if input.owner.as_ref().is_some_and(|owner| *owner != cloud.settings.account) {
+        return Err(fault::no_queue());
+    }
     let queue = queue::named(cloud, &input.queue_name)?.ok_or_else(fault::no_queue)?;
     Ok(json!({ "QueueUrl": queue::url(cloud, &queue.name) }))
 }
@@ -452,7 +463,7 @@ fn get_queue_attributes(cloud: &Cloud, input: &GetAttributes) -> Result<Value, A
     if !names.iter().any(|name| name == "All") {
         shown.retain(|name, _| names.contains(name));
     }
-    Ok(if shown.is_empty() { json!({}) } else { json!({ "Attributes": shown }) })
+    Ok(if names.is_empty() { json!({}) } else { json!({ "Attributes": shown }) })
 }
 
 #[derive(Deserialize)]
@@ -463,13 +474,19 @@ struct SetAttributes {
 }
 
 fn set_queue_attributes(cloud: &Cloud, input: SetAttributes) -> Result<Value, AwsError> {
-    let mut queue = queue::find(cloud, &input.queue_url)?;
+    let queue = queue::find(cloud, &input.queue_url)?;
+    // A standard queue does not have it.
+    if input.attributes.contains_key("FifoQueue") {
+        return Err(fault::attribute_name("FifoQueue"));
+    }
     queue::validate(cloud, &queue.name, &input.attributes)?;
-    queue.attributes.extend(input.attributes);
-    // An empty policy takes the policy away.
-    queue.attributes.retain(|_, value| !value.is_empty());
-    queue.modified_ms = cloud.clock.now_ms();
-    queue.save(cloud)?;
+    let now = cloud.clock.now_ms();
+    queue::change(cloud, &input.queue_url, |queue| {
+        queue.attributes.extend(input.attributes);
+        // An empty policy takes the policy away.
+        queue.attributes.retain(|_, value| !value.is_empty());
+        queue.modified_ms = now;
+    })?;
     Ok(json!({}))
 }
 
@@ -543,9 +560,7 @@ struct TagQueue {
 }
 
 fn tag_queue(cloud: &Cloud, input: TagQueue) -> Result<Value, AwsError> {
-    let mut queue = queue::find(cloud, &input.queue_url)?;
-    queue.tags.extend(input.tags);
-    queue.save(cloud)?;
+    queue::change(cloud, &input.queue_url, |queue| queue.tags.extend(input.tags))?;
     Ok(json!({}))
 }
 
@@ -557,8 +572,8 @@ struct UntagQueue {
 }
 
 fn untag_queue(cloud: &Cloud, input: &UntagQueue) -> Result<Value, AwsError> {
-    let mut queue = queue::find(cloud, &input.queue_url)?;
-    queue.tags.retain(|key, _| !input.tag_keys.contains(key));
-    queue.save(cloud)?;
+    queue::change(cloud, &input.queue_url, |queue| {
+        queue.tags.retain(|key, _| !input.tag_keys.contains(key))
+    })?;
     Ok(json!({}))
 }

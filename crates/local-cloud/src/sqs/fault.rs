@@ -87,13 +87,17 @@ pub(super) fn not_in_flight() -> AwsError {
     )
 }
 
-pub(super) fn name_exists() -> AwsError {
+pub(super) fn name_exists(attribute: &str) -> AwsError {
     fault(
         400,
         "QueueNameExists",
         "QueueAlreadyExists",
-        "A queue already exists with the same name and a different value for an attribute.",
+        format!("A queue already exists with the same name and a different value for attribute {attribute}"),
     )
+}
+
+pub(super) fn over_limit() -> AwsError {
+    fault(400, "OverLimit", "OverLimit", "The queue has as many messages in flight as it may have.")
 }
 
 pub(super) fn deleted_recently() -> AwsError {
@@ -118,12 +122,12 @@ pub(super) fn no_resource(message: impl Into<String>) -> AwsError {
     fault(404, "ResourceNotFoundException", "ResourceNotFoundException", message)
 }
 
-pub(super) fn empty_batch() -> AwsError {
+pub(super) fn empty_batch(entry: &str) -> AwsError {
     fault(
         400,
         "EmptyBatchRequest",
         "AWS.SimpleQueueService.EmptyBatchRequest",
-        "There should be at least one entry in the request.",
+        format!("There should be at least one {entry} in the request."),
     )
 }
 

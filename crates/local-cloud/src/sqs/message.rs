@@ -27,6 +27,9 @@ pub(super) const TABLES: &str = "CREATE TABLE IF NOT EXISTS sqs_messages (
     CREATE INDEX IF NOT EXISTS sqs_messages_visible ON sqs_messages (queue, visible_ms, id);
     CREATE INDEX IF NOT EXISTS sqs_messages_sent ON sqs_messages (queue, sent_ms);";
 
+/// Messages of a standard queue that may be in flight at once (quotas-queues).
+const MOST_IN_FLIGHT: usize = 120_000;
+
 /// Longest visibility timeout, also in all since a receive (API_ChangeMessageVisibility).
 const LONGEST_VISIBILITY_S: i64 = 43_200;
 
@@ -132,7 +135,10 @@ fn allowed(character: char) -> bool {
 /// SQSDeveloperGuide, sqs-message-metadata.
 fn check_attributes(attributes: &Attributes) -> Result<(), AwsError> {
     if attributes.len() > 10 {
-        return Err(fault::invalid("Number of message attributes [11] exceeds the allowed maximum [10]."));
+        let count = attributes.len();
+        return Err(fault::invalid(format!(
+            "Number of message attributes [{count}] exceeds the allowed maximum [10]."
+        )));
     }
     for (name, attribute) in attributes {
         let lower = name.to_ascii_lowercase();
@@ -172,7 +178,7 @@ fn check_value(name: &str, attribute: &digest::Attribute) -> Result<(), AwsError
         Some(value) if !wrong_member && !value.is_empty() => {}
         _ => {
             return refuse(format!(
-                "The message (user) attribute '{name}' must contain a non-empty message attribute value for message attribute type '{kind}'."
+                "Message (user) attribute '{name}' must contain a non-empty value of type '{kind}'."
             ));
         }
     }
@@ -257,7 +263,12 @@ pub(super) async fn receive(
         let arrived = arrival.notified();
         tokio::pin!(arrived);
         arrived.as_mut().enable();
-        let received = take(cloud, queue, most, visibility_s)?;
+        let received = match take(cloud, queue, most, visibility_s)? {
+            Some(received) => received,
+            // Only a short poll is told of the limit (quotas-queues).
+            None if wait_ms == 0 => return Err(fault::over_limit()),
+            None => Vec::new(),
+        };
         if !received.is_empty() || cloud.clock.now_ms() >= give_up_ms {
             return Ok(received);
         }
@@ -293,8 +304,13 @@ struct Row {
 }
 
 /// One receive, in one transaction: messages that were received too often go to the
-/// dead-letter queue instead, the others are hidden.
-fn take(cloud: &Cloud, queue: &Queue, most: usize, visibility_s: i64) -> Result<Vec<Received>, AwsError> {
+/// dead-letter queue instead, the others are hidden. `None` where no more may be in flight.
+fn take(
+    cloud: &Cloud,
+    queue: &Queue,
+    most: usize,
+    visibility_s: i64,
+) -> Result<Option<Vec<Received>>, AwsError> {
     let redrive = match queue.redrive() {
         // Where the dead-letter queue was deleted, messages stay.
         Some(redrive) => queue::named(cloud, &redrive.target)?.map(|target| (redrive.receives, target.name)),
@@ -304,6 +320,10 @@ fn take(cloud: &Cloud, queue: &Queue, most: usize, visibility_s: i64) -> Result<
     let mut dead = Vec::new();
     let received = cloud.store.write(|tx| {
         expire(tx, queue, now)?;
+        let most = most.min(MOST_IN_FLIGHT.saturating_sub(in_flight(tx, &queue.name, now)?));
+        if most == 0 {
+            return Ok(None);
+        }
         let mut received = Vec::new();
         while received.len() < most {
             let Some(row) = next_visible(tx, &queue.name, now)? else { break };
@@ -315,13 +335,21 @@ fn take(cloud: &Cloud, queue: &Queue, most: usize, visibility_s: i64) -> Result<
                 _ => received.push(hide(tx, cloud, queue, row, now, visibility_s)?),
             }
         }
-        Ok(received)
+        Ok(Some(received))
     })?;
     for (message, target) in dead {
         tracing::warn!(target: "hop", service = "sqs", resource = %queue.name, id = %message, queue = %target, "message moved to its dead-letter queue");
         cloud.sqs.arrival(&target).notify_waiters();
     }
     Ok(received)
+}
+
+/// Received, not deleted, and hidden; counted no further than the limit.
+fn in_flight(tx: &Transaction<'_>, queue: &str, now: i64) -> rusqlite::Result<usize> {
+    tx.prepare_cached(
+        "SELECT count(*) FROM (SELECT 1 FROM sqs_messages WHERE queue = ?1 AND visible_ms > ?2 AND receives > 0 LIMIT ?3)",
+    )?
+    .query_row(params![queue, now, MOST_IN_FLIGHT], |row| row.get(0))
 }
 
 /// Deletes what is older than the retention period.
@@ -441,44 +469,58 @@ pub(super) fn change_visibility(
     timeout_s: i64,
 ) -> Result<(), AwsError> {
     let parameter = |value: &str, name: &str, reason: &str| Err(fault::invalid_value(value, name, reason));
+    let seconds = timeout_s.to_string();
     if !(0..=LONGEST_VISIBILITY_S).contains(&timeout_s) {
         let reason = "VisibilityTimeout must be an integer between 0 and 43200.";
-        return parameter(&timeout_s.to_string(), "VisibilityTimeout", reason);
+        return parameter(&seconds, "VisibilityTimeout", reason);
     }
     let receipt = open_handle(queue, handle)?;
     let now = cloud.clock.now_ms();
-    let found: Option<(i64, i64)> = cloud.store.read(|c| {
-        c.query_row(
-            "SELECT visible_ms, received_ms FROM sqs_messages WHERE id = ?1 AND queue = ?2 AND receipt = ?3",
-            params![receipt.id, queue.name, receipt.nonce],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
-        .optional()
-    })?;
     let visible_ms = now + timeout_s * 1_000;
+    // In one transaction: a message that is received anew meanwhile is another's. One whose
+    // timeout has just ended can be hidden again; one that was given back cannot.
+    let found = cloud.store.write(|tx| {
+        let received: Option<Option<i64>> = tx
+            .query_row(
+                "SELECT received_ms FROM sqs_messages WHERE id = ?1 AND queue = ?2 AND receipt = ?3",
+                params![receipt.id, queue.name, receipt.nonce],
+                |row| row.get(0),
+            )
+            .optional()?;
+        let Some(received) = received else { return Ok(Change::NotFound) };
+        let Some(received_ms) = received else { return Ok(Change::GivenBack) };
+        if visible_ms > received_ms + LONGEST_VISIBILITY_S * 1_000 {
+            return Ok(Change::TooLong);
+        }
+        tx.execute(
+            "UPDATE sqs_messages SET visible_ms = ?2, received_ms = ?3 WHERE id = ?1",
+            params![receipt.id, visible_ms, (timeout_s > 0).then_some(received_ms)],
+        )?;
+        Ok(Change::Made)
+    })?;
     match found {
-        None => parameter(
-            handle,
-            "ReceiptHandle",
-            "Message does not exist or is not available for visibility timeout change.",
-        ),
-        Some((visible, _)) if visible <= now => Err(fault::not_in_flight()),
-        Some((_, received)) if visible_ms > received + LONGEST_VISIBILITY_S * 1_000 => parameter(
-            &timeout_s.to_string(),
-            "VisibilityTimeout",
-            "Total VisibilityTimeout for the message is beyond the limit [43200 seconds]",
-        ),
-        Some(_) => {
-            cloud.store.write(|tx| {
-                tx.execute(
-                    "UPDATE sqs_messages SET visible_ms = ?2 WHERE id = ?1",
-                    params![receipt.id, visible_ms],
-                )
-            })?;
+        Change::NotFound => {
+            let reason = "Message does not exist or is not available for visibility timeout change.";
+            parameter(handle, "ReceiptHandle", reason)
+        }
+        Change::GivenBack => Err(fault::not_in_flight()),
+        Change::TooLong => {
+            let reason = "Total VisibilityTimeout for the message is beyond the limit [43200 seconds]";
+            parameter(&seconds, "VisibilityTimeout", reason)
+        }
+        Change::Made => {
             cloud.sqs.arrival(&queue.name).notify_waiters();
             Ok(())
         }
     }
+}
+
+/// What becomes of a change of visibility.
+enum Change {
+    Made,
+    NotFound,
+    GivenBack,
+    TooLong,
 }
 
 /// Shows what is in flight since its receive. What had its visibility changed since then was

@@ -100,10 +100,11 @@ struct QueuePolicy {
 fn deploy_policy(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
     let properties: QueuePolicy = resource.read()?;
     for url in &properties.queues {
-        let refuse = |error: AwsError| resource.refuse("Properties.Queues", error.to_string());
-        let mut queue = queue::find(cloud, url).map_err(refuse)?;
-        queue.attributes.insert("Policy".into(), properties.policy_document.to_string());
-        queue.save(cloud).map_err(|error| refuse(error.into()))?;
+        let policy = properties.policy_document.to_string();
+        queue::change(cloud, url, |queue| {
+            queue.attributes.insert("Policy".into(), policy);
+        })
+        .map_err(|error| resource.refuse("Properties.Queues", error.to_string()))?;
     }
     Ok(())
 }

@@ -40,19 +40,23 @@ pub(super) fn sources_of(cloud: &Cloud, target: &str) -> Result<Vec<Queue>, Stor
     Ok(queues)
 }
 
-fn by_arn(cloud: &Cloud, arn: &str) -> Result<Queue, AwsError> {
+/// The queue that a parameter names.
+fn by_arn(cloud: &Cloud, parameter: &str, arn: &str) -> Result<Queue, AwsError> {
     let found = match queue::name_in_arn(arn) {
         Some(name) => queue::named(cloud, name)?,
         None => None,
     };
     found.ok_or_else(|| {
-        fault::no_resource("The resource that you specified for the SourceArn parameter doesn't exist.")
+        fault::no_resource(format!(
+            "The resource that you specified for the {parameter} parameter doesn't exist."
+        ))
     })
 }
 
 pub(super) fn start(cloud: &Arc<Cloud>, input: Start) -> Result<Value, AwsError> {
-    let source = by_arn(cloud, &input.source_arn)?;
-    let destination = input.destination_arn.as_deref().map(|arn| by_arn(cloud, arn)).transpose()?;
+    let source = by_arn(cloud, "SourceArn", &input.source_arn)?;
+    let destination = input.destination_arn.as_deref();
+    let destination = destination.map(|arn| by_arn(cloud, "DestinationArn", arn)).transpose()?;
     if sources_of(cloud, &source.name)?.is_empty() {
         return Err(fault::invalid("Source queue must be configured as a Dead Letter Queue."));
     }
@@ -80,7 +84,7 @@ pub(super) fn start(cloud: &Arc<Cloud>, input: Start) -> Result<Value, AwsError>
         )
     })?;
     if started == 0 {
-        return Err(fault::unsupported(
+        return Err(fault::invalid(
             "There is already a task running. Only one active task is allowed for a source queue arn at a given time.",
         ));
     }
@@ -170,12 +174,19 @@ fn step(cloud: &Cloud, handle: &str) -> Result<Step, StoreError> {
             return Ok(Step::Ended);
         };
         let origin = origin.as_deref().and_then(queue::name_in_arn).map(str::to_owned);
-        let Some(destination) = existing(tx, destination.or(origin))? else {
-            tx.execute(
-                "UPDATE sqs_move_tasks SET status = 'FAILED', failure = 'CouldNotDetermineMessageSource' WHERE handle = ?1",
-                [handle],
-            )?;
-            return Ok(Step::Ended);
+        let destination = match destination.or(origin) {
+            None => Err("CouldNotDetermineMessageSource"),
+            Some(name) => existing(tx, &name)?.ok_or("AWS.SimpleQueueService.NonExistentQueue"),
+        };
+        let destination = match destination {
+            Ok(destination) => destination,
+            Err(failure) => {
+                tx.execute(
+                    "UPDATE sqs_move_tasks SET status = 'FAILED', failure = ?2 WHERE handle = ?1",
+                    [handle, failure],
+                )?;
+                return Ok(Step::Ended);
+            }
         };
         // A redriven message counts as a new one: new id, new time, no receives
         // (SQSDeveloperGuide, sqs-configure-dead-letter-queue-redrive).
@@ -189,7 +200,7 @@ fn step(cloud: &Cloud, handle: &str) -> Result<Step, StoreError> {
     })
 }
 
-fn existing(tx: &Transaction<'_>, name: Option<String>) -> rusqlite::Result<Option<String>> {
+fn existing(tx: &Transaction<'_>, name: &str) -> rusqlite::Result<Option<String>> {
     tx.query_row("SELECT name FROM sqs_queues WHERE name = ?1", [name], |row| row.get(0)).optional()
 }
 
@@ -201,7 +212,7 @@ pub(super) struct ListTasks {
 }
 
 pub(super) fn list(cloud: &Cloud, input: &ListTasks) -> Result<Value, AwsError> {
-    let source = by_arn(cloud, &input.source_arn)?;
+    let source = by_arn(cloud, "SourceArn", &input.source_arn)?;
     // 1 where absent, 10 at most (API_ListMessageMoveTasks).
     let most = input.max_results.unwrap_or(1);
     if !(1..=10).contains(&most) {
@@ -243,16 +254,28 @@ pub(super) struct Cancel {
 }
 
 pub(super) fn cancel(cloud: &Cloud, input: &Cancel) -> Result<Value, AwsError> {
+    let handle = &input.task_handle;
+    let decoded = STANDARD.decode(handle).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    let decoded = decoded.unwrap_or_default();
+    let (Some(_), Some(source)) = (decoded["taskId"].as_str(), decoded["sourceArn"].as_str()) else {
+        return Err(fault::invalid("Value for parameter TaskHandle is invalid."));
+    };
+    by_arn(cloud, "SourceArn", source)?;
     let moved: Option<i64> = cloud.store.write(|tx| {
         tx.query_row(
             "UPDATE sqs_move_tasks SET status = 'CANCELLED' WHERE handle = ?1 AND status = 'RUNNING' RETURNING moved",
-            [&input.task_handle],
+            [handle],
             |row| row.get(0),
         )
         .optional()
     })?;
     match moved {
         Some(moved) => Ok(json!({ "ApproximateNumberOfMessagesMoved": moved })),
-        None => Err(fault::no_resource("Task does not exist or is not running.")),
+        // One that has ended too.
+        None => Err(fault::no_resource("Task does not exist.")),
     }
 }
+
+#[cfg(test)]
+#[path = "move_task_tests.rs"]
+mod tests;

@@ -32,7 +32,10 @@ pub async fn query(cloud: &Arc<Cloud>, path: &str, form: &[u8]) -> (u16, Value) 
             }});
             (200, body)
         }
-        Err(error) => {
+        Err(mut error) => {
+            if error.code == "QueueDoesNotExist" {
+                error.message = "The specified queue does not exist for this wsdl version.".into();
+            }
             let kind = if error.is_server_fault() { "Receiver" } else { "Sender" };
             let fault = json!({ "Code": fault::query_code(&error), "Message": error.message, "Type": kind });
             (error.status, json!({ "Error": fault, "RequestId": request }))
@@ -118,3 +121,7 @@ fn decode(form: &[u8]) -> Result<Vec<(String, String)>, AwsError> {
         })
         .collect()
 }
+
+#[cfg(test)]
+#[path = "query_tests.rs"]
+mod tests;

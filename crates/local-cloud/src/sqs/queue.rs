@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -67,25 +67,35 @@ impl Queue {
     }
 
     /// Inserts or replaces the queue.
-    pub fn save(&self, cloud: &Cloud) -> Result<(), StoreError> {
+    pub fn save(&self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
         let json = |map| serde_json::to_string(map).unwrap_or_default();
-        cloud.store.write(|tx| {
-            tx.execute("DELETE FROM sqs_deleted_queues WHERE name = ?1", [&self.name])?;
-            tx.execute(
-                "INSERT OR REPLACE INTO sqs_queues (name, attributes, tags, created_ms, modified_ms, purged_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                params![
-                    self.name,
-                    json(&self.attributes),
-                    json(&self.tags),
-                    self.created_ms,
-                    self.modified_ms,
-                    self.purged_ms
-                ],
-            )?;
-            Ok(())
-        })
+        tx.execute("DELETE FROM sqs_deleted_queues WHERE name = ?1", [&self.name])?;
+        tx.execute(
+            "INSERT OR REPLACE INTO sqs_queues (name, attributes, tags, created_ms, modified_ms, purged_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![
+                self.name,
+                json(&self.attributes),
+                json(&self.tags),
+                self.created_ms,
+                self.modified_ms,
+                self.purged_ms
+            ],
+        )?;
+        Ok(())
     }
+}
+
+/// Changes a queue that exists, in one transaction.
+pub(super) fn change(cloud: &Cloud, url: &str, change: impl FnOnce(&mut Queue)) -> Result<(), AwsError> {
+    let name = name_in_url(url)?;
+    let known = cloud.store.write(|tx| {
+        let Some(mut queue) = read(tx, name)? else { return Ok(false) };
+        change(&mut queue);
+        queue.save(tx)?;
+        Ok(true)
+    })?;
+    if known { Ok(()) } else { Err(fault::no_queue()) }
 }
 
 /// The queue's address: `{endpoint}/{account}/{name}`.
@@ -127,14 +137,17 @@ pub(super) fn find(cloud: &Cloud, url: &str) -> Result<Queue, AwsError> {
 
 /// Reads a queue by its name.
 pub(super) fn named(cloud: &Cloud, name: &str) -> Result<Option<Queue>, StoreError> {
-    cloud.store.read(|c| {
-        c.query_row(
+    cloud.store.read(|c| read(c, name))
+}
+
+/// Reads a queue within a transaction, which is a connection.
+pub(super) fn read(connection: &Connection, name: &str) -> rusqlite::Result<Option<Queue>> {
+    connection
+        .prepare_cached(
             "SELECT name, attributes, tags, created_ms, modified_ms, purged_ms FROM sqs_queues WHERE name = ?1",
-            [name],
-            from_row,
-        )
+        )?
+        .query_row([name], from_row)
         .optional()
-    })
 }
 
 /// Every queue, by name.
@@ -276,9 +289,9 @@ pub(super) fn shown(cloud: &Cloud, queue: &Queue) -> BTreeMap<String, String> {
     shown.extend(
         queue.attributes.iter().filter(|(_, value)| !value.is_empty()).map(|(k, v)| (k.clone(), v.clone())),
     );
-    if !shown.contains_key("KmsMasterKeyId") {
-        shown.entry("SqsManagedSseEnabled".into()).or_insert_with(|| "true".into());
-    }
+    // One kind of encryption at a time.
+    let own = !shown.contains_key("KmsMasterKeyId");
+    shown.entry("SqsManagedSseEnabled".into()).or_insert_with(|| own.to_string());
     shown.insert("QueueArn".into(), cloud.arn("sqs", &queue.name));
     shown.insert("CreatedTimestamp".into(), (queue.created_ms / 1_000).to_string());
     shown.insert("LastModifiedTimestamp".into(), (queue.modified_ms / 1_000).to_string());
@@ -354,7 +367,7 @@ pub(super) fn deploy(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> 
         purged_ms: known.and_then(|queue| queue.purged_ms),
         attributes,
     };
-    queue.save(cloud).map_err(failed)
+    cloud.store.write(|tx| queue.save(tx)).map_err(failed)
 }
 
 /// CloudFormation takes numbers and booleans as text too.

@@ -6,9 +6,9 @@ use super::*;
 use crate::clock::Clock;
 use crate::random::Random;
 
-const NOW: i64 = 1_750_000_000_000;
+pub(super) const NOW: i64 = 1_750_000_000_000;
 
-fn resource(kind: &str, name: &str, properties: Value) -> Resource {
+pub(super) fn resource(kind: &str, name: &str, properties: Value) -> Resource {
     Resource {
         stack: "s".into(),
         logical_id: "Queue".into(),
@@ -21,16 +21,16 @@ fn resource(kind: &str, name: &str, properties: Value) -> Resource {
     }
 }
 
-fn arn(name: &str) -> String {
+pub(super) fn arn(name: &str) -> String {
     format!("arn:aws:sqs:us-east-1:123456789012:{name}")
 }
 
-fn url(name: &str) -> String {
+pub(super) fn url(name: &str) -> String {
     format!("http://127.0.0.1:4566/123456789012/{name}")
 }
 
 /// A cloud with a held clock and the queue `q` (properties given) over its dead-letter queue `dlq`.
-async fn cloud(properties: Value) -> Arc<Cloud> {
+pub(super) async fn cloud(properties: Value) -> Arc<Cloud> {
     let cloud = Cloud::open(crate::Settings::for_tests(), Clock::manual(NOW), Random::seeded(1)).unwrap();
     let dlq = json!({ "QueueName": "dlq", "MessageRetentionPeriod": 1_209_600 });
     deploy(&cloud, &resource("AWS::SQS::Queue", "dlq", dlq)).await.unwrap();
@@ -40,7 +40,7 @@ async fn cloud(properties: Value) -> Arc<Cloud> {
     cloud
 }
 
-fn redrive(receives: u32) -> Value {
+pub(super) fn redrive(receives: u32) -> Value {
     json!({ "RedrivePolicy": { "deadLetterTargetArn": arn("dlq"), "maxReceiveCount": receives } })
 }
 
@@ -50,7 +50,7 @@ async fn on(cloud: &Arc<Cloud>, action: &str, mut input: Value) -> Result<Value,
     call(cloud, action, input).await
 }
 
-async fn send(cloud: &Arc<Cloud>, body: &str) -> String {
+pub(super) async fn send(cloud: &Arc<Cloud>, body: &str) -> String {
     let sent = on(cloud, "SendMessage", json!({ "MessageBody": body })).await.unwrap();
     sent["MessageId"].as_str().unwrap().to_owned()
 }
@@ -62,11 +62,11 @@ async fn receive_from(cloud: &Arc<Cloud>, queue: &str) -> Vec<Value> {
     answer["Messages"].as_array_mut().map(std::mem::take).unwrap_or_default()
 }
 
-async fn receive(cloud: &Arc<Cloud>) -> Vec<Value> {
+pub(super) async fn receive(cloud: &Arc<Cloud>) -> Vec<Value> {
     receive_from(cloud, "q").await
 }
 
-async fn counts(cloud: &Arc<Cloud>, queue: &str) -> [String; 3] {
+pub(super) async fn counts(cloud: &Arc<Cloud>, queue: &str) -> [String; 3] {
     let input = json!({ "QueueUrl": url(queue), "AttributeNames": ["All"] });
     let answer = call(cloud, "GetQueueAttributes", input).await.unwrap();
     ["", "NotVisible", "Delayed"].map(|kind| {
@@ -74,7 +74,7 @@ async fn counts(cloud: &Arc<Cloud>, queue: &str) -> [String; 3] {
     })
 }
 
-fn query_code(error: &AwsError) -> &str {
+pub(super) fn query_code(error: &AwsError) -> &str {
     fault::query_code(error)
 }
 
@@ -124,6 +124,19 @@ async fn a_visibility_change_to_zero_shows_the_message_at_once() {
     assert_eq!(receive(&cloud).await.len(), 1);
     let too_long = on(&cloud, "ChangeMessageVisibility", change(43_201)).await.unwrap_err();
     assert_eq!(query_code(&too_long), "InvalidParameterValue");
+}
+
+#[tokio::test]
+async fn a_message_whose_timeout_has_ended_can_be_hidden_again_by_its_last_receiver() {
+    let cloud = cloud(json!({})).await;
+    send(&cloud, "m").await;
+    let handle = receive(&cloud).await[0]["ReceiptHandle"].clone();
+    cloud.clock.advance(Duration::from_secs(31));
+    let change = json!({ "ReceiptHandle": handle, "VisibilityTimeout": 10 });
+    on(&cloud, "ChangeMessageVisibility", change).await.unwrap();
+    assert!(receive(&cloud).await.is_empty());
+    cloud.clock.advance(Duration::from_secs(10));
+    assert_eq!(receive(&cloud).await.len(), 1);
 }
 
 #[tokio::test]
@@ -332,6 +345,78 @@ async fn a_batch_is_refused_whole_for_its_ids_its_count_and_its_size() {
 }
 
 #[tokio::test]
+async fn an_empty_batch_is_told_by_the_kind_of_its_entries() {
+    let cloud = cloud(json!({})).await;
+    for kind in ["SendMessage", "DeleteMessage", "ChangeMessageVisibility"] {
+        let refused = on(&cloud, &format!("{kind}Batch"), json!({ "Entries": [] })).await.unwrap_err();
+        assert_eq!(query_code(&refused), "AWS.SimpleQueueService.EmptyBatchRequest");
+        assert_eq!(
+            refused.message,
+            format!("There should be at least one {kind}BatchRequestEntry in the request.")
+        );
+    }
+}
+
+#[tokio::test]
+async fn with_120_000_messages_in_flight_a_short_poll_is_over_the_limit_and_a_long_one_is_empty() {
+    let cloud = cloud(json!({})).await;
+    let fill = |tx: &rusqlite::Transaction<'_>| {
+        tx.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 119999)
+             INSERT INTO sqs_messages (queue, message_id, body, attributes, system_attributes, sent_ms, visible_ms, receives, received_ms, receipt)
+             SELECT 'q', i, 'm', '{}', '{}', ?1, ?1 + 30000, 1, ?1, i FROM n",
+            [NOW],
+        )
+    };
+    cloud.store.write(fill).unwrap();
+    send(&cloud, "a").await;
+    send(&cloud, "b").await;
+    assert_eq!(receive(&cloud).await.len(), 1, "the last that may be in flight");
+    let refused = on(&cloud, "ReceiveMessage", json!({})).await.unwrap_err();
+    assert_eq!((refused.status, refused.code.as_str()), (400, "OverLimit"));
+    let waiting = tokio::spawn({
+        let cloud = cloud.clone();
+        async move { on(&cloud, "ReceiveMessage", json!({ "WaitTimeSeconds": 1 })).await }
+    });
+    tokio::task::yield_now().await;
+    cloud.clock.advance(Duration::from_secs(1));
+    assert_eq!(waiting.await.unwrap().unwrap(), json!({}));
+    cloud.clock.advance(Duration::from_secs(30));
+    assert_eq!(receive(&cloud).await.len(), 10, "they are visible again");
+}
+
+#[tokio::test]
+async fn numbers_of_a_receive_are_held_to_their_bounds() {
+    let cloud = cloud(json!({})).await;
+    for (name, value, reason) in [
+        ("MaxNumberOfMessages", 0, "Must be between 1 and 10, if provided."),
+        ("MaxNumberOfMessages", 11, "Must be between 1 and 10, if provided."),
+        ("WaitTimeSeconds", 21, "Must be >= 0 and <= 20, if provided."),
+        ("VisibilityTimeout", 43_201, "Must be >= 0 and <= 43200, if provided."),
+    ] {
+        let refused = on(&cloud, "ReceiveMessage", json!({ name: value })).await.unwrap_err();
+        assert_eq!(query_code(&refused), "InvalidParameterValue");
+        assert_eq!(
+            refused.message,
+            format!("Value {value} for parameter {name} is invalid. Reason: {reason}")
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_older_receipt_handle_does_not_change_the_visibility_of_a_newer_receive() {
+    let cloud = cloud(json!({})).await;
+    send(&cloud, "m").await;
+    let old = receive(&cloud).await[0]["ReceiptHandle"].clone();
+    cloud.clock.advance(Duration::from_secs(30));
+    assert_eq!(receive(&cloud).await.len(), 1);
+    let change = json!({ "ReceiptHandle": old, "VisibilityTimeout": 0 });
+    let refused = on(&cloud, "ChangeMessageVisibility", change).await.unwrap_err();
+    assert_eq!(query_code(&refused), "InvalidParameterValue");
+    assert!(receive(&cloud).await.is_empty(), "it is still with its receiver");
+}
+
+#[tokio::test]
 async fn a_missing_queue_has_the_code_of_both_protocols() {
     let cloud = cloud(json!({})).await;
     let missing = json!({ "QueueUrl": url("nope"), "MessageBody": "m" });
@@ -392,7 +477,11 @@ async fn queue_attributes_are_shown_with_their_defaults_and_validated_when_set()
     set("VisibilityTimeout", "0").await.unwrap();
     assert_eq!(set("VisibilityTimeout", "43201").await.unwrap_err(), "InvalidAttributeValue");
     assert_eq!(set("Colour", "red").await.unwrap_err(), "InvalidAttributeName");
-    assert_eq!(set("FifoQueue", "true").await.unwrap_err(), "UnsupportedOperation");
+    assert_eq!(set("FifoQueue", "true").await.unwrap_err(), "InvalidAttributeName");
+    let fifo = json!({ "QueueName": "n", "Attributes": { "FifoQueue": "true" } });
+    assert_eq!(call(&cloud, "CreateQueue", fifo).await.unwrap_err().code, "UnsupportedOperation");
+    let none = on(&cloud, "GetQueueAttributes", json!({ "AttributeNames": ["Policy"] })).await.unwrap();
+    assert_eq!(none, json!({ "Attributes": {} }));
     let nowhere = json!({ "deadLetterTargetArn": arn("nope"), "maxReceiveCount": 5 }).to_string();
     assert_eq!(set("RedrivePolicy", &nowhere).await.unwrap_err(), "InvalidParameterValueException");
     set("RedrivePolicy", "").await.unwrap();
@@ -408,6 +497,64 @@ async fn a_dead_letter_queue_may_forbid_sources() {
     let policy = json!({ "deadLetterTargetArn": arn("dlq"), "maxReceiveCount": 5 }).to_string();
     let set = json!({ "Attributes": { "RedrivePolicy": policy } });
     assert!(on(&cloud, "SetQueueAttributes", set).await.is_err());
+}
+
+#[tokio::test]
+async fn a_dead_letter_queue_may_name_the_sources_that_it_takes() {
+    let cloud = cloud(json!({})).await;
+    let allow = |sources: Value| {
+        let policy = json!({ "redrivePermission": "byQueue", "sourceQueueArns": sources }).to_string();
+        json!({ "QueueUrl": url("dlq"), "Attributes": { "RedriveAllowPolicy": policy } })
+    };
+    let policy = json!({ "deadLetterTargetArn": arn("dlq"), "maxReceiveCount": 5 }).to_string();
+    let set = json!({ "Attributes": { "RedrivePolicy": policy } });
+    call(&cloud, "SetQueueAttributes", allow(json!([arn("other")]))).await.unwrap();
+    assert_eq!(
+        query_code(&on(&cloud, "SetQueueAttributes", set.clone()).await.unwrap_err()),
+        "InvalidParameterValue"
+    );
+    call(&cloud, "SetQueueAttributes", allow(json!([arn("other"), arn("q")]))).await.unwrap();
+    on(&cloud, "SetQueueAttributes", set).await.unwrap();
+    let eleven: Value = (0..11).map(|n| arn(&n.to_string())).collect();
+    for wrong in [json!([]), eleven] {
+        let refused = call(&cloud, "SetQueueAttributes", allow(wrong)).await.unwrap_err();
+        assert_eq!(refused.code, "InvalidAttributeValue");
+    }
+}
+
+#[tokio::test]
+async fn tags_are_set_replaced_and_taken_off() {
+    let cloud = cloud(json!({})).await;
+    on(&cloud, "TagQueue", json!({ "Tags": { "a": "1", "b": "2" } })).await.unwrap();
+    on(&cloud, "TagQueue", json!({ "Tags": { "b": "3" } })).await.unwrap();
+    assert_eq!(
+        on(&cloud, "ListQueueTags", json!({})).await.unwrap(),
+        json!({ "Tags": { "a": "1", "b": "3" } })
+    );
+    on(&cloud, "UntagQueue", json!({ "TagKeys": ["a", "b", "c"] })).await.unwrap();
+    assert_eq!(on(&cloud, "ListQueueTags", json!({})).await.unwrap(), json!({ "Tags": {} }));
+}
+
+#[tokio::test]
+async fn system_attributes_come_by_either_member_and_unknown_ones_are_refused() {
+    let cloud = cloud(json!({ "VisibilityTimeout": 0 })).await;
+    let trace = json!({ "AWSTraceHeader": { "DataType": "String", "StringValue": "Root=1-5e1b4151-0" } });
+    let message = json!({ "MessageBody": "m", "MessageSystemAttributes": trace, "MessageGroupId": "tenant" });
+    let sent = on(&cloud, "SendMessage", message).await.unwrap();
+    assert!(sent["MD5OfMessageSystemAttributes"].is_string());
+    for member in ["AttributeNames", "MessageSystemAttributeNames"] {
+        cloud.clock.advance(Duration::from_millis(1));
+        let names = json!({ member: ["SenderId", "AWSTraceHeader", "MessageGroupId"] });
+        let received = on(&cloud, "ReceiveMessage", names).await.unwrap();
+        let attributes = &received["Messages"][0]["Attributes"];
+        assert_eq!(attributes.as_object().unwrap().len(), 3, "{attributes}");
+        assert_eq!(attributes["AWSTraceHeader"], "Root=1-5e1b4151-0");
+        let refused = on(&cloud, "ReceiveMessage", json!({ member: ["Colour"] })).await.unwrap_err();
+        assert_eq!(
+            (refused.code.as_str(), refused.message.as_str()),
+            ("InvalidAttributeName", "Unknown Attribute Colour.")
+        );
+    }
 }
 
 #[tokio::test]
@@ -463,6 +610,11 @@ async fn a_queue_is_created_once_and_its_name_is_barred_for_a_minute_after_it_is
     call(&cloud, "CreateQueue", create("5")).await.unwrap();
     let other = call(&cloud, "CreateQueue", create("6")).await.unwrap_err();
     assert_eq!((other.code.as_str(), query_code(&other)), ("QueueNameExists", "QueueAlreadyExists"));
+    assert!(other.message.ends_with("a different value for attribute VisibilityTimeout"), "{other}");
+    // Without attributes, or with the ones that it has by default, it is the same queue.
+    call(&cloud, "CreateQueue", json!({ "QueueName": "n" })).await.unwrap();
+    let delay = json!({ "QueueName": "n", "Attributes": { "DelaySeconds": "0" } });
+    call(&cloud, "CreateQueue", delay).await.unwrap();
     call(&cloud, "DeleteQueue", json!({ "QueueUrl": url("n") })).await.unwrap();
     assert_eq!(
         call(&cloud, "GetQueueUrl", json!({ "QueueName": "n" })).await.unwrap_err().code,
@@ -475,6 +627,16 @@ async fn a_queue_is_created_once_and_its_name_is_barred_for_a_minute_after_it_is
 }
 
 #[tokio::test]
+async fn a_queue_is_found_by_its_name_and_its_owner() {
+    let cloud = cloud(json!({})).await;
+    let of = |owner: &str| json!({ "QueueName": "q", "QueueOwnerAWSAccountId": owner });
+    assert_eq!(call(&cloud, "GetQueueUrl", of("123456789012")).await.unwrap()["QueueUrl"], url("q"));
+    for missing in [of("111122223333"), json!({ "QueueName": "nope" })] {
+        assert_eq!(call(&cloud, "GetQueueUrl", missing).await.unwrap_err().code, "QueueDoesNotExist");
+    }
+}
+
+#[tokio::test]
 async fn a_purge_empties_the_queue_and_may_be_repeated_after_a_minute() {
     let cloud = cloud(json!({})).await;
     send(&cloud, "m").await;
@@ -483,148 +645,6 @@ async fn a_purge_empties_the_queue_and_may_be_repeated_after_a_minute() {
     assert_eq!(on(&cloud, "PurgeQueue", json!({})).await.unwrap_err().code, "PurgeQueueInProgress");
     cloud.clock.advance(Duration::from_secs(60));
     on(&cloud, "PurgeQueue", json!({})).await.unwrap();
-}
-
-async fn bury(cloud: &Arc<Cloud>, bodies: &[&str]) {
-    for body in bodies {
-        send(cloud, body).await;
-    }
-    receive(cloud).await;
-    cloud.clock.advance(Duration::from_secs(30));
-    assert!(receive(cloud).await.is_empty());
-}
-
-async fn finished(cloud: &Arc<Cloud>) -> Value {
-    loop {
-        let tasks = call(cloud, "ListMessageMoveTasks", json!({ "SourceArn": arn("dlq") })).await.unwrap();
-        if tasks["Results"][0]["Status"] != "RUNNING" {
-            return tasks["Results"][0].clone();
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
-#[tokio::test]
-async fn a_move_task_brings_dead_messages_back_to_their_source_as_new_ones() {
-    let cloud = cloud(redrive(1)).await;
-    bury(&cloud, &["a", "b"]).await;
-    let sources =
-        call(&cloud, "ListDeadLetterSourceQueues", json!({ "QueueUrl": url("dlq") })).await.unwrap();
-    assert_eq!(sources["queueUrls"], json!([url("q")]));
-    call(&cloud, "StartMessageMoveTask", json!({ "SourceArn": arn("dlq") })).await.unwrap();
-    let task = finished(&cloud).await;
-    assert_eq!(
-        (&task["Status"], &task["ApproximateNumberOfMessagesMoved"]),
-        (&json!("COMPLETED"), &json!(2))
-    );
-    let back = receive(&cloud).await;
-    assert_eq!(back.len(), 2);
-    assert_eq!(back[0]["Attributes"]["ApproximateReceiveCount"], "1");
-    assert_eq!(back[0]["Attributes"]["SentTimestamp"], (NOW + 30_000).to_string());
-    assert!(back[0]["Attributes"].get("DeadLetterQueueSourceArn").is_none());
-}
-
-#[tokio::test]
-async fn a_move_task_holds_its_rate_can_be_cancelled_and_is_resumed() {
-    let cloud = cloud(redrive(1)).await;
-    bury(&cloud, &["a", "b", "c"]).await;
-    let start =
-        json!({ "SourceArn": arn("dlq"), "DestinationArn": arn("q"), "MaxNumberOfMessagesPerSecond": 1 });
-    let handle = call(&cloud, "StartMessageMoveTask", start.clone()).await.unwrap()["TaskHandle"].clone();
-    let second = call(&cloud, "StartMessageMoveTask", start).await.unwrap_err();
-    assert_eq!(second.code, "UnsupportedOperation");
-    let moved = async |expected: i64| loop {
-        let tasks = call(&cloud, "ListMessageMoveTasks", json!({ "SourceArn": arn("dlq") })).await.unwrap();
-        if tasks["Results"][0]["ApproximateNumberOfMessagesMoved"] == expected {
-            return tasks;
-        }
-        tokio::task::yield_now().await;
-    };
-    assert_eq!(moved(1).await["Results"][0]["TaskHandle"], handle);
-    // As after a restart: the stored task is taken up where it was.
-    start_again(&cloud);
-    moved(2).await;
-    let cancelled = call(&cloud, "CancelMessageMoveTask", json!({ "TaskHandle": handle })).await.unwrap();
-    assert_eq!(cancelled["ApproximateNumberOfMessagesMoved"], 2);
-    assert_eq!(counts(&cloud, "dlq").await[0], "1");
-    let gone = call(&cloud, "CancelMessageMoveTask", json!({ "TaskHandle": handle })).await.unwrap_err();
-    assert_eq!(gone.code, "ResourceNotFoundException");
-}
-
-fn start_again(cloud: &Arc<Cloud>) {
-    start(cloud);
-}
-
-#[tokio::test]
-async fn a_move_task_fails_on_a_message_whose_source_is_unknown() {
-    let cloud = cloud(redrive(1)).await;
-    call(&cloud, "SendMessage", json!({ "QueueUrl": url("dlq"), "MessageBody": "sent directly" }))
-        .await
-        .unwrap();
-    call(&cloud, "StartMessageMoveTask", json!({ "SourceArn": arn("dlq") })).await.unwrap();
-    let task = finished(&cloud).await;
-    assert_eq!(
-        (&task["Status"], &task["FailureReason"]),
-        (&json!("FAILED"), &json!("CouldNotDetermineMessageSource"))
-    );
-    let live = call(&cloud, "StartMessageMoveTask", json!({ "SourceArn": arn("q") })).await.unwrap_err();
-    assert_eq!(live.message, "Source queue must be configured as a Dead Letter Queue.");
-}
-
-async fn form(cloud: &Arc<Cloud>, form: &str) -> (u16, Value) {
-    query(cloud, "/123456789012/q", form.as_bytes()).await
-}
-
-#[tokio::test]
-async fn the_query_protocol_decodes_plus_and_percent_and_keeps_every_byte() {
-    let cloud = cloud(json!({})).await;
-    let (status, answer) = form(
-        &cloud,
-        "Action=SendMessage&MessageBody=Smith+%26+Sons%2B%25%0A%F0%9F%98%80%22%5C&MessageAttribute.1.Name=CommandId\
-         &MessageAttribute.1.Value.StringValue=a%3D%3D&MessageAttribute.1.Value.DataType=String\
-         &MessageAttribute.2.Name=HttpMethod&MessageAttribute.2.Value.StringValue=POST&MessageAttribute.2.Value.DataType=String",
-    )
-    .await;
-    assert_eq!(status, 200, "{answer}");
-    let message = receive(&cloud).await.remove(0);
-    assert_eq!(message["Body"], "Smith & Sons+%\n😀\"\\");
-    assert_eq!(message["MessageAttributes"]["CommandId"]["StringValue"], "a==");
-    assert_eq!(message["MessageAttributes"]["HttpMethod"]["StringValue"], "POST");
-    let result = &answer["SendMessageResponse"]["SendMessageResult"];
-    assert_eq!(
-        (&result["MessageId"], &result["MD5OfMessageBody"]),
-        (&message["MessageId"], &message["MD5OfBody"])
-    );
-}
-
-#[tokio::test]
-async fn an_unencoded_body_is_cut_at_its_ampersand_and_can_smuggle_a_parameter() {
-    let cloud = cloud(json!({})).await;
-    form(&cloud, "Action=SendMessage&MessageBody=Smith & Sons&DelaySeconds=900").await;
-    assert_eq!(counts(&cloud, "q").await, ["0", "0", "1"], "DelaySeconds came through");
-    cloud.clock.advance(Duration::from_secs(900));
-    assert_eq!(receive(&cloud).await[0]["Body"], "Smith ");
-}
-
-#[tokio::test]
-async fn the_query_protocol_answers_errors_with_a_code_that_a_gateway_can_read() {
-    let cloud = cloud(json!({ "MaximumMessageSize": 1_024 })).await;
-    let large = format!("Action=SendMessage&MessageBody={}", "x".repeat(1_025));
-    for (body, code) in [
-        (large.as_str(), "InvalidParameterValue"),
-        ("Action=SendMessage&MessageBody=%00", "InvalidMessageContents"),
-        ("Action=SendMessage&MessageBody=%FF", "MalformedQueryString"),
-        ("Action=SendMessage", "MissingParameter"),
-        ("MessageBody=m", "MissingAction"),
-        ("Action=SendMessage&MessageBody=m&DelaySeconds=901", "InvalidParameterValue"),
-    ] {
-        let (status, answer) = form(&cloud, body).await;
-        assert_eq!((status, answer["Error"]["Code"].as_str()), (400, Some(code)), "{answer}");
-        assert_eq!(answer["Error"]["Type"], "Sender");
-    }
-    let (status, answer) = query(&cloud, "/123456789012/nope", b"Action=SendMessage&MessageBody=m").await;
-    assert_eq!((status, &answer["Error"]["Code"]), (400, &json!("AWS.SimpleQueueService.NonExistentQueue")));
-    assert!(receive(&cloud).await.is_empty());
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! State machines as they are deployed: the properties of the template, the revisions that
 //! executions run, and where their history is logged.
 
-use rusqlite::{OptionalExtension as _, params};
+use std::sync::Arc;
+
+use rusqlite::{OptionalExtension as _, Transaction, params};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -12,7 +14,6 @@ use crate::cloud::Cloud;
 use crate::error::AwsError;
 use crate::random::stable_uuid;
 use crate::resource::{Refusal, Resource};
-use crate::store::StoreError;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
@@ -76,6 +77,9 @@ pub struct Settings {
     pub role_arn: String,
     /// The definition, substitutions applied.
     pub definition: Value,
+    /// The definition byte for byte, where it came through the API.
+    #[serde(default)]
+    pub text: Option<String>,
     /// `ALL`, `ERROR`, `FATAL` or `OFF`.
     pub log_level: String,
     /// Whether inputs and outputs are logged.
@@ -96,25 +100,35 @@ pub struct Machine {
     /// `[{key, value}]`.
     pub tags: Value,
     /// The revision's settings.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
 }
 
 impl Settings {
+    /// The definition as the API shows it.
+    pub fn definition_text(&self) -> String {
+        self.text.clone().unwrap_or_else(|| self.definition.to_string())
+    }
+
     /// `loggingConfiguration` as the API shows it.
     pub fn logging(&self) -> Value {
-        let destinations: Vec<Value> = self
-            .log_group_arn
-            .iter()
-            .map(|arn| json!({"cloudWatchLogsLogGroup": {"logGroupArn": arn}}))
-            .collect();
-        json!({"level": self.log_level, "includeExecutionData": self.log_data, "destinations": destinations})
+        let mut shown = json!({"level": self.log_level, "includeExecutionData": self.log_data});
+        if let Some(arn) = &self.log_group_arn {
+            shown["destinations"] = json!([{"cloudWatchLogsLogGroup": {"logGroupArn": arn}}]);
+        }
+        shown
     }
 
     /// Writes history events to the machine's log group, as its level says.
     ///
     /// # Errors
-    /// When the store refuses.
-    pub fn log(&self, cloud: &Cloud, meta: &Meta, events: &[HistoryEvent]) -> Result<(), StoreError> {
+    /// When SQLite refuses.
+    pub fn log(
+        &self,
+        cloud: &Cloud,
+        transaction: &Transaction<'_>,
+        meta: &Meta,
+        events: &[HistoryEvent],
+    ) -> rusqlite::Result<()> {
         let Some(group) = self.log_group_arn.as_deref().and_then(|arn| arn.split(':').nth(6)) else {
             return Ok(());
         };
@@ -132,7 +146,7 @@ impl Settings {
         if lines.is_empty() {
             return Ok(());
         }
-        crate::logs::append_all(cloud, group, &stream, &lines)
+        crate::logs::append_within(cloud, transaction, group, &stream, &lines)
     }
 }
 
@@ -175,6 +189,7 @@ pub fn deploy(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
         name,
         role_arn: properties.role_arn.unwrap_or_default(),
         definition,
+        text: None,
         log_level: level,
         log_data: logging.as_ref().and_then(|logging| logging.include_execution_data).unwrap_or(false),
         log_group_arn: groups.into_iter().next(),
@@ -183,16 +198,17 @@ pub fn deploy(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
     let tags: Vec<Value> =
         properties.tags.into_iter().map(|tag| json!({"key": tag.key, "value": tag.value})).collect();
     put(cloud, &settings, &Value::Array(tags))
+        .map(drop)
         .map_err(|error| resource.refuse("Properties", error.to_string()))
 }
 
 /// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_LoggingConfiguration.html>
-fn check_logging(level: &str, groups: &[String]) -> Result<(), &'static str> {
+pub fn check_logging(level: &str, groups: &[String]) -> Result<(), &'static str> {
     if !["ALL", "ERROR", "FATAL", "OFF"].contains(&level) {
         return Err("Level is ALL, ERROR, FATAL or OFF");
     }
     if groups.len() > 1 || (groups.is_empty() && level != "OFF") {
-        return Err("exactly one destination is needed");
+        return Err("Must specify exactly one Log Destination.");
     }
     if groups.iter().any(|arn| !arn.contains(":log-group:") || !arn.ends_with(":*")) {
         return Err("the ARN of the log group must end with :*");
@@ -227,11 +243,12 @@ fn substitute(value: &mut Value, substitutions: &Map<String, Value>) -> Result<(
     }
 }
 
-/// Stores a machine: executions that run keep the revision that they began with.
+/// Stores a machine, and gives its revision: executions that run keep the one that they began
+/// with.
 ///
 /// # Errors
 /// When the store refuses.
-pub fn put(cloud: &Cloud, settings: &Settings, tags: &Value) -> Result<(), AwsError> {
+pub fn put(cloud: &Cloud, settings: &Settings, tags: &Value) -> Result<String, AwsError> {
     let text = serde_json::to_string(settings).map_err(AwsError::internal)?;
     let revision = stable_uuid(&text);
     let now_ms = cloud.clock.now_ms();
@@ -248,20 +265,41 @@ pub fn put(cloud: &Cloud, settings: &Settings, tags: &Value) -> Result<(), AwsEr
         )
     })?;
     super::runner::forget_definitions(cloud);
-    Ok(())
+    Ok(revision)
+}
+
+/// Whether a revision is not the one that its machine was made with; AWS shows only such.
+///
+/// # Errors
+/// When the store refuses.
+pub fn is_update(cloud: &Cloud, name: &str, revision: &str) -> Result<bool, AwsError> {
+    let first: Option<String> = cloud.store.read(|connection| {
+        connection
+            .query_row(
+                "SELECT revision FROM sfn_revisions WHERE machine = ?1 ORDER BY rowid LIMIT 1",
+                [name],
+                |row| row.get(0),
+            )
+            .optional()
+    })?;
+    Ok(first.is_some_and(|first| first != revision))
 }
 
 /// The settings of a revision.
 ///
 /// # Errors
 /// When there is no such revision.
-pub fn settings(cloud: &Cloud, revision: &str) -> Result<Settings, AwsError> {
+pub fn settings(cloud: &Cloud, revision: &str) -> Result<Arc<Settings>, AwsError> {
+    if let Some(known) = super::runner::known(cloud, revision) {
+        return Ok(known.settings.clone());
+    }
     let text: Option<String> = cloud.store.read(|connection| {
         connection
             .query_row("SELECT settings FROM sfn_revisions WHERE revision = ?1", [revision], |row| row.get(0))
             .optional()
     })?;
     text.and_then(|text| serde_json::from_str(&text).ok())
+        .map(Arc::new)
         .ok_or_else(|| AwsError::internal(format!("there is no revision {revision} of a state machine")))
 }
 

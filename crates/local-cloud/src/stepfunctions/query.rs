@@ -31,25 +31,29 @@ pub fn is_expression(value: &Value) -> bool {
     value.as_str().is_some_and(|text| expression(text).is_some())
 }
 
-fn expression(text: &str) -> Option<&str> {
+/// What stands between the delimiters.
+pub fn expression(text: &str) -> Option<&str> {
     text.strip_prefix("{%")?.strip_suffix("%}").map(str::trim)
 }
 
 /// Compiles every expression of a template.
 ///
 /// # Errors
-/// The path and the reason of the first that does not compile.
-pub fn check(template: &Value, path: &str) -> Result<(), (String, String)> {
+/// The code of a diagnostic, the path and the reason of the first that does not compile.
+pub fn check(template: &Value, path: &str) -> Result<(), (&'static str, String, String)> {
+    const INVALID: &str = "INVALID_JSONATA_EXPRESSION";
     match template {
         Value::String(text) => match expression(text) {
             Some(source) if source.contains("$eval(") => {
-                Err((path.into(), "$eval does not exist in Step Functions; use $parse".into()))
+                let reason = "$eval does not exist in Step Functions; use $parse";
+                Err(("UNSUPPORTED_JSONATA_EXPRESSION", path.into(), reason.into()))
             }
             Some(source) => parser::parse(source)
                 .map(drop)
-                .map_err(|error| (path.into(), format!("the JSONata does not compile: {error}"))),
+                .map_err(|error| (INVALID, path.into(), format!("the JSONata does not compile: {error}"))),
             None if text.starts_with("{%") || text.ends_with("%}") => {
-                Err((path.into(), "a JSONata expression begins with {% and ends with %}".into()))
+                let reason = "a JSONata expression begins with {% and ends with %}";
+                Err((INVALID, path.into(), reason.into()))
             }
             None => Ok(()),
         },
@@ -319,10 +323,12 @@ mod tests {
 
     #[test]
     fn an_expression_that_does_not_compile_is_found_before_it_runs() {
-        let (path, reason) = check(&json!({"a": ["{% $x[ %}"]}), "States.X.Output").unwrap_err();
+        let (code, path, reason) = check(&json!({"a": ["{% $x[ %}"]}), "States.X.Output").unwrap_err();
+        assert_eq!(code, "INVALID_JSONATA_EXPRESSION");
         assert_eq!(path, "States.X.Output.a[0]");
         assert!(reason.contains("does not compile"), "{reason}");
-        assert!(check(&json!("{% 1"), "p").unwrap_err().1.contains("ends with"));
-        assert!(check(&json!("{% $eval('1') %}"), "p").is_err());
+        assert!(check(&json!("{% 1"), "p").unwrap_err().2.contains("ends with"));
+        let unsupported = check(&json!("{% $eval('1') %}"), "p").unwrap_err();
+        assert_eq!(unsupported.0, "UNSUPPORTED_JSONATA_EXPRESSION");
     }
 }

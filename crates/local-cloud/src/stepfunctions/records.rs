@@ -1,13 +1,13 @@
 //! The tables of Step Functions: machines, the revisions that executions run, executions
 //! with their trees, history events, task tokens, and status changes still to be published.
-//! A step is written by [`commit`] in one transaction.
+//! A step is written in one transaction.
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use serde_json::{Value, json};
 
 use super::history::{HistoryEvent, seconds};
-use super::machine::{Effects, due};
-use super::tree::{Execution, Meta};
+use super::machine::{Effects, HISTORY_LIMIT, due};
+use super::tree::{Execution, Meta, Status};
 use crate::store::{Store, StoreError};
 
 /// Creates the tables.
@@ -115,50 +115,96 @@ pub fn running(connection: &Connection) -> rusqlite::Result<Vec<Record>> {
         .collect()
 }
 
-/// Makes room for an execution and gives its key.
+/// Puts a new execution into the place of `instead`, where there is one, and gives its key.
 ///
 /// # Errors
 /// When SQLite refuses.
-pub fn insert(transaction: &Transaction<'_>, execution: &Execution) -> rusqlite::Result<i64> {
+pub fn insert(
+    transaction: &Transaction<'_>,
+    execution: &Execution,
+    instead: Option<i64>,
+) -> rusqlite::Result<i64> {
+    if let Some(seq) = instead {
+        transaction.execute("DELETE FROM sfn_executions WHERE seq = ?1", [seq])?;
+    }
     let meta = &execution.meta;
-    transaction.execute(
-        "INSERT INTO sfn_executions (machine, name, status, due_ms, tree) VALUES (?1, ?2, ?3, NULL, ?4)",
-        params![meta.machine_name, meta.name, meta.status.name(), text(execution)?],
-    )?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO sfn_executions (machine, name, status, due_ms, tree) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            meta.machine_name,
+            meta.name,
+            meta.status.name(),
+            due(execution),
+            text(execution)?
+        ])?;
     Ok(transaction.last_insert_rowid())
 }
 
-/// Writes a step: the new tree, its events and tokens, and the status change to publish.
+/// Writes the new tree of an execution.
 ///
 /// # Errors
 /// When SQLite refuses.
-pub fn commit(transaction: &Transaction<'_>, record: &Record, effects: &Effects) -> rusqlite::Result<()> {
-    let meta = &record.execution.meta;
+pub fn update(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result<()> {
+    let (execution, status) = (&record.execution, record.execution.meta.status.name());
     transaction
         .prepare_cached("UPDATE sfn_executions SET status = ?2, due_ms = ?3, tree = ?4 WHERE seq = ?1")?
-        .execute(params![record.seq, meta.status.name(), due(&record.execution), text(&record.execution)?])?;
+        .execute(params![record.seq, status, due(execution), text(execution)?])
+        .map(drop)
+}
+
+/// Writes what a step has made beside the tree: history events and task tokens.
+///
+/// # Errors
+/// When SQLite refuses.
+pub fn add(transaction: &Transaction<'_>, seq: i64, effects: &Effects) -> rusqlite::Result<()> {
     let mut insert =
         transaction.prepare_cached("INSERT INTO sfn_events (execution, id, event) VALUES (?1, ?2, ?3)")?;
     for event in &effects.events {
-        insert.execute(params![record.seq, event.id as i64, text(event)?])?;
+        insert.execute(params![seq, event.id as i64, text(event)?])?;
     }
     for token in &effects.tokens {
-        transaction.execute(
-            "INSERT OR REPLACE INTO sfn_tokens (token, execution) VALUES (?1, ?2)",
-            params![token, record.seq],
-        )?;
-    }
-    if effects.status_changed {
-        transaction.execute(
-            "INSERT INTO sfn_outbox (resource, detail) VALUES (?1, ?2)",
-            params![meta.arn, status_change(meta).to_string()],
-        )?;
+        transaction
+            .prepare_cached("INSERT OR REPLACE INTO sfn_tokens (token, execution) VALUES (?1, ?2)")?
+            .execute(params![token, seq])?;
     }
     Ok(())
 }
 
+/// Puts a status change where it waits to be published.
+///
+/// # Errors
+/// When SQLite refuses.
+pub fn announce(transaction: &Transaction<'_>, meta: &Meta) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("INSERT INTO sfn_outbox (resource, detail) VALUES (?1, ?2)")?
+        .execute(params![meta.arn, status_change(meta).to_string()])
+        .map(drop)
+}
+
 fn text<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+/// How long an execution can be redriven after it ended without success.
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/redrive-executions.html>
+const REDRIVABLE_MS: i64 = 14 * 24 * 60 * 60 * 1000;
+
+/// `redriveStatus` and the reason for it. The action itself, `RedriveExecution`, is not emulated.
+/// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html>
+pub fn redrive_status(meta: &Meta, now_ms: i64) -> (&'static str, Option<String>) {
+    let reason = match meta.status {
+        Status::Running | Status::Succeeded => {
+            format!("Execution is {} and cannot be redriven", meta.status.name())
+        }
+        _ if meta.last_event >= HISTORY_LIMIT - 1 => "Execution history event limit exceeded".into(),
+        _ if meta.stopped_ms.is_some_and(|stopped| stopped + REDRIVABLE_MS < now_ms) => {
+            "Execution redrivable period exceeded".into()
+        }
+        _ => return ("REDRIVABLE", None),
+    };
+    ("NOT_REDRIVABLE", Some(reason))
 }
 
 /// Input and output leave the event where they would not fit into it: together more than
@@ -174,6 +220,7 @@ pub fn status_change(meta: &Meta) -> Value {
     let with_input = escaped(&meta.input) + output_size <= DATA_LIMIT;
     let with_output = output_size <= DATA_LIMIT;
     let failure = meta.failure.as_ref();
+    let (redrive_status, redrive_reason) = redrive_status(meta, meta.stopped_ms.unwrap_or(meta.started_ms));
     json!({
         "executionArn": meta.arn,
         "stateMachineArn": meta.machine_arn,
@@ -187,8 +234,8 @@ pub fn status_change(meta: &Meta) -> Value {
         "stateMachineAliasArn": null,
         "redriveCount": 0,
         "redriveDate": null,
-        "redriveStatus": null,
-        "redriveStatusReason": null,
+        "redriveStatus": redrive_status,
+        "redriveStatusReason": redrive_reason,
         "inputDetails": {"included": with_input},
         "outputDetails": meta.output.as_ref().map(|_| json!({"included": with_output})),
         "error": failure.and_then(|failure| failure.error.clone()),

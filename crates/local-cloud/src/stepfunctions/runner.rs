@@ -4,6 +4,7 @@
 //! tokens simply go on, since they are part of the tree.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
@@ -11,10 +12,10 @@ use tokio::sync::Notify;
 
 use super::asl::Definition;
 use super::integration::{Reply, Request, Resource};
-use super::machine::{Effects, Env, Stimulus, advance};
+use super::machine::{Effects, Env, Stimulus, advance, due};
 use super::machines::{self, Settings};
 use super::records::{self, Record};
-use super::tree::{Execution, Failure};
+use super::tree::{Execution, Failure, Status};
 use crate::cloud::Cloud;
 use crate::error::AwsError;
 
@@ -27,7 +28,9 @@ pub struct Runner {
     sent: Mutex<HashSet<(i64, u64)>>,
     /// Parsed definitions by revision.
     definitions: Mutex<HashMap<String, Arc<Revision>>>,
-    /// Something new may be due.
+    /// When the timers look next; milliseconds since the epoch.
+    next_due: AtomicI64,
+    /// Something is due before that.
     timers: Notify,
     /// A status change waits to be published.
     outbox: Notify,
@@ -39,7 +42,7 @@ pub struct Runner {
 #[derive(Debug)]
 pub struct Revision {
     /// As deployed.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
     /// Parsed.
     pub definition: Definition,
 }
@@ -53,54 +56,61 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// # Errors
 /// When it is not in the store.
 pub fn revision(cloud: &Cloud, revision: &str) -> Result<Arc<Revision>, AwsError> {
-    let runner = &cloud.stepfunctions.runner;
-    if let Some(found) = locked(&runner.definitions).get(revision) {
-        return Ok(found.clone());
+    if let Some(found) = known(cloud, revision) {
+        return Ok(found);
     }
     let settings = machines::settings(cloud, revision)?;
     let definition = Definition::parse(&settings.definition)
         .map_err(|fault| AwsError::internal(format!("{}: {}", fault.path, fault.reason)))?;
     let parsed = Arc::new(Revision { settings, definition });
-    locked(&runner.definitions).insert(revision.into(), parsed.clone());
+    locked(&cloud.stepfunctions.runner.definitions).insert(revision.into(), parsed.clone());
     Ok(parsed)
 }
 
-/// Stores a new execution and does its first step, unless `unless` finds that there is one.
+/// The revision, if an execution has run it since the start.
+pub fn known(cloud: &Cloud, revision: &str) -> Option<Arc<Revision>> {
+    locked(&cloud.stepfunctions.runner.definitions).get(revision).cloned()
+}
+
+/// Stores a new execution with its first step, unless there is one of its name that is not
+/// `forgotten`.
 ///
 /// # Errors
-/// What `unless` answers, or when the store refuses.
+/// When the store refuses.
 pub fn start(
     cloud: &Arc<Cloud>,
     execution: Execution,
-    unless: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<Option<Record>>,
+    is_forgotten: impl FnOnce(&Record) -> bool,
 ) -> Result<Started, AwsError> {
     let revision = revision(cloud, &execution.meta.revision)?;
     let guard = locked(&cloud.stepfunctions.runner.stepping);
+    let meta = &execution.meta;
+    let existing =
+        cloud.store.read(|connection| records::find(connection, &meta.machine_name, &meta.name))?;
+    let instead = existing.as_ref().map(|record| record.seq);
+    if let Some(existing) = existing
+        && !is_forgotten(&existing)
+    {
+        return Ok(Started::Existed(Box::new(existing)));
+    }
+    let begun = execution.meta.clone();
     let mut created = Record { seq: 0, execution };
-    let mut effects = Effects::default();
-    let existing = cloud.store.write(|transaction| {
-        if let Some(existing) = unless(transaction)? {
-            return Ok(Some(existing));
+    let effects = step(cloud, &revision, &mut created.execution, &Stimulus::Start);
+    created.seq = cloud.store.write(|transaction| {
+        let seq = records::insert(transaction, &created.execution, instead)?;
+        // That it runs is told before anything that the first step leads to.
+        records::announce(transaction, &begun)?;
+        if created.execution.root.is_none() {
+            records::announce(transaction, &created.execution.meta)?;
         }
-        created.seq = records::insert(transaction, &created.execution)?;
-        // The status change to RUNNING is told before anything that the first step leads to.
-        let running = Effects { status_changed: true, ..Effects::default() };
-        records::commit(transaction, &created, &running)?;
-        effects = step(cloud, &revision, &mut created.execution, &Stimulus::Start);
-        effects.status_changed = created.execution.root.is_none();
-        records::commit(transaction, &created, &effects)?;
-        Ok(None)
+        records::add(transaction, seq, &effects)?;
+        revision.settings.log(cloud, transaction, &begun, &effects.events)?;
+        Ok(seq)
     })?;
     drop(guard);
-    match existing {
-        Some(existing) => Ok(Started::Existed(Box::new(existing))),
-        None => {
-            let meta = &created.execution.meta;
-            tracing::info!(target: "hop", service = "states", resource = %meta.machine_name, execution = %meta.name, "execution started");
-            follow_up(cloud, &revision, &created, effects);
-            Ok(Started::Created(Box::new(created)))
-        }
-    }
+    tracing::info!(target: "hop", service = "states", resource = %begun.machine_name, execution = %begun.name, "execution started");
+    follow_up(cloud, &created, effects);
+    Ok(Started::Created(Box::new(created)))
 }
 
 /// What became of a start.
@@ -111,23 +121,35 @@ pub enum Started {
     Existed(Box<Record>),
 }
 
-/// Gives a stimulus to an execution; `false` where nothing waited for it.
+/// Gives a stimulus to an execution; `false` where nothing waited for it, and `None` where
+/// there is no such execution any more.
 ///
 /// # Errors
 /// When the store refuses.
-pub fn stimulate(cloud: &Arc<Cloud>, seq: i64, stimulus: &Stimulus) -> Result<bool, AwsError> {
-    let runner = &cloud.stepfunctions.runner;
-    let guard = locked(&runner.stepping);
+pub fn stimulate(cloud: &Arc<Cloud>, seq: i64, stimulus: &Stimulus) -> Result<Option<bool>, AwsError> {
+    let guard = locked(&cloud.stepfunctions.runner.stepping);
     let Some(mut record) = cloud.store.read(|connection| records::get(connection, seq))? else {
-        return Ok(false);
+        return Ok(None);
     };
     let revision = revision(cloud, &record.execution.meta.revision)?;
     let effects = step(cloud, &revision, &mut record.execution, stimulus);
-    cloud.store.write(|transaction| records::commit(transaction, &record, &effects))?;
+    if !effects.taken && effects.events.is_empty() {
+        // It came too late, or too early: nothing has changed.
+        return Ok(Some(false));
+    }
+    // One transaction for all that a step makes, its log included.
+    cloud.store.write(|transaction| {
+        records::update(transaction, &record)?;
+        records::add(transaction, seq, &effects)?;
+        if effects.status_changed {
+            records::announce(transaction, &record.execution.meta)?;
+        }
+        revision.settings.log(cloud, transaction, &record.execution.meta, &effects.events)
+    })?;
     drop(guard);
     let taken = effects.taken;
-    follow_up(cloud, &revision, &record, effects);
-    Ok(taken)
+    follow_up(cloud, &record, effects);
+    Ok(Some(taken))
 }
 
 fn step(cloud: &Cloud, revision: &Revision, execution: &mut Execution, stimulus: &Stimulus) -> Effects {
@@ -136,7 +158,7 @@ fn step(cloud: &Cloud, revision: &Revision, execution: &mut Execution, stimulus:
 }
 
 /// What a step wants done, after its commit.
-fn follow_up(cloud: &Arc<Cloud>, revision: &Revision, record: &Record, effects: Effects) {
+fn follow_up(cloud: &Arc<Cloud>, record: &Record, effects: Effects) {
     let meta = &record.execution.meta;
     for event in &effects.events {
         tracing::debug!(execution = %meta.name, event = %event.kind, "history");
@@ -146,23 +168,23 @@ fn follow_up(cloud: &Arc<Cloud>, revision: &Revision, record: &Record, effects: 
             tracing::info!(target: "hop", service = "states", resource = %meta.machine_name, state = %name, execution = %meta.name, "state entered");
         }
     }
+    let runner = &cloud.stepfunctions.runner;
     if effects.status_changed {
+        runner.outbox.notify_one();
+    }
+    if effects.status_changed && record.execution.root.is_none() {
         let (machine, name, status) = (&meta.machine_name, &meta.name, meta.status.name());
-        if meta.failure.is_some() {
+        if meta.status == Status::Succeeded {
+            tracing::info!(target: "hop", service = "states", resource = %machine, execution = %name, status, "execution ended");
+        } else {
             let error = meta.failure.as_ref().and_then(|failure| failure.error.as_deref()).unwrap_or("-");
             tracing::warn!(target: "hop", service = "states", resource = %machine, execution = %name, status, error, "execution ended");
-        } else {
-            tracing::info!(target: "hop", service = "states", resource = %machine, execution = %name, status, "execution ended");
         }
     }
-    // AWS's own logging is best effort as well.
-    // https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
-    if let Err(error) = revision.settings.log(cloud, meta, &effects.events) {
-        tracing::warn!(target: "hop", service = "states", resource = %meta.machine_name, %error, "history not logged");
+    // The timers look only where they would be late.
+    if due(&record.execution).is_some_and(|due| due < runner.next_due.load(Ordering::SeqCst)) {
+        runner.timers.notify_one();
     }
-    let runner = &cloud.stepfunctions.runner;
-    runner.outbox.notify_one();
-    runner.timers.notify_one();
     for (number, resource, arguments) in effects.requests {
         send(cloud, record, number, resource, arguments);
     }
@@ -185,12 +207,13 @@ fn send(cloud: &Arc<Cloud>, record: &Record, number: u64, resource: String, argu
             if let Err(error) = &reply {
                 tracing::warn!(target: "hop", service = "states", resource = %resource.arn, %error, "task failed");
             }
-            resource.settle(reply)
+            resource.settle(reply, &cloud.random.uuid())
         };
         let outcome = tokio::select! {
-            outcome = outcome => outcome,
+            biased;
             // Sent again at the next start.
             () = cloud.stopping.cancelled() => return,
+            outcome = outcome => outcome,
         };
         // A reply that cannot be stored is a lost one; the task's timeout or the next start
         // takes care of it.
@@ -254,23 +277,29 @@ where
     let stopping = cloud.stopping.clone();
     let work = work(cloud.clone());
     tokio::spawn(async move {
-        tokio::select! { () = work => {}, () = stopping.cancelled() => {} }
+        // Once it stops, nothing more is done, even if there is something to do.
+        tokio::select! { biased; () = stopping.cancelled() => {}, () = work => {} }
     });
 }
 
 /// One due time for all executions, read from an index; it changes only after a step.
 async fn keep_time(cloud: &Arc<Cloud>) {
+    let runner = &cloud.stepfunctions.runner;
     loop {
-        let next = match tick(cloud) {
-            Ok(next) => next,
-            Err(error) => {
-                tracing::error!(%error, "timers of executions failed");
-                Some(cloud.clock.now_ms() + 1_000)
-            }
-        };
-        let changed = cloud.stepfunctions.runner.timers.notified();
+        let changed = runner.timers.notified();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        // Whatever comes while this looks is told to it.
+        runner.next_due.store(i64::MAX, Ordering::SeqCst);
+        let next = tick(cloud).unwrap_or_else(|error| {
+            tracing::error!(%error, "timers of executions failed");
+            Some(cloud.clock.now_ms() + 1_000)
+        });
         match next {
-            Some(due) => tokio::select! { () = cloud.clock.sleep_until(due) => {}, () = changed => {} },
+            Some(due) => {
+                runner.next_due.store(due, Ordering::SeqCst);
+                tokio::select! { () = cloud.clock.sleep_until(due) => {}, () = changed => {} }
+            }
             None => changed.await,
         }
     }
@@ -290,44 +319,44 @@ fn tick(cloud: &Arc<Cloud>) -> Result<Option<i64>, AwsError> {
     Ok(failed.or(cloud.store.read(records::next_due)?))
 }
 
-/// Publishes status changes in order; one that is published twice after a kill is the at
-/// least once of EventBridge.
+/// Publishes status changes in order, as many as wait, in one transaction with their removal
+/// from here.
 async fn publish(cloud: &Arc<Cloud>) {
     loop {
-        if let Err(error) = drain(cloud).await {
-            tracing::warn!(target: "hop", service = "states", %error, "status change not published yet");
-            cloud.clock.sleep_until(cloud.clock.now_ms() + 1_000).await;
-            continue;
+        match drain(cloud).await {
+            Ok(true) => {}
+            Ok(false) => cloud.stepfunctions.runner.outbox.notified().await,
+            Err(error) => {
+                tracing::warn!(target: "hop", service = "states", %error, "status change not published yet");
+                cloud.clock.sleep_until(cloud.clock.now_ms() + 1_000).await;
+            }
         }
-        cloud.stepfunctions.runner.outbox.notified().await;
     }
 }
 
-async fn drain(cloud: &Arc<Cloud>) -> Result<(), AwsError> {
-    loop {
-        let changes: Vec<(i64, String, String)> = cloud.store.read(|connection| {
-            connection
-                .prepare_cached("SELECT id, resource, detail FROM sfn_outbox ORDER BY id LIMIT 100")?
-                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-                .collect()
-        })?;
-        if changes.is_empty() {
-            return Ok(());
-        }
-        for (id, resource, detail) in changes {
-            let detail = serde_json::from_str(&detail).map_err(AwsError::internal)?;
-            let kind = "Step Functions Execution Status Change";
-            #[cfg(test)]
-            if let Some(stub) = cloud.stepfunctions.runner.stub.get() {
-                stub.published(&detail);
-            }
-            crate::eventbridge::publish_aws_event(cloud, "aws.states", kind, vec![resource], detail).await?;
-            let delete = |transaction: &rusqlite::Transaction<'_>| {
-                transaction.execute("DELETE FROM sfn_outbox WHERE id = ?1", [id])
-            };
-            cloud.store.write(delete)?;
-        }
+/// Whether there was something to publish.
+async fn drain(cloud: &Arc<Cloud>) -> Result<bool, AwsError> {
+    let waiting: Vec<(i64, String, String)> = cloud.store.read(|connection| {
+        connection
+            .prepare_cached("SELECT id, resource, detail FROM sfn_outbox ORDER BY id LIMIT 100")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .collect()
+    })?;
+    let Some(&(last, ..)) = waiting.last() else { return Ok(false) };
+    let mut details = Vec::new();
+    for (_, resource, detail) in waiting {
+        details.push((resource, serde_json::from_str(&detail).map_err(AwsError::internal)?));
     }
+    #[cfg(test)]
+    if let Some(stub) = cloud.stepfunctions.runner.stub.get() {
+        details.iter().for_each(|(_, detail)| stub.published(detail));
+    }
+    let delete = |transaction: &rusqlite::Transaction<'_>| {
+        transaction.execute("DELETE FROM sfn_outbox WHERE id <= ?1", [last]).map(drop)
+    };
+    let kind = "Step Functions Execution Status Change";
+    crate::eventbridge::publish_aws_events(cloud, "aws.states", kind, details, delete).await?;
+    Ok(true)
 }
 
 /// Forgets parsed definitions, after a machine is deployed or deleted.

@@ -61,6 +61,9 @@ pub struct Meta {
     pub role_arn: String,
     /// The input, byte for byte.
     pub input: String,
+    /// As given to `StartExecution`; no traces are taken here.
+    #[serde(default)]
+    pub trace_header: Option<String>,
     /// Milliseconds since the epoch.
     pub started_ms: i64,
     /// Milliseconds since the epoch.
@@ -78,6 +81,11 @@ pub struct Meta {
     /// The number of the last attempt of any task.
     pub last_attempt: u64,
 }
+
+/// How Retry and Catch know a missed heartbeat. Histories, outputs and executions show it as
+/// `States.Timeout`.
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>
+pub const HEARTBEAT_TIMEOUT: &str = "States.HeartbeatTimeout";
 
 /// An error with its cause.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -99,6 +107,14 @@ impl Failure {
     pub fn runtime(cause: &str) -> Self {
         Self::new("States.Runtime", cause)
     }
+
+    /// As it is shown outside of Retry and Catch.
+    pub fn shown(mut self) -> Self {
+        if self.error.as_deref() == Some(HEARTBEAT_TIMEOUT) {
+            self.error = Some("States.Timeout".into());
+        }
+        self
+    }
 }
 
 /// A line of states, one after the other.
@@ -114,6 +130,9 @@ pub struct Thread {
     pub entered_event: u64,
     /// The id of this thread's last history event.
     pub last_event: u64,
+    /// Whether the current state is of a type that can be retried.
+    #[serde(default)]
+    pub can_retry: bool,
     /// Retries so far, per retrier of the state.
     pub retries: Vec<u64>,
     /// All variables that it sees; what an inner thread sets ends with it.
@@ -133,6 +152,7 @@ impl Thread {
             entered_ms: 0,
             entered_event: last_event,
             last_event,
+            can_retry: false,
             retries: Vec::new(),
             variables,
             map_item,

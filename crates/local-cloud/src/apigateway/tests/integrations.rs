@@ -133,3 +133,67 @@ async fn mapped_query_parameters_go_into_the_queues_form() {
     assert_eq!(call(&cloud, "POST", "/x/a%26b%20c", &[], "").await.status, 200);
     assert_eq!(form_of(&calls), "MessageBody=a%26b+c&Action=SendMessage");
 }
+
+/// The template that the console offers as "Method Request passthrough".
+const PASSTHROUGH: &str = r##"##  This template passes everything on
+#set($allParams = $input.params())
+{
+"body-json" : $input.json('$'),
+"params" : {
+#foreach($type in $allParams.keySet())
+    #set($params = $allParams.get($type))
+"$type" : {
+    #foreach($paramName in $params.keySet())
+    "$paramName" : "$util.escapeJavaScript($params.get($paramName))"
+        #if($foreach.hasNext),#end
+    #end
+}
+    #if($foreach.hasNext),#end
+#end
+},
+"stage-variables" : {
+#foreach($key in $stageVariables.keySet())
+"$key" : "$util.escapeJavaScript($stageVariables.get($key))"
+    #if($foreach.hasNext),#end
+#end
+},
+"context" : {
+    "account-id" : "$context.identity.accountId",
+    "api-id" : "$context.apiId",
+    "api-key" : "$context.identity.apiKey",
+    "authorizer-principal-id" : "$context.authorizer.principalId",
+    "caller" : "$context.identity.caller",
+    "cognito-authentication-provider" : "$context.identity.cognitoAuthenticationProvider",
+    "cognito-authentication-type" : "$context.identity.cognitoAuthenticationType",
+    "cognito-identity-id" : "$context.identity.cognitoIdentityId",
+    "cognito-identity-pool-id" : "$context.identity.cognitoIdentityPoolId",
+    "http-method" : "$context.httpMethod",
+    "stage" : "$context.stage",
+    "source-ip" : "$context.identity.sourceIp",
+    "user" : "$context.identity.user",
+    "user-agent" : "$context.identity.userAgent",
+    "user-arn" : "$context.identity.userArn",
+    "request-id" : "$context.requestId",
+    "resource-id" : "$context.resourceId",
+    "resource-path" : "$context.resourcePath"
+    }
+}
+"##;
+
+#[tokio::test]
+async fn the_passthrough_template_of_the_console_makes_json_of_a_request() {
+    let (double, calls) = recording(200, json!({}), false);
+    let integration = custom_function(json!({"requestTemplates": {"application/json": PASSTHROUGH}}));
+    let cloud = with_integration(integration, double).await;
+    let headers = [("user-agent", "us/1"), ("x-mine", "a \"b\"")];
+    call(&cloud, "POST", "/x/7?q=1&r=a%2Fb", &headers, r#"{"a": [1, "x"]}"#).await;
+    let event = event_of(&calls);
+    assert_eq!(event["body-json"], json!({"a": [1, "x"]}));
+    assert_eq!(event["params"]["path"], json!({"id": "7"}));
+    assert_eq!(event["params"]["querystring"], json!({"q": "1", "r": "a/b"}));
+    assert_eq!(event["params"]["header"]["x-mine"], "a \"b\"");
+    assert_eq!(event["stage-variables"], json!({}));
+    assert_eq!(event["context"]["user-agent"], "us/1");
+    assert_eq!(event["context"]["caller"], "");
+    assert_eq!(event["context"]["resource-path"], "/x/{id}");
+}

@@ -121,6 +121,7 @@ async fn a_body_over_ten_megabytes_is_refused_before_anything_else() {
     let body = "x".repeat(10 * 1024 * 1024 + 1);
     let seen = call(&cloud, "POST", "/contracts", &[JSON], &body).await;
     assert_eq!((seen.status, seen.body.as_str()), (413, "HTTP content length exceeded 10485760 bytes."));
+    assert_eq!((seen.header("x-amzn-requestid"), seen.header("x-amz-apigw-id")), ("", ""));
     let announced = [JSON, ("content-length", "10485761")];
     assert_eq!(call(&cloud, "POST", "/contracts", &announced, "").await.status, 413);
     assert!(calls.lock().unwrap().is_empty());

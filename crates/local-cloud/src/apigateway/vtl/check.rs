@@ -7,16 +7,30 @@ use super::ast::{Expression, Node, Place, Reference, Step};
 use super::functions::{METHODS, UTIL};
 use super::{JsonPath, TemplateError};
 
-/// The members of `$context` that a mapping template can read.
-const CONTEXT: [&str; 16] = [
+/// The members of `$context` that a mapping template can read. Who calls is never known
+/// here, so those of an authorizer or a signature are empty, as on AWS for an open method.
+const CONTEXT: [&str; 29] = [
     "accountId",
     "apiId",
+    "authorizer.principalId",
+    "deploymentId",
     "domainName",
     "domainPrefix",
     "extendedRequestId",
     "httpMethod",
+    "identity.accountId",
+    "identity.apiKey",
+    "identity.apiKeyId",
+    "identity.caller",
+    "identity.cognitoAuthenticationProvider",
+    "identity.cognitoAuthenticationType",
+    "identity.cognitoIdentityId",
+    "identity.cognitoIdentityPoolId",
+    "identity.principalOrgId",
     "identity.sourceIp",
+    "identity.user",
     "identity.userAgent",
+    "identity.userArn",
     "path",
     "protocol",
     "requestId",

@@ -34,7 +34,7 @@ fn http_time(ms: i64) -> String {
 
 /// The error document; the answer to HEAD has no body, whatever went wrong.
 pub(super) fn refuse(request: &Request, error: &AwsError) -> Response {
-    if request.method == Method::HEAD || error.status == 304 {
+    if request.method == Method::HEAD {
         return respond(error.status, XML, "");
     }
     let body = Xml::new().root("Error", "", |xml| {
@@ -203,7 +203,12 @@ pub(super) fn copied(info: &Info) -> Response {
 
 /// An object, the part of it that `Range` asks for, or (`body` is `None`) its headers only.
 pub(super) fn object(request: &Request, info: &Info, body: Option<Vec<u8>>) -> Result<Response, AwsError> {
-    check_conditions(request, info)?;
+    if !is_wanted(request, info)? {
+        let mut response = respond(304, XML, "");
+        set_header(&mut response, "etag", &info.etag);
+        set_header(&mut response, "last-modified", &http_time(info.modified_ms));
+        return Ok(response);
+    }
     let range = match request.header("range") {
         Some(range) => range_of(range, info.size)?,
         None => None,
@@ -252,9 +257,10 @@ fn own_headers(response: &mut Response, request: &Request, info: &Info, whole: b
     }
 }
 
-/// The conditions of RFC 9110: one on the time counts only where there is none on the tag.
+/// Whether the client has not got the object yet, as far as it says. The conditions are those
+/// of RFC 9110: one on the time counts only where there is none on the tag.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>
-fn check_conditions(request: &Request, info: &Info) -> Result<(), AwsError> {
+fn is_wanted(request: &Request, info: &Info) -> Result<bool, AwsError> {
     if request.headers.contains_key("if-range") {
         return Err(AwsError::not_emulated("s3", "a request with if-range"));
     }
@@ -273,15 +279,10 @@ fn check_conditions(request: &Request, info: &Info) -> Result<(), AwsError> {
         (None, Some(true)) => return Err(precondition_failed("If-Unmodified-Since")),
         _ => {}
     }
-    match (request.header("if-none-match"), changed_after("if-modified-since")) {
-        (Some(tags), _) if matches(tags) => Err(not_modified()),
-        (None, Some(false)) => Err(not_modified()),
-        _ => Ok(()),
-    }
-}
-
-fn not_modified() -> AwsError {
-    AwsError::new(304, "NotModified", "Not Modified")
+    Ok(match (request.header("if-none-match"), changed_after("if-modified-since")) {
+        (Some(tags), _) => !matches(tags),
+        (None, changed) => changed.unwrap_or(true),
+    })
 }
 
 /// First byte and the one behind the last, of `bytes=1-5`, `bytes=5-` or `bytes=-5`. What

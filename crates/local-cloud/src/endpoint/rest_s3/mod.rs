@@ -199,18 +199,25 @@ fn of_object(cloud: &Arc<Cloud>, request: &Request, bucket: &str, key: &str) -> 
     match request.method {
         Method::PUT if request.headers.contains_key("x-amz-copy-source") => copy(cloud, request, bucket, key),
         Method::PUT => put(cloud, request, bucket, key),
+        Method::GET | Method::HEAD if request.headers.contains_key(OWN_KEY) => {
+            Err(AwsError::not_emulated("s3", &format!("a request with {OWN_KEY}")))
+        }
         Method::GET => {
             let (info, body) = s3::get(cloud, bucket, key)?;
             answers::object(request, &info, Some(body))
         }
         Method::HEAD => answers::object(request, &s3::head(cloud, bucket, key)?, None),
         Method::DELETE => {
+            refuse_headers(&request.headers)?;
             s3::delete(cloud, bucket, key)?;
             Ok(respond(204, "application/xml", ""))
         }
         _ => Err(not_emulated(request)),
     }
 }
+
+/// Says that an object is encrypted with a key of the client's own.
+const OWN_KEY: &str = "x-amz-server-side-encryption-customer-algorithm";
 
 fn put(cloud: &Cloud, request: &Request, bucket: &str, key: &str) -> Result<Response, AwsError> {
     refuse_headers(&request.headers)?;
@@ -233,9 +240,11 @@ fn put(cloud: &Cloud, request: &Request, bucket: &str, key: &str) -> Result<Resp
 
 /// Headers that would make S3 do what is not done here.
 fn refuse_headers(headers: &HeaderMap) -> Result<(), AwsError> {
-    const REFUSED: [&str; 10] = [
+    const REFUSED: [&str; 11] = [
         "if-match",
         "x-amz-bucket-object-lock",
+        // Of a copy: another checksum than its source has.
+        "x-amz-checksum-algorithm",
         "x-amz-copy-source-if-",
         "x-amz-copy-source-server-side-encryption",
         "x-amz-grant-",

@@ -193,9 +193,16 @@ pub struct Catcher {
     pub _comment: Option<String>,
 }
 
-/// Why a definition cannot be run: where (`States.Name.Field`) and what.
+/// What is said of a definition that is no object at all; there is no place to name then.
+pub const NOT_AN_OBJECT: &str = "Definition must be a valid JSON object";
+
+/// Why a definition cannot be run: where (`States.Name.Field`) and what, in the words of AWS
+/// where it refuses the same.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fault {
+    /// The code of a diagnostic.
+    /// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_ValidateStateMachineDefinitionDiagnostic.html>
+    pub code: &'static str,
     /// `States.Name.Field`; empty for the definition itself.
     pub path: String,
     /// One sentence without a final full stop.
@@ -203,12 +210,18 @@ pub struct Fault {
 }
 
 impl State {
-    fn targets(&self) -> Vec<&str> {
-        let mut targets: Vec<&str> = self.next.iter().map(String::as_str).collect();
-        targets.extend(self.catch.iter().map(|catcher| catcher.next.as_str()));
+    /// The states that it may lead to, each with the field that says so.
+    fn targets(&self) -> Vec<(String, &str)> {
+        let mut targets: Vec<(String, &str)> =
+            self.next.iter().map(|next| ("Next".into(), next.as_str())).collect();
+        for (index, catcher) in self.catch.iter().enumerate() {
+            targets.push((format!("Catch[{index}].Next"), &catcher.next));
+        }
         if let Kind::Choice { rules, default } = &self.kind {
-            targets.extend(rules.iter().map(|rule| rule.next.as_str()));
-            targets.extend(default.as_deref());
+            for (index, rule) in rules.iter().enumerate() {
+                targets.push((format!("Choices[{index}].Next"), &rule.next));
+            }
+            targets.extend(default.iter().map(|next| ("Default".into(), next.as_str())));
         }
         targets
     }

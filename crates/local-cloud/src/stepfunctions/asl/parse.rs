@@ -6,12 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Catcher, Definition, Fault, Kind, MapState, Retrier, Rule, State, Task, Workflow};
+use super::{
+    Catcher, Definition, Fault, Kind, MapState, NOT_AN_OBJECT, Retrier, Rule, State, Task, Workflow,
+};
 use crate::stepfunctions::integration::Resource;
 use crate::stepfunctions::query;
 
 fn fault<T>(path: &str, reason: impl Into<String>) -> Result<T, Fault> {
-    Err(Fault { path: path.into(), reason: reason.into() })
+    coded("SCHEMA_VALIDATION_FAILED", path, reason)
+}
+
+fn coded<T>(code: &'static str, path: &str, reason: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault { code, path: path.into(), reason: reason.into() })
 }
 
 /// Fields of the other query language, refused by name.
@@ -36,6 +42,21 @@ const JSONPATH_FIELDS: [&str; 18] = [
     "ToleratedFailurePercentagePath",
     "Iterator",
 ];
+
+/// Fields that AWS knows and that are not emulated here.
+const NOT_EMULATED: [&str; 7] = [
+    "Credentials",
+    "ItemBatcher",
+    "ItemReader",
+    "Label",
+    "ResultWriter",
+    "ToleratedFailureCount",
+    "ToleratedFailurePercentage",
+];
+
+/// The fields of the definition itself.
+const MACHINE_FIELDS: [&str; 6] =
+    ["Comment", "QueryLanguage", "StartAt", "States", "TimeoutSeconds", "Version"];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
@@ -71,7 +92,6 @@ struct ProcessorConfig {
 struct RawState {
     #[serde(rename = "Type")]
     kind: String,
-    query_language: Option<String>,
     next: Option<String>,
     end: Option<bool>,
     #[serde(default)]
@@ -141,26 +161,57 @@ impl Definition {
     /// # Errors
     /// The first [`Fault`].
     pub fn parse(document: &Value) -> Result<Self, Fault> {
+        Self::check(document).map_err(|(first, _)| first)
+    }
+
+    /// Like [`Definition::parse`], with all that is wrong.
+    ///
+    /// # Errors
+    /// The first [`Fault`] and the others.
+    pub fn check(document: &Value) -> Result<Self, (Fault, Vec<Fault>)> {
+        let raw = RawMachine::read(document).map_err(|fault| (fault, Vec::new()))?;
+        let mut parser =
+            Parser { jsonata: raw.query_language.is_some(), names: BTreeSet::new(), faults: Vec::new() };
+        let workflow = parser.workflow("", raw.start_at, raw.states);
+        if parser.faults.is_empty() {
+            parser.faults.extend(unshadowed(&workflow, &BTreeSet::new()).err());
+        }
+        let mut faults = parser.faults.into_iter();
+        match faults.next() {
+            Some(first) => Err((first, faults.collect())),
+            None => Ok(Self { workflow, timeout_seconds: raw.timeout_seconds }),
+        }
+    }
+}
+
+impl RawMachine {
+    /// Reads what is not of the states.
+    fn read(document: &Value) -> Result<Self, Fault> {
+        let Some(fields) = document.as_object() else { return fault("", NOT_AN_OBJECT) };
+        let missing: Vec<&str> =
+            ["States", "StartAt"].into_iter().filter(|name| !fields.contains_key(*name)).collect();
+        if !missing.is_empty() {
+            return fault("", format!("These fields are required: [{}]", missing.join(", ")));
+        }
+        if let Some(field) = fields.keys().find(|field| !MACHINE_FIELDS.contains(&field.as_str())) {
+            return fault("", unsupported(field));
+        }
         let raw: RawMachine = serde_json::from_value(document.clone())
             .or_else(|error| fault("", format!("the definition is not valid: {error}")))?;
         if raw.version.as_deref().is_some_and(|version| version != "1.0") {
             return fault("Version", "only version 1.0 of the Amazon States Language exists");
         }
-        if raw.timeout_seconds.is_some_and(|seconds| seconds == 0 || seconds > 99_999_999) {
-            return fault("TimeoutSeconds", "it must be between 1 and 99999999");
+        if raw.timeout_seconds.is_some_and(|seconds| !(1..=LARGEST).contains(&seconds)) {
+            return fault("TimeoutSeconds", format!("it must be between 1 and {LARGEST}"));
         }
-        let jsonata = match raw.query_language.as_deref() {
-            Some("JSONata") => true,
-            // AWS's default is JSONPath; each state may still choose JSONata.
-            None => false,
-            Some(other) => {
-                return fault("QueryLanguage", format!("{other} is not emulated; only JSONata is"));
-            }
-        };
-        let mut parser = Parser { jsonata, names: BTreeSet::new() };
-        let workflow = parser.workflow("", raw.start_at, raw.states)?;
-        unshadowed(&workflow, &BTreeSet::new())?;
-        Ok(Self { workflow, timeout_seconds: raw.timeout_seconds })
+        // AWS's default is JSONPath; each state may still choose JSONata.
+        if let Some(other) = raw.query_language.as_deref().filter(|language| *language != "JSONata") {
+            return fault("QueryLanguage", format!("{other} is not emulated; only JSONata is"));
+        }
+        if !raw.states.values().any(ends) {
+            return coded("MISSING_END_STATE", "", "Workflow has no terminal state");
+        }
+        Ok(raw)
     }
 }
 
@@ -169,6 +220,8 @@ struct Parser {
     jsonata: bool,
     /// All state names so far: they are unique in the whole machine.
     names: BTreeSet<String>,
+    /// What is wrong with the states.
+    faults: Vec<Fault>,
 }
 
 impl Parser {
@@ -177,22 +230,31 @@ impl Parser {
         path: &str,
         start_at: String,
         raw: BTreeMap<String, Map<String, Value>>,
-    ) -> Result<Workflow, Fault> {
+    ) -> Workflow {
         let mut states = BTreeMap::new();
+        let count = raw.len();
         for (name, fields) in raw {
-            let path = join(path, &format!("States.{name}"));
-            if name.is_empty() || name.chars().count() > 80 {
-                return fault(&path, "a state's name has 1 to 80 characters");
+            match self.named(&join(path, &format!("States.{name}")), &name, fields) {
+                Ok(state) => drop(states.insert(name, state)),
+                Err(fault) => self.faults.push(fault),
             }
-            if !self.names.insert(name.clone()) {
-                return fault(&path, "state names are unique within the whole state machine");
-            }
-            let state = self.state(&path, fields)?;
-            states.insert(name, state);
         }
         let workflow = Workflow { start_at, states };
-        connected(path, &workflow)?;
-        Ok(workflow)
+        // A state that could not be read leads nobody knows where.
+        if workflow.states.len() == count {
+            connected(path, &workflow, &mut self.faults);
+        }
+        workflow
+    }
+
+    fn named(&mut self, path: &str, name: &str, fields: Map<String, Value>) -> Result<State, Fault> {
+        if name.is_empty() || name.chars().count() > 80 {
+            return fault(path, "a state's name has 1 to 80 characters");
+        }
+        if !self.names.insert(name.to_owned()) {
+            return coded("DUPLICATE_STATE_NAME", path, format!("Duplicate State name: {name}"));
+        }
+        self.state(path, fields)
     }
 
     fn state(&mut self, path: &str, fields: Map<String, Value>) -> Result<State, Fault> {
@@ -200,27 +262,33 @@ impl Parser {
         let Some(allowed) = fields_of(&kind) else {
             return fault(path, format!("there is no state type {kind:?}"));
         };
+        match fields.get("QueryLanguage").map(Value::as_str) {
+            Some(Some("JSONata")) => {}
+            None if self.jsonata => {}
+            Some(Some("JSONPath")) if self.jsonata => {
+                let reason =
+                    "'QueryLanguage' can not be 'JSONPath' if set to 'JSONata' for whole state machine";
+                return fault(path, reason);
+            }
+            _ => {
+                let reason = "JSONPath is not emulated; say QueryLanguage: JSONata";
+                return fault(&join(path, "QueryLanguage"), reason);
+            }
+        }
         for field in fields.keys() {
             if JSONPATH_FIELDS.contains(&field.as_str()) {
-                return fault(path, format!("{field} belongs to JSONPath; only JSONata is emulated"));
+                let reason = format!(
+                    "The QueryLanguage is set to 'JSONata', but field '{field}' is only supported for the 'JSONPath' QueryLanguage"
+                );
+                return fault(path, reason);
             }
             let common = ["Type", "Comment", "QueryLanguage"].contains(&field.as_str());
             if !common && !allowed.contains(&field.as_str()) {
-                return fault(path, format!("a {kind} state has no field {field} here"));
+                return fault(path, unsupported(field));
             }
         }
         let raw: RawState = serde_path_to_error::deserialize(Value::Object(fields))
             .or_else(|error| fault(path, format!("the {kind} state is not valid: {error}")))?;
-        match raw.query_language.as_deref() {
-            Some("JSONata") => {}
-            None if self.jsonata => {}
-            _ => {
-                return fault(
-                    &join(path, "QueryLanguage"),
-                    "JSONPath is not emulated; say QueryLanguage: JSONata",
-                );
-            }
-        }
         self.typed(path, raw)
     }
 
@@ -280,7 +348,7 @@ impl Parser {
                     if branch.processor_config.is_some() {
                         return fault(&path, "a branch has no ProcessorConfig");
                     }
-                    branches.push(self.workflow(&path, branch.start_at, branch.states)?);
+                    branches.push(self.workflow(&path, branch.start_at, branch.states));
                 }
                 if branches.is_empty() {
                     return fault(path, "a Parallel needs at least one branch in Branches");
@@ -299,7 +367,7 @@ impl Parser {
                 compile_some(&join(path, "ItemSelector"), raw.item_selector.as_ref())?;
                 whole_number(&join(path, "MaxConcurrency"), raw.max_concurrency.as_ref(), 0)?;
                 Kind::Map(Box::new(MapState {
-                    processor: self.workflow(&path_of_processor, processor.start_at, processor.states)?,
+                    processor: self.workflow(&path_of_processor, processor.start_at, processor.states),
                     items: raw.items,
                     selector: raw.item_selector,
                     max_concurrency: raw.max_concurrency,
@@ -335,31 +403,47 @@ impl Parser {
     }
 }
 
+/// Whether a state is one at which its workflow ends.
+fn ends(state: &Map<String, Value>) -> bool {
+    let is_final = |kind: &str| ["Succeed", "Fail"].contains(&kind);
+    state.get("End") == Some(&Value::Bool(true))
+        || state.get("Type").and_then(Value::as_str).is_some_and(is_final)
+}
+
+fn unsupported(field: &str) -> String {
+    if NOT_EMULATED.contains(&field) {
+        format!("{field} is not emulated by the local cloud")
+    } else {
+        format!("Field '{field}' is not supported")
+    }
+}
+
 fn join(path: &str, field: &str) -> String {
     if path.is_empty() { field.into() } else { format!("{path}.{field}") }
 }
 
 /// Every state that is named exists, and every state can be reached.
-fn connected(path: &str, workflow: &Workflow) -> Result<(), Fault> {
-    if !workflow.states.contains_key(&workflow.start_at) {
-        return fault(&join(path, "StartAt"), format!("there is no state {:?}", workflow.start_at));
-    }
+fn connected(path: &str, workflow: &Workflow, faults: &mut Vec<Fault>) {
+    const CODE: &str = "MISSING_TRANSITION_TARGET";
+    let mut exists = |path: String, next: &str| {
+        if !workflow.states.contains_key(next) {
+            faults.push(Fault { code: CODE, path, reason: format!("Missing 'Next' target: {next}") });
+        }
+    };
+    exists(join(path, "StartAt"), &workflow.start_at);
     let mut reached = BTreeSet::from([workflow.start_at.as_str()]);
     let mut open = vec![workflow.start_at.as_str()];
     while let Some(name) = open.pop() {
-        for next in workflow.states.get(name).map(State::targets).unwrap_or_default() {
-            if !workflow.states.contains_key(next) {
-                let path = join(path, &format!("States.{name}"));
-                return fault(&path, format!("it leads to {next:?}, which does not exist"));
-            }
+        for (field, next) in workflow.states.get(name).map(State::targets).unwrap_or_default() {
+            exists(join(path, &format!("States.{name}.{field}")), next);
             if reached.insert(next) {
                 open.push(next);
             }
         }
     }
-    match workflow.states.keys().find(|name| !reached.contains(name.as_str())) {
-        Some(name) => fault(&join(path, &format!("States.{name}")), "no state leads to it"),
-        None => Ok(()),
+    for name in workflow.states.keys().filter(|name| !reached.contains(name.as_str())) {
+        let reason = format!("State \"{name}\" is not reachable.");
+        faults.push(Fault { code: CODE, path: join(path, &format!("States.{name}")), reason });
     }
 }
 
@@ -414,8 +498,11 @@ fn recoveries(path: &str, retry: &[Retrier], catch: &[Catcher]) -> Result<(), Fa
         if retrier.backoff_rate < 1.0 {
             return fault(&path, "BackoffRate must be 1.0 or more");
         }
-        if retrier.interval_seconds == 0 {
-            return fault(&path, "IntervalSeconds must be 1 or more");
+        if !(1..=LARGEST).contains(&retrier.interval_seconds) {
+            return fault(&path, format!("IntervalSeconds must be between 1 and {LARGEST}"));
+        }
+        if retrier.max_attempts > LARGEST {
+            return fault(&path, format!("MaxAttempts must be between 0 and {LARGEST}"));
         }
         if retrier.max_delay_seconds.is_some_and(|longest| longest == 0 || longest >= 31_622_400) {
             return fault(&path, "MaxDelaySeconds must be greater than 0 and less than 31622400");
@@ -430,14 +517,20 @@ fn recoveries(path: &str, retry: &[Retrier], catch: &[Catcher]) -> Result<(), Fa
     Ok(())
 }
 
+/// The largest number of seconds, attempts and iterations that AWS takes.
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/state-task.html>
+const LARGEST: u64 = 99_999_999;
+
 fn whole_number(path: &str, value: Option<&Value>, least: u64) -> Result<(), Fault> {
+    let fits = |number: u64| (least..=LARGEST).contains(&number);
     match value {
         None => Ok(()),
-        Some(Value::Number(number)) if number.as_u64().is_some_and(|number| number >= least) => Ok(()),
+        Some(Value::Number(number)) if number.as_u64().is_some_and(fits) => Ok(()),
         Some(value) if query::is_expression(value) => compile(path, value),
-        Some(value) => {
-            fault(path, format!("{value} is neither a whole number from {least} nor a JSONata expression"))
-        }
+        Some(value) => fault(
+            path,
+            format!("{value} is neither a whole number from {least} to {LARGEST} nor a JSONata expression"),
+        ),
     }
 }
 
@@ -446,7 +539,7 @@ fn compile_some(path: &str, template: Option<&Value>) -> Result<(), Fault> {
 }
 
 fn compile(path: &str, template: &Value) -> Result<(), Fault> {
-    query::check(template, path).map_err(|(path, reason)| Fault { path, reason })
+    query::check(template, path).map_err(|(code, path, reason)| Fault { code, path, reason })
 }
 
 /// Variable names: <https://docs.aws.amazon.com/step-functions/latest/dg/workflow-variables.html>

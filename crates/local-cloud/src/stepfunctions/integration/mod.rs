@@ -124,6 +124,11 @@ impl Resource {
         name.rsplit_once(':').unwrap_or(("lambda", name))
     }
 
+    /// Whose result it is that was too large: the function's ARN, or the service.
+    pub fn limited_as(&self) -> &str {
+        if self.is_function_arn() { &self.arn } else { self.history_names().0 }
+    }
+
     /// Whether this is a function by its ARN, which has history events of its own.
     pub fn is_function_arn(&self) -> bool {
         self.target == Target::Function
@@ -217,13 +222,14 @@ impl Resource {
         Ok(Request::Invoke { function: function.into(), payload, asynchronous })
     }
 
-    /// The task's result, or the error that it fails with.
+    /// The task's result, or the error that it fails with. `request_id` is that of the request,
+    /// where the reply has none of its own.
     ///
     /// # Errors
     /// The error under the name that Step Functions gives it.
-    pub fn settle(&self, reply: Result<Reply, AwsError>) -> Result<Value, Failure> {
+    pub fn settle(&self, reply: Result<Reply, AwsError>, request_id: &str) -> Result<Value, Failure> {
         match (&self.target, reply) {
-            (_, Err(error)) => Err(self.failure(&error)),
+            (_, Err(error)) => Err(self.failure(&error, request_id)),
             (Target::Sdk(..), Ok(Reply::Invoked { payload, function_error, .. })) => {
                 let mut result =
                     json!({"ExecutedVersion": "$LATEST", "Payload": payload.to_string(), "StatusCode": 200});
@@ -239,26 +245,28 @@ impl Resource {
             (_, Ok(Reply::Invoked { payload, request_id, .. })) => Ok(with_metadata(
                 json!({"ExecutedVersion": "$LATEST", "Payload": payload, "StatusCode": 200}),
                 200,
-                Some(request_id),
+                &request_id,
             )),
-            (_, Ok(Reply::Queued)) => Ok(with_metadata(json!({"Payload": "", "StatusCode": 202}), 202, None)),
+            (_, Ok(Reply::Queued)) => {
+                Ok(with_metadata(json!({"Payload": "", "StatusCode": 202}), 202, request_id))
+            }
             (Target::PutEvents, Ok(Reply::Answer(answer))) => {
                 // https://docs.aws.amazon.com/step-functions/latest/dg/connect-eventbridge.html
                 if answer.get("FailedEntryCount").and_then(Value::as_i64).unwrap_or(0) > 0 {
                     return Err(Failure::new("EventBridge.FailedEntry", &answer.to_string()));
                 }
-                Ok(with_metadata(answer, 200, None))
+                Ok(with_metadata(answer, 200, request_id))
             }
             (Target::Sdk(sdk, action), Ok(Reply::Answer(answer))) => Ok(match (sdk.name, *action) {
                 ("sfn", _) => rename(&with_dates(answer), upper_first),
                 ("s3", "GetObject") => text_body(answer),
                 _ => answer,
             }),
-            (_, Ok(Reply::Answer(answer))) => Ok(with_metadata(answer, 200, None)),
+            (_, Ok(Reply::Answer(answer))) => Ok(with_metadata(answer, 200, request_id)),
         }
     }
 
-    fn failure(&self, error: &AwsError) -> Failure {
+    fn failure(&self, error: &AwsError, request_id: &str) -> Failure {
         let (service, prefix, base, modelled): (&str, &str, &str, &[&str]) = match &self.target {
             Target::Function | Target::Invoke => {
                 ("AWSLambda", "Lambda", "Lambda.AWSLambdaException", LAMBDA_ERRORS)
@@ -292,10 +300,16 @@ impl Resource {
         } else {
             base.to_owned()
         };
-        let cause = format!(
-            "{} (Service: {service}, Status Code: {}, Error Code: {})",
-            error.message, error.status, error.code
-        );
+        // The SDKs behind the two kinds of integration write their exceptions differently.
+        let (message, status) = (&error.message, error.status);
+        let cause = if let Target::Sdk(..) = self.target {
+            format!("{message} (Service: {service}, Status Code: {status}, Request ID: {request_id})")
+        } else {
+            let code = &error.code;
+            format!(
+                "{message} (Service: {service}; Status Code: {status}; Error Code: {code}; Request ID: {request_id}; Proxy: null)"
+            )
+        };
         Failure::new(&name, &cause)
     }
 }
@@ -303,8 +317,15 @@ impl Resource {
 /// A function's own error: its name is `errorType`, its cause the whole document.
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>
 fn function_failure(payload: &Value) -> Failure {
-    let name = payload.get("errorType").and_then(Value::as_str).unwrap_or("Lambda.Unknown");
-    Failure::new(name, &payload.to_string())
+    match payload.get("errorType").and_then(Value::as_str) {
+        Some(name) => Failure::new(name, &payload.to_string()),
+        None => Failure::new(
+            "Lambda.Unknown",
+            &format!(
+                "The cause could not be determined because Lambda did not return an error type. Returned payload: {payload}"
+            ),
+        ),
+    }
 }
 
 /// `Detail` becomes text, and both ARNs are appended to `Resources`.
@@ -330,12 +351,10 @@ fn stringify(members: &mut Map<String, Value>, name: &str) {
 }
 
 /// Optimised integrations add what the SDK knows about the call.
-fn with_metadata(mut result: Value, status: u16, request_id: Option<String>) -> Value {
+fn with_metadata(mut result: Value, status: u16, request_id: &str) -> Value {
     if let Some(members) = result.as_object_mut() {
         members.insert("SdkHttpMetadata".into(), json!({"HttpStatusCode": status}));
-        if let Some(id) = request_id {
-            members.insert("SdkResponseMetadata".into(), json!({"RequestId": id}));
-        }
+        members.insert("SdkResponseMetadata".into(), json!({"RequestId": request_id}));
     }
     result
 }

@@ -5,7 +5,7 @@ fn resource(name: &str) -> Resource {
 }
 
 fn error_name(name: &str, code: &str) -> String {
-    resource(name).settle(Err(AwsError::client(code, "no"))).unwrap_err().error.unwrap()
+    resource(name).settle(Err(AwsError::client(code, "no")), "id").unwrap_err().error.unwrap()
 }
 
 #[test]
@@ -39,6 +39,33 @@ fn optimised_integrations_have_their_own_prefixes() {
 }
 
 #[test]
+fn the_cause_of_an_error_of_a_service_is_written_as_the_sdk_behind_the_integration_writes_it() {
+    let cause = |name: &str| {
+        let error = AwsError::new(404, "ResourceNotFoundException", "Not here");
+        resource(name).settle(Err(error), "r-1").unwrap_err().cause.unwrap()
+    };
+    assert_eq!(
+        cause("dynamodb:getItem"),
+        "Not here (Service: AmazonDynamoDBv2; Status Code: 404; Error Code: ResourceNotFoundException; Request ID: r-1; Proxy: null)"
+    );
+    assert_eq!(
+        cause("aws-sdk:dynamodb:getItem"),
+        "Not here (Service: DynamoDb, Status Code: 404, Request ID: r-1)"
+    );
+}
+
+#[test]
+fn an_optimised_integration_adds_what_the_sdk_knows_of_the_call_and_an_sdk_one_nothing() {
+    let answer = || Ok(Reply::Answer(json!({"Item": {}})));
+    assert_eq!(
+        resource("dynamodb:getItem").settle(answer(), "r-1").unwrap(),
+        json!({"Item": {}, "SdkHttpMetadata": {"HttpStatusCode": 200},
+            "SdkResponseMetadata": {"RequestId": "r-1"}})
+    );
+    assert_eq!(resource("aws-sdk:dynamodb:getItem").settle(answer(), "r-1").unwrap(), json!({"Item": {}}));
+}
+
+#[test]
 fn a_function_error_is_named_by_its_error_type_and_caused_by_its_document() {
     let reply = |payload| Reply::Invoked {
         payload,
@@ -46,17 +73,21 @@ fn a_function_error_is_named_by_its_error_type_and_caused_by_its_document() {
         request_id: "r".into(),
     };
     let document = json!({"errorType": "ContractTableDown", "errorMessage": "m"});
-    let failure = resource("lambda:invoke").settle(Ok(reply(document.clone()))).unwrap_err();
+    let failure = resource("lambda:invoke").settle(Ok(reply(document.clone())), "id").unwrap_err();
     assert_eq!(failure.error.unwrap(), "ContractTableDown");
     assert_eq!(failure.cause.unwrap(), document.to_string());
-    let unknown = resource("lambda:invoke").settle(Ok(reply(Value::Null))).unwrap_err();
+    let unknown = resource("lambda:invoke").settle(Ok(reply(Value::Null)), "id").unwrap_err();
     assert_eq!(unknown.error.unwrap(), "Lambda.Unknown");
+    assert_eq!(
+        unknown.cause.unwrap(),
+        "The cause could not be determined because Lambda did not return an error type. Returned payload: null"
+    );
 }
 
 #[test]
 fn lambda_invoke_answers_with_payload_version_and_status() {
     let reply = Reply::Invoked { payload: json!({"ok": 1}), function_error: None, request_id: "r-1".into() };
-    let result = resource("lambda:invoke").settle(Ok(reply)).unwrap();
+    let result = resource("lambda:invoke").settle(Ok(reply), "id").unwrap();
     assert_eq!(result["Payload"], json!({"ok": 1}));
     assert_eq!(result["ExecutedVersion"], "$LATEST");
     assert_eq!(result["StatusCode"], 200);
@@ -75,9 +106,9 @@ fn put_events_fails_on_a_failed_entry_and_appends_both_arns_to_resources() {
     assert_eq!(input["Entries"][0]["Resources"], json!(["p", "exec", "machine"]));
     assert_eq!(input["Entries"][1]["Resources"], json!(["exec", "machine"]));
     let answer = json!({"FailedEntryCount": 1, "Entries": [{"ErrorCode": "ThrottlingException"}]});
-    let failure = put.settle(Ok(Reply::Answer(answer))).unwrap_err();
+    let failure = put.settle(Ok(Reply::Answer(answer)), "id").unwrap_err();
     assert_eq!(failure.error.unwrap(), "EventBridge.FailedEntry");
-    assert!(put.settle(Ok(Reply::Answer(json!({"FailedEntryCount": 0})))).is_ok());
+    assert!(put.settle(Ok(Reply::Answer(json!({"FailedEntryCount": 0}))), "id").is_ok());
 }
 
 #[test]
@@ -103,7 +134,7 @@ fn sqs_bodies_become_text_and_sfn_members_change_case() {
         }
     );
     let answer = json!({"executionArn": "e", "startDate": 1_700_000_000.123});
-    let result = start.settle(Ok(Reply::Answer(answer))).unwrap();
+    let result = start.settle(Ok(Reply::Answer(answer)), "id").unwrap();
     assert_eq!(result, json!({"ExecutionArn": "e", "StartDate": "2023-11-14T22:13:20.123Z"}));
 }
 

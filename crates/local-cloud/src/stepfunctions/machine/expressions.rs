@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Machine, in_state};
-use crate::stepfunctions::query::{Query, QueryError};
+use crate::stepfunctions::query::{Query, QueryError, expression};
 use crate::stepfunctions::tree::{Failure, Thread};
 
 impl Machine<'_> {
@@ -39,10 +39,12 @@ impl Machine<'_> {
             "State": {
                 "EnteredTime": rfc3339(thread.entered_ms),
                 "Name": thread.state,
-                "RetryCount": thread.retries.iter().sum::<u64>(),
             },
             "StateMachine": {"Id": meta.machine_arn, "Name": meta.machine_name},
         });
+        if thread.can_retry {
+            context["State"]["RetryCount"] = thread.retries.iter().sum::<u64>().into();
+        }
         if let Some(token) = token {
             context["Task"] = json!({"Token": token});
         }
@@ -71,16 +73,25 @@ impl Machine<'_> {
         })
     }
 
+    /// What a template gave is not what its field takes: `kind` is the JSON type, `expected`
+    /// all that is asked of the value.
     pub(super) fn not_a(
         &mut self,
         thread: &mut Thread,
         field: &str,
-        expected: &str,
+        template: Option<&Value>,
+        (kind, expected): (&str, &str),
         found: &Value,
     ) -> Failure {
-        let message = format!("The value of the field '{field}' must be {expected}, and is {found}.");
-        let error = QueryError { location: field.into(), message };
-        match self.rendered::<()>(thread, Err(error)) {
+        let message = match template.and_then(Value::as_str).and_then(expression) {
+            Some(source) if type_of(found) != kind => format!(
+                "The JSONata expression '{source}' specified for the field '{field}' returned an unexpected result type. Expected '{kind}', but was '{}' for value: {found}",
+                type_of(found)
+            ),
+            _ => format!("The value of the field '{field}' must be {expected}, and is {found}."),
+        };
+        let failed: Result<(), QueryError> = Err(QueryError { location: field.into(), message });
+        match self.rendered(thread, failed) {
             Err(failure) => failure,
             Ok(()) => Failure::runtime("unreachable"),
         }
@@ -101,9 +112,21 @@ impl Machine<'_> {
         match value.as_i64().filter(|number| (least..=LONGEST).contains(number)) {
             Some(number) => Ok(Some(number)),
             None => {
-                Err(self.not_a(thread, field, &format!("a whole number from {least} to {LONGEST}"), &value))
+                let expected = format!("a whole number from {least} to {LONGEST}");
+                Err(self.not_a(thread, field, Some(template), ("number", &expected), &value))
             }
         }
+    }
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
     }
 }
 

@@ -14,7 +14,9 @@ pub use expressions::rfc3339;
 use super::asl::{Catcher, Definition, Jitter, Kind, State, Workflow};
 use super::history::{HistoryEvent, assigned};
 use super::query::Query;
-use super::tree::{Branches, Doing, Execution, Failure, Meta, Slot, Status, Thread, earliest};
+use super::tree::{
+    Branches, Doing, Execution, Failure, HEARTBEAT_TIMEOUT, Meta, Slot, Status, Thread, earliest,
+};
 use crate::random::Random;
 
 /// Input, output, arguments and results: 256 KiB of JSON.
@@ -23,7 +25,7 @@ pub const PAYLOAD_LIMIT: usize = 262_144;
 
 /// Events in the history of a Standard execution.
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>
-const HISTORY_LIMIT: u64 = 25_000;
+pub const HISTORY_LIMIT: u64 = 25_000;
 
 /// Seconds; no retry is later, however often the interval was multiplied. AWS takes no
 /// `MaxDelaySeconds` above it.
@@ -102,17 +104,14 @@ fn step(definition: &Definition, execution: &mut Execution, stimulus: &Stimulus,
     let flow = match stimulus {
         Stimulus::Abort(failure) => {
             machine.effects.taken = true;
-            machine.end(Status::Aborted, None, Some(failure.clone()));
+            machine.end(Status::Aborted, 0, None, Some(failure.clone()));
             execution.root = None;
             return machine.effects;
         }
         Stimulus::Tick if overdue => {
             machine.effects.taken = true;
-            machine.end(
-                Status::TimedOut,
-                None,
-                Some(Failure { error: Some("States.Timeout".into()), cause: None }),
-            );
+            // AWS gives it neither an error nor a cause.
+            machine.end(Status::TimedOut, 0, None, None);
             execution.root = None;
             return machine.effects;
         }
@@ -127,11 +126,11 @@ fn step(definition: &Definition, execution: &mut Execution, stimulus: &Stimulus,
         },
     };
     if let Flow::Ended(outcome) = flow {
+        let previous = execution.root.take().map_or(0, |thread| thread.last_event);
         match outcome {
-            Ok(output) => machine.end(Status::Succeeded, Some(output.to_string()), None),
-            Err(failure) => machine.end(Status::Failed, None, Some(failure)),
+            Ok(output) => machine.end(Status::Succeeded, previous, Some(output.to_string()), None),
+            Err(failure) => machine.end(Status::Failed, previous, None, Some(failure)),
         }
-        execution.root = None;
     }
     machine.effects
 }
@@ -172,11 +171,12 @@ impl Machine<'_> {
         self.effects.taken = true;
         self.effects.status_changed = true;
         let mut thread = Thread::new(Map::new(), None, 0);
-        self.event(
-            &mut thread,
-            "ExecutionStarted",
-            json!({"input": self.meta.input, "inputDetails": {"truncated": false}, "roleArn": self.meta.role_arn}),
-        );
+        let details = json!({
+            "input": self.meta.input,
+            "inputDetails": {"truncated": false},
+            "roleArn": self.meta.role_arn,
+        });
+        self.aside(0, "ExecutionStarted", details);
         self.meta.timeout_due =
             definition.timeout_seconds.map(|seconds| self.env.now_ms + seconds as i64 * 1000);
         let input = serde_json::from_str(&self.meta.input).unwrap_or(Value::Null);
@@ -185,7 +185,9 @@ impl Machine<'_> {
         (thread, flow)
     }
 
-    fn end(&mut self, status: Status, output: Option<String>, failure: Option<Failure>) {
+    /// `previous` is the event that led to the end: 0 for one that came from outside.
+    fn end(&mut self, status: Status, previous: u64, output: Option<String>, failure: Option<Failure>) {
+        let failure = failure.map(Failure::shown);
         let kind = match status {
             Status::Running => return,
             Status::Succeeded => "ExecutionSucceeded",
@@ -197,8 +199,7 @@ impl Machine<'_> {
             (Some(output), _) => json!({"output": output, "outputDetails": {"truncated": false}}),
             (_, failure) => failure_details(Map::new(), failure.as_ref()),
         };
-        let mut thread = Thread::new(Map::new(), None, self.meta.last_event);
-        self.event(&mut thread, kind, details);
+        self.aside(previous, kind, details);
         self.effects.status_changed = true;
         self.meta.status = status;
         self.meta.stopped_ms = Some(self.env.now_ms);
@@ -208,16 +209,16 @@ impl Machine<'_> {
     }
 
     fn event(&mut self, thread: &mut Thread, kind: &str, details: Value) {
+        thread.last_event = self.aside(thread.last_event, kind, details);
+    }
+
+    /// An event that none of its thread's later ones points back to.
+    fn aside(&mut self, previous: u64, kind: &str, details: Value) -> u64 {
         self.meta.last_event += 1;
-        let event = HistoryEvent {
-            id: self.meta.last_event,
-            previous: thread.last_event,
-            at_ms: self.env.now_ms,
-            kind: kind.into(),
-            details,
-        };
-        thread.last_event = event.id;
-        self.effects.events.push(event);
+        let id = self.meta.last_event;
+        let kind = kind.into();
+        self.effects.events.push(HistoryEvent { id, previous, at_ms: self.env.now_ms, kind, details });
+        id
     }
 
     // --- Running a thread until it blocks or ends.
@@ -255,6 +256,7 @@ impl Machine<'_> {
         thread.state = name;
         thread.input = input;
         thread.entered_ms = self.env.now_ms;
+        thread.can_retry = matches!(state.kind, Kind::Task(_) | Kind::Parallel { .. } | Kind::Map(_));
         thread.retries = vec![0; state.retry.len()];
         thread.doing = Doing::Starting;
         let details = json!({
@@ -288,7 +290,10 @@ impl Machine<'_> {
                                 Some(&rule.next),
                             );
                         }
-                        other => return Err(self.not_a(thread, &field, "a boolean", &other)),
+                        other => {
+                            let expected = ("boolean", "a boolean");
+                            return Err(self.not_a(thread, &field, Some(&rule.condition), expected, &other));
+                        }
                     }
                 }
                 match default {
@@ -317,7 +322,7 @@ impl Machine<'_> {
                     }
                     None => thread.input.clone(),
                 };
-                limited(thread, &input)?;
+                limited(&thread.state, &input)?;
                 self.event(thread, "ParallelStateStarted", Value::Null);
                 let slots = branches.iter().map(|_| Slot::Waiting(input.clone(), thread.map_item.clone()));
                 thread.doing = Doing::Branches(Branches { slots: slots.collect(), limit: usize::MAX });
@@ -345,7 +350,10 @@ impl Machine<'_> {
                 let value = self.rendered(thread, query.render(template, "Timestamp"))?;
                 match value.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok()) {
                     Some(moment) => self.wait_until(thread, state, moment.as_millisecond()),
-                    None => Err(self.not_a(thread, "Timestamp", "an RFC 3339 timestamp", &value)),
+                    None => {
+                        let expected = ("string", "an RFC 3339 timestamp");
+                        Err(self.not_a(thread, "Timestamp", Some(template), expected, &value))
+                    }
                 }
             }
             Kind::Succeed => {
@@ -358,7 +366,9 @@ impl Machine<'_> {
                     None => Ok(None),
                     Some(template) => match self.rendered(thread, query.render(template, field))? {
                         Value::String(text) => Ok(Some(text)),
-                        other => Err(self.not_a(thread, field, "a string", &other)),
+                        other => {
+                            Err(self.not_a(thread, field, Some(template), ("string", "a string"), &other))
+                        }
                     },
                 };
                 let failure = Failure { error: text(error, "Error")?, cause: text(cause, "Cause")? };
@@ -432,8 +442,8 @@ impl Machine<'_> {
             Some(template) => self.rendered(thread, query.render(template, "Output"))?,
             None => unless_output.unwrap_or_else(|| thread.input.clone()),
         };
-        limited(thread, &output)?;
-        limited(thread, &Value::Object(assigned_now.clone()))?;
+        limited(&thread.state, &output)?;
+        limited(&thread.state, &Value::Object(assigned_now.clone()))?;
         let mut details = json!({
             "name": thread.state,
             "output": output.to_string(),
@@ -490,11 +500,12 @@ impl Machine<'_> {
         catcher: &Catcher,
         failure: &Failure,
     ) -> Result<Step, Failure> {
+        let failure = failure.clone().shown();
         let mut error_output = Map::new();
-        if let Some(error) = &failure.error {
-            error_output.insert("Error".into(), error.as_str().into());
+        if let Some(error) = failure.error {
+            error_output.insert("Error".into(), error.into());
         }
-        error_output.insert("Cause".into(), failure.cause.clone().unwrap_or_default().into());
+        error_output.insert("Cause".into(), failure.cause.unwrap_or_default().into());
         let error_output = Value::Object(error_output);
         let query = self.query(thread, None, Some(&error_output), None);
         let output = catcher.output.as_ref();
@@ -519,21 +530,21 @@ fn in_state(thread: &Thread, what: &str) -> String {
     )
 }
 
-fn limited(thread: &Thread, value: &Value) -> Result<(), Failure> {
+/// `what` is the state, the function's ARN or the integration's service.
+fn limited(what: &str, value: &Value) -> Result<(), Failure> {
     if value.to_string().len() <= PAYLOAD_LIMIT {
         return Ok(());
     }
     let cause = format!(
-        "The state/task '{}' returned a result with a size exceeding the maximum number of bytes service limit.",
-        thread.state
+        "The state/task '{what}' returned a result with a size exceeding the maximum number of bytes service limit."
     );
     Err(Failure::new("States.DataLimitExceeded", &cause))
 }
 
 /// Which error names match: <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>
 /// `States.ALL` matches neither `States.DataLimitExceeded` nor `States.Runtime`, and nothing
-/// matches the latter; `States.TaskFailed` matches all but `States.Timeout`; a missed
-/// heartbeat is a `States.Timeout` too; a Parallel that fails does so with the error of its
+/// matches the latter; `States.TaskFailed` matches all but time-outs; a missed heartbeat
+/// is a `States.Timeout` too; a Parallel that fails does so with the error of its
 /// branch, and is also `States.BranchFailed`.
 fn matches_error(names: &[String], failure: &Failure, is_parallel: bool) -> bool {
     let error = failure.error.as_deref().unwrap_or_default();
@@ -544,8 +555,8 @@ fn matches_error(names: &[String], failure: &Failure, is_parallel: bool) -> bool
     names.iter().any(|name| match name.as_str() {
         name if name == error => true,
         "States.ALL" => !terminal,
-        "States.TaskFailed" => !terminal && error != "States.Timeout",
-        "States.Timeout" => error == "States.HeartbeatTimeout",
+        "States.TaskFailed" => !terminal && error != "States.Timeout" && error != HEARTBEAT_TIMEOUT,
+        "States.Timeout" => error == HEARTBEAT_TIMEOUT,
         "States.BranchFailed" => is_parallel && !terminal,
         _ => false,
     })

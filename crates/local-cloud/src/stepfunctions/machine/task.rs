@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{Machine, Step, Stimulus, failure_details, limited};
 use crate::random::stable_uuid;
 use crate::stepfunctions::asl::Task;
-use crate::stepfunctions::tree::{Doing, Failure, TaskAttempt, Thread};
+use crate::stepfunctions::tree::{Doing, Failure, HEARTBEAT_TIMEOUT, TaskAttempt, Thread};
 
 impl Machine<'_> {
     pub(super) fn schedule(&mut self, thread: &mut Thread, task: &Task) -> Result<Step, Failure> {
@@ -17,7 +17,7 @@ impl Machine<'_> {
             Some(template) => self.rendered(thread, query.render(template, "Arguments"))?,
             None => thread.input.clone(),
         };
-        limited(thread, &arguments)?;
+        limited(&thread.state, &arguments)?;
         let timeout = self.whole_number(thread, task.timeout.as_ref(), "TimeoutSeconds", 1)?;
         let heartbeat = self.whole_number(thread, task.heartbeat.as_ref(), "HeartbeatSeconds", 1)?;
 
@@ -77,7 +77,7 @@ impl Machine<'_> {
         let function = task.resource.is_function_arn();
         let mut details = if function { Map::new() } else { names(task) };
         let failure = match outcome {
-            Ok(result) => match limited(thread, &result) {
+            Ok(result) => match limited(task.resource.limited_as(), &result) {
                 Ok(()) => {
                     details.insert("output".into(), result.to_string().into());
                     details.insert("outputDetails".into(), json!({"truncated": false}));
@@ -101,7 +101,7 @@ impl Machine<'_> {
         } else {
             ("TaskTimedOut", names(task))
         };
-        self.event(thread, kind, failure_details(details, Some(&failure)));
+        self.event(thread, kind, failure_details(details, Some(&failure.clone().shown())));
         Step::Failed(failure)
     }
 
@@ -142,7 +142,7 @@ impl Machine<'_> {
                 Some(self.timed_out(thread, task, "States.Timeout"))
             }
             Stimulus::Tick if attempt.heartbeat_due.is_some_and(|due| due <= now_ms) => {
-                Some(self.timed_out(thread, task, "States.HeartbeatTimeout"))
+                Some(self.timed_out(thread, task, HEARTBEAT_TIMEOUT))
             }
             _ => None,
         }

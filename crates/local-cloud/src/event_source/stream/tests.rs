@@ -1,5 +1,8 @@
 use std::sync::Mutex;
 
+use serde_json::json;
+use tokio::sync::watch;
+
 use super::*;
 use crate::clock::Clock;
 use crate::random::Random;
@@ -50,6 +53,8 @@ type Rule = Box<dyn Fn(&[String]) -> Delivery + Send + Sync>;
 struct Target {
     rule: Rule,
     delivered: watch::Sender<Vec<Vec<String>>>,
+    /// Item and sequence number of each record, in order of delivery.
+    sequences: Mutex<Vec<(String, String)>>,
     abandoned: watch::Sender<Vec<Abandoned>>,
     refusals_of_abandoned: Mutex<u32>,
 }
@@ -59,6 +64,7 @@ impl Target {
         Arc::new(Self {
             rule: Box::new(rule),
             delivered: watch::channel(Vec::new()).0,
+            sequences: Mutex::default(),
             abandoned: watch::channel(Vec::new()).0,
             refusals_of_abandoned: Mutex::new(0),
         })
@@ -80,8 +86,14 @@ impl Consumer for Arc<Target> {
 
     async fn deliver(&self, records: Vec<Value>) -> Delivery {
         let names = keys(&records);
+        let sequences = names.iter().cloned().zip(records.iter().map(sequence_of));
+        self.sequences.lock().unwrap().extend(sequences);
         self.delivered.send_modify(|all| all.push(names.clone()));
         (self.rule)(&names)
+    }
+
+    fn note(&self, records: &[Value]) -> Value {
+        json!(keys(records))
     }
 
     async fn abandon(&self, batch: Abandoned) -> Result<(), AwsError> {
@@ -123,8 +135,9 @@ async fn read_until(
     target: &Arc<Target>,
     done: impl Fn() -> bool,
 ) {
+    let stop = CancellationToken::new();
     let reading = futures::future::join_all(
-        (0..settings.lanes).map(|lane| Lane::new(cloud, settings, target, stream.clone(), lane).run()),
+        (0..settings.lanes).map(|lane| Lane::new(cloud, settings, target, stream.clone(), lane, &stop).run()),
     );
     tokio::pin!(reading);
     while !done() {
@@ -218,7 +231,8 @@ async fn a_window_collects_records_that_arrive_within_it() {
     let settings = Settings { window: Duration::from_secs(60), batch_size: 3, ..settings() };
     stream.append("a");
     let target = Target::new(|_| Delivery::Done);
-    let lane = Lane::new(&cloud, &settings, &target, stream.clone(), 0).run();
+    let stop = CancellationToken::new();
+    let lane = Lane::new(&cloud, &settings, &target, stream.clone(), 0, &stop).run();
     tokio::pin!(lane);
     let turn = async || {
         for _ in 0..20 {
@@ -292,6 +306,101 @@ async fn a_partial_response_passes_what_came_before_the_lowest_failed_record() {
 }
 
 #[tokio::test]
+async fn with_bisect_a_partial_response_splits_the_batch_where_it_says() {
+    let (cloud, stream) = (cloud(), FakeStream::new());
+    stream.append("a");
+    let bad = stream.append("b");
+    stream.append("c");
+    stream.append("d");
+    let settings = Settings { bisect: true, retries: Some(0), ..settings() };
+    let target = Target::new(move |names| match names.len() {
+        4 => Delivery::FailedFrom { sequence: bad.clone(), reason: "no".into() },
+        _ => Delivery::Done,
+    });
+    read_until(&cloud, &settings, &stream, &target, || target.delivered().len() == 2).await;
+    assert_eq!(target.delivered()[1], ["b", "c", "d"], "neither halved nor counted");
+}
+
+#[tokio::test]
+async fn retries_are_counted_on_after_a_restart() {
+    let (cloud, stream) = (cloud(), FakeStream::new());
+    stream.append("a");
+    stream.append("b");
+    let settings = Settings { retries: Some(2), ..settings() };
+    let first = Target::new(|_| failed());
+    let counted = |cloud: &Cloud| -> String {
+        let read = |c: &rusqlite::Connection| {
+            c.query_row("SELECT batches FROM stream_retries", [], |row| row.get(0)).optional()
+        };
+        cloud.store.read(read).unwrap().unwrap_or_default()
+    };
+    read_until(&cloud, &settings, &stream, &first, || counted(&cloud).contains(r#""attempts":2"#)).await;
+    assert_eq!(first.delivered().len(), 2);
+
+    // What arrived meanwhile is not part of the batch that is tried again.
+    stream.append("c");
+    let second = Target::new(|names| if names.contains(&"a".into()) { failed() } else { Delivery::Done });
+    read_until(&cloud, &settings, &stream, &second, || second.delivered().len() == 2).await;
+    assert_eq!(second.delivered(), [vec!["a", "b"], vec!["c"]]);
+    let abandoned = second.abandoned.borrow().clone();
+    assert_eq!((abandoned[0].attempts, &abandoned[0].note), (3, &json!(["a", "b"])));
+    assert_eq!(counted(&cloud), "", "nothing is left to try again");
+}
+
+#[tokio::test]
+async fn the_halves_of_a_batch_stay_apart_over_a_restart() {
+    let (cloud, stream) = (cloud(), FakeStream::new());
+    for name in ["a", "b", "bad", "d"] {
+        stream.append(name);
+    }
+    let settings = Settings { bisect: true, ..settings() };
+    let rule = |names: &[String]| if names.contains(&"bad".into()) { failed() } else { Delivery::Done };
+    let first = Target::new(rule);
+    read_until(&cloud, &settings, &stream, &first, || first.delivered().len() == 4).await;
+    assert_eq!(first.delivered()[3], ["bad"]);
+    let second = Target::new(|_| Delivery::Done);
+    read_until(&cloud, &settings, &stream, &second, || second.delivered().len() == 2).await;
+    assert_eq!(second.delivered(), [["bad"], ["d"]]);
+}
+
+#[tokio::test]
+async fn a_batch_that_was_given_up_at_a_kill_is_not_delivered_again() {
+    let (cloud, stream) = (cloud(), FakeStream::new());
+    stream.append("a");
+    let settings = Settings { retries: Some(0), ..settings() };
+    let first = Target::new(|_| failed());
+    *first.refusals_of_abandoned.lock().unwrap() = u32::MAX;
+    read_until(&cloud, &settings, &stream, &first, || {
+        *first.refusals_of_abandoned.lock().unwrap() < u32::MAX - 2
+    })
+    .await;
+    let second = Target::new(|_| Delivery::Done);
+    read_until(&cloud, &settings, &stream, &second, || !second.abandoned.borrow().is_empty()).await;
+    assert!(second.delivered().is_empty());
+}
+
+#[tokio::test]
+async fn a_reader_that_is_stopped_ends_after_the_delivery_under_way() {
+    let (cloud, stream) = (cloud(), FakeStream::new());
+    stream.append("a");
+    stream.append("b");
+    let settings = Settings { batch_size: 1, ..settings() };
+    let stop = CancellationToken::new();
+    let target = Target::new({
+        let stop = stop.clone();
+        move |_| {
+            stop.cancel();
+            Delivery::Done
+        }
+    });
+    Lane::new(&cloud, &settings, &target, stream.clone(), 0, &stop).run().await;
+    assert_eq!(target.delivered(), [["a"]]);
+    let next = Target::new(|_| Delivery::Done);
+    read_until(&cloud, &settings, &stream, &next, || !next.delivered().is_empty()).await;
+    assert_eq!(next.delivered(), [["b"]], "what was delivered is not delivered again");
+}
+
+#[tokio::test]
 async fn an_unknown_sequence_number_fails_the_whole_batch() {
     let (cloud, stream) = (cloud(), FakeStream::new());
     stream.append("a");
@@ -321,6 +430,36 @@ async fn records_above_the_maximum_age_go_to_the_destination_without_a_delivery(
     read_until(&cloud, &settings, &stream, &target, || !target.abandoned.borrow().is_empty()).await;
     assert!(target.delivered().is_empty());
     assert_eq!(target.abandoned.borrow()[0].condition, "RecordAgeExceeded");
+}
+
+#[tokio::test]
+async fn records_of_one_item_stay_in_order_in_every_lane() {
+    let (cloud, stream) = (cloud(), FakeStream::new());
+    for n in 0..60 {
+        stream.append(&format!("item{}", n % 6));
+    }
+    let settings = Settings { lanes: 10, batch_size: 3, ..settings() };
+    let calls = Mutex::new(0);
+    // Every third delivery fails, and is tried again.
+    let target = Target::new(move |_| {
+        let mut calls = calls.lock().unwrap();
+        *calls += 1;
+        if *calls % 3 == 0 { failed() } else { Delivery::Done }
+    });
+    let newest = || {
+        let seen = target.sequences.lock().unwrap().clone();
+        (0..6).all(|item| seen.contains(&(format!("item{item}"), format!("{:021}", 55 + item))))
+    };
+    read_until(&cloud, &settings, &stream, &target, newest).await;
+    let mut seen = target.sequences.lock().unwrap().clone();
+    let mut known = std::collections::HashSet::new();
+    seen.retain(|record| known.insert(record.clone()));
+    for item in 0..6 {
+        let name = format!("item{item}");
+        let first: Vec<_> =
+            seen.iter().filter(|(key, _)| *key == name).map(|(_, sequence)| sequence).collect();
+        assert!(first.len() == 10 && first.is_sorted(), "{name}: {first:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,111 @@
+//! What a process prints, line by line into its log. A pipe is read as it fills, and once more
+//! before an invocation's log is closed, so that nothing that the function printed before it
+//! answered is missing there.
+
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::net::unix::pipe;
+
+use super::lock;
+use super::logger::Logger;
+
+/// What a pipe holds at most (pipe(7)), and so the most that can be behind at one moment.
+const PIPE_BYTES: usize = 65_536;
+
+/// How Rust's runtime says that no memory was left, before it aborts.
+const OUT_OF_MEMORY: &str = "memory allocation of ";
+
+/// One end of a pipe.
+#[derive(Debug)]
+pub(super) struct Output {
+    pipe: pipe::Receiver,
+    /// The line that is not complete yet.
+    line: Mutex<Vec<u8>>,
+    out_of_memory: AtomicBool,
+    logger: Arc<Logger>,
+}
+
+/// Where reading stopped.
+#[derive(Debug, PartialEq)]
+enum Read {
+    /// Nothing more is there now.
+    Empty,
+    /// As much as one turn may take.
+    More,
+    /// Nothing more will come.
+    Ended,
+}
+
+impl Output {
+    /// Takes a pipe over and copies what comes until it ends.
+    pub fn follow(pipe: OwnedFd, logger: &Arc<Logger>) -> std::io::Result<Arc<Self>> {
+        let output = Arc::new(Self {
+            pipe: pipe::Receiver::from_owned_fd(pipe)?,
+            line: Mutex::default(),
+            out_of_memory: AtomicBool::new(false),
+            logger: logger.clone(),
+        });
+        let reading = output.clone();
+        tokio::spawn(async move {
+            while reading.pipe.readable().await.is_ok() {
+                match reading.read(|chunk| reading.pipe.try_read(chunk)) {
+                    Read::Empty => {}
+                    Read::More => tokio::task::yield_now().await,
+                    Read::Ended => return,
+                }
+            }
+        });
+        Ok(output)
+    }
+
+    /// Logs what has been printed by now, whether or not its arrival has been noticed.
+    pub fn catch_up(&self) {
+        self.read(|chunk| Ok(rustix::io::read(&self.pipe, chunk)?));
+    }
+
+    /// Whether the process said that it could not get the memory it needed.
+    pub fn out_of_memory(&self) -> bool {
+        self.out_of_memory.load(Ordering::SeqCst)
+    }
+
+    /// Reads and logs under one lock, so that whoever holds it next finds everything logged.
+    fn read(&self, take: impl Fn(&mut [u8]) -> std::io::Result<usize>) -> Read {
+        let mut line = lock(&self.line);
+        let mut chunk = [0; 8_192];
+        for _ in 0..PIPE_BYTES / chunk.len() {
+            match take(&mut chunk) {
+                Ok(0) => {
+                    self.log(&mut line);
+                    return Read::Ended;
+                }
+                Ok(read) => {
+                    for part in chunk[..read].split_inclusive(|byte| *byte == b'\n') {
+                        line.extend_from_slice(part);
+                        if part.ends_with(b"\n") {
+                            self.log(&mut line);
+                        }
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Read::Empty,
+                Err(_) => return Read::Ended,
+            }
+        }
+        Read::More
+    }
+
+    fn log(&self, line: &mut Vec<u8>) {
+        if line.is_empty() {
+            return;
+        }
+        let text = String::from_utf8_lossy(line);
+        if text.starts_with(OUT_OF_MEMORY) {
+            self.out_of_memory.store(true, Ordering::SeqCst);
+        }
+        self.logger.line(text.trim_end_matches(['\n', '\r']));
+        line.clear();
+    }
+}
