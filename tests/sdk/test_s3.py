@@ -167,6 +167,9 @@ def test_a_large_file_is_sent_in_parts(s3, bucket, name):
     head = s3.head_object(Bucket=bucket, Key=name)
     assert (head["ContentType"], head["Metadata"], head["ContentLength"]) == ("image/png", {"made-by": "me"}, len(body))
     assert head["ETag"].endswith('-2"')
+    # The SDK's own choice: each part has a CRC32, and the whole one of these.
+    summed = s3.head_object(Bucket=bucket, Key=name, ChecksumMode="ENABLED")
+    assert (summed["ChecksumType"], summed["ChecksumCRC32"][-2:]) == ("COMPOSITE", "-2")
     upload = {"Bucket": bucket, "Key": name + "-2", "UploadId": s3.create_multipart_upload(Bucket=bucket, Key=name + "-2")["UploadId"]}
     part = s3.upload_part(**upload, PartNumber=1, Body=b"x")
     with pytest.raises(ClientError) as error:

@@ -3,7 +3,7 @@
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html>
 
 use md5::{Digest, Md5};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
 use super::{Info, check_bucket};
@@ -16,7 +16,8 @@ pub(super) const TABLES: &str = "
         bucket TEXT NOT NULL,
         key TEXT NOT NULL,
         headers TEXT NOT NULL,
-        metadata TEXT NOT NULL
+        metadata TEXT NOT NULL,
+        algorithm TEXT
     );
     CREATE TABLE IF NOT EXISTS s3_parts (
         upload TEXT NOT NULL REFERENCES s3_uploads ON DELETE CASCADE,
@@ -41,24 +42,30 @@ pub struct Place<'a> {
     pub upload: &'a str,
 }
 
-/// Begins an upload, and answers its id; `headers` and `metadata` as in [`Info`].
+/// What is kept of an upload until it is completed.
+#[derive(Debug)]
+pub struct Kept<A> {
+    /// Of the checksum, where the client chose one: `CRC32`, ...
+    pub algorithm: A,
+    /// As in [`Info`].
+    pub headers: Map<String, Value>,
+    /// As in [`Info`].
+    pub metadata: Map<String, Value>,
+}
+
+/// Begins an upload, and answers its id.
 ///
 /// # Errors
 /// `NoSuchBucket`.
-pub fn begin(
-    cloud: &Cloud,
-    bucket: &str,
-    key: &str,
-    headers: Map<String, Value>,
-    metadata: Map<String, Value>,
-) -> Result<String, AwsError> {
+pub fn begin(cloud: &Cloud, bucket: &str, key: &str, kept: &Kept<Option<&str>>) -> Result<String, AwsError> {
     check_bucket(cloud, bucket)?;
     let id = cloud.random.uuid();
-    let (headers, metadata) = (Value::from(headers).to_string(), Value::from(metadata).to_string());
+    let headers = Value::from(kept.headers.clone()).to_string();
+    let metadata = Value::from(kept.metadata.clone()).to_string();
     cloud.store.write(|tx| {
         tx.execute(
-            "INSERT INTO s3_uploads VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![id, bucket, key, headers, metadata],
+            "INSERT INTO s3_uploads VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![id, bucket, key, headers, metadata, kept.algorithm],
         )
     })?;
     Ok(id)
@@ -85,8 +92,8 @@ pub fn put_part(cloud: &Cloud, place: Place<'_>, number: &str, body: &[u8]) -> R
     Ok(etag)
 }
 
-/// Makes an object of the parts with these numbers and entity tags. `checksum` gives the header
-/// and the value that are kept for the whole.
+/// Makes an object of the parts with these numbers and entity tags. `checksum` gives, of
+/// the algorithm and the parts, the header and the value that are kept for the whole.
 ///
 /// # Errors
 /// `NoSuchBucket`, `NoSuchUpload`, `InvalidPartOrder`, `InvalidPart`, `EntityTooSmall`.
@@ -94,16 +101,16 @@ pub fn complete(
     cloud: &Cloud,
     place: Place<'_>,
     parts: &[(u32, String)],
-    checksum: impl FnOnce(&[u8]) -> (&'static str, String),
+    checksum: impl FnOnce(Option<&str>, &[Vec<u8>]) -> (&'static str, String),
 ) -> Result<Info, AwsError> {
-    let (mut headers, metadata) = find(cloud, place)?;
+    let Kept { algorithm, mut headers, metadata } = find(cloud, place)?;
     if !parts.is_sorted_by(|(one, _), (next, _)| one < next) {
         return Err(AwsError::client(
             "InvalidPartOrder",
             "The list of parts was not in ascending order. The parts list must be specified in order by part number.",
         ));
     }
-    let (mut body, mut digests) = (Vec::new(), Md5::new());
+    let (mut bodies, mut digests) = (Vec::new(), Md5::new());
     for (at, (number, etag)) in parts.iter().enumerate() {
         let part = part(cloud, place.upload, *number, etag)?;
         if part.len() < SMALLEST_PART && at + 1 < parts.len() {
@@ -113,9 +120,10 @@ pub fn complete(
             ));
         }
         digests.update(Md5::digest(&part));
-        body.extend_from_slice(&part);
+        bodies.push(part);
     }
-    let (name, value) = checksum(&body);
+    let (name, value) = checksum(algorithm.as_deref(), &bodies);
+    let body = bodies.concat();
     headers.insert(name.into(), value.into());
     let info = Info {
         key: place.key.into(),
@@ -154,30 +162,29 @@ fn forget(tx: &rusqlite::Transaction<'_>, upload: &str) -> rusqlite::Result<()> 
     Ok(())
 }
 
-/// The headers and the metadata that an upload began with.
-type Begun = (Map<String, Value>, Map<String, Value>);
-
-fn find(cloud: &Cloud, place: Place<'_>) -> Result<Begun, AwsError> {
+fn find(cloud: &Cloud, place: Place<'_>) -> Result<Kept<Option<String>>, AwsError> {
     check_bucket(cloud, place.bucket)?;
     let found = cloud.store.read(|connection| {
-        let query = "SELECT headers, metadata FROM s3_uploads WHERE id = ?1 AND bucket = ?2 AND key = ?3";
-        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
+        let query =
+            "SELECT headers, metadata, algorithm FROM s3_uploads WHERE id = ?1 AND bucket = ?2 AND key = ?3";
+        let map = |row: &Row<'_>, column: usize| -> rusqlite::Result<Map<String, Value>> {
+            Ok(serde_json::from_str(&row.get::<_, String>(column)?).unwrap_or_default())
+        };
+        let read = |row: &Row<'_>| {
+            Ok(Kept { headers: map(row, 0)?, metadata: map(row, 1)?, algorithm: row.get(2)? })
+        };
         connection
             .prepare_cached(query)?
             .query_row(params![place.upload, place.bucket, place.key], read)
             .optional()
     })?;
-    let (headers, metadata) = found.ok_or_else(|| {
+    found.ok_or_else(|| {
         let sentence = "The specified upload does not exist. The upload ID may be invalid, or the upload may have \
                         been aborted or completed.";
         let mut error = AwsError::new(404, "NoSuchUpload", sentence);
         error.details.insert("UploadId".into(), place.upload.into());
         error
-    })?;
-    Ok((
-        serde_json::from_str(&headers).unwrap_or_default(),
-        serde_json::from_str(&metadata).unwrap_or_default(),
-    ))
+    })
 }
 
 fn part(cloud: &Cloud, upload: &str, number: u32, etag: &str) -> Result<Vec<u8>, AwsError> {

@@ -1,5 +1,4 @@
 //! The operations of uploads in parts; `?uploads` and `?uploadId=` tell them from those of objects.
-//! The checksum of the whole is CRC64NVME, whatever the parts were sent with.
 
 use axum::http::Method;
 use axum::response::Response;
@@ -52,10 +51,26 @@ pub(super) fn handle(
 }
 
 fn begin(cloud: &Cloud, request: &Request, bucket: &str, key: &str) -> Result<Response, AwsError> {
-    refuse_headers(&request.headers)?;
+    let mut others = request.headers.clone();
+    others.remove("x-amz-checksum-algorithm");
+    refuse_headers(&others)?;
+    let algorithm = request.header("x-amz-checksum-algorithm");
+    if algorithm.is_some_and(|name| !checksum::is_algorithm(name)) {
+        return Err(AwsError::client("InvalidRequest", "Checksum algorithm provided is unsupported."));
+    }
+    // What an algorithm does where nothing is said; the other way is not emulated.
+    let composite = algorithm.is_some_and(|name| name != "CRC64NVME");
+    let kind = if composite { "COMPOSITE" } else { "FULL_OBJECT" };
+    if request.header("x-amz-checksum-type").is_some_and(|asked| asked != kind) {
+        return Err(AwsError::not_emulated("s3", "CreateMultipartUpload with another x-amz-checksum-type"));
+    }
     let (headers, metadata) = kept_headers(&request.headers);
-    let id = multipart::begin(cloud, bucket, key, headers, metadata)?;
+    let id = multipart::begin(cloud, bucket, key, &multipart::Kept { algorithm, headers, metadata })?;
     let mut response = answers::upload_begun(bucket, key, &id);
+    if let Some(algorithm) = algorithm {
+        set_header(&mut response, "x-amz-checksum-algorithm", algorithm);
+        set_header(&mut response, "x-amz-checksum-type", kind);
+    }
     answers::encrypted(&mut response);
     Ok(response)
 }
@@ -74,7 +89,7 @@ fn complete(cloud: &Cloud, request: &Request, place: Place<'_>) -> Result<Respon
         Some((number, part.child("ETag")?.to_string()))
     });
     let parts = parts.collect::<Option<Vec<_>>>().filter(|parts| !parts.is_empty()).ok_or_else(malformed)?;
-    let info = multipart::complete(cloud, place, &parts, checksum::own)?;
+    let info = multipart::complete(cloud, place, &parts, checksum::of_parts)?;
     let mut response = answers::upload_completed(request, place.bucket, place.key, &info);
     answers::encrypted(&mut response);
     Ok(response)
