@@ -27,12 +27,12 @@ pub const EMULATED: &[(&str, Level, &str)] = &[
     ("AWS::ApiGateway::Stage", Level::Emulated, "throttling and access logs of its methods"),
     ("AWS::CloudFormation::Stack", Level::Emulated, "a nested template of the same project"),
     ("AWS::CloudWatch::Alarm", Level::Inert, "nobody is called out of bed by a local run; there are no metrics to watch"),
-    ("AWS::DynamoDB::Table", Level::Emulated, "on dynoxide; capacity, backups and deletion protection have no effect"),
+    ("AWS::DynamoDB::Table", Level::Emulated, "on dynoxide; capacity and backups have no effect"),
     ("AWS::EventSchemas::Registry", Level::Emulated, "read only"),
     ("AWS::EventSchemas::Schema", Level::Emulated, "read only; a changed content is a new version"),
     ("AWS::Events::Archive", Level::Emulated, "archive and replay"),
     ("AWS::Events::EventBus", Level::Emulated, "patterns, targets, retries and dead-letter queues"),
-    ("AWS::Events::EventBusPolicy", Level::Inert, "there is only one account here, and permissions are not enforced"),
+    ("AWS::Events::EventBusPolicy", Level::Approximated, "shown by DescribeEventBus; permissions are not enforced here"),
     ("AWS::Events::Rule", Level::Emulated, "by event pattern; functions, state machines, buses, log groups and queues as targets"),
     ("AWS::IAM::Policy", Level::Inert, "permissions are not enforced here; tests compare them with the calls made"),
     ("AWS::IAM::Role", Level::Inert, "permissions are not enforced here; tests compare them with the calls made"),
@@ -91,9 +91,10 @@ async fn deploy_resource(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), 
         "AWS::EventSchemas::Registry" | "AWS::EventSchemas::Schema" => {
             crate::schemas::deploy(cloud, resource).await
         }
-        "AWS::Events::Archive" | "AWS::Events::EventBus" | "AWS::Events::Rule" => {
-            crate::eventbridge::deploy(cloud, resource).await
-        }
+        "AWS::Events::Archive"
+        | "AWS::Events::EventBus"
+        | "AWS::Events::EventBusPolicy"
+        | "AWS::Events::Rule" => crate::eventbridge::deploy(cloud, resource).await,
         "AWS::Lambda::EventSourceMapping" => crate::event_source::deploy(cloud, resource).await,
         "AWS::Lambda::EventInvokeConfig" | "AWS::Lambda::Function" | "AWS::Lambda::Permission" => {
             crate::lambda::deploy(cloud, resource).await
@@ -138,10 +139,6 @@ const INERT: &[(&str, &[&str])] = &[
             "TreatMissingData",
             "Unit",
         ],
-    ),
-    (
-        "AWS::Events::EventBusPolicy",
-        &["Action", "Condition", "EventBusName", "Principal", "Statement", "StatementId"],
     ),
     ("AWS::IAM::Policy", &["Groups", "PolicyDocument", "PolicyName", "Roles", "Users"]),
     (

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::engine::{Engine, Reply};
+use super::streams;
 use crate::cloud::Cloud;
 use crate::error::AwsError;
 
@@ -138,6 +139,7 @@ pub(super) fn outward(cloud: &Cloud, action: &str, reply: Reply) -> Result<Reply
         "GetRecords" => {
             drop_writes_without_change(&mut body);
             set_region(cloud, &mut body);
+            streams::measure(&mut body);
         }
         "DescribeStream" => {
             rename(cloud, &mut body);

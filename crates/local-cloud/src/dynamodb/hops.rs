@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 /// Logs a write that DynamoDB answered with `status`.
-pub(super) fn log(action: &str, body: &[u8], status: u16) {
+pub(super) fn log(action: &str, tables: &BTreeSet<String>, status: u16) {
     if !tracing::enabled!(target: "hop", tracing::Level::INFO) {
         return;
     }
-    let tables = tables_of(body).into_iter().collect::<Vec<_>>().join(", ");
+    let tables = tables.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     match status {
         200 => tracing::info!(target: "hop", service = "dynamodb", resource = %tables, action, "written"),
         // A condition that fails is how the services see a redelivery: no reason to warn.
@@ -20,8 +20,9 @@ pub(super) fn log(action: &str, body: &[u8], status: u16) {
     }
 }
 
-/// `TableName` of the request or of the parts of a transaction, or the names of a batch.
-fn tables_of(body: &[u8]) -> BTreeSet<String> {
+/// `TableName` of the request or of the parts of a transaction, or the names of a batch; none
+/// for a statement of PartiQL.
+pub(super) fn tables_of(body: &[u8]) -> BTreeSet<String> {
     let request: Value = serde_json::from_slice(body).unwrap_or_default();
     let name = |part: &Value| part["TableName"].as_str().map(str::to_string);
     let batch = request["RequestItems"].as_object().into_iter().flatten().map(|(table, _)| table.clone());

@@ -5,15 +5,18 @@
 //! hours, but here a reader may have been switched off for a weekend.
 
 mod arns;
+mod changes;
 mod engine;
 mod hops;
+mod own;
+mod streams;
 mod table;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use crate::cloud::{Cloud, Settings};
@@ -68,7 +71,7 @@ const OTHERS: [&str; 19] = [
 #[derive(Debug)]
 pub struct State {
     engine: Engine,
-    writes: watch::Sender<u64>,
+    changes: changes::Changes,
 }
 
 impl State {
@@ -78,11 +81,7 @@ impl State {
     /// When dynoxide cannot open its database.
     pub fn open(_store: &Store, settings: &Settings) -> Result<Self, StoreError> {
         let path = settings.state.as_ref().map(|folder| folder.join("dynamodb.sqlite"));
-        Ok(Self { engine: Engine::open(path.as_deref())?, writes: watch::Sender::new(0) })
-    }
-
-    fn tick(&self) {
-        self.writes.send_modify(|count| *count += 1);
+        Ok(Self { engine: Engine::open(path.as_deref())?, changes: changes::Changes::default() })
     }
 }
 
@@ -108,34 +107,25 @@ pub async fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Result<Valu
 pub async fn forward(cloud: &Arc<Cloud>, action: &str, body: Bytes) -> Result<Reply, AwsError> {
     let state = &cloud.dynamodb;
     let writes = WRITES.contains(&action);
-    if action == "DescribeContinuousBackups" {
-        return continuous_backups(cloud, body).await;
+    if own::ACTIONS.contains(&action) {
+        return own::answer(cloud, action, body).await;
     }
     if !writes && !OTHERS.contains(&action) {
         return Err(AwsError::not_emulated("dynamodb", action));
     }
+    own::check(action, &body)?;
+    streams::check(action, &body)?;
     let body = arns::inward(&state.engine, action, body)?;
     let reply = state.engine.send(cloud, action, body.clone()).await?;
     if writes {
-        hops::log(action, &body, reply.status);
+        let tables = hops::tables_of(&body);
+        hops::log(action, &tables, reply.status);
+        if reply.status == 200 {
+            state.changes.tick(&tables);
+        }
     }
-    if writes && reply.status == 200 {
-        state.tick();
-    }
-    arns::outward(cloud, action, reply)
-}
-
-/// Nothing is ever backed up here, and a client that asks is told so.
-async fn continuous_backups(cloud: &Arc<Cloud>, body: Bytes) -> Result<Reply, AwsError> {
-    let reply = cloud.dynamodb.engine.send(cloud, "DescribeTable", body).await?;
-    if reply.status != 200 {
-        return arns::outward(cloud, "DescribeTable", reply);
-    }
-    let answer = json!({"ContinuousBackupsDescription": {
-        "ContinuousBackupsStatus": "ENABLED",
-        "PointInTimeRecoveryDescription": {"PointInTimeRecoveryStatus": "DISABLED"},
-    }});
-    Ok(Reply { status: 200, body: answer.to_string().into() })
+    let reply = arns::outward(cloud, action, reply)?;
+    if action == "DescribeStream" { streams::complete(cloud, reply).await } else { Ok(reply) }
 }
 
 /// `{"__type": "com.amazonaws.dynamodb.v20120810#Code", "message": ..., ...}` as an error.
@@ -180,7 +170,7 @@ async fn sweep(cloud: &Arc<Cloud>) {
         Ok(0) => {}
         Ok(expired) => {
             tracing::info!(target: "hop", service = "dynamodb", expired, "expired items removed");
-            cloud.dynamodb.tick();
+            cloud.dynamodb.changes.tick([]);
         }
         Err(error) => {
             tracing::warn!(target: "hop", service = "dynamodb", %error, "looking for expired items failed");
@@ -188,10 +178,13 @@ async fn sweep(cloud: &Arc<Cloud>) {
     }
 }
 
-/// Ticks whenever an item of any table may have changed: readers of streams wait for it instead of polling.
-pub fn changes(cloud: &Arc<Cloud>) -> watch::Receiver<u64> {
-    cloud.dynamodb.writes.subscribe()
+/// Ticks whenever an item of the stream's table may have changed: its readers wait for it instead of polling.
+pub fn changes(cloud: &Arc<Cloud>, stream_arn: &str) -> watch::Receiver<u64> {
+    let resource = stream_arn.split_once(":table/").map_or(stream_arn, |(_, resource)| resource);
+    cloud.dynamodb.changes.of(resource.split('/').next().unwrap_or(resource))
 }
 
+#[cfg(test)]
+mod api_tests;
 #[cfg(test)]
 mod tests;

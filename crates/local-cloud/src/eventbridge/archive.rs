@@ -9,7 +9,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::bus::{self, Origin, bus_arn};
-use super::{invalid, page, read_input, store};
+use super::model::parse_pattern;
+use super::rules::invalid_pattern;
+use super::{invalid, page, read_input, store, violated};
 use crate::cloud::Cloud;
 use crate::error::AwsError;
 use crate::store::StoreError;
@@ -57,6 +59,88 @@ fn view(cloud: &Cloud, archive: &store::Archive) -> Result<Value, AwsError> {
     }))
 }
 
+/// An answer of CreateArchive and UpdateArchive.
+fn accepted(cloud: &Cloud, archive: &store::Archive) -> Value {
+    json!({
+        "ArchiveArn": archive_arn(cloud, &archive.name),
+        "State": "ENABLED",
+        "CreationTime": archive.created_ms as f64 / 1000.0,
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct CreateArchive {
+    archive_name: String,
+    event_source_arn: String,
+    description: Option<String>,
+    event_pattern: Option<String>,
+    #[serde(default)]
+    retention_days: i64,
+}
+
+pub fn create_archive(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
+    let input: CreateArchive = read_input(input)?;
+    super::check_name(&input.archive_name, "archiveName", 48).map_err(invalid)?;
+    let bus = bus::find(cloud, Some(&input.event_source_arn))?.name;
+    if find(cloud, &input.archive_name).is_ok() {
+        let message = format!("Archive {} already exists.", input.archive_name);
+        return Err(AwsError::client("ResourceAlreadyExistsException", message));
+    }
+    let archive = store::Archive {
+        name: input.archive_name,
+        bus,
+        pattern: input.event_pattern,
+        description: input.description,
+        retention_days: input.retention_days,
+        created_ms: cloud.clock.now_ms(),
+        from_template: false,
+    };
+    put_archive(cloud, &archive)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct UpdateArchive {
+    archive_name: String,
+    description: Option<String>,
+    event_pattern: Option<String>,
+    retention_days: Option<i64>,
+}
+
+pub fn update_archive(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
+    let input: UpdateArchive = read_input(input)?;
+    let before = find(cloud, &input.archive_name)?;
+    let archive = store::Archive {
+        description: input.description.or(before.description),
+        pattern: input.event_pattern.or(before.pattern),
+        retention_days: input.retention_days.unwrap_or(before.retention_days),
+        ..before
+    };
+    put_archive(cloud, &archive)
+}
+
+fn put_archive(cloud: &Cloud, archive: &store::Archive) -> Result<Value, AwsError> {
+    if let Some(pattern) = &archive.pattern {
+        parse_pattern(pattern).map_err(|reason| invalid_pattern(&reason))?;
+    }
+    if archive.retention_days < 0 {
+        let constraint = "Member must have value greater than or equal to 0";
+        return Err(violated(archive.retention_days, "retentionDays", constraint));
+    }
+    cloud.store.write(|tx| store::put_archive(tx, archive))?;
+    cloud.eventbridge.routes.clear();
+    Ok(accepted(cloud, archive))
+}
+
+pub fn delete_archive(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
+    let input: DescribeArchive = read_input(input)?;
+    let archive = find(cloud, &input.archive_name)?;
+    cloud.store.write(|tx| tx.execute("DELETE FROM events_archives WHERE name = ?1", [&archive.name]))?;
+    cloud.eventbridge.routes.clear();
+    Ok(json!({}))
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct DescribeArchive {
@@ -86,8 +170,35 @@ struct List {
     limit: Option<usize>,
 }
 
+impl List {
+    /// "At most one filter" of three, and a state that there is.
+    fn check(&self, action: &str, states: &[&str]) -> Result<(), AwsError> {
+        let filters = [&self.name_prefix, &self.event_source_arn, &self.state];
+        if filters.iter().filter(|filter| filter.is_some()).count() > 1 {
+            return Err(invalid(format!(
+                "At most one filter is allowed for {action}. Use either : State, EventSourceArn, or NamePrefix."
+            )));
+        }
+        match &self.state {
+            Some(state) if !states.contains(&state.as_str()) => {
+                let constraint = format!("Member must satisfy enum value set: [{}]", states.join(", "));
+                Err(violated(state, "state", &constraint))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+const ARCHIVE_STATES: [&str; 6] =
+    ["ENABLED", "DISABLED", "CREATING", "UPDATING", "CREATE_FAILED", "UPDATE_FAILED"];
+const REPLAY_STATES: [&str; 6] = ["CANCELLED", "CANCELLING", "COMPLETED", "FAILED", "RUNNING", "STARTING"];
+
 pub fn list_archives(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
     let input: List = read_input(input)?;
+    input.check("ListArchives", &ARCHIVE_STATES)?;
+    if let Some(source) = &input.event_source_arn {
+        bus::find(cloud, Some(source))?;
+    }
     let prefix = input.name_prefix.unwrap_or_default();
     let mut views = Vec::new();
     for archive in cloud.store.read(store::archives)? {
@@ -123,10 +234,16 @@ struct Destination {
 
 pub fn start_replay(cloud: &Arc<Cloud>, input: Value) -> Result<Value, AwsError> {
     let input: StartReplay = read_input(input)?;
-    super::rules::check_name(&input.replay_name).map_err(invalid)?;
-    let name = input.event_source_arn.split_once(":archive/").map(|(_, name)| name);
-    let name = name.ok_or_else(|| invalid("Parameter EventSourceArn is not the ARN of an archive."))?;
-    let archive = find(cloud, name)?;
+    super::check_name(&input.replay_name, "replayName", 64).map_err(invalid)?;
+    if !input.destination.arn.contains(":event-bus/") {
+        let message = "Parameter Destination.Arn is not valid. Reason: Must contain an event bus ARN.";
+        return Err(invalid(message));
+    }
+    bus::find(cloud, Some(&input.destination.arn))?;
+    let name = input.event_source_arn.rsplit('/').next().unwrap_or_default();
+    let archive = find(cloud, name).map_err(|error| {
+        invalid(format!("Parameter EventSourceArn is not valid. Reason: {}", error.message))
+    })?;
     // "You can replay events only to the same event bus."
     if bus::bus_name(Some(&input.destination.arn)) != archive.bus {
         return Err(invalid(
@@ -200,6 +317,10 @@ fn step(cloud: &Arc<Cloud>, name: &str) -> Result<bool, StoreError> {
     if replay.ended_ms.is_some() {
         return Ok(false);
     }
+    if replay.state == "CANCELLING" {
+        finish(cloud, name, "CANCELLED")?;
+        return Ok(false);
+    }
     let events = cloud.store.read(|db| store::archived(db, &replay, STEP))?;
     let Some((last_id, last_ms, _)) = events.last() else {
         finish(cloud, name, "COMPLETED")?;
@@ -215,7 +336,8 @@ fn step(cloud: &Arc<Cloud>, name: &str) -> Result<bool, StoreError> {
     let batches = [(replay.bus.as_str(), marked.as_slice())];
     bus::publish_with(cloud, &batches, Origin::Replay(&replay.filters), |tx| {
         tx.execute(
-            "UPDATE events_replays SET state = 'RUNNING', at_ms = ?2, at_id = ?3 WHERE name = ?1 AND ended_ms IS NULL",
+            "UPDATE events_replays SET state = iif(state = 'CANCELLING', state, 'RUNNING'), at_ms = ?2, at_id = ?3
+             WHERE name = ?1 AND ended_ms IS NULL",
             position,
         )?;
         Ok(())
@@ -283,6 +405,7 @@ pub fn describe_replay(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
 
 pub fn list_replays(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
     let input: List = read_input(input)?;
+    input.check("ListReplays", &REPLAY_STATES)?;
     let prefix = input.name_prefix.unwrap_or_default();
     let replays = cloud.store.read(store::replays)?;
     let replays = replays.iter().filter(|replay| {
@@ -297,10 +420,16 @@ pub fn list_replays(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
 pub fn cancel_replay(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
     let input: OneReplay = read_input(input)?;
     let replay = find_replay(cloud, &input.replay_name)?;
-    if replay.ended_ms.is_some() {
+    if replay.ended_ms.is_some() || replay.state == "CANCELLING" {
         let message = format!("Replay {} is not in a valid state for this operation.", replay.name);
         return Err(AwsError::client("IllegalStatusException", message));
     }
-    finish(cloud, &replay.name, "CANCELLED")?;
-    Ok(json!({ "ReplayArn": replay_arn(cloud, &replay.name), "State": "CANCELLED" }))
+    // The replay's own task sees it before its next step.
+    cloud.store.write(|tx| {
+        tx.execute(
+            "UPDATE events_replays SET state = 'CANCELLING' WHERE name = ?1 AND ended_ms IS NULL",
+            [&replay.name],
+        )
+    })?;
+    Ok(json!({ "ReplayArn": replay_arn(cloud, &replay.name), "State": "CANCELLING" }))
 }

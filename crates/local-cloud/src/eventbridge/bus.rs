@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::model::{Target, parse_pattern};
 use super::pattern::Pattern;
-use super::{Tags, delivery, invalid, page, read_input, store, tag_object};
+use super::{Tags, delivery, invalid, page, policy, read_input, store, tag_object};
 use crate::cloud::Cloud;
 use crate::error::AwsError;
 use crate::store::StoreError;
@@ -88,23 +88,10 @@ pub enum Origin<'a> {
     Replay(&'a [String]),
 }
 
-/// Puts events onto a bus, in one transaction.
+/// Puts events onto buses, with a change of the caller's own in the same transaction.
 ///
 /// # Errors
-/// When the store refuses; then none of the events is on the bus.
-pub fn publish(
-    cloud: &Arc<Cloud>,
-    bus: &str,
-    events: &[Value],
-    origin: Origin<'_>,
-) -> Result<(), StoreError> {
-    publish_with(cloud, &[(bus, events)], origin, |_| Ok(()))
-}
-
-/// Like [`publish`], for several buses, with a change of the caller's own in the same transaction.
-///
-/// # Errors
-/// When the store refuses; then nothing is changed.
+/// When the store refuses; then nothing is changed, and none of the events is on its bus.
 pub fn publish_with(
     cloud: &Arc<Cloud>,
     batches: &[(&str, &[Value])],
@@ -227,8 +214,7 @@ pub fn bus_name(name_or_arn: Option<&str>) -> String {
 /// The bus of that name.
 pub fn find(cloud: &Cloud, name_or_arn: Option<&str>) -> Result<store::Bus, AwsError> {
     let name = bus_name(name_or_arn);
-    let buses = cloud.store.read(store::buses)?;
-    buses.into_iter().find(|bus| bus.name == name).ok_or_else(|| {
+    cloud.store.read(|db| store::bus(db, &name))?.ok_or_else(|| {
         AwsError::client("ResourceNotFoundException", format!("Event bus {name} does not exist."))
     })
 }
@@ -241,16 +227,13 @@ pub fn date_default(cloud: &Cloud) -> Result<(), StoreError> {
     })
 }
 
-/// 1 to 256 of `/._-A-Za-z0-9`; `default` is taken.
+/// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_CreateEventBus.html>
 pub fn check_name(name: &str) -> Result<(), String> {
-    let valid = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
-    if name == DEFAULT {
-        return Err("the bus `default` exists already".into());
+    if name.contains('/') {
+        // Only the buses of partners have one.
+        return Err("Event bus name must not contain '/'.".into());
     }
-    if (1..=256).contains(&name.len()) && name.chars().all(valid) {
-        return Ok(());
-    }
-    Err(format!("`{name}` is not an event bus name"))
+    super::check_name(name, "name", 256)
 }
 
 #[derive(Deserialize)]
@@ -264,8 +247,8 @@ struct Create {
 
 pub fn create(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
     let input: Create = read_input(input)?;
-    check_name(&input.name).map_err(invalid)?;
     let name = input.name;
+    check_name(&name).map_err(invalid)?;
     if find(cloud, Some(&name)).is_ok() {
         let message = format!("Event bus {name} already exists.");
         return Err(AwsError::client("ResourceAlreadyExistsException", message));
@@ -306,10 +289,10 @@ pub fn delete(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
 
 pub fn describe(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
     let input: Named = read_input(input)?;
-    Ok(view(cloud, &find(cloud, input.name.as_deref())?))
+    view(cloud, &find(cloud, input.name.as_deref())?)
 }
 
-fn view(cloud: &Cloud, bus: &store::Bus) -> Value {
+fn view(cloud: &Cloud, bus: &store::Bus) -> Result<Value, AwsError> {
     let created = bus.created_ms as f64 / 1000.0;
     let mut view = json!({
         "Name": bus.name,
@@ -320,7 +303,10 @@ fn view(cloud: &Cloud, bus: &store::Bus) -> Value {
     if let Some(description) = &bus.description {
         view["Description"] = description.clone().into();
     }
-    view
+    if let Some(policy) = policy::document(cloud, &bus.name)? {
+        view["Policy"] = policy.into();
+    }
+    Ok(view)
 }
 
 #[derive(Deserialize)]
@@ -336,6 +322,6 @@ pub fn list(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
     let prefix = input.name_prefix.unwrap_or_default();
     let buses = cloud.store.read(store::buses)?;
     let buses = buses.into_iter().filter(|bus| bus.name.starts_with(&prefix));
-    let buses = buses.map(|bus| (bus.name.clone(), view(cloud, &bus))).collect();
-    page("EventBuses", buses, input.next_token, input.limit)
+    let buses: Result<_, AwsError> = buses.map(|bus| Ok((bus.name.clone(), view(cloud, &bus)?))).collect();
+    page("EventBuses", buses?, input.next_token, input.limit)
 }

@@ -1,11 +1,17 @@
 //! Delivers matched events to targets: at least once, in no promised order. Each target has
 //! a worker of its own, so that a slow one delays nobody else; what is pending is in the
 //! store and outlives the process. What fails for good goes to the target's dead-letter queue.
+//!
+//! Calls of functions, state machines and queues are under way side by side, and each makes
+//! room for the next when it ends. Buses and log groups are in the same store as what is
+//! pending: many events go there in one transaction, which also says that they are delivered.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -15,10 +21,13 @@ use super::store::{self, Delivery};
 use crate::cloud::Cloud;
 use crate::error::AwsError;
 use crate::random::stable_uuid;
+use crate::store::StoreError;
 use crate::{endpoint, lambda, logs};
 
-/// How many deliveries of one target are under way at once.
+/// How many calls of one target are under way at once.
 const IN_FLIGHT: usize = 16;
+/// How many events go to a bus or a log group in one transaction.
+const TOGETHER: usize = 64;
 /// AWS only says "exponential back off and jitter": from about 1 s, doubled, to about 15 minutes.
 /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-retry-policy.html>
 const FIRST_DELAY_MS: i64 = 1_000;
@@ -56,13 +65,9 @@ pub fn wake(cloud: &Arc<Cloud>, target_arn: &str) {
 }
 
 async fn work(cloud: Arc<Cloud>, target_arn: String, bell: Arc<Notify>) {
+    let mut calls = Calls::new(&cloud, &target_arn);
     loop {
-        let wait = match deliver_due(&cloud, &target_arn).await {
-            Ok(true) => continue,
-            Ok(false) => cloud.store.read(|db| store::next_due(db, &target_arn)),
-            Err(error) => Err(error),
-        };
-        let due_ms = wait.unwrap_or_else(|error| {
+        let due_ms = calls.start_due().await.unwrap_or_else(|error| {
             tracing::error!(%error, "deliveries could not be read or settled");
             Some(cloud.clock.now_ms() + FIRST_DELAY_MS)
         });
@@ -73,6 +78,12 @@ async fn work(cloud: Arc<Cloud>, target_arn: String, bell: Arc<Notify>) {
             }
         };
         tokio::select! {
+            settled = calls.settle_some(), if !calls.under_way.is_empty() => {
+                if let Err(error) = settled {
+                    tracing::error!(%error, "deliveries could not be settled");
+                    cloud.clock.sleep_until(cloud.clock.now_ms() + FIRST_DELAY_MS).await;
+                }
+            }
             () = bell.notified() => {}
             () = due => {}
             () = cloud.stopping.cancelled() => return,
@@ -80,37 +91,161 @@ async fn work(cloud: Arc<Cloud>, target_arn: String, bell: Arc<Notify>) {
     }
 }
 
-/// Delivers one batch; false where nothing was due.
-pub(super) async fn deliver_due(
-    cloud: &Arc<Cloud>,
-    target_arn: &str,
-) -> Result<bool, crate::store::StoreError> {
-    let now_ms = cloud.clock.now_ms();
-    let batch = cloud.store.read(|db| store::due(db, target_arn, now_ms, IN_FLIGHT))?;
-    if batch.is_empty() {
-        return Ok(false);
-    }
-    let attempts = futures::future::join_all(batch.iter().map(|delivery| attempt(cloud, delivery)));
-    let outcomes = tokio::select! {
-        outcomes = attempts => outcomes,
-        () = cloud.stopping.cancelled() => return Ok(false),
-    };
-    cloud.store.write(|tx| store::settle(tx, &outcomes))?;
-    Ok(true)
+/// A delivery's id, and when to try again, if at all.
+type Outcome = (i64, Option<i64>);
+
+/// The deliveries of one target that are under way.
+struct Calls {
+    cloud: Arc<Cloud>,
+    target_arn: String,
+    under_way: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    ids: HashSet<i64>,
 }
 
-/// Tries once. The outcome is the delivery's id and when to try again, if at all.
-async fn attempt(cloud: &Arc<Cloud>, delivery: &Delivery) -> (i64, Option<i64>) {
-    let target = &delivery.target.arn;
-    let Err(failure) = send(cloud, delivery).await else {
-        tracing::info!(target: "hop", service = "events", resource = %target, rule = %delivery.rule_arn, "delivered");
-        return (delivery.id, None);
+impl Calls {
+    fn new(cloud: &Arc<Cloud>, target_arn: &str) -> Self {
+        Self {
+            cloud: cloud.clone(),
+            target_arn: target_arn.to_owned(),
+            under_way: FuturesUnordered::new(),
+            ids: HashSet::new(),
+        }
+    }
+
+    /// Starts what is due, as far as there is room. Where there is still room then, the
+    /// answer is when the next is due.
+    async fn start_due(&mut self) -> Result<Option<i64>, StoreError> {
+        let store = &self.cloud.store;
+        let together =
+            matches!(Receiver::parse(&self.target_arn), Ok(Receiver::Bus(_) | Receiver::LogGroup(_)));
+        let room = if together { TOGETHER } else { IN_FLIGHT };
+        loop {
+            let now_ms = self.cloud.clock.now_ms();
+            if self.ids.len() >= room {
+                return Ok(None);
+            }
+            let free = room - self.ids.len();
+            let batch = store.read(|db| store::due(db, &self.target_arn, now_ms, free, &self.ids))?;
+            if batch.is_empty() {
+                return store.read(|db| store::next_due(db, &self.target_arn, now_ms));
+            }
+            if together {
+                deliver_together(&self.cloud, &self.target_arn, batch).await?;
+                // Under steady load, others have their turn in between.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            for delivery in batch {
+                let cloud = self.cloud.clone();
+                self.ids.insert(delivery.id);
+                self.under_way.push(async move { attempt(&cloud, &delivery).await }.boxed());
+            }
+        }
+    }
+
+    /// Waits for a call to end, and settles it and all that have ended by then.
+    async fn settle_some(&mut self) -> Result<(), StoreError> {
+        let mut outcomes: Vec<Outcome> = self.under_way.next().await.into_iter().collect();
+        while let Some(Some(outcome)) = self.under_way.next().now_or_never() {
+            outcomes.push(outcome);
+        }
+        // One that cannot be settled is still due, and delivered again.
+        for (id, _) in &outcomes {
+            self.ids.remove(id);
+        }
+        self.cloud.store.write(|tx| store::settle(tx, &outcomes))
+    }
+}
+
+/// Delivers what is due now and waits for it; false where nothing was due.
+#[cfg(test)]
+pub(super) async fn deliver_due(cloud: &Arc<Cloud>, target_arn: &str) -> Result<bool, StoreError> {
+    let now_ms = cloud.clock.now_ms();
+    let due = cloud.store.read(|db| store::due(db, target_arn, now_ms, 1, &HashSet::new()))?;
+    let mut calls = Calls::new(cloud, target_arn);
+    loop {
+        calls.start_due().await?;
+        if calls.under_way.is_empty() {
+            return Ok(!due.is_empty());
+        }
+        calls.settle_some().await?;
+    }
+}
+
+/// Puts events onto a bus or into a log group, and settles them in the same transaction.
+async fn deliver_together(
+    cloud: &Arc<Cloud>,
+    target_arn: &str,
+    batch: Vec<Delivery>,
+) -> Result<(), StoreError> {
+    let Err(failure) = send_together(cloud, target_arn, &batch) else {
+        for delivery in &batch {
+            tracing::info!(target: "hop", service = "events", resource = %target_arn, rule = %delivery.rule_arn, "delivered");
+        }
+        return Ok(());
     };
+    let outcomes = batch.iter().map(|delivery| failed(cloud, delivery, &failure));
+    let outcomes = futures::future::join_all(outcomes).await;
+    cloud.store.write(|tx| store::settle(tx, &outcomes))
+}
+
+fn send_together(cloud: &Arc<Cloud>, target_arn: &str, batch: &[Delivery]) -> Result<(), AwsError> {
+    let delivered: Vec<Outcome> = batch.iter().map(|delivery| (delivery.id, None)).collect();
+    match Receiver::parse(target_arn) {
+        Ok(Receiver::Bus(name)) => {
+            bus::find(cloud, Some(&name))?;
+            let events: Vec<Value> = batch.iter().map(event_of).collect::<Result<_, _>>()?;
+            Ok(bus::publish_with(cloud, &[(&name, &events)], Origin::Bus, |tx| {
+                store::settle(tx, &delivered)
+            })?)
+        }
+        Ok(Receiver::LogGroup(group)) => {
+            if !logs::exists(cloud, &group)? {
+                let message = "The specified log group does not exist.";
+                return Err(AwsError::client("ResourceNotFoundException", message));
+            }
+            // A stream with an opaque name, as EventBridge makes them.
+            let first = batch.first().map(|delivery| delivery.id).unwrap_or_default();
+            let stream = stable_uuid(&format!("{target_arn}/{first}"));
+            let now_ms = cloud.clock.now_ms();
+            let events: Vec<(i64, &str)> =
+                batch.iter().map(|delivery| (now_ms, delivery.event.as_str())).collect();
+            Ok(cloud.store.write(|tx| {
+                logs::append_within(cloud, tx, &group, &stream, &events)?;
+                store::settle(tx, &delivered)
+            })?)
+        }
+        _ => Err(AwsError::client("ValidationException", format!("{target_arn} takes no events together"))),
+    }
+}
+
+fn malformed(what: &str) -> AwsError {
+    AwsError::client("INVALID_JSON", format!("{what} is not valid JSON."))
+}
+
+fn event_of(delivery: &Delivery) -> Result<Value, AwsError> {
+    serde_json::from_str(&delivery.event).map_err(|_| malformed("the event"))
+}
+
+/// Tries once.
+async fn attempt(cloud: &Arc<Cloud>, delivery: &Delivery) -> Outcome {
+    match send(cloud, delivery).await {
+        Err(failure) => failed(cloud, delivery, &failure).await,
+        Ok(()) => {
+            tracing::info!(target: "hop", service = "events", resource = %delivery.target.arn, rule = %delivery.rule_arn, "delivered");
+            (delivery.id, None)
+        }
+    }
+}
+
+/// What follows from a failure: another attempt, or the dead-letter queue.
+async fn failed(cloud: &Arc<Cloud>, delivery: &Delivery, failure: &AwsError) -> Outcome {
+    let target = &delivery.target.arn;
     tracing::warn!(target: "hop", service = "events", resource = %target, rule = %delivery.rule_arn, "not delivered: {failure}");
     let policy = delivery.target.retry_policy.clone().unwrap_or_default();
     let deadline_ms = delivery.accepted_ms + policy.maximum_event_age_in_seconds * 1000;
     let now_ms = cloud.clock.now_ms();
-    let exhausted = if !is_passing(&failure) {
+    let exhausted = if !is_passing(failure) {
         None
     } else if delivery.attempts >= policy.maximum_retry_attempts {
         Some("MaximumRetryAttempts")
@@ -120,7 +255,7 @@ async fn attempt(cloud: &Arc<Cloud>, delivery: &Delivery) -> (i64, Option<i64>) 
         let due_ms = now_ms + delay_ms(cloud, delivery.attempts);
         return (delivery.id, Some(due_ms.min(deadline_ms)));
     };
-    match bury(cloud, delivery, &failure, exhausted).await {
+    match bury(cloud, delivery, failure, exhausted).await {
         Err(error) if is_passing(&error) => (delivery.id, Some(now_ms + FIRST_DELAY_MS)),
         Err(error) => {
             tracing::warn!(target: "hop", service = "events", resource = %target, "an event is lost, since its dead-letter queue refuses it: {error}");
@@ -146,8 +281,7 @@ fn is_passing(error: &AwsError) -> bool {
 }
 
 async fn send(cloud: &Arc<Cloud>, delivery: &Delivery) -> Result<(), AwsError> {
-    let malformed = |what: &str| AwsError::client("INVALID_JSON", format!("{what} is not valid JSON."));
-    let event: Value = serde_json::from_str(&delivery.event).map_err(|_| malformed("the event"))?;
+    let event = event_of(delivery)?;
     let ingested = bus::seconds(delivery.accepted_ms);
     let payload = delivery.target.payload(&event, &delivery.rule_arn, &ingested);
     let receiver = Receiver::parse(&delivery.target.arn)
@@ -160,10 +294,8 @@ async fn send(cloud: &Arc<Cloud>, delivery: &Delivery) -> Result<(), AwsError> {
         Receiver::Function(arn) => lambda::invoke_async(cloud, &arn, payload.into()).await,
         Receiver::StateMachine(arn) => start_execution(cloud, &arn, payload, delivery, &event).await,
         Receiver::Queue(queue) => send_message(cloud, &queue, payload, json!({})).await,
-        Receiver::LogGroup(group) => log(cloud, &group, &payload, delivery),
-        Receiver::Bus(name) => {
-            bus::find(cloud, Some(&name))?;
-            Ok(bus::publish(cloud, &name, &[event], Origin::Bus)?)
+        Receiver::LogGroup(_) | Receiver::Bus(_) => {
+            Err(AwsError::internal("buses and log groups get their events together"))
         }
     }
 }
@@ -183,16 +315,6 @@ async fn start_execution(
         Err(error) if error.code == "ExecutionAlreadyExists" => Ok(()),
         other => other.map(|_| ()),
     }
-}
-
-/// A log target gets a stream per event, with an opaque name.
-fn log(cloud: &Cloud, group: &str, message: &str, delivery: &Delivery) -> Result<(), AwsError> {
-    let groups = logs::exists(cloud, group)?;
-    if !groups {
-        return Err(AwsError::client("ResourceNotFoundException", "The specified log group does not exist."));
-    }
-    let stream = stable_uuid(&format!("{}/{}/{}", delivery.rule_arn, delivery.target.id, delivery.id));
-    Ok(logs::append(cloud, group, &stream, cloud.clock.now_ms(), message)?)
 }
 
 async fn send_message(

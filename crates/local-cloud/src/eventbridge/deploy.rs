@@ -8,16 +8,17 @@ use serde_json::{Value, json};
 
 use super::bus::{self, bus_name};
 use super::model::{Target, parse_pattern};
-use super::{Tags, rules, store, tag_object};
+use super::{Tags, policy, rules, store, tag_object};
 use crate::cloud::Cloud;
 use crate::resource::{Refusal, Resource};
 use crate::store::StoreError;
 
-/// What the template declares in this run: (bus, rule) and archives.
+/// What the template declares in this run: (bus, rule), archives, (bus, statement).
 #[derive(Debug, Default)]
 pub struct Declared {
     rules: Mutex<HashSet<(String, String)>>,
     archives: Mutex<HashSet<String>>,
+    statements: Mutex<HashSet<(String, String)>>,
 }
 
 #[derive(Deserialize)]
@@ -33,9 +34,18 @@ struct BusProps {
     /// No effect here: nothing is encrypted at rest.
     #[serde(rename = "KmsKeyIdentifier")]
     _kms_key_identifier: Option<Value>,
-    /// No effect here: permissions are not enforced.
-    #[serde(rename = "Policy")]
-    _policy: Option<Value>,
+    policy: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct PolicyProps {
+    event_bus_name: Option<String>,
+    statement_id: String,
+    statement: Option<Value>,
+    action: Option<String>,
+    principal: Option<String>,
+    condition: Option<policy::Condition>,
 }
 
 #[derive(Deserialize)]
@@ -72,8 +82,7 @@ pub fn deploy(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
         "AWS::Events::EventBus" => deploy_bus(cloud, resource),
         "AWS::Events::Rule" => deploy_rule(cloud, resource),
         "AWS::Events::Archive" => deploy_archive(cloud, resource),
-        // Says who may put events onto a bus; permissions are not enforced here.
-        "AWS::Events::EventBusPolicy" => Ok(()),
+        "AWS::Events::EventBusPolicy" => deploy_policy(cloud, resource),
         kind => Err(resource.refuse("Type", format!("{kind} is not emulated"))),
     }
 }
@@ -87,7 +96,40 @@ fn deploy_bus(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
         tags: tag_object(props.tags),
         created_ms: cloud.clock.now_ms(),
     };
-    save(cloud, resource, |tx| store::put_bus(tx, &bus).map(|_| ()))
+    let policy = props.policy.as_ref().map_or(Ok(Vec::new()), policy::statements_of);
+    let statements = policy.map_err(|reason| resource.refuse("Properties.Policy", reason))?;
+    save(cloud, resource, |tx| store::put_bus(tx, &bus).map(|_| ()))?;
+    statements.iter().try_for_each(|statement| save_statement(cloud, resource, &bus.name, statement))
+}
+
+fn deploy_policy(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
+    let props: PolicyProps = resource.read()?;
+    let bus = bus::find(cloud, props.event_bus_name.as_deref())
+        .map_err(|error| resource.refuse("Properties.EventBusName", error.message))?
+        .name;
+    let statement = match (props.statement, props.action, props.principal) {
+        (Some(mut statement), None, None) => {
+            statement["Sid"] = props.statement_id.into();
+            statement
+        }
+        (None, Some(action), Some(principal)) => {
+            let condition = props.condition.as_ref();
+            policy::statement(cloud, &bus, &props.statement_id, &action, &principal, condition)
+        }
+        _ => {
+            let reason = "it takes either Statement, or Action and Principal";
+            return Err(resource.refuse("Properties.Statement", reason));
+        }
+    };
+    save_statement(cloud, resource, &bus, &statement)
+}
+
+fn save_statement(cloud: &Cloud, resource: &Resource, bus: &str, statement: &Value) -> Result<(), Refusal> {
+    save(cloud, resource, |tx| policy::put(tx, bus, statement, true))?;
+    let id = statement["Sid"].as_str().unwrap_or_default().to_owned();
+    let declared = &cloud.eventbridge.declared.statements;
+    declared.lock().unwrap_or_else(PoisonError::into_inner).insert((bus.to_owned(), id));
+    Ok(())
 }
 
 fn deploy_rule(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
@@ -107,12 +149,18 @@ fn deploy_rule(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
     if !props.targets.is_empty() {
         rules::check_targets(&props.targets).map_err(|reason| refuse("Targets", reason))?;
     }
+    // What an operator enabled or disabled stays so, until the template asks for another state.
+    let rules = cloud.store.read(|db| store::rules(db, &bus));
+    let before = rules.map_err(|error| refuse("Name", error.to_string()))?;
+    let before = before.into_iter().find(|rule| rule.name == name);
+    let kept = before.filter(|before| before.declared_state.as_ref() == Some(&state));
     let rule = store::Rule {
+        declared_state: Some(state.clone()),
+        state: kept.map_or(state, |kept| kept.state),
         bus,
         name,
         description: props.description,
         pattern,
-        state,
         role_arn: props.role_arn,
         tags: tag_object(props.tags),
         from_template: true,
@@ -134,6 +182,7 @@ fn deploy_archive(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
     bus::find(cloud, Some(&bus)).map_err(|error| refuse("SourceArn", error.message))?;
     let pattern = props.event_pattern.as_ref().map(pattern_text).transpose();
     let archive = store::Archive {
+        from_template: true,
         name: props.archive_name.unwrap_or_else(|| physical_name(&resource.physical_id)),
         bus,
         pattern: pattern.map_err(|reason| refuse("EventPattern", reason))?,
@@ -171,13 +220,15 @@ fn save(
     Ok(())
 }
 
-/// Deletes the rules and archives that an earlier run's template declared and this one's does not.
+/// Deletes the rules, archives and statements that an earlier run's template declared and this one's does not.
 pub fn forget_undeclared(cloud: &Cloud) -> Result<(), StoreError> {
     let declared = &cloud.eventbridge.declared;
     let rules = declared.rules.lock().unwrap_or_else(PoisonError::into_inner);
     let archives = declared.archives.lock().unwrap_or_else(PoisonError::into_inner);
     let rules: Vec<Value> = rules.iter().map(|(bus, rule)| json!(format!("{bus}|{rule}"))).collect();
     let archives: Vec<Value> = archives.iter().map(|archive| json!(archive)).collect();
+    let statements = declared.statements.lock().unwrap_or_else(PoisonError::into_inner);
+    let statements: Vec<Value> = statements.iter().map(|(bus, id)| json!(format!("{bus}|{id}"))).collect();
     cloud.store.write(|tx| {
         tx.execute(
             "DELETE FROM events_rules WHERE from_template
@@ -185,7 +236,12 @@ pub fn forget_undeclared(cloud: &Cloud) -> Result<(), StoreError> {
             [Value::from(rules).to_string()],
         )?;
         tx.execute(
-            "DELETE FROM events_archives WHERE name NOT IN (SELECT value FROM json_each(?1))",
+            "DELETE FROM events_policies WHERE from_template
+             AND bus || '|' || sid NOT IN (SELECT value FROM json_each(?1))",
+            [Value::from(statements).to_string()],
+        )?;
+        tx.execute(
+            "DELETE FROM events_archives WHERE from_template AND name NOT IN (SELECT value FROM json_each(?1))",
             [Value::from(archives).to_string()],
         )
     })?;

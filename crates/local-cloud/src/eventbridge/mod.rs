@@ -20,6 +20,7 @@ mod delivery;
 mod deploy;
 mod model;
 pub mod pattern;
+mod policy;
 mod put_events;
 mod rules;
 mod store;
@@ -56,7 +57,9 @@ impl State {
 pub async fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Result<Value, AwsError> {
     match action {
         "CancelReplay" => archive::cancel_replay(cloud, input),
+        "CreateArchive" => archive::create_archive(cloud, input),
         "CreateEventBus" => bus::create(cloud, input),
+        "DeleteArchive" => archive::delete_archive(cloud, input),
         "DeleteEventBus" => bus::delete(cloud, input),
         "DeleteRule" => rules::delete_rule(cloud, input),
         "DescribeArchive" => archive::describe_archive(cloud, input),
@@ -73,13 +76,16 @@ pub async fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Result<Valu
         "ListTagsForResource" => rules::list_tags(cloud, input),
         "ListTargetsByRule" => rules::list_targets(cloud, input),
         "PutEvents" => put_events::put_events(cloud, input),
+        "PutPermission" => policy::put_permission(cloud, input),
         "PutRule" => rules::put_rule(cloud, input),
         "PutTargets" => rules::put_targets(cloud, input),
+        "RemovePermission" => policy::remove_permission(cloud, input),
         "RemoveTargets" => rules::remove_targets(cloud, input),
         "StartReplay" => archive::start_replay(cloud, input),
         "TagResource" => rules::tag(cloud, input),
         "TestEventPattern" => rules::test_pattern(input),
         "UntagResource" => rules::untag(cloud, input),
+        "UpdateArchive" => archive::update_archive(cloud, input),
         _ => Err(AwsError::not_emulated("events", action)),
     }
 }
@@ -124,7 +130,35 @@ pub async fn publish_aws_events(
 }
 
 fn read_input<T: serde::de::DeserializeOwned>(input: Value) -> Result<T, AwsError> {
-    serde_json::from_value(input).map_err(|error| invalid(error.to_string()))
+    serde_json::from_value(input).map_err(|error| AwsError::unreadable(&error))
+}
+
+/// A value that breaks a constraint of the API, in AWS's words.
+fn violated(value: impl std::fmt::Display, member: &str, constraint: &str) -> AwsError {
+    invalid(violation(value, member, constraint))
+}
+
+fn violation(value: impl std::fmt::Display, member: &str, constraint: &str) -> String {
+    format!(
+        "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: {constraint}"
+    )
+}
+
+/// A name of at most `longest` letters, digits and `._-`.
+fn check_name(name: &str, member: &str, longest: usize) -> Result<(), String> {
+    let valid = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    if name.is_empty() {
+        return Err(violation(name, member, "Member must have length greater than or equal to 1"));
+    }
+    if name.len() > longest {
+        let constraint = format!("Member must have length less than or equal to {longest}");
+        return Err(violation(name, member, &constraint));
+    }
+    if !name.chars().all(valid) {
+        let constraint = "Member must satisfy regular expression pattern: [\\.\\-_A-Za-z0-9]+";
+        return Err(violation(name, member, constraint));
+    }
+    Ok(())
 }
 
 fn invalid(message: impl Into<String>) -> AwsError {
@@ -169,8 +203,11 @@ fn page(
     limit: Option<usize>,
 ) -> Result<Value, AwsError> {
     let limit = limit.unwrap_or(100);
-    if !(1..=100).contains(&limit) {
-        return Err(invalid("Limit must be between 1 and 100."));
+    if limit < 1 {
+        return Err(violated(limit, "limit", "Member must have value greater than or equal to 1"));
+    }
+    if limit > 100 {
+        return Err(violated(limit, "limit", "Member must have value less than or equal to 100"));
     }
     let behind = |key: &String| token.as_ref().is_none_or(|token| key > token);
     let mut items: Vec<(String, Value)> = items.into_iter().filter(|(key, _)| behind(key)).collect();

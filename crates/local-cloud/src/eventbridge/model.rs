@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::pattern::Pattern;
 use super::template::{Path, Template};
+use super::violation;
 
 /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html>
 const MAX_PATTERN_LENGTH: usize = 2048;
@@ -110,7 +111,9 @@ impl Receiver {
         let (Some("arn"), Some(_), Some(service), Some(_), Some(_), Some(resource)) =
             (parts.next(), parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
         else {
-            return Err(format!("`{arn}` is not an ARN"));
+            return Err(format!(
+                "Parameter {arn} is not valid. Reason: Provided Arn is not in correct format."
+            ));
         };
         match service {
             "lambda" if resource.starts_with("function:") => Ok(Self::Function(arn.to_owned())),
@@ -129,25 +132,49 @@ impl Receiver {
     }
 }
 
+impl RetryPolicy {
+    /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_RetryPolicy.html>
+    fn check(&self, member: &str) -> Result<(), String> {
+        for (name, value, least, most) in [
+            ("maximumRetryAttempts", self.maximum_retry_attempts, 0, 185),
+            ("maximumEventAgeInSeconds", self.maximum_event_age_in_seconds, 60, 86_400),
+        ] {
+            let bound = match value {
+                value if value < least => format!("greater than or equal to {least}"),
+                value if value > most => format!("less than or equal to {most}"),
+                _ => continue,
+            };
+            let constraint = format!("Member must have value {bound}");
+            return Err(violation(value, &format!("{member}.{name}"), &constraint));
+        }
+        Ok(())
+    }
+}
+
 impl Target {
-    /// Checks what EventBridge checks when a target is put.
+    /// Checks what EventBridge checks when a target is put; `member` is where it stands.
     ///
     /// # Errors
-    /// One sentence that names the member.
-    pub fn check(&self) -> Result<(), String> {
+    /// One sentence that names what is wrong.
+    pub fn check(&self, member: &str) -> Result<(), String> {
         let receiver = Receiver::parse(&self.arn)?;
         let inputs = [self.input.is_some(), self.input_path.is_some(), self.input_transformer.is_some()];
         let inputs = inputs.iter().filter(|given| **given).count();
         if inputs > 1 {
-            return Err("only one of Input, InputPath and InputTransformer may be given".into());
+            return Err(format!(
+                "Only one of Input, InputPath, or InputTransformer must be provided for target {}.",
+                self.id
+            ));
         }
         if inputs > 0 && matches!(receiver, Receiver::Bus(_) | Receiver::LogGroup(_)) {
-            return Err(
-                "Input, InputPath and InputTransformer are not emulated for buses and log groups".into()
-            );
+            return Err(format!(
+                "Input, InputPath and InputTransformer are not emulated for buses and log groups, as target {} is one.",
+                self.id
+            ));
         }
         if let Some(input) = &self.input {
-            serde_json::from_str::<Value>(input).map_err(|_| "Input is not valid JSON")?;
+            let read = serde_json::from_str::<serde::de::IgnoredAny>(input);
+            read.map_err(|error| format!("JSON syntax error in input for target {}: {error}", self.id))?;
         }
         if let Some(path) = &self.input_path {
             Path::parse(path)?;
@@ -156,13 +183,7 @@ impl Target {
             transformer.check()?;
         }
         if let Some(policy) = &self.retry_policy {
-            // https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_RetryPolicy.html
-            if !(0..=185).contains(&policy.maximum_retry_attempts) {
-                return Err("MaximumRetryAttempts must be between 0 and 185".into());
-            }
-            if !(60..=86_400).contains(&policy.maximum_event_age_in_seconds) {
-                return Err("MaximumEventAgeInSeconds must be between 60 and 86400".into());
-            }
+            policy.check(&format!("{member}.retryPolicy"))?;
         }
         match self.dead_letter_queue().map(Receiver::parse) {
             None | Some(Ok(Receiver::Queue(_))) => Ok(()),
@@ -244,7 +265,7 @@ pub fn parse_pattern(text: &str) -> Result<Pattern, String> {
     if text.len() > MAX_PATTERN_LENGTH {
         return Err(format!("the event pattern is longer than {MAX_PATTERN_LENGTH} characters"));
     }
-    let pattern: Value = serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
+    let pattern: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     Pattern::parse(&pattern)
 }
 
@@ -279,18 +300,34 @@ mod tests {
             "InputTemplate": "{\"i\": <i>, \"l\": <l>, \"text\": \"<i> by <aws.events.rule-name>\", \"e\": <aws.events.event>}"
         }});
         let target = target(transformer);
-        target.check().unwrap();
+        target.check("targets.1.member").unwrap();
         let payload: Value = serde_json::from_str(&target.payload(&event, RULE, "t")).unwrap();
         assert_eq!(payload, json!({ "i": "i-1", "l": [1], "text": "i-1 by my-rule", "e": { "id": "1" } }));
     }
 
     #[test]
+    fn without_a_policy_delivery_is_tried_185_times_within_a_day() {
+        let half: RetryPolicy = serde_json::from_value(json!({ "MaximumRetryAttempts": 0 })).unwrap();
+        assert_eq!((half.maximum_retry_attempts, half.maximum_event_age_in_seconds), (0, 86_400));
+        let none = RetryPolicy::default();
+        assert_eq!((none.maximum_retry_attempts, none.maximum_event_age_in_seconds), (185, 86_400));
+    }
+
+    #[test]
     fn a_target_that_cannot_be_honoured_is_refused() {
-        let refusal = |members: Value| target(members).check().unwrap_err();
-        assert!(refusal(json!({ "Input": "{" })).contains("Input"));
-        assert!(refusal(json!({ "Input": "1", "InputPath": "$" })).contains("only one"));
+        let refusal = |members: Value| target(members).check("targets.1.member").unwrap_err();
+        assert!(refusal(json!({ "Input": "{" })).starts_with("JSON syntax error in input for target t"));
+        assert!(refusal(json!({ "Input": "1", "InputPath": "$" })).starts_with("Only one of Input"));
         assert!(refusal(json!({ "RetryPolicy": { "MaximumRetryAttempts": 186 } })).contains("185"));
         assert!(refusal(json!({ "RetryPolicy": { "MaximumEventAgeInSeconds": 59 } })).contains("60"));
+        assert_eq!(
+            refusal(json!({ "RetryPolicy": { "MaximumRetryAttempts": -1 } })),
+            "1 validation error detected: Value '-1' at 'targets.1.member.retryPolicy.maximumRetryAttempts' failed to satisfy constraint: Member must have value greater than or equal to 0"
+        );
+        assert_eq!(
+            refusal(json!({ "Arn": "xyz" })),
+            "Parameter xyz is not valid. Reason: Provided Arn is not in correct format."
+        );
         assert!(refusal(json!({ "Arn": "arn:aws:sns:us-east-1:1:t" })).contains("not emulated"));
         assert!(
             refusal(json!({ "DeadLetterConfig": { "Arn": "arn:aws:sns:us-east-1:1:t" } })).contains("queue")

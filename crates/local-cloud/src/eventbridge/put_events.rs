@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::bus::{self, Origin};
-use super::{invalid, read_input};
+use super::{invalid, read_input, violated};
 use crate::cloud::Cloud;
 use crate::error::AwsError;
 
@@ -32,8 +32,7 @@ struct Entry {
     resources: Vec<String>,
     time: Option<Value>,
     /// No effect here: there is no X-Ray.
-    #[serde(rename = "TraceHeader")]
-    _trace_header: Option<String>,
+    trace_header: Option<String>,
 }
 
 /// Accepts a batch of entries; the answer has one result per entry, in their order.
@@ -42,16 +41,19 @@ struct Entry {
 /// `ValidationException` for the batch as a whole.
 pub fn put_events(cloud: &Arc<Cloud>, input: Value) -> Result<Value, AwsError> {
     let input: Input = read_input(input)?;
-    if !(1..=10).contains(&input.entries.len()) {
-        return Err(invalid(format!(
-            "1 validation error detected: Value of length {} at 'entries' failed to satisfy constraint: Member must have length between 1 and 10",
-            input.entries.len()
-        )));
+    let bound = match input.entries.len() {
+        0 => Some("greater than or equal to 1"),
+        1..=10 => None,
+        _ => Some("less than or equal to 10"),
+    };
+    if let Some(bound) = bound {
+        let shown: Vec<String> = input.entries.iter().map(Entry::shown).collect();
+        let constraint = format!("Member must have length {bound}");
+        return Err(violated(format!("[{}]", shown.join(", ")), "entries", &constraint));
     }
     if input.entries.iter().map(Entry::size).sum::<usize>() >= MAX_BYTES {
         return Err(invalid("Total size of the entries in the request is over the limit."));
     }
-    let known: Vec<String> = cloud.store.read(super::store::buses)?.into_iter().map(|bus| bus.name).collect();
     let mut accepted: Vec<(String, Vec<Value>)> = Vec::new();
     let mut results = Vec::new();
     for entry in input.entries {
@@ -61,7 +63,8 @@ pub fn put_events(cloud: &Arc<Cloud>, input: Value) -> Result<Value, AwsError> {
                 results.push(json!({ "EventId": event["id"] }));
                 let text = |member: &str| event[member].as_str().unwrap_or_default();
                 let (id, source, kind) = (text("id"), text("source"), text("detail-type"));
-                if !known.contains(&bus) {
+                let put_before = accepted.iter().any(|(name, _)| *name == bus);
+                if !put_before && cloud.store.read(|db| super::store::bus(db, &bus))?.is_none() {
                     // AWS answers with an event id all the same, and the event is lost.
                     tracing::warn!(target: "hop", service = "events", resource = %bus, "{source} {kind} was put onto a bus that does not exist");
                     continue;
@@ -86,6 +89,25 @@ pub fn put_events(cloud: &Arc<Cloud>, input: Value) -> Result<Value, AwsError> {
 }
 
 impl Entry {
+    /// The entry as AWS shows it in a refusal.
+    fn shown(&self) -> String {
+        let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "null".into());
+        format!(
+            "PutEventsRequestEntry(time={}, source={}, resources={}, detailType={}, detail={}, eventBusName={}, traceHeader={})",
+            self.time.clone().unwrap_or_default(),
+            text(&self.source),
+            if self.resources.is_empty() {
+                "null".into()
+            } else {
+                format!("[{}]", self.resources.join(", "))
+            },
+            text(&self.detail_type),
+            text(&self.detail),
+            text(&self.event_bus_name),
+            text(&self.trace_header),
+        )
+    }
+
     fn size(&self) -> usize {
         let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         length(&self.source)

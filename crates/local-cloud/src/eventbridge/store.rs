@@ -1,5 +1,7 @@
 //! The tables of buses, rules, targets, archives, replays and pending deliveries.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde_json::Value;
 
@@ -9,6 +11,9 @@ use crate::store::{Store, StoreError};
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS events_buses (
     name TEXT PRIMARY KEY, description TEXT, tags TEXT NOT NULL, created_ms INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS events_policies (
+    bus TEXT NOT NULL REFERENCES events_buses ON DELETE CASCADE, sid TEXT NOT NULL, statement TEXT NOT NULL,
+    from_template INTEGER NOT NULL, PRIMARY KEY (bus, sid));
 CREATE TABLE IF NOT EXISTS events_rules (
     bus TEXT NOT NULL, name TEXT NOT NULL, description TEXT, pattern TEXT NOT NULL, state TEXT NOT NULL,
     role_arn TEXT, tags TEXT NOT NULL, from_template INTEGER NOT NULL, PRIMARY KEY (bus, name));
@@ -34,9 +39,23 @@ CREATE TABLE IF NOT EXISTS events_deliveries (
 CREATE INDEX IF NOT EXISTS events_deliveries_due ON events_deliveries (target_arn, due_ms, id);
 ";
 
-/// Creates the tables.
+/// Creates the tables, and the columns that those of an earlier version lack.
 pub fn migrate(store: &Store) -> Result<(), StoreError> {
-    store.migrate(TABLES)
+    store.migrate(TABLES)?;
+    add_column(store, "events_rules", "declared_state", "TEXT")?;
+    add_column(store, "events_archives", "from_template", "INTEGER NOT NULL DEFAULT 1")
+}
+
+fn add_column(store: &Store, table: &str, column: &str, definition: &str) -> Result<(), StoreError> {
+    let known: bool = store.read(|db| {
+        let query = "SELECT count(*) FROM pragma_table_info(?1) WHERE name = ?2";
+        db.query_row(query, [table, column], |row| row.get(0))
+    })?;
+    if known {
+        Ok(())
+    } else {
+        store.migrate(&format!("ALTER TABLE {table} ADD COLUMN {column} {definition}"))
+    }
 }
 
 /// A column that holds JSON.
@@ -60,18 +79,25 @@ pub struct Bus {
     pub created_ms: i64,
 }
 
+const BUS: &str = "SELECT name, description, tags, created_ms FROM events_buses";
+
+fn bus_of_row(row: &Row<'_>) -> rusqlite::Result<Bus> {
+    Ok(Bus {
+        name: row.get(0)?,
+        description: row.get(1)?,
+        tags: json_column(row, 2)?,
+        created_ms: row.get(3)?,
+    })
+}
+
 /// All buses, by name.
 pub fn buses(db: &Connection) -> rusqlite::Result<Vec<Bus>> {
-    db.prepare_cached("SELECT name, description, tags, created_ms FROM events_buses ORDER BY name")?
-        .query_map([], |row| {
-            Ok(Bus {
-                name: row.get(0)?,
-                description: row.get(1)?,
-                tags: json_column(row, 2)?,
-                created_ms: row.get(3)?,
-            })
-        })?
-        .collect()
+    db.prepare_cached(&format!("{BUS} ORDER BY name"))?.query_map([], bus_of_row)?.collect()
+}
+
+/// One bus.
+pub fn bus(db: &Connection, name: &str) -> rusqlite::Result<Option<Bus>> {
+    db.prepare_cached(&format!("{BUS} WHERE name = ?1"))?.query_row([name], bus_of_row).optional()
 }
 
 /// Creates or updates a bus; whether it is new.
@@ -106,12 +132,14 @@ pub struct Rule {
     pub tags: Value,
     /// Whether the template declares it, rather than an API caller.
     pub from_template: bool,
+    /// The state that the template asked for last.
+    pub declared_state: Option<String>,
 }
 
 /// The rules of a bus, by name.
 pub fn rules(db: &Connection, bus: &str) -> rusqlite::Result<Vec<Rule>> {
     db.prepare_cached(
-        "SELECT bus, name, description, pattern, state, role_arn, tags, from_template
+        "SELECT bus, name, description, pattern, state, role_arn, tags, from_template, declared_state
          FROM events_rules WHERE bus = ?1 ORDER BY name",
     )?
     .query_map([bus], |row| {
@@ -124,6 +152,7 @@ pub fn rules(db: &Connection, bus: &str) -> rusqlite::Result<Vec<Rule>> {
             role_arn: row.get(5)?,
             tags: json_column(row, 6)?,
             from_template: row.get(7)?,
+            declared_state: row.get(8)?,
         })
     })?
     .collect()
@@ -132,10 +161,10 @@ pub fn rules(db: &Connection, bus: &str) -> rusqlite::Result<Vec<Rule>> {
 /// Creates or replaces a rule; its targets stay.
 pub fn put_rule(tx: &Transaction<'_>, rule: &Rule) -> rusqlite::Result<()> {
     tx.execute(
-        "INSERT INTO events_rules VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+        "INSERT INTO events_rules VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
          ON CONFLICT (bus, name) DO UPDATE SET description = excluded.description, pattern = excluded.pattern,
          state = excluded.state, role_arn = excluded.role_arn, tags = excluded.tags,
-         from_template = excluded.from_template",
+         from_template = excluded.from_template, declared_state = excluded.declared_state",
         params![
             rule.bus,
             rule.name,
@@ -145,6 +174,7 @@ pub fn put_rule(tx: &Transaction<'_>, rule: &Rule) -> rusqlite::Result<()> {
             rule.role_arn,
             rule.tags.to_string(),
             rule.from_template,
+            rule.declared_state,
         ],
     )?;
     Ok(())
@@ -183,12 +213,15 @@ pub struct Archive {
     pub retention_days: i64,
     /// Milliseconds since the epoch.
     pub created_ms: i64,
+    /// Whether the template declares it, rather than an API caller.
+    pub from_template: bool,
 }
 
 /// All archives, by name.
 pub fn archives(db: &Connection) -> rusqlite::Result<Vec<Archive>> {
     db.prepare_cached(
-        "SELECT name, bus, pattern, description, retention_days, created_ms FROM events_archives ORDER BY name",
+        "SELECT name, bus, pattern, description, retention_days, created_ms, from_template
+         FROM events_archives ORDER BY name",
     )?
     .query_map([], |row| {
         Ok(Archive {
@@ -198,6 +231,7 @@ pub fn archives(db: &Connection) -> rusqlite::Result<Vec<Archive>> {
             description: row.get(3)?,
             retention_days: row.get(4)?,
             created_ms: row.get(5)?,
+            from_template: row.get(6)?,
         })
     })?
     .collect()
@@ -206,9 +240,10 @@ pub fn archives(db: &Connection) -> rusqlite::Result<Vec<Archive>> {
 /// Creates or updates an archive; its events stay.
 pub fn put_archive(tx: &Transaction<'_>, archive: &Archive) -> rusqlite::Result<()> {
     tx.execute(
-        "INSERT INTO events_archives VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        "INSERT INTO events_archives VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT (name) DO UPDATE SET bus = excluded.bus, pattern = excluded.pattern,
-         description = excluded.description, retention_days = excluded.retention_days",
+         description = excluded.description, retention_days = excluded.retention_days,
+         from_template = excluded.from_template",
         params![
             archive.name,
             archive.bus,
@@ -216,6 +251,7 @@ pub fn put_archive(tx: &Transaction<'_>, archive: &Archive) -> rusqlite::Result<
             archive.description,
             archive.retention_days,
             archive.created_ms,
+            archive.from_template,
         ],
     )?;
     Ok(())
@@ -263,29 +299,43 @@ pub fn add_delivery(
     Ok(())
 }
 
-/// Some of a target's deliveries that are due.
-pub fn due(db: &Connection, target_arn: &str, now_ms: i64, limit: usize) -> rusqlite::Result<Vec<Delivery>> {
-    db.prepare_cached(
+/// Some of a target's deliveries that are due, less those that are under way.
+pub fn due(
+    db: &Connection,
+    target_arn: &str,
+    now_ms: i64,
+    limit: usize,
+    under_way: &HashSet<i64>,
+) -> rusqlite::Result<Vec<Delivery>> {
+    let mut query = db.prepare_cached(
         "SELECT id, target, rule_arn, event, accepted_ms, attempts FROM events_deliveries
          WHERE target_arn = ?1 AND due_ms <= ?2 ORDER BY due_ms, id LIMIT ?3",
-    )?
-    .query_map(params![target_arn, now_ms, limit as i64], |row| {
-        Ok(Delivery {
-            id: row.get(0)?,
-            target: json_column(row, 1)?,
-            rule_arn: row.get(2)?,
-            event: row.get(3)?,
-            accepted_ms: row.get(4)?,
-            attempts: row.get(5)?,
-        })
-    })?
-    .collect()
+    )?;
+    let mut rows = query.query(params![target_arn, now_ms, (limit + under_way.len()) as i64])?;
+    let mut due = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id = row.get(0)?;
+        if due.len() == limit {
+            break;
+        }
+        if !under_way.contains(&id) {
+            due.push(Delivery {
+                id,
+                target: json_column(row, 1)?,
+                rule_arn: row.get(2)?,
+                event: row.get(3)?,
+                accepted_ms: row.get(4)?,
+                attempts: row.get(5)?,
+            });
+        }
+    }
+    Ok(due)
 }
 
-/// When the next delivery of a target is due.
-pub fn next_due(db: &Connection, target_arn: &str) -> rusqlite::Result<Option<i64>> {
-    db.prepare_cached("SELECT min(due_ms) FROM events_deliveries WHERE target_arn = ?1")?
-        .query_row([target_arn], |row| row.get(0))
+/// When the next delivery of a target is due that is not due yet.
+pub fn next_due(db: &Connection, target_arn: &str, now_ms: i64) -> rusqlite::Result<Option<i64>> {
+    db.prepare_cached("SELECT min(due_ms) FROM events_deliveries WHERE target_arn = ?1 AND due_ms > ?2")?
+        .query_row(params![target_arn, now_ms], |row| row.get(0))
 }
 
 /// Every target that has deliveries pending.
@@ -326,7 +376,7 @@ pub struct Replay {
     pub from_ms: i64,
     /// Events before this time.
     pub until_ms: i64,
-    /// `STARTING`, `RUNNING`, `CANCELLED`, `COMPLETED`, `FAILED`.
+    /// `STARTING`, `RUNNING`, `CANCELLING`, `CANCELLED`, `COMPLETED`, `FAILED`.
     pub state: String,
     /// Time and row id of the last event that was replayed.
     pub at: Option<(i64, i64)>,

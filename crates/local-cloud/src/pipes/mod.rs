@@ -286,5 +286,5 @@ fn invalid(message: impl Into<String>) -> AwsError {
 }
 
 fn read_input<T: serde::de::DeserializeOwned>(input: Value) -> Result<T, AwsError> {
-    serde_json::from_value(input).map_err(|error| invalid(error.to_string()))
+    serde_json::from_value(input).map_err(|error| AwsError::unreadable(&error))
 }

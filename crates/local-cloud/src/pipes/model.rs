@@ -277,7 +277,8 @@ impl StreamParameters {
     }
 
     fn settings(self, pipe_arn: &str, stream_arn: &str) -> Result<Settings, String> {
-        let batch_size = self.batch_size.unwrap_or(MAX_BATCH);
+        // https://docs.aws.amazon.com/cdk/api/v2/python/aws_cdk.aws_pipes_sources_alpha/DynamoDBSource.html
+        let batch_size = self.batch_size.unwrap_or(1);
         if !(1..=MAX_BATCH).contains(&batch_size) {
             return Err(format!(
                 "BatchSize must be between 1 and {MAX_BATCH}, the most that a bus takes at once"

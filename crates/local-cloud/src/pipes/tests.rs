@@ -3,7 +3,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cloud::Cloud;
+use crate::clock::Clock;
+use crate::cloud::{Cloud, Settings};
+use crate::random::Random;
 use crate::{dynamodb, endpoint, logs};
 
 const TABLE: &str = "contracts";
@@ -17,9 +19,12 @@ async fn aws(cloud: &Arc<Cloud>, service: &str, action: &str, input: Value) -> V
     endpoint::call(cloud, service, action, input).await.unwrap()
 }
 
-/// A table with a stream, a bus, a queue `seen` that gets every event, and a queue `dead`.
 async fn world() -> Arc<Cloud> {
-    let cloud = Cloud::for_tests().unwrap();
+    world_in(Cloud::for_tests().unwrap()).await
+}
+
+/// A table with a stream, a bus, a queue `seen` that gets every event, and a queue `dead`.
+async fn world_in(cloud: Arc<Cloud>) -> Arc<Cloud> {
     aws(
         &cloud,
         "dynamodb",
@@ -254,5 +259,108 @@ async fn what_a_pipe_cannot_honour_is_refused_by_name() {
     ] {
         let refusal = deploy(&cloud, &pipe(changes)).await.unwrap_err().to_string();
         assert!(refusal.contains(named), "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_pipe_stays_so_over_a_restart_and_goes_on_where_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || {
+        let settings = Settings { state: Some(folder.path().to_owned()), ..Settings::for_tests() };
+        Cloud::open(settings, Clock::system(), Random::seeded(1)).unwrap()
+    };
+    let cloud = world_in(open()).await;
+    deploy(&cloud, &pipe(json!({}))).await.unwrap();
+    start(&cloud);
+    write(&cloud, "a", "DRAFT", 1).await;
+    assert_eq!(events(&cloud, 1).await[0]["detail"]["version"], "1");
+    aws(&cloud, "pipes", "StopPipe", json!({ "Name": "p" })).await;
+    write(&cloud, "a", "DRAFT", 2).await;
+    cloud.stopping.cancel();
+    tokio::task::yield_now().await;
+    let cloud = open();
+    eventbridge::start(&cloud);
+    deploy(&cloud, &pipe(json!({}))).await.unwrap();
+    start(&cloud);
+    let described = aws(&cloud, "pipes", "DescribePipe", json!({ "Name": "p" })).await;
+    assert_eq!(
+        (&described["CurrentState"], &described["DesiredState"]),
+        (&json!("STOPPED"), &json!("STOPPED"))
+    );
+    assert!(receive(&cloud, "seen", 0).await.is_empty());
+    aws(&cloud, "pipes", "StartPipe", json!({ "Name": "p" })).await;
+    let seen = events(&cloud, 1).await;
+    assert_eq!((seen.len(), &seen[0]["detail"]["version"]), (1, &json!("2")));
+}
+
+/// "DynamoDB numbers are strings" in a stream: a filter compares them as such.
+#[tokio::test]
+async fn a_filter_sees_the_numbers_of_a_record_as_texts() {
+    let filter = |numbers: Value| {
+        let pattern = json!({ "dynamodb": { "NewImage": { "version": { "N": numbers } } } }).to_string();
+        json!([{ "Pattern": pattern }])
+    };
+    let filters =
+        |filters: Value| json!({ "SourceParameters": { "FilterCriteria": { "Filters": filters } } });
+    let cloud = started(filters(filter(json!(["2"])))).await;
+    for version in 1..=3 {
+        write(&cloud, "a", "DRAFT", version).await;
+    }
+    let seen = events(&cloud, 1).await;
+    assert_eq!((seen.len(), &seen[0]["detail"]["version"]), (1, &json!("2")));
+    assert!(receive(&cloud, "seen", 0).await.is_empty());
+    let numeric = pipe(filters(filter(json!([{ "numeric": ["=", 2] }]))));
+    let props: Props = numeric.read().unwrap();
+    let numeric = Pipe::parse(&cloud, "p", props).unwrap();
+    let record = json!({ "dynamodb": { "NewImage": { "version": { "N": "2" } } } });
+    assert!(!numeric.filters[0].matches(&record));
+}
+
+#[tokio::test]
+async fn a_template_takes_objects_and_leaves_out_what_a_record_lacks() {
+    let template = r#"{"image": <$.dynamodb.NewImage>, "was": <$.dynamodb.OldImage.status.S>, "text": "was <$.dynamodb.OldImage.status.S>", "from": "<aws.pipes.source-arn>", "event": <aws.pipes.event.json>}"#;
+    let cloud = started(json!({ "TargetParameters": { "InputTemplate": template } })).await;
+    write(&cloud, "a", "DRAFT", 1).await;
+    let detail = events(&cloud, 1).await[0]["detail"].clone();
+    let image = json!({ "id": { "S": "a" }, "status": { "S": "DRAFT" }, "version": { "N": "1" } });
+    assert_eq!(detail["image"], image);
+    assert_eq!((&detail["was"], &detail["text"]), (&json!(""), &json!("was ")));
+    assert_eq!(detail["from"], stream_arn());
+    assert_eq!(detail["event"]["dynamodb"]["NewImage"], image);
+    assert_eq!(detail["event"]["eventSource"], "aws:dynamodb");
+}
+
+#[tokio::test]
+async fn changes_of_one_item_arrive_in_their_order() {
+    let parameters = json!({ "DynamoDBStreamParameters": { "ParallelizationFactor": 4 } });
+    let cloud = started(json!({ "SourceParameters": parameters })).await;
+    // A log group keeps the order in which the bus got them; a standard queue need not.
+    aws(&cloud, "logs", "CreateLogGroup", json!({ "logGroupName": "/all" })).await;
+    let group = json!([{ "Id": "l", "Arn": "arn:aws:logs:us-east-1:123456789012:log-group:/all" }]);
+    aws(&cloud, "events", "PutTargets", json!({ "Rule": "all", "EventBusName": "b", "Targets": group }))
+        .await;
+    for version in 1..=12 {
+        write(&cloud, if version % 2 == 0 { "a" } else { "b" }, "DRAFT", version).await;
+    }
+    events(&cloud, 12).await;
+    let seen: Vec<Value> = loop {
+        let found = aws(&cloud, "logs", "FilterLogEvents", json!({ "logGroupName": "/all" })).await;
+        let found = found["events"].as_array().unwrap().clone();
+        if found.len() == 12 {
+            break found
+                .iter()
+                .map(|event| serde_json::from_str(event["message"].as_str().unwrap()).unwrap())
+                .collect();
+        }
+        tokio::task::yield_now().await;
+    };
+    for id in ["a", "b"] {
+        let versions: Vec<u32> = seen
+            .iter()
+            .filter(|event| event["detail"]["id"] == id)
+            .map(|event| event["detail"]["version"].as_str().unwrap().parse().unwrap())
+            .collect();
+        assert!(versions.is_sorted(), "{id}: {versions:?}");
+        assert_eq!(versions.len(), 6);
     }
 }

@@ -86,7 +86,7 @@ impl Source for TableStream {
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
-        crate::dynamodb::changes(&self.cloud)
+        crate::dynamodb::changes(&self.cloud, &self.arn)
     }
 
     fn shard(&self) -> &str {

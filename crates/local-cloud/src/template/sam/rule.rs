@@ -36,7 +36,7 @@ pub(super) fn transform(
             named.finish()?;
             id
         }
-        None => Value::String(format!("{id}{}", target.suffix)),
+        None => Value::String(target_id(id, target.suffix)),
     };
     out.insert("Id".to_owned(), target_id);
     out.insert("Arn".to_owned(), target.arn);
@@ -89,4 +89,22 @@ fn dead_letter_queue(rule: &str, queue: &str, condition: &Option<String>) -> Gen
             Declared::generated("AWS::SQS::QueuePolicy", policy, condition.clone()),
         ),
     ]
+}
+
+/// EventBridge takes ids of 64 characters, and SAM cuts longer ones before the suffix.
+fn target_id(id: &str, suffix: &str) -> String {
+    let most = 64_usize.saturating_sub(suffix.len());
+    id.chars().take(most).chain(suffix.chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::target_id;
+
+    #[test]
+    fn the_id_of_a_target_is_cut_to_64_characters_before_its_suffix() {
+        assert_eq!(target_id("MachineStart", "StepFunctionsTarget"), "MachineStartStepFunctionsTarget");
+        let long = target_id("ApprovalStateMachinePublicationApprovalRequested", "StepFunctionsTarget");
+        assert_eq!(long, "ApprovalStateMachinePublicationApprovalRequesStepFunctionsTarget");
+    }
 }
