@@ -14,6 +14,8 @@ import pytest
 import requests
 from botocore.config import Config
 
+import strict
+
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 os.environ.setdefault("AWS_ACCESS_KEY_ID", "any")
 os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "any")
@@ -28,7 +30,22 @@ def pytest_configure(config):
 
 
 @pytest.fixture(scope="session")
-def client():
+def not_as_modelled():
+    """What was wrong with the answers so far."""
+    boto3.setup_default_session()
+    return strict.watch(boto3.DEFAULT_SESSION)
+
+
+@pytest.fixture(autouse=True)
+def answers_are_as_modelled(not_as_modelled):
+    yield
+    found = list(dict.fromkeys(not_as_modelled))
+    not_as_modelled.clear()
+    assert not found, "\n".join(["answers that AWS's model does not have:", *found])
+
+
+@pytest.fixture(scope="session")
+def client(not_as_modelled):
     """A client per service, made once; no retries, so that a failure is seen as it is."""
     clients = {}
 

@@ -258,6 +258,32 @@ def test_partiql_reads_and_writes(dynamodb, table):
     assert answer["Items"] == [{"pk": {"S": "a"}, "sk": {"N": "1"}, "v": {"S": "x"}}]
 
 
+def test_several_statements_run_as_a_transaction_or_each_alone(dynamodb, table):
+    insert = lambda sk: {"Statement": f"INSERT INTO \"{table.name}\" VALUE {{'pk': 'a', 'sk': ?}}", "Parameters": [{"N": str(sk)}]}
+    dynamodb.execute_transaction(TransactStatements=[insert(1), insert(2)])
+    with pytest.raises(dynamodb.exceptions.TransactionCanceledException):
+        dynamodb.execute_transaction(TransactStatements=[insert(3), insert(2)])
+    select = f"SELECT * FROM \"{table.name}\" WHERE pk = 'a' AND sk = ?"
+    answer = dynamodb.batch_execute_statement(Statements=[{"Statement": select, "Parameters": [{"N": str(sk)}]} for sk in (1, 3)])
+    assert answer["Responses"][0]["Item"]["sk"] == {"N": "1"}
+    assert "Item" not in answer["Responses"][1]
+
+
+def test_a_table_is_changed_and_tagged(dynamodb, table):
+    arn = dynamodb.describe_table(TableName=table.name)["Table"]["TableArn"]
+    dynamodb.tag_resource(ResourceArn=arn, Tags=[{"Key": "Owner", "Value": "me"}, {"Key": "Other", "Value": "x"}])
+    dynamodb.untag_resource(ResourceArn=arn, TagKeys=["Other"])
+    assert dynamodb.list_tags_of_resource(ResourceArn=arn)["Tags"] == [{"Key": "Owner", "Value": "me"}]
+    dynamodb.update_table(
+        TableName=table.name,
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": kind} for name, kind in (("pk", "S"), ("sk", "N"), ("city", "S"), ("kind", "S"))],
+        GlobalSecondaryIndexUpdates=[{"Create": {"IndexName": "by-kind", "KeySchema": [{"AttributeName": "kind", "KeyType": "HASH"}], "Projection": {"ProjectionType": "ALL"}}}],
+    )
+    until("the index", lambda: all(index["IndexStatus"] == "ACTIVE" for index in dynamodb.describe_table(TableName=table.name)["Table"]["GlobalSecondaryIndexes"]))
+    table.put_item(Item={"pk": "a", "sk": 1, "kind": "x"})
+    assert table.query(IndexName="by-kind", KeyConditionExpression=Key("kind").eq("x"))["Count"] == 1
+
+
 def test_time_to_live_is_described(dynamodb, table):
     described = dynamodb.describe_time_to_live(TableName=table.name)["TimeToLiveDescription"]
     assert described == {"TimeToLiveStatus": "DISABLED"}

@@ -276,6 +276,21 @@ def test_the_archive_of_a_bus_replays_what_went_over_it(client, events, outputs,
         events.describe_archive(ArchiveName="nobodys-archive")
 
 
+def test_a_rule_has_tags(events, outputs, rule):
+    bus, name = rule
+    arn = events.put_rule(Name=name, EventBusName=bus, EventPattern='{"source": ["x"]}', Tags=[{"Key": "Owner", "Value": "me"}])["RuleArn"]
+    events.tag_resource(ResourceARN=arn, Tags=[{"Key": "Other", "Value": "x"}])
+    events.untag_resource(ResourceARN=arn, TagKeys=["Owner"])
+    assert events.list_tags_for_resource(ResourceARN=arn)["Tags"] == [{"Key": "Other", "Value": "x"}]
+    with pytest.raises(events.exceptions.ResourceNotFoundException):
+        events.list_tags_for_resource(ResourceARN=arn + "-nobodys")
+
+
+def test_a_replay_that_is_nobodys_or_over_is_not_cancelled(events):
+    with pytest.raises(events.exceptions.ResourceNotFoundException):
+        events.cancel_replay(ReplayName="nobodys-replay")
+
+
 def test_a_bus_of_my_own_is_made_and_deleted(events, name):
     arn = events.create_event_bus(Name=name)["EventBusArn"]
     assert arn.endswith(f":event-bus/{name}")

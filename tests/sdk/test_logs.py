@@ -191,6 +191,17 @@ def test_groups_and_streams_that_are_not_there_or_are_there_already(logs, group)
     assert logs.describe_log_groups(logGroupNamePrefix="/nobodys")["logGroups"] == []
 
 
+def test_a_stream_is_deleted_with_its_events_and_groups_have_tags(logs, group):
+    logs.create_log_stream(logGroupName=group, logStreamName="s")
+    logs.put_log_events(logGroupName=group, logStreamName="s", logEvents=[{"timestamp": int(time.time() * 1000), "message": "x"}])
+    logs.delete_log_stream(logGroupName=group, logStreamName="s")
+    assert logs.filter_log_events(logGroupName=group)["events"] == []
+    with pytest.raises(logs.exceptions.ResourceNotFoundException):
+        logs.delete_log_stream(logGroupName=group, logStreamName="s")
+    arn = logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"][0]["logGroupArn"]
+    assert logs.list_tags_for_resource(resourceArn=arn)["tags"] == {"Owner": "me"} == logs.list_tags_log_group(logGroupName=group)["tags"]
+
+
 def test_retention_is_set_to_what_aws_allows(logs, group):
     logs.put_retention_policy(logGroupName=group, retentionInDays=7)
     assert logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"][0]["retentionInDays"] == 7

@@ -4,9 +4,11 @@ import json
 
 import boto3
 import pytest
+from botocore import UNSIGNED
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from conftest import STACK
+from conftest import STACK, until
 
 
 def code(error):
@@ -79,6 +81,54 @@ def test_the_caller_is_of_the_account_of_the_stack(client):
     assert caller["Arn"].startswith("arn:aws:")
 
 
+@pytest.mark.parametrize("config", [{"region_name": "ap-southeast-2"}, {"signature_version": UNSIGNED}], ids=str)
+def test_requests_of_any_region_and_signature_are_answered_with_what_is_here(outputs, config):
+    of = lambda service: boto3.client(service, config=Config(**config))
+    assert outputs["ContractsTableName"] in of("dynamodb").list_tables()["TableNames"]
+    assert of("sqs").get_queue_attributes(QueueUrl=outputs["ContractsIngestQueueUrl"], AttributeNames=["QueueArn"])["Attributes"]
+    assert of("events").describe_event_bus(Name=outputs["WebEventBusName"])["Arn"]
+    assert of("stepfunctions").list_executions(stateMachineArn=outputs["ApprovalStateMachineArn"], maxResults=1)
+    assert of("logs").describe_log_groups(limit=1)["logGroups"]
+    assert of("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
+    assert of("lambda").list_functions(MaxItems=1)["Functions"]
+    assert of("pipes").list_pipes()["Pipes"]
+    assert of("schemas").list_registries()["Registries"]
+    assert of("ssm").describe_parameters()["ResponseMetadata"]["HTTPStatusCode"] == 200
+    assert "Contents" in of("s3").list_objects_v2(Bucket=outputs["ImagesBucketName"], MaxKeys=1)
+    assert of("sts").get_caller_identity()["Account"]
+
+
+def test_a_pipe_is_stopped_and_started(client, outputs):
+    pipes = client("pipes")
+    [pipe] = pipes.list_pipes(SourcePrefix=f"arn:aws:dynamodb:us-east-1:{pipes.list_pipes()['Pipes'][0]['Arn'].split(':')[4]}:table/{outputs['ContractsTableName']}/")["Pipes"]
+    state = lambda: pipes.describe_pipe(Name=pipe["Name"])["CurrentState"]
+    assert pipes.stop_pipe(Name=pipe["Name"])["DesiredState"] == "STOPPED"
+    until("the pipe's end", lambda: state() == "STOPPED")
+    assert pipes.start_pipe(Name=pipe["Name"])["DesiredState"] == "RUNNING"
+    until("the pipe's start", lambda: state() == "RUNNING")
+    assert "Project" in pipes.list_tags_for_resource(resourceArn=pipe["Arn"])["tags"]
+    with pytest.raises(pipes.exceptions.NotFoundException):
+        pipes.start_pipe(Name="nobodys")
+
+
+def test_registries_and_versions_of_schemas_are_read(client):
+    schemas = client("schemas")
+    [name] = [registry["RegistryName"] for page in schemas.get_paginator("list_registries").paginate(PaginationConfig={"PageSize": 1}) for registry in page["Registries"] if "contracts" in registry["RegistryName"]]
+    registry = schemas.describe_registry(RegistryName=name)
+    assert registry["RegistryArn"].endswith(f":registry/{name}")
+    assert "Project" in schemas.list_tags_for_resource(ResourceArn=registry["RegistryArn"])["Tags"]
+    schema = schemas.list_schemas(RegistryName=name)["Schemas"][0]["SchemaName"]
+    versions = [v["SchemaVersion"] for page in schemas.get_paginator("list_schema_versions").paginate(RegistryName=name, SchemaName=schema) for v in page["SchemaVersions"]]
+    assert "1" in versions
+    for call in (
+        lambda: schemas.describe_registry(RegistryName="nobodys"),
+        lambda: schemas.list_schema_versions(RegistryName=name, SchemaName="nobodys"),
+        lambda: schemas.describe_schema(RegistryName=name, SchemaName=schema, SchemaVersion="999"),
+    ):
+        with pytest.raises(schemas.exceptions.NotFoundException):
+            call()
+
+
 def test_sentiment_is_told_with_scores(client):
     comprehend = client("comprehend")
     for text, sentiment in (
@@ -147,8 +197,6 @@ def test_moderation_reads_the_object_in_the_bucket(client, outputs):
     ],
 )
 def test_what_is_not_emulated_is_an_error_that_sdks_understand(service, operation, arguments):
-    from botocore.config import Config
-
     client = boto3.client(service, config=Config(retries={"total_max_attempts": 1}))
     with pytest.raises(ClientError) as error:
         getattr(client, operation)(**arguments)

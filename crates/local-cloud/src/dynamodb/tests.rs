@@ -161,7 +161,7 @@ async fn a_shard_that_a_stream_does_not_have_is_not_found() {
 async fn every_write_ticks_and_a_refused_one_does_not() {
     let cloud = Cloud::for_tests().unwrap();
     deploy(&cloud, &table(json!({}))).await.unwrap();
-    let mut changes = changes(&cloud);
+    let mut changes = changes(&cloud, STREAM_ARN);
     changes.mark_unchanged();
     put(&cloud, "a").await.unwrap();
     assert!(changes.has_changed().unwrap());
@@ -204,7 +204,7 @@ async fn an_item_whose_time_to_live_is_over_is_swept_by_the_clouds_clock() {
     start(&cloud);
     let item = json!({"PK": {"S": "a"}, "expires_at": {"N": "1800000010"}});
     call(&cloud, "PutItem", json!({"TableName": "contracts", "Item": item})).await.unwrap();
-    let mut changes = changes(&cloud);
+    let mut changes = changes(&cloud, STREAM_ARN);
     changes.mark_unchanged();
     tokio::task::yield_now().await;
     cloud.clock.advance(SWEEP_EVERY);

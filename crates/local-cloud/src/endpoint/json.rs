@@ -53,7 +53,9 @@ pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
     let (prefix, action) = target.rsplit_once('.').unwrap_or(("", target));
     let Some(service) = SERVICES.iter().find(|service| service.target == prefix) else {
         let name = request.signed_service().unwrap_or(prefix);
-        return refuse(request, &Service::new("", "", JSON_1_1, ""), AwsError::not_emulated(name, action));
+        let asked_in_1_0 = request.header("content-type") == Some(JSON_1_0);
+        let version = if asked_in_1_0 { JSON_1_0 } else { JSON_1_1 };
+        return refuse(request, &Service::new("", "", version, ""), AwsError::not_emulated(name, action));
     };
     let mut response = match service.name {
         "dynamodb" => dynamodb(cloud, request, service, action).await,

@@ -6,6 +6,7 @@
 
 mod json;
 mod query;
+mod query_sqs;
 mod request;
 mod rest;
 mod rest_s3;

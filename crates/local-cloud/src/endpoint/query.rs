@@ -8,13 +8,11 @@ use serde_json::{Map, Value, json};
 
 use super::request::Request;
 use super::xml::Xml;
-use super::{call, respond, set_header};
+use super::{call, query_sqs, respond, set_header};
 use crate::cloud::Cloud;
 use crate::error::AwsError;
 
-const XML: &str = "text/xml";
-
-const SQS: &str = "http://queue.amazonaws.com/doc/2012-11-05/";
+pub(super) const XML: &str = "text/xml";
 
 pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
     let form = request.form();
@@ -22,7 +20,7 @@ pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
     let action = field("Action");
     let (service, namespace) = service_of(request, field("Version"));
     let mut response = if service == "sqs" {
-        sqs(cloud, request, action).await
+        query_sqs::handle(cloud, request, action).await
     } else {
         match answer(cloud, service, action, &form).await {
             Ok(result) => success(request, namespace, action, &result),
@@ -41,7 +39,7 @@ fn service_of<'a>(request: &'a Request, version: &'a str) -> (&'a str, &'static 
         }
         (Some("sts"), _) | (None, "2011-06-15") => ("sts", "https://sts.amazonaws.com/doc/2011-06-15/"),
         (Some("iam"), _) | (None, "2010-05-08") => ("iam", "https://iam.amazonaws.com/doc/2010-05-08/"),
-        (Some("sqs"), _) | (None, "2012-11-05") => ("sqs", SQS),
+        (Some("sqs"), _) | (None, "2012-11-05") => ("sqs", ""),
         (Some(other), _) => (other, ""),
         (None, _) => ("this service", ""),
     }
@@ -65,7 +63,7 @@ async fn answer(
 }
 
 /// `A.member.1.B=x` as `{"A": [{"B": "x"}]}`. All values are text: a form knows no types.
-fn decode(form: &[(String, String)]) -> Result<Value, AwsError> {
+pub(super) fn decode(form: &[(String, String)]) -> Result<Value, AwsError> {
     let mut input = Value::Object(Map::new());
     for (name, value) in form {
         if matches!(name.as_str(), "Action" | "Version") || name.starts_with("X-Amz-") {
@@ -131,7 +129,7 @@ fn write(xml: &mut Xml, value: &Value) {
     }
 }
 
-fn refuse(request: &Request, namespace: &str, error: &AwsError) -> Response {
+pub(super) fn refuse(request: &Request, namespace: &str, error: &AwsError) -> Response {
     let body = Xml::new().root("ErrorResponse", namespace, |xml| {
         xml.element("Error", |xml| {
             xml.text("Type", if error.is_server_fault() { "Receiver" } else { "Sender" });
@@ -141,22 +139,6 @@ fn refuse(request: &Request, namespace: &str, error: &AwsError) -> Response {
         xml.text("RequestId", &request.id);
     });
     respond(error.status, XML, body)
-}
-
-/// SQS answers the query protocol in JSON where that is asked for (API Gateway does), and
-/// in XML otherwise. It reads the form itself, byte by byte as it was sent.
-async fn sqs(cloud: &Arc<Cloud>, request: &Request, action: &str) -> Response {
-    let (status, answer) = crate::sqs::query(cloud, &request.path, &request.raw_form()).await;
-    if request.header("accept").is_some_and(|accept| accept.contains("application/json")) {
-        return respond(status, "application/json", answer.to_string());
-    }
-    if let Some(error) = answer.get("Error") {
-        let text = |member: &str| error[member].as_str().unwrap_or_default().to_string();
-        return refuse(request, SQS, &AwsError::new(status, text("Code"), text("Message")));
-    }
-    let name = format!("{action}Response");
-    let body = Xml::new().root(&name, SQS, |xml| write(xml, &answer[name.as_str()]));
-    respond(status, XML, body)
 }
 
 #[cfg(test)]

@@ -49,6 +49,10 @@ impl Listening {
         self.post("/", service).header("content-type", "application/x-www-form-urlencoded").body(body)
     }
 
+    async fn query(&self, service: &str, form: &[(&str, &str)]) -> String {
+        self.form(service, form).send().await.unwrap().text().await.unwrap()
+    }
+
     async fn json(&self, target: &str, service: &str, input: Value) -> Response {
         let request = self.post("/", service).header("x-amz-target", target);
         request.body(input.to_string()).send().await.unwrap()
@@ -128,6 +132,84 @@ async fn what_is_not_emulated_says_so_in_the_protocol_of_the_caller() {
     let s3 = cloud.s3("GET", "/images?versions").send().await.unwrap();
     assert_eq!(s3.status(), StatusCode::NOT_IMPLEMENTED);
     assert!(s3.text().await.unwrap().contains("s3:GET ?versions is not emulated"));
+}
+
+#[tokio::test]
+async fn older_clients_of_sqs_are_answered_in_the_query_protocol() {
+    let cloud = listen().await;
+    let made = cloud
+        .query(
+            "sqs",
+            &[
+                ("Action", "CreateQueue"),
+                ("QueueName", "q"),
+                ("Attribute.1.Name", "VisibilityTimeout"),
+                ("Attribute.1.Value", "7"),
+                ("Tag.1.Key", "Owner"),
+                ("Tag.1.Value", "me"),
+            ],
+        )
+        .await;
+    let url = "http://127.0.0.1:4566/123456789012/q";
+    assert!(
+        made.contains(&format!("<CreateQueueResult><QueueUrl>{url}</QueueUrl></CreateQueueResult>")),
+        "{made}"
+    );
+    let tags = cloud.query("sqs", &[("Action", "ListQueueTags"), ("QueueUrl", url)]).await;
+    assert!(tags.contains("<Tag><Key>Owner</Key><Value>me</Value></Tag>"), "{tags}");
+    let attributes =
+        [("Action", "GetQueueAttributes"), ("QueueUrl", url), ("AttributeName.1", "VisibilityTimeout")];
+    let attributes = cloud.query("sqs", &attributes).await;
+    assert!(attributes.contains("<Attribute><Name>VisibilityTimeout</Name><Value>7</Value></Attribute>"));
+    let sent = cloud
+        .query(
+            "sqs",
+            &[
+                ("Action", "SendMessageBatch"),
+                ("QueueUrl", url),
+                ("SendMessageBatchRequestEntry.1.Id", "a"),
+                ("SendMessageBatchRequestEntry.1.MessageBody", "1 < 2\r\n"),
+                ("SendMessageBatchRequestEntry.1.MessageAttribute.1.Name", "N"),
+                ("SendMessageBatchRequestEntry.1.MessageAttribute.1.Value.DataType", "Number"),
+                ("SendMessageBatchRequestEntry.1.MessageAttribute.1.Value.StringValue", "42"),
+                ("SendMessageBatchRequestEntry.2.Id", "b"),
+                ("SendMessageBatchRequestEntry.2.MessageBody", "x"),
+                ("SendMessageBatchRequestEntry.2.DelaySeconds", "901"),
+            ],
+        )
+        .await;
+    assert!(
+        sent.contains("<SendMessageBatchResultEntry>") && sent.contains("<BatchResultErrorEntry>"),
+        "{sent}"
+    );
+    let received = cloud
+        .query(
+            "sqs",
+            &[
+                ("Action", "ReceiveMessage"),
+                ("QueueUrl", url),
+                ("MaxNumberOfMessages", "10"),
+                ("AttributeName.1", "All"),
+                ("MessageAttributeName.1", "All"),
+            ],
+        )
+        .await;
+    assert!(received.contains("<Body>1 &lt; 2&#13;\n</Body>"), "{received}");
+    assert!(
+        received.contains("<Attribute><Name>ApproximateReceiveCount</Name><Value>1</Value>"),
+        "{received}"
+    );
+    assert!(received.contains("<MessageAttribute><Name>N</Name><Value>"), "{received}");
+    let wrong = cloud
+        .query("sqs", &[("Action", "ReceiveMessage"), ("QueueUrl", url), ("WaitTimeSeconds", "x")])
+        .await;
+    assert!(wrong.contains("<Code>InvalidParameterValue</Code>"), "{wrong}");
+    let deleted = cloud.client.post(format!("{}/123456789012/q", cloud.url));
+    let deleted = cloud.signed(deleted, "sqs").header("content-type", "application/x-www-form-urlencoded");
+    let deleted = deleted.body("Action=DeleteQueue").send().await.unwrap().text().await.unwrap();
+    assert!(deleted.contains("DeleteQueueResponse") && !deleted.contains("DeleteQueueResult"), "{deleted}");
+    let gone = cloud.query("sqs", &[("Action", "PurgeQueue"), ("QueueUrl", url)]).await;
+    assert!(gone.contains("<Code>AWS.SimpleQueueService.NonExistentQueue</Code>"), "{gone}");
 }
 
 #[tokio::test]

@@ -35,12 +35,13 @@ impl Xml {
 
     /// `<name>text</name>`.
     pub(super) fn text(&mut self, name: &str, text: impl AsRef<str>) {
-        self.element(name, |xml| xml.0.push_str(&escape(text.as_ref())));
+        self.element(name, |xml| xml.content(text.as_ref()));
     }
 
-    /// The text of the element that is open.
+    /// The text of the element that is open. A reader makes a line feed of a bare carriage
+    /// return (XML 1.0, section 2.11).
     pub(super) fn content(&mut self, text: &str) {
-        self.0.push_str(&escape(text));
+        self.0.push_str(&escape(text).replace('\r', "&#13;"));
     }
 }
 
@@ -101,12 +102,12 @@ mod tests {
     #[test]
     fn what_is_written_can_be_read_again() {
         let text = Xml::new().root("Delete", "http://s3.amazonaws.com/doc/2006-03-01/", |xml| {
-            xml.element("Object", |xml| xml.text("Key", "a & <b> \"c\" 'd' é"));
+            xml.element("Object", |xml| xml.text("Key", "a & <b> \"c\"\r\n 'd' é"));
             xml.text("Quiet", "true");
         });
         let document = read(&text).unwrap();
         assert_eq!(document.name, "Delete");
-        assert_eq!(document.children[0].child("Key"), Some("a & <b> \"c\" 'd' é"));
+        assert_eq!(document.children[0].child("Key"), Some("a & <b> \"c\"\r\n 'd' é"));
         assert_eq!(document.child("Quiet"), Some("true"));
     }
 

@@ -5,6 +5,7 @@
 mod bucket;
 mod json;
 mod list;
+pub mod multipart;
 
 use std::sync::Arc;
 
@@ -49,6 +50,7 @@ impl State {
                  PRIMARY KEY (bucket, key)
              );",
         )?;
+        store.migrate(multipart::TABLES)?;
         Ok(Self::default())
     }
 }

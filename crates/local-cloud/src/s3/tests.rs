@@ -54,6 +54,53 @@ async fn a_missing_object_and_a_missing_bucket_are_told_apart() {
     assert_eq!((missing.status, missing.code.as_str()), (404, "NoSuchBucket"));
 }
 
+fn nothing_kept() -> multipart::Kept<Option<&'static str>> {
+    multipart::Kept { algorithm: None, headers: Map::new(), metadata: Map::new() }
+}
+
+#[tokio::test]
+async fn an_upload_in_parts_becomes_one_object_with_all_its_bytes() {
+    let cloud = with_bucket().await;
+    let upload = multipart::begin(&cloud, "images", "big", &nothing_kept()).unwrap();
+    let place = multipart::Place { bucket: "images", key: "big", upload: &upload };
+    let (first, last) = (vec![1; 5 * 1024 * 1024], vec![2; 3]);
+    let part = |number: &str, body: &[u8]| multipart::put_part(&cloud, place, number, body).unwrap();
+    part("1", b"replaced");
+    let parts = [(1, part("1", &first)), (2, part("2", &last))];
+    assert_eq!(head(&cloud, "images", "big").unwrap_err().code, "NoSuchKey");
+    let complete =
+        |parts: &[(u32, String)]| multipart::complete(&cloud, place, parts, |_, _| ("x", String::new()));
+    let info = complete(&parts).unwrap();
+    assert!(info.etag.ends_with("-2\""), "{}", info.etag);
+    let (_, body) = get(&cloud, "images", "big").unwrap();
+    assert_eq!(body, [first, last].concat());
+    assert_eq!(complete(&parts).unwrap_err().code, "NoSuchUpload");
+}
+
+#[tokio::test]
+async fn parts_that_are_missing_small_or_out_of_order_make_no_object() {
+    let cloud = with_bucket().await;
+    let upload = multipart::begin(&cloud, "images", "big", &nothing_kept()).unwrap();
+    let place = multipart::Place { bucket: "images", key: "big", upload: &upload };
+    let one = (1, multipart::put_part(&cloud, place, "1", b"small").unwrap());
+    let two = (2, multipart::put_part(&cloud, place, "2", b"small").unwrap());
+    for number in ["0", "10001", "x"] {
+        assert_eq!(multipart::put_part(&cloud, place, number, b"").unwrap_err().code, "InvalidArgument");
+    }
+    for (parts, code) in [
+        (vec![two.clone(), one.clone()], "InvalidPartOrder"),
+        (vec![one.clone(), (3, one.1.clone())], "EntityTooSmall"),
+        (vec![(3, one.1.clone())], "InvalidPart"),
+        (vec![(1, "another".into())], "InvalidPart"),
+    ] {
+        let refused = multipart::complete(&cloud, place, &parts, |_, _| ("x", String::new())).unwrap_err();
+        assert_eq!(refused.code, code);
+    }
+    multipart::abort(&cloud, place).unwrap();
+    assert_eq!(multipart::abort(&cloud, place).unwrap_err().code, "NoSuchUpload");
+    assert_eq!(multipart::begin(&cloud, "nowhere", "big", &nothing_kept()).unwrap_err().code, "NoSuchBucket");
+}
+
 #[tokio::test]
 async fn an_unknown_member_is_refused_by_name() {
     let cloud = with_bucket().await;

@@ -173,6 +173,39 @@ pub(super) fn deleted(keys: &[&str], quiet: bool) -> Response {
     respond(200, XML, body)
 }
 
+pub(super) fn upload_begun(bucket: &str, key: &str, id: &str) -> Response {
+    let body = Xml::new().root("InitiateMultipartUploadResult", NAMESPACE, |xml| {
+        xml.text("Bucket", bucket);
+        xml.text("Key", key);
+        xml.text("UploadId", id);
+    });
+    respond(200, XML, body)
+}
+
+pub(super) fn upload_completed(request: &Request, bucket: &str, key: &str, info: &Info) -> Response {
+    let host = request.header("host").unwrap_or_default();
+    let body = Xml::new().root("CompleteMultipartUploadResult", NAMESPACE, |xml| {
+        xml.text("Location", format!("http://{host}{}", request.path));
+        xml.text("Bucket", bucket);
+        xml.text("Key", key);
+        xml.text("ETag", &info.etag);
+        for (name, value) in info.headers.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+            let algorithm = name.trim_start_matches(PREFIX).to_ascii_uppercase();
+            xml.text(&format!("Checksum{algorithm}"), value.as_str().unwrap_or_default());
+            xml.text("ChecksumType", checksum_type(info));
+        }
+    });
+    respond(200, XML, body)
+}
+
+/// A checksum of checksums has the number of parts behind it.
+fn checksum_type(info: &Info) -> &'static str {
+    let composite = info.headers.iter().any(|(name, value)| {
+        name.starts_with(PREFIX) && value.as_str().is_some_and(|value| value.contains('-'))
+    });
+    if composite { "COMPOSITE" } else { "FULL_OBJECT" }
+}
+
 pub(super) fn copied(info: &Info) -> Response {
     let body = Xml::new().root("CopyObjectResult", NAMESPACE, |xml| {
         xml.text("LastModified", iso_time(info.modified_ms));
@@ -219,7 +252,7 @@ pub(super) fn object(request: &Request, info: &Info, body: Option<Vec<u8>>) -> R
 fn own_headers(response: &mut Response, request: &Request, info: &Info, whole: bool) {
     let summed = whole && request.header("x-amz-checksum-mode") == Some("ENABLED");
     if summed && info.headers.keys().any(|name| name.starts_with(PREFIX)) {
-        set_header(response, "x-amz-checksum-type", "FULL_OBJECT");
+        set_header(response, "x-amz-checksum-type", checksum_type(info));
     }
     let prefixed = info.metadata.iter().map(|(name, value)| (format!("x-amz-meta-{name}"), value));
     let kept = info.headers.iter().filter(|(name, _)| summed || !name.starts_with(PREFIX));

@@ -48,7 +48,33 @@ pub(super) fn verified<'g>(
             _ => return Err((header, Wrong::Form)),
         }
     }
-    Ok(kept.unwrap_or_else(|| (DEFAULT, STANDARD.encode(crc(&CRC64NVME, u64::MAX, body).to_be_bytes()))))
+    Ok(kept.unwrap_or_else(|| own(body)))
+}
+
+/// The checksum of an object that was sent in parts: of all its bytes, or, of an algorithm other than
+/// S3's own, of the checksums of its parts, with their number.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>
+pub(super) fn of_parts(algorithm: Option<&str>, parts: &[Vec<u8>]) -> (&'static str, String) {
+    let chosen = ALGORITHMS.iter().find(|(header, _)| {
+        algorithm.is_some_and(|name| header.trim_start_matches(PREFIX).eq_ignore_ascii_case(name))
+    });
+    match chosen {
+        None | Some((DEFAULT, _)) => own(&parts.concat()),
+        Some((header, compute)) => {
+            let checksums: Vec<u8> = parts.iter().flat_map(|part| compute(part)).collect();
+            (header, format!("{}-{}", STANDARD.encode(compute(&checksums)), parts.len()))
+        }
+    }
+}
+
+/// Whether there is such an algorithm.
+pub(super) fn is_algorithm(name: &str) -> bool {
+    ALGORITHMS.iter().any(|(header, _)| header.trim_start_matches(PREFIX).eq_ignore_ascii_case(name))
+}
+
+/// S3's own checksum of a body: header and value.
+fn own(body: &[u8]) -> (&'static str, String) {
+    (DEFAULT, STANDARD.encode(crc(&CRC64NVME, u64::MAX, body).to_be_bytes()))
 }
 
 const CRC32C: [u64; 256] = table(0x82F6_3B78);
@@ -91,6 +117,18 @@ mod tests {
         assert_eq!(hex("x-amz-checksum-crc64nvme"), "ae8b14860a799888");
         assert_eq!(hex("x-amz-checksum-sha1"), "f7c3bc1d808e04732adf679965ccc34ca7ae3441");
         assert!(hex("x-amz-checksum-sha256").starts_with("15e2b0d3c33891eb"));
+    }
+
+    #[test]
+    fn the_checksum_of_parts_is_that_of_their_checksums_or_of_the_whole() {
+        let parts = [b"hello".to_vec(), b" world".to_vec()];
+        let (header, value) = of_parts(Some("CRC32"), &parts);
+        let checksums =
+            parts.iter().flat_map(|part| crc32fast::hash(part).to_be_bytes()).collect::<Vec<u8>>();
+        let expected = STANDARD.encode(crc32fast::hash(&checksums).to_be_bytes());
+        assert_eq!((header, value), ("x-amz-checksum-crc32", format!("{expected}-2")));
+        assert_eq!(of_parts(None, &parts), own(b"hello world"));
+        assert_eq!(of_parts(Some("CRC64NVME"), &parts), own(b"hello world"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod answers;
 mod checksum;
+mod multipart;
 mod upload;
 
 use std::sync::Arc;
@@ -161,13 +162,14 @@ fn listing(cloud: &Cloud, request: &Request, bucket: &str) -> Result<Response, A
     Ok(answers::listing(cloud, request, bucket, &wanted, &page, version_2))
 }
 
+fn malformed() -> AwsError {
+    AwsError::client(
+        "MalformedXML",
+        "The XML you provided was not well-formed or did not validate against our published schema",
+    )
+}
+
 fn delete_objects(cloud: &Cloud, request: &Request, bucket: &str) -> Result<Response, AwsError> {
-    let malformed = || {
-        AwsError::client(
-            "MalformedXML",
-            "The XML you provided was not well-formed or did not validate against our published schema",
-        )
-    };
     let (body, _) = upload::body_of(request)?;
     let text = std::str::from_utf8(&body).map_err(|_| malformed())?;
     let document = xml::read(text).filter(|document| document.name == "Delete").ok_or_else(malformed)?;
@@ -187,6 +189,9 @@ fn delete_objects(cloud: &Cloud, request: &Request, bucket: &str) -> Result<Resp
 }
 
 fn of_object(cloud: &Arc<Cloud>, request: &Request, bucket: &str, key: &str) -> Result<Response, AwsError> {
+    if multipart::is_one(request) {
+        return multipart::handle(cloud, request, bucket, key);
+    }
     let overrides = |name: &str| name.starts_with("response-");
     if request.query.iter().any(|(name, _)| is_sub_resource(name) && !overrides(name)) {
         return Err(not_emulated(request));
