@@ -83,6 +83,11 @@ const ROWS: &[Row] = &[
         (CONTRACTS, "      TracingEnabled: true", "      BinaryMediaTypes: [\"*/*\"]\n      TracingEnabled: true", &[CONTRACTS, "Api", "BinaryMediaTypes"]),
         (CONTRACTS, "{\"requestId\":\"$context.requestId\",\"commandId\":\"$context.extendedRequestId\",", "{", &[CONTRACTS, "AccessLogSetting.Format", "$context.requestId"]),
     ]),
+    ("DynamoDB", "imports, Kinesis streams, warm throughput", &[
+        (CONTRACTS, "      BillingMode: PAY_PER_REQUEST", "      BillingMode: PAY_PER_REQUEST\n      KinesisStreamSpecification: { StreamArn: x }", &[CONTRACTS, "ContractsTable", "KinesisStreamSpecification"]),
+        (CONTRACTS, "      BillingMode: PAY_PER_REQUEST", "      BillingMode: PAY_PER_REQUEST\n      ImportSourceSpecification: {}", &[CONTRACTS, "ContractsTable", "ImportSourceSpecification"]),
+        (CONTRACTS, "      BillingMode: PAY_PER_REQUEST", "      BillingMode: PAY_PER_REQUEST\n      WarmThroughput: {}", &[CONTRACTS, "ContractsTable", "WarmThroughput"]),
+    ]),
     ("EventBridge", "schedules, and targets other than functions, state machines, buses, log groups and queues", &[
         (CONTRACTS, "      State: ENABLED", "      ScheduleExpression: rate(1 minute)", &[CONTRACTS, "CatchAllRule", "ScheduleExpression"]),
         (CONTRACTS, "        - Id: log", "        - Id: log\n          EcsParameters: {}", &[CONTRACTS, "CatchAllRule", "EcsParameters"]),
@@ -90,6 +95,10 @@ const ROWS: &[Row] = &[
     ]),
     ("EventBridge", "operators of event patterns that are not known", &[
         (CONTRACTS, "        account: [!Ref AWS::AccountId]", "        account: [{ matches: x }]", &[CONTRACTS, "CatchAllRule", "EventPattern", "matches"]),
+    ]),
+    ("Event source mappings", "sources other than queues and table streams, tumbling windows", &[
+        (PROPERTIES, "          Type: DynamoDB\n", "          Type: Kinesis\n", &[PROPERTIES, "Kinesis"]),
+        (PROPERTIES, "            BisectBatchOnFunctionError: true", "            TumblingWindowInSeconds: 30", &[PROPERTIES, "TumblingWindowInSeconds"]),
     ]),
     ("Lambda", "packages other than Zip, runtimes other than provided.al2023", &[
         (CONTRACTS, "    Runtime: provided.al2023", "    Runtime: python3.13", &[CONTRACTS, "Function", "Runtime", "python3.13"]),

@@ -133,3 +133,53 @@ fn every_rule_has_a_source_and_a_test_that_exists() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// Members of template properties that are read and not used are named `_so`; what reads the
+/// input of an API action or the answer of a function is no template.
+#[test]
+fn every_property_that_is_accepted_without_effect_stands_in_the_table_of_those() {
+    const ACTIONS: &[&str] = &[
+        "actions.rs",
+        "proxy.rs",
+        "rules.rs",
+        "executions.rs",
+        "read.rs",
+        "write.rs",
+        "groups.rs",
+        "put_events.rs",
+        "ssm/mod.rs",
+    ];
+    /// The physical id is made of them before the resource is deployed.
+    const NAMES: &[&str] = &["BucketName", "TableName"];
+    let readme = std::fs::read_to_string(root().join("crates/local-cloud/README.md")).unwrap();
+    let (_, rest) = readme.split_once("## What is accepted without effect").unwrap();
+    let table = rest.split("\n## ").next().unwrap();
+    let mut folders = vec![root().join("crates/local-cloud/src")];
+    let (mut seen, mut missing) = (0, Vec::new());
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            if ACTIONS.iter().any(|action| path.ends_with(action)) {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            for (line, next) in text.lines().zip(text.lines().skip(1)) {
+                let renamed =
+                    line.trim().strip_prefix("#[serde(").and_then(|line| line.split_once("rename = \""));
+                let Some((_, name)) = renamed.filter(|_| next.trim_start().starts_with('_')) else {
+                    continue;
+                };
+                let name = name.split('"').next().unwrap();
+                seen += 1;
+                if !NAMES.contains(&name) && !table.contains(&format!("`{name}`")) {
+                    missing.push(format!("{}: {name}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(seen > 20, "the members are written in another way now: {seen}");
+    assert!(missing.is_empty(), "README.md does not tell of {missing:#?}");
+}

@@ -134,6 +134,9 @@ async fn a_secret_is_refused_and_so_are_names_that_aws_reserves() {
     let cloud = Cloud::for_tests().unwrap();
     let secret = json!({"Name": "p", "Value": "x", "Type": "SecureString"});
     assert_eq!(call(&cloud, "PutParameter", secret).await.unwrap_err().code, "NotImplemented");
+    let filtered = json!({"Path": "/", "ParameterFilters": [{"Key": "Type", "Values": ["String"]}]});
+    let refused = call(&cloud, "GetParametersByPath", filtered).await.unwrap_err();
+    assert!(refused.message.contains("ParameterFilters"), "{refused}");
     assert_eq!(put(&cloud, "/aws/x", "x").await.unwrap_err().code, "ValidationException");
     assert_eq!(put(&cloud, "a b", "x").await.unwrap_err().code, "ValidationException");
     assert_eq!(put(&cloud, "long", &"x".repeat(4097)).await.unwrap_err().code, "ValidationException");

@@ -44,13 +44,15 @@ pub fn check(template: &Value, path: &str) -> Result<(), (&'static str, String, 
     const INVALID: &str = "INVALID_JSONATA_EXPRESSION";
     match template {
         Value::String(text) => match expression(text) {
-            Some(source) if source.contains("$eval(") => {
-                let reason = "$eval does not exist in Step Functions; use $parse";
-                Err(("UNSUPPORTED_JSONATA_EXPRESSION", path.into(), reason.into()))
+            Some(source) => {
+                let ast = parser::parse(source).map_err(|error| {
+                    (INVALID, path.into(), format!("the JSONata does not compile: {error}"))
+                })?;
+                match foreign(&serde_json::to_value(&ast).unwrap_or_default()) {
+                    Some(reason) => Err(("UNSUPPORTED_JSONATA_EXPRESSION", path.into(), reason.into())),
+                    None => Ok(()),
+                }
             }
-            Some(source) => parser::parse(source)
-                .map(drop)
-                .map_err(|error| (INVALID, path.into(), format!("the JSONata does not compile: {error}"))),
             None if text.starts_with("{%") || text.ends_with("%}") => {
                 let reason = "a JSONata expression begins with {% and ends with %}";
                 Err((INVALID, path.into(), reason.into()))
@@ -64,6 +66,24 @@ pub fn check(template: &Value, path: &str) -> Result<(), (&'static str, String, 
             members.iter().try_for_each(|(name, member)| check(member, &format!("{path}.{name}")))
         }
         _ => Ok(()),
+    }
+}
+
+/// What our JSONata knows and that of Step Functions does not: AWS has version 2.0.6, without
+/// the operators of 2.1, and without `$eval`. `node` is a syntax tree as JSON.
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html>
+fn foreign(node: &Value) -> Option<&'static str> {
+    match node {
+        Value::Array(parts) => parts.iter().find_map(foreign),
+        Value::Object(members) => match (members.get("Binary"), members.get("Function")) {
+            (Some(binary), _) if binary["op"] == "Coalesce" => Some("JSONata 2.0.6 has no operator ??"),
+            (Some(binary), _) if binary["op"] == "Default" => Some("JSONata 2.0.6 has no operator ?:"),
+            (_, Some(function)) if function["name"] == "eval" && function["is_builtin"] == true => {
+                Some("$eval does not exist in Step Functions; use $parse")
+            }
+            _ => members.values().find_map(foreign),
+        },
+        _ => None,
     }
 }
 
@@ -328,7 +348,22 @@ mod tests {
         assert_eq!(path, "States.X.Output.a[0]");
         assert!(reason.contains("does not compile"), "{reason}");
         assert!(check(&json!("{% 1"), "p").unwrap_err().2.contains("ends with"));
-        let unsupported = check(&json!("{% $eval('1') %}"), "p").unwrap_err();
-        assert_eq!(unsupported.0, "UNSUPPORTED_JSONATA_EXPRESSION");
+    }
+
+    #[test]
+    fn what_the_jsonata_of_step_functions_lacks_is_refused_wherever_it_stands() {
+        for (source, names) in [
+            ("$eval('1')", "$eval"),
+            ("[1, {'a': function($x) { $eval($x) }('1')}]", "$eval"),
+            ("$states.input.a ?? 1", "??"),
+            ("$sum($states.input.items[(n ?: 1) > 0].n)", "?:"),
+        ] {
+            let (code, _, reason) = check(&json!(format!("{{% {source} %}}")), "p").unwrap_err();
+            assert_eq!(code, "UNSUPPORTED_JSONATA_EXPRESSION", "{source}");
+            assert!(reason.contains(names), "{source}: {reason}");
+        }
+        for source in ["$states.input.a ? 1 : 2", "'a ?? b ?: $eval(c)'", "$contains('x', /(?:x)/)"] {
+            check(&json!(format!("{{% {source} %}}")), "p").unwrap();
+        }
     }
 }

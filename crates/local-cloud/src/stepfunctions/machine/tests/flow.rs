@@ -58,6 +58,17 @@ fn assign_and_output_both_see_the_variables_as_they_were_on_entry() {
 }
 
 #[test]
+fn a_pass_and_a_succeed_give_their_input_on_or_what_output_makes_of_it() {
+    let plain = machine(json!({"A": {"Type": "Pass", "Next": "B"}, "B": {"Type": "Succeed"}}));
+    assert_eq!(Run::start(plain, json!({"n": 1})).output(), json!({"n": 1}));
+    let made = machine(json!({
+        "A": {"Type": "Pass", "Assign": {"n": "{% $states.input.n + 1 %}"}, "Output": {"from": "A"}, "Next": "B"},
+        "B": {"Type": "Succeed", "Output": "{% [$n, $states.input.from] %}"},
+    }));
+    assert_eq!(Run::start(made, json!({"n": 1})).output(), json!([2, "A"]));
+}
+
+#[test]
 fn a_wait_ends_at_its_time_and_one_in_the_past_at_once() {
     let mut run = Run::start(
         machine(json!({

@@ -162,6 +162,13 @@ async fn a_machine_is_created_once_through_the_api_and_keeps_its_text() {
     assert_eq!(described["definition"], RIGHT);
     let other = create(&RIGHT.replace(' ', ""), json!({})).await.unwrap_err();
     assert_eq!(other.code, "StateMachineAlreadyExists");
+    let group = crate::logs::group_arn(&test.cloud, "/states/N");
+    let logged = json!({"loggingConfiguration": {"level": "ALL",
+        "destinations": [{"cloudWatchLogsLogGroup": {"logGroupArn": group}}]}});
+    for more in [logged, json!({"tracingConfiguration": {"enabled": true}})] {
+        let another = create(RIGHT, more.clone()).await.unwrap_err();
+        assert_eq!(another.code, "StateMachineAlreadyExists", "{more}");
+    }
     assert_eq!(other.message, format!("State Machine Already Exists: '{}'", arn.as_str().unwrap()));
     assert!(test.call("StartExecution", json!({"stateMachineArn": arn})).await.is_ok());
     test.call("DeleteStateMachine", json!({"stateMachineArn": arn})).await.unwrap();
@@ -182,6 +189,9 @@ async fn a_machine_is_created_with_its_logging_and_refused_without_a_destination
     assert_eq!(refused.code, "InvalidLoggingConfiguration");
     assert_eq!(refused.message, "Invalid Logging Configuration: Must specify exactly one Log Destination.");
     let group = crate::logs::group_arn(&test.cloud, "/states/N");
+    let bare = json!({"level": "ALL",
+        "destinations": [{"cloudWatchLogsLogGroup": {"logGroupArn": group.trim_end_matches(":*")}}]});
+    assert_eq!(create(bare).await.unwrap_err().code, "InvalidLoggingConfiguration");
     let logging = json!({"level": "ALL", "includeExecutionData": true,
         "destinations": [{"cloudWatchLogsLogGroup": {"logGroupArn": group}}]});
     let arn = create(logging.clone()).await.unwrap()["stateMachineArn"].clone();
