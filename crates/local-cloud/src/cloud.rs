@@ -24,6 +24,8 @@ pub struct Settings {
     pub project: PathBuf,
     /// Where state lives; `None` keeps it in memory, for tests.
     pub state: Option<PathBuf>,
+    /// What goes wrong on purpose; nothing by default.
+    pub faults: crate::faults::Plan,
 }
 
 impl Settings {
@@ -35,6 +37,7 @@ impl Settings {
             stage: "local".into(),
             project: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.."),
             state: None,
+            faults: crate::faults::Plan::default(),
         }
     }
 }
@@ -48,6 +51,8 @@ pub struct Cloud {
     pub clock: Clock,
     /// The one source of randomness.
     pub random: Random,
+    /// The fault plan at work.
+    pub(crate) faults: crate::faults::Faults,
     /// What outlives `kill -9`.
     pub store: Store,
     /// What happened since the start.
@@ -117,6 +122,7 @@ impl Cloud {
             sqs: crate::sqs::State::open(&store)?,
             ssm: crate::ssm::State::open(&store)?,
             stepfunctions: crate::stepfunctions::State::open(&store)?,
+            faults: crate::faults::Faults::new(settings.faults.clone()),
             settings,
             clock,
             random,

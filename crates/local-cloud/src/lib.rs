@@ -16,6 +16,7 @@ pub mod endpoint;
 pub mod error;
 pub mod event_source;
 pub mod eventbridge;
+pub mod faults;
 pub mod folder;
 pub mod lambda;
 pub mod logs;

@@ -41,6 +41,8 @@ pub struct Options {
     pub no_throttle: bool,
     /// Forgets the state of earlier runs first.
     pub fresh: bool,
+    /// What goes wrong on purpose, for tests.
+    pub faults: crate::faults::Plan,
 }
 
 impl Options {
@@ -56,6 +58,7 @@ impl Options {
             binaries: binaries.to_owned(),
             no_throttle: false,
             fresh: false,
+            faults: crate::faults::Plan::default(),
         }
     }
 }
@@ -169,7 +172,10 @@ pub async fn up_with(options: &Options, prepare: impl FnOnce(&Arc<Cloud>)) -> an
     let folder = Folder::take(&options.state, &made, options.fresh)?;
     let state = folder.path();
 
-    let settings = settings(&options.project, &options.stage, Some(state.to_owned()));
+    let settings = Settings {
+        faults: options.faults.clone(),
+        ..settings(&options.project, &options.stage, Some(state.to_owned()))
+    };
     let unusable = || format!("cannot go on with the state in {}", state.display());
     let cloud = Cloud::open(settings, Clock::system(), Random::from_entropy()).with_context(unusable)?;
     stepfunctions::check(&cloud).with_context(unusable)?;

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// Modules that stand for no service of AWS.
 const NO_SERVICE: &[&str] = &[
-    "clock", "cloud", "deploy", "earlier", "endpoint", "error", "folder", "lib", "random", "resource",
-    "store", "tally", "template", "up",
+    "clock", "cloud", "deploy", "earlier", "endpoint", "error", "faults", "folder", "lib", "random",
+    "resource", "store", "tally", "template", "up",
 ];
 
 fn root() -> PathBuf {

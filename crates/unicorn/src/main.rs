@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::{anyhow, bail};
 use clap::{Args, Parser, Subcommand};
 use local_cloud::cloud::Cloud;
+use local_cloud::faults::Plan;
 use local_cloud::up::{Options, Running, up_with};
 use tokio::signal::unix::{SignalKind, signal};
 use unicorn::client::Client;
@@ -63,6 +64,11 @@ struct Up {
     /// Takes requests as fast as they come, whatever the templates' throttling says.
     #[arg(long)]
     no_throttle: bool,
+    /// What goes wrong on purpose, to see what the application bears: shares of duplicate, throttle,
+    /// lose (replies), partial (PutEvents) and crash, messages to reorder, milliseconds of delay;
+    /// such as `seed=7,duplicate=0.1,reorder=50,delay=200,throttle=0.05,lose=0.02,crash=0.01`.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    faults: Plan,
     /// The template that is run; a service's own, such as contracts-service/template.yaml, runs it alone.
     #[arg(long, default_value = ROOT)]
     template: String,
@@ -189,6 +195,7 @@ async fn start(project: &Path, options: &Up) -> anyhow::Result<Started> {
             aws_port: options.aws_port,
             binaries,
             no_throttle: options.no_throttle,
+            faults: options.faults,
             fresh: options.fresh,
         },
         |cloud| commands = Commands::count(cloud),

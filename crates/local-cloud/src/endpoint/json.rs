@@ -10,6 +10,7 @@ use super::request::Request;
 use super::{call, respond, set_header};
 use crate::cloud::Cloud;
 use crate::error::AwsError;
+use crate::faults::{self, Call};
 
 /// A service that speaks JSON.
 struct Service {
@@ -57,10 +58,17 @@ pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
         let version = if asked_in_1_0 { JSON_1_0 } else { JSON_1_1 };
         return refuse(request, &Service::new("", "", version, ""), AwsError::not_emulated(name, action));
     };
+    let fault = if request.is_of_a_function() { cloud.faults.call() } else { Call::Made };
+    if fault == Call::Throttled {
+        return refuse(request, service, faults::throttled(service.name));
+    }
     let mut response = match service.name {
         "dynamodb" => dynamodb(cloud, request, service, action).await,
         _ => typed(cloud, request, service, action).await,
     };
+    if fault == Call::ReplyLost {
+        return refuse(request, service, AwsError::internal("the reply is lost"));
+    }
     set_header(&mut response, "x-amzn-requestid", &request.id);
     response
 }

@@ -84,6 +84,11 @@ impl Request {
         self.header("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"))
     }
 
+    /// Whether a function of this cloud calls: it signs with the key that it was given.
+    pub(super) fn is_of_a_function(&self) -> bool {
+        self.header("authorization").is_some_and(|header| header.contains(crate::lambda::ACCESS_KEY))
+    }
+
     /// The service in the scope of the signature (`key/date/region/service/aws4_request`),
     /// be it in the header or, presigned, in the query string.
     pub(super) fn signed_service(&self) -> Option<&str> {

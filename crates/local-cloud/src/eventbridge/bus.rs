@@ -13,6 +13,7 @@ use super::pattern::Pattern;
 use super::{Tags, delivery, invalid, page, policy, read_input, store, tag_object};
 use crate::cloud::Cloud;
 use crate::error::AwsError;
+use crate::faults::Faults;
 use crate::store::StoreError;
 
 /// The bus that exists without being created.
@@ -107,7 +108,7 @@ pub fn publish_with(
     let mut woken = BTreeSet::new();
     cloud.store.write(|tx| {
         for (bus, routes, event) in &prepared {
-            route(tx, bus, routes, event, origin, now_ms, &mut woken)?;
+            route(tx, &cloud.faults, bus, routes, event, origin, now_ms, &mut woken)?;
         }
         also(tx)
     })?;
@@ -120,8 +121,10 @@ pub fn publish_with(
     Ok(())
 }
 
+#[allow(clippy::too_many_arguments, reason = "one step of publish_with, in its transaction")]
 fn route(
     tx: &Transaction<'_>,
+    faults: &Faults,
     bus: &str,
     routes: &Routes,
     event: &Value,
@@ -156,7 +159,9 @@ fn route(
                 tracing::warn!(target: "hop", service = "events", resource = %bus, event = %id, "{detail_type} is not sent on to a third bus");
                 continue;
             }
-            store::add_delivery(tx, target, &rule.rule_arn, &text, now_ms)?;
+            for due_ms in faults.deliveries(now_ms) {
+                store::add_delivery(tx, target, &rule.rule_arn, &text, now_ms, due_ms)?;
+            }
             woken.insert(target.arn.clone());
         }
     }

@@ -58,6 +58,10 @@ pub fn put_events(cloud: &Arc<Cloud>, input: Value) -> Result<Value, AwsError> {
     let mut results = Vec::new();
     for entry in input.entries {
         let bus = bus::bus_name(entry.event_bus_name.as_deref());
+        if cloud.faults.refuses_entry() {
+            results.push(json!({ "ErrorCode": "ThrottlingException", "ErrorMessage": "Rate exceeded" }));
+            continue;
+        }
         match entry.into_event(cloud) {
             Ok(event) => {
                 results.push(json!({ "EventId": event["id"] }));

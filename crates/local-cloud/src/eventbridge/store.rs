@@ -267,21 +267,22 @@ pub struct Delivery {
     pub attempts: i64,
 }
 
-/// Stores a delivery that is due at once.
+/// Stores a delivery of an event that is accepted now.
 pub fn add_delivery(
     tx: &Transaction<'_>,
     target: &Target,
     rule_arn: &str,
     event: &str,
     now_ms: i64,
+    due_ms: i64,
 ) -> rusqlite::Result<()> {
     let body = serde_json::to_string(target)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
     tx.prepare_cached(
         "INSERT INTO events_deliveries (target_arn, target, rule_arn, event, accepted_ms, attempts, due_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, 0, ?5)",
+         VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)",
     )?
-    .execute(params![target.arn, body, rule_arn, event, now_ms])?;
+    .execute(params![target.arn, body, rule_arn, event, now_ms, due_ms])?;
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use super::process::{Ending, Process, error_document};
 use super::{Invocation, lock};
 use crate::cloud::Cloud;
 use crate::error::AwsError;
+use crate::faults::Crash;
 use crate::resource::{Refusal, Resource};
 
 /// Longest initialisation (lambda-runtime-environment).
@@ -217,8 +218,24 @@ async fn execute(
         let ending = match failed {
             Some(ending) => ending,
             None => {
+                let crash = cloud.faults.crash();
                 let (payload, context) = (payload.clone(), client_context.clone());
-                process.run(cloud, config, request_id, deadline_ms, payload, context).await
+                let run = process.run(cloud, config, request_id, deadline_ms, payload, context);
+                match crash {
+                    None => run.await,
+                    Some(Crash::Before) => killed(),
+                    Some(Crash::After(time)) => {
+                        let due_ms = cloud.clock.now_ms() + time.as_millis() as i64;
+                        tokio::select! {
+                            ending = run => ending,
+                            () = cloud.clock.sleep_until(due_ms) => killed(),
+                        }
+                    }
+                    Some(Crash::Answered) => {
+                        run.await;
+                        killed()
+                    }
+                }
             }
         };
         let ending = match ending {
@@ -232,6 +249,14 @@ async fn execute(
         };
         let duration_ms = cloud.clock.now_ms() - begun_ms;
         return Ok(finish(function, process, request_id, ending, duration_ms, init_ms).await);
+    }
+}
+
+/// How a process ends that a fault plan kills: it is not used again, and dies when it is dropped.
+fn killed() -> Ending {
+    Ending::Broken {
+        kind: "Runtime.ExitError",
+        message: "Error: Runtime exited with error: signal: killed".into(),
     }
 }
 

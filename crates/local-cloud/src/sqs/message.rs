@@ -326,7 +326,7 @@ fn take(
         }
         let mut received = Vec::new();
         while received.len() < most {
-            let Some(row) = next_visible(tx, &queue.name, now)? else { break };
+            let Some(row) = next_visible(tx, cloud, &queue.name, now)? else { break };
             match &redrive {
                 Some((receives, target)) if row.receives >= *receives => {
                     bury(tx, &row, target, &cloud.arn("sqs", &queue.name), now)?;
@@ -360,13 +360,22 @@ fn expire(tx: &Transaction<'_>, queue: &Queue, now: i64) -> rusqlite::Result<()>
     Ok(())
 }
 
-fn next_visible(tx: &Transaction<'_>, queue: &str, now: i64) -> rusqlite::Result<Option<Row>> {
+/// The oldest message that is due, or under a fault plan any of the oldest.
+fn next_visible(tx: &Transaction<'_>, cloud: &Cloud, queue: &str, now: i64) -> rusqlite::Result<Option<Row>> {
+    let overtaken = cloud.faults.overtaken();
+    match visible(tx, queue, now, overtaken)? {
+        None if overtaken > 0 => visible(tx, queue, now, 0),
+        row => Ok(row),
+    }
+}
+
+fn visible(tx: &Transaction<'_>, queue: &str, now: i64, overtaken: u64) -> rusqlite::Result<Option<Row>> {
     tx.prepare_cached(
         "SELECT id, message_id, body, attributes, system_attributes, group_id, sent_ms, receives,
                 total_receives, first_received_ms, source
-         FROM sqs_messages WHERE queue = ?1 AND visible_ms <= ?2 ORDER BY visible_ms, id LIMIT 1",
+         FROM sqs_messages WHERE queue = ?1 AND visible_ms <= ?2 ORDER BY visible_ms, id LIMIT 1 OFFSET ?3",
     )?
-    .query_row(params![queue, now], |row| {
+    .query_row(params![queue, now, overtaken as i64], |row| {
         Ok(Row {
             id: row.get(0)?,
             message_id: row.get(1)?,
@@ -404,6 +413,7 @@ fn hide(
 ) -> rusqlite::Result<Received> {
     let receipt = cloud.random.uuid();
     let first_ms = row.first_received_ms.unwrap_or(now);
+    let visibility_s = if cloud.faults.shows_again() { 0 } else { visibility_s };
     // With a timeout of zero the message stays visible, but not for this very receive.
     let visible_ms = (now + visibility_s * 1_000).max(now + 1);
     tx.prepare_cached(

@@ -158,7 +158,7 @@ async fn a_state_machine_target_is_started_once_with_the_event_as_its_input() {
     let again = &due[0];
     cloud
         .store
-        .write(|tx| store::add_delivery(tx, &again.target, &again.rule_arn, &again.event, NOW))
+        .write(|tx| store::add_delivery(tx, &again.target, &again.rule_arn, &again.event, NOW, NOW))
         .unwrap();
     cloud.store.write(|tx| tx.execute("UPDATE events_deliveries SET id = ?1", [again.id])).unwrap();
     assert!(delivery::deliver_due(&cloud, arn).await.unwrap());
