@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use end_to_end_tests::{ROOT, binaries, project, runtime};
 use local_cloud::up::{Options, up};
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use unicorn::client::{Client, until};
 
@@ -105,7 +105,12 @@ async fn check(client: &Client) -> anyhow::Result<()> {
     assert!(rejected.is_empty(), "{rejected:?}");
 
     for number in 1..=PROPERTIES {
-        let contract = client.get(&format!("/contracts/{}", property(number))).await?.body;
+        // A read may fail too; a client reads again.
+        let contract = until("the contract", PATIENCE, async || {
+            let answer = client.get(&format!("/contracts/{}", property(number))).await?;
+            Ok((answer.status == StatusCode::OK).then_some(answer.body))
+        })
+        .await?;
         assert_eq!(
             (&contract["contract_status"], &contract["contract_version"]),
             (&json!("APPROVED"), &json!(2))
