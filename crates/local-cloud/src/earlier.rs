@@ -428,9 +428,10 @@ mod tests {
     #[test]
     fn only_what_is_not_there_holds_nothing() {
         let answer = |code: &str| unless_missing(Err(AwsError::client(code, "")));
-        for code in ["ResourceNotFoundException", "QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"]
-            .into_iter()
-            .chain(["StateMachineDoesNotExist", "NoSuchBucket"])
+        for code in
+            ["ResourceNotFoundException", "QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"]
+                .into_iter()
+                .chain(["StateMachineDoesNotExist", "NoSuchBucket"])
         {
             assert_eq!(answer(code), Ok(Value::Null), "{code}");
         }

@@ -8,8 +8,8 @@ use super::model::{Level, Pipe};
 use crate::cloud::Cloud;
 use crate::endpoint;
 use crate::error::AwsError;
-use crate::event_source::timestamp;
 use crate::event_source::stream::{Abandoned, Consumer, Delivery, sequence_of};
+use crate::event_source::timestamp;
 use crate::eventbridge::template::Path;
 use crate::logs;
 
