@@ -82,9 +82,11 @@ impl Folder {
     /// state is never taken for a whole one.
     fn clear(&self) -> std::io::Result<()> {
         let clearing = self.path.join(CLEARING);
-        match std::fs::rename(self.path.join(MARK), &clearing) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => drop(File::create(&clearing)?),
-            renamed => renamed?,
+        let mark = self.path.join(MARK);
+        if mark.is_file() {
+            std::fs::rename(mark, &clearing)?;
+        } else {
+            File::create(&clearing)?;
         }
         for (name, _) in entries(&self.path)?.iter().filter(|(name, ours)| *ours && name != CLEARING) {
             std::fs::remove_file(self.path.join(name))?;
