@@ -117,6 +117,9 @@ async fn no_more_events_are_under_way_than_there_is_room_for() {
     let under_way = Arc::new(Mutex::default());
     dispatch(&cloud, &under_way).unwrap();
     assert_eq!(lock(&under_way).len(), UNDER_WAY);
+    // The others are first in line now, but there is no room yet.
+    let first = "UPDATE lambda_events SET due_ms = due_ms - 1 WHERE rowid > ?1";
+    cloud.store.write(|tx| tx.execute(first, [UNDER_WAY as i64])).unwrap();
     dispatch(&cloud, &under_way).unwrap();
     assert_eq!(lock(&under_way).len(), UNDER_WAY);
     let ended = lock(&under_way).iter().next().cloned().unwrap();

@@ -85,11 +85,11 @@ pub fn put_part(cloud: &Cloud, place: Place<'_>, number: &str, body: &[u8]) -> R
             )
         })?;
     let etag = format!("\"{:x}\"", Md5::digest(body));
-    cloud.store.write(|tx| {
-        let insert = "INSERT OR REPLACE INTO s3_parts VALUES (?1, ?2, ?3, ?4)";
+    let stored = cloud.store.write(|tx| {
+        let insert = "INSERT OR REPLACE INTO s3_parts SELECT id, ?2, ?3, ?4 FROM s3_uploads WHERE id = ?1";
         tx.prepare_cached(insert)?.execute(params![place.upload, number, etag, body])
     })?;
-    Ok(etag)
+    if stored == 0 { Err(no_such_upload(place.upload)) } else { Ok(etag) }
 }
 
 /// Makes an object of the parts with these numbers and entity tags. `checksum` gives, of
