@@ -14,7 +14,7 @@ use crate::error::AwsError;
 use crate::resource::Resource;
 use crate::store::{Store, StoreError};
 use crate::template::Application;
-use crate::{eventbridge, lambda, s3};
+use crate::{event_source, eventbridge, lambda, pipes, s3};
 
 const TABLES: &str = "CREATE TABLE IF NOT EXISTS deployed_resources (
     kind TEXT NOT NULL, id TEXT NOT NULL, logical_id TEXT NOT NULL, file TEXT NOT NULL,
@@ -109,12 +109,14 @@ pub async fn compare(cloud: &Arc<Cloud>, application: &Application) -> Result<Ve
     Ok(gone)
 }
 
-/// Removes what [`compare`] found to be gone, and empty; called after the deployment.
+/// Removes what [`compare`] found to be gone, and empty; called after the deployment, and before
+/// anybody can put something into it.
 ///
 /// # Errors
 /// When the store refuses. A resource that cannot be removed is told in the log, and stays.
 pub async fn forget(cloud: &Arc<Cloud>, gone: &[Gone]) -> Result<(), StoreError> {
     // A bus can go only once its rules are gone.
+    eventbridge::forget_undeclared(cloud)?;
     let (buses, others): (Vec<&Gone>, Vec<&Gone>) =
         gone.iter().partition(|resource| resource.kind == "AWS::Events::EventBus");
     for resource in others.into_iter().chain(buses) {
@@ -219,6 +221,8 @@ impl Gone {
                 let name = self.id.split_once(":parameter").map_or(self.id.as_str(), |(_, name)| name);
                 call(cloud, "ssm", "DeleteParameter", json!({"Name": name})).await?;
             }
+            "AWS::Lambda::EventSourceMapping" => event_source::forget(cloud, name)?,
+            "AWS::Pipes::Pipe" => pipes::forget(cloud, &self.id)?,
             // Everything else lives in the template alone, goes with its bus, or is a log.
             _ => return Ok(false),
         }
@@ -244,10 +248,12 @@ async fn messages(cloud: &Arc<Cloud>, queue: &str) -> Result<u64, AwsError> {
     Ok(counts.iter().sum())
 }
 
-/// What is not there holds nothing: its user may have deleted it.
+/// What is not there holds nothing: its user may have deleted it. Any other error says nothing
+/// about what it holds.
 fn unless_missing(answer: Result<Value, AwsError>) -> Result<Value, AwsError> {
+    let missing = ["NotFound", "NonExistent", "DoesNotExist", "NoSuchBucket"];
     match answer {
-        Err(error) if !error.is_server_fault() => Ok(Value::Null),
+        Err(error) if missing.iter().any(|part| error.code.contains(part)) => Ok(Value::Null),
         other => other,
     }
 }
@@ -316,8 +322,8 @@ mod tests {
         let application = application(cloud, resources);
         let gone = compare(cloud, &application).await.map_err(|refusal| refusal.to_string())?;
         deploy::deploy(cloud, &application).await.unwrap();
-        eventbridge::forget_undeclared_for_tests(cloud);
         forget(cloud, &gone).await.unwrap();
+        eventbridge::declare_anew_for_tests(cloud);
         Ok(())
     }
 
@@ -417,6 +423,67 @@ mod tests {
         call(&cloud, "sqs", "GetQueueUrl", json!({"QueueName": "kept"})).await.unwrap();
         run(&cloud, &all).await.unwrap();
         call(&cloud, "sqs", "GetQueueUrl", json!({"QueueName": "orders"})).await.unwrap();
+    }
+
+    #[test]
+    fn only_what_is_not_there_holds_nothing() {
+        let answer = |code: &str| unless_missing(Err(AwsError::client(code, "")));
+        for code in
+            ["ResourceNotFoundException", "QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"]
+                .into_iter()
+                .chain(["StateMachineDoesNotExist", "NoSuchBucket"])
+        {
+            assert_eq!(answer(code), Ok(Value::Null), "{code}");
+        }
+        for code in ["ValidationException", "InternalFailure", "NoSuchUpload"] {
+            assert!(answer(code).is_err(), "{code}");
+        }
+    }
+
+    const STREAM: &str = "  Things:
+    Type: AWS::DynamoDB::Table
+    Properties:
+      TableName: things
+      BillingMode: PAY_PER_REQUEST
+      AttributeDefinitions: [{ AttributeName: id, AttributeType: S }]
+      KeySchema: [{ AttributeName: id, KeyType: HASH }]
+      StreamSpecification: { StreamViewType: NEW_IMAGE }
+";
+    const MAPPING: &str = "  Mapping:
+    Type: AWS::Lambda::EventSourceMapping
+    Properties: { FunctionName: !Ref Works, EventSourceArn: !GetAtt Things.StreamArn, StartingPosition: LATEST }
+";
+    const PIPE: &str = "  Pipe:
+    Type: AWS::Pipes::Pipe
+    Properties:
+      Name: moves
+      RoleArn: arn:aws:iam::123456789012:role/r
+      Source: !GetAtt Things.StreamArn
+      Target: !Sub 'arn:aws:events:${AWS::Region}:${AWS::AccountId}:event-bus/default'
+      SourceParameters: { DynamoDBStreamParameters: { StartingPosition: LATEST } }
+      TargetParameters: { EventBridgeEventBusParameters: { Source: s, DetailType: d } }
+";
+
+    /// Rows of the readers of streams: checkpoints, then mappings, then pipes.
+    fn rows(cloud: &Cloud) -> [i64; 3] {
+        ["stream_checkpoints", "event_source_mappings", "pipes"].map(|table| {
+            let count = format!("SELECT count(*) FROM {table}");
+            cloud.store.read(|db| db.query_row(&count, [], |row| row.get(0))).unwrap()
+        })
+    }
+
+    #[tokio::test]
+    async fn a_reader_of_a_stream_that_is_gone_begins_anew_when_it_comes_back() {
+        let cloud = Cloud::for_tests().unwrap();
+        let rest = [STREAM, FUNCTION].concat();
+        run(&cloud, &[&rest, MAPPING, PIPE].concat()).await.unwrap();
+        assert_eq!(rows(&cloud), [2, 1, 1]);
+        // Another name of the same mapping goes on where it was.
+        let renamed = MAPPING.replace("  Mapping:", "  Renamed:");
+        run(&cloud, &[&rest, renamed.as_str()].concat()).await.unwrap();
+        assert_eq!(rows(&cloud), [1, 1, 0]);
+        run(&cloud, &rest).await.unwrap();
+        assert_eq!(rows(&cloud), [0, 0, 0]);
     }
 
     #[tokio::test]

@@ -14,8 +14,14 @@ const LOCK: &str = "lock";
 /// What makes a folder a state folder.
 const MARK: &str = "state.json";
 
-/// What a run leaves: these files, and those that SQLite keeps beside the databases.
-const OURS: [&str; 5] = [MARK, "cloud.sqlite", "dynamodb.sqlite", "local.json", "seeded"];
+/// The mark while the folder is cleared: whoever finds it goes on with that.
+const CLEARING: &str = "state.json.clearing";
+
+/// What a run leaves: these files, and those that are kept beside them.
+const OURS: [&str; 6] = [MARK, CLEARING, "cloud.sqlite", "dynamodb.sqlite", "local.json", "seeded"];
+
+/// What SQLite adds to the name of a database, and what is about to be renamed into its place.
+const BESIDE: [&str; 5] = ["", "-wal", "-shm", "-journal", ".new"];
 
 /// What a state was made for; another run goes on with it only when this is the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +66,7 @@ impl Folder {
             }
         }
         let folder = Self { path: path.to_owned(), _lock: file };
-        if fresh {
+        if fresh || path.join(CLEARING).exists() {
             folder.clear().with_context(|| format!("cannot clear the state folder {shown}"))?;
         }
         folder.check(made)?;
@@ -72,11 +78,20 @@ impl Folder {
         &self.path
     }
 
-    /// Removes what earlier runs left, the mark last.
+    /// Removes what earlier runs left. Until the last of it is gone, the mark says so: half a
+    /// state is never taken for a whole one.
     fn clear(&self) -> std::io::Result<()> {
-        let mut names: Vec<String> = names(&self.path)?.into_iter().filter(|name| is_ours(name)).collect();
-        names.sort_by_key(|name| name == MARK);
-        names.iter().try_for_each(|name| std::fs::remove_file(self.path.join(name)))
+        let clearing = self.path.join(CLEARING);
+        let mark = self.path.join(MARK);
+        if mark.is_file() {
+            std::fs::rename(mark, &clearing)?;
+        } else {
+            File::create(&clearing)?;
+        }
+        for (name, _) in entries(&self.path)?.iter().filter(|(name, ours)| *ours && name != CLEARING) {
+            std::fs::remove_file(self.path.join(name))?;
+        }
+        std::fs::remove_file(clearing)
     }
 
     /// Compares with what the state was made for; a new state is marked.
@@ -118,25 +133,31 @@ impl Folder {
     }
 }
 
-fn names(path: &Path) -> std::io::Result<Vec<String>> {
-    std::fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+/// What a folder holds: names, and whether each is a file of ours.
+fn entries(path: &Path) -> std::io::Result<Vec<(String, bool)>> {
+    let entry = |entry: std::io::Result<std::fs::DirEntry>| {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let ours = is_ours(&name) && entry.file_type()?.is_file();
+        Ok((name, ours))
+    };
+    std::fs::read_dir(path)?.map(entry).collect()
 }
 
 /// `cloud.sqlite-wal`, `state.json.new` and the like are ours too.
 fn is_ours(name: &str) -> bool {
-    OURS.iter().any(|ours| {
-        name.strip_prefix(ours).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.']))
-    })
+    OURS.iter().filter_map(|ours| name.strip_prefix(ours)).any(|rest| BESIDE.contains(&rest))
 }
 
 /// What a folder without a mark holds that no run of ours can have left.
 fn stranger(path: &Path) -> std::io::Result<Option<String>> {
-    let names = names(path)?;
+    let entries = entries(path)?;
     // The first versions left no mark.
-    if names.iter().any(|name| name == MARK || name == "cloud.sqlite") {
+    let marks = [MARK, CLEARING, "cloud.sqlite"];
+    if entries.iter().any(|(name, ours)| *ours && marks.contains(&name.as_str())) {
         return Ok(None);
     }
-    Ok(names.into_iter().find(|name| name != LOCK && !is_ours(name)))
+    Ok(entries.into_iter().find(|(name, ours)| name != LOCK && !ours).map(|(name, _)| name))
 }
 
 #[cfg(test)]
@@ -155,6 +176,12 @@ mod tests {
         format!("{:#}", Folder::take(path, made, fresh).unwrap_err())
     }
 
+    fn names(path: &Path) -> Vec<String> {
+        let mut names: Vec<String> = entries(path).unwrap().into_iter().map(|(name, _)| name).collect();
+        names.sort();
+        names
+    }
+
     #[test]
     fn a_folder_that_holds_something_else_is_refused_and_left_as_it_is() {
         let folder = tempfile::tempdir().unwrap();
@@ -163,22 +190,35 @@ mod tests {
             let said = refusal(folder.path(), &whole(), fresh);
             assert!(said.contains("thesis.tex") && said.contains("--state-dir"), "{said}");
         }
-        assert_eq!(names(folder.path()).unwrap(), ["thesis.tex"]);
+        assert_eq!(names(folder.path()), ["thesis.tex"]);
     }
 
     #[test]
     fn fresh_removes_what_is_ours_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         drop(Folder::take(folder.path(), &whole(), false).unwrap());
-        for name in
-            ["cloud.sqlite", "cloud.sqlite-wal", "dynamodb.sqlite", "seeded", "local.json", "notes.txt"]
+        for name in ["cloud.sqlite", "cloud.sqlite-wal", "dynamodb.sqlite", "dynamodb.sqlite-journal"]
+            .into_iter()
+            .chain(["local.json", "cloud.sqlite.bak", "seeded.csv", "notes.txt"])
         {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
+        std::fs::create_dir(folder.path().join("seeded")).unwrap();
         drop(Folder::take(folder.path(), &whole(), true).unwrap());
-        let mut left = names(folder.path()).unwrap();
-        left.sort();
-        assert_eq!(left, ["lock", "notes.txt", "state.json"]);
+        let left = ["cloud.sqlite.bak", "lock", "notes.txt", "seeded", "seeded.csv", "state.json"];
+        assert_eq!(names(folder.path()), left);
+    }
+
+    #[test]
+    fn a_clearing_that_was_cut_short_is_finished_by_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Folder::take(folder.path(), &made("dev", "template.yaml"), false).unwrap());
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("cloud.sqlite-wal"), "half").unwrap();
+        std::fs::write(at("notes.txt"), "").unwrap();
+        std::fs::rename(at(MARK), at(CLEARING)).unwrap();
+        drop(Folder::take(folder.path(), &whole(), false).unwrap());
+        assert_eq!(names(folder.path()), ["lock", "notes.txt", "state.json"]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Brings the whole application up: listeners, state, templates, resources, background
-//! tasks, in this order, so that a busy port or a broken template is told before anything runs.
+//! Brings the whole application up: ports, templates, state, resources, background tasks, in
+//! this order, so that a busy port or a broken template is told before anything runs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -101,8 +101,8 @@ pub struct Running {
 /// # Errors
 /// When the templates cannot be run here.
 pub fn binaries(project: &Path, template: &str, stage: &str) -> anyhow::Result<Vec<String>> {
-    let application =
-        load(&settings(project, stage, None), template, "http://127.0.0.1", "http://127.0.0.1")?;
+    let (settings, template) = (settings(project, stage, None), within(project, template));
+    let application = load(&settings, &template, "http://127.0.0.1", "http://127.0.0.1")?;
     let mut names: Vec<String> = application
         .stacks
         .iter()
@@ -131,6 +131,16 @@ fn load(
     ]);
     let stack = stack_name(&settings.stage);
     Ok(template::load(&settings.project, template, &stack, &parameters, settings, api_url, endpoint_url)?)
+}
+
+/// A template's path within the project, however it was written: `./template.yaml` and
+/// `template.yaml` name the same resources. One that is not there is told as it was written.
+fn within(project: &Path, template: &str) -> String {
+    let whole = || {
+        let (project, template) = (project.canonicalize().ok()?, project.join(template).canonicalize().ok()?);
+        Some(template.strip_prefix(project).ok()?.to_str()?.to_owned())
+    };
+    whole().unwrap_or_else(|| template.to_owned())
 }
 
 fn stack_name(stage: &str) -> String {
@@ -166,9 +176,10 @@ pub async fn up_with(options: &Options, prepare: impl FnOnce(&Arc<Cloud>)) -> an
     let (api, api_url) = listen(options.port, "--port").await?;
     let (aws, endpoint_url) = listen(options.aws_port, "--aws-port").await?;
 
+    let template = within(&options.project, &options.template);
     let application =
-        load(&settings(&options.project, &options.stage, None), &options.template, &api_url, &endpoint_url)?;
-    let made = Made { stage: options.stage.clone(), template: options.template.clone() };
+        load(&settings(&options.project, &options.stage, None), &template, &api_url, &endpoint_url)?;
+    let made = Made { stage: options.stage.clone(), template };
     let folder = Folder::take(&options.state, &made, options.fresh)?;
     let state = folder.path();
 
@@ -191,6 +202,8 @@ pub async fn up_with(options: &Options, prepare: impl FnOnce(&Arc<Cloud>)) -> an
     let stack = stack_name(&options.stage);
     let outputs = application.outputs(&stack);
     cloudformation::publish(&cloud, application)?;
+    // Before anybody can put something into it.
+    earlier::forget(&cloud, &gone).await?;
 
     let mut tasks = JoinSet::new();
     tasks.spawn(told(apigateway::serve(cloud.clone(), api)));
@@ -206,7 +219,6 @@ pub async fn up_with(options: &Options, prepare: impl FnOnce(&Arc<Cloud>)) -> an
     ] {
         start(&cloud);
     }
-    earlier::forget(&cloud, &gone).await?;
 
     let addresses = Addresses {
         api_url,
@@ -248,5 +260,25 @@ impl Drop for Running {
     /// Not stopped in order, such as by an error after the start: nothing stays behind all the same.
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_is_the_same_however_its_path_is_written() {
+        let project = tempfile::tempdir().unwrap();
+        std::fs::create_dir(project.path().join("web")).unwrap();
+        for file in ["template.yaml", "web/template.yaml"] {
+            std::fs::write(project.path().join(file), "").unwrap();
+        }
+        let whole = project.path().join("template.yaml");
+        for written in ["template.yaml", "./template.yaml", "web/../template.yaml", whole.to_str().unwrap()] {
+            assert_eq!(within(project.path(), written), "template.yaml");
+        }
+        assert_eq!(within(project.path(), "web//template.yaml"), "web/template.yaml");
+        assert_eq!(within(project.path(), "./none.yaml"), "./none.yaml");
     }
 }

@@ -116,17 +116,34 @@ pub async fn forward(cloud: &Arc<Cloud>, action: &str, body: Bytes) -> Result<Re
     own::check(action, &body)?;
     streams::check(action, &body)?;
     let body = arns::inward(&state.engine, action, body)?;
-    let reply = state.engine.send(cloud, action, body.clone()).await?;
-    if writes {
-        let tables = hops::tables_of(&body);
+    let reply = if writes {
+        // A task of its own: what is written is told to its readers, though the caller has gone away.
+        let (cloud, action) = (cloud.clone(), action.to_owned());
+        let writing = tokio::spawn(async move { write(&cloud, &action, body).await });
+        writing.await.map_err(AwsError::internal)??
+    } else {
+        state.engine.send(cloud, action, body).await?
+    };
+    let reply = arns::outward(cloud, action, reply)?;
+    if action == "DescribeStream" { streams::complete(cloud, reply).await } else { Ok(reply) }
+}
+
+/// Sends a write, and wakes the readers of its tables unless it was refused: what ended in an
+/// error of ours may have been applied.
+async fn write(cloud: &Arc<Cloud>, action: &str, body: Bytes) -> Result<Reply, AwsError> {
+    let state = &cloud.dynamodb;
+    let tables = hops::tables_of(&body);
+    let reply = state.engine.send(cloud, action, body.clone()).await;
+    if let Ok(reply) = &reply {
         hops::log(action, &tables, reply.status);
         if reply.status == 200 {
-            state.changes.tick(&tables);
             cloud.tally.write(&body);
         }
     }
-    let reply = arns::outward(cloud, action, reply)?;
-    if action == "DescribeStream" { streams::complete(cloud, reply).await } else { Ok(reply) }
+    if !matches!(&reply, Ok(reply) if (400..500).contains(&reply.status)) {
+        state.changes.tick(&tables);
+    }
+    reply
 }
 
 /// `{"__type": "com.amazonaws.dynamodb.v20120810#Code", "message": ..., ...}` as an error.

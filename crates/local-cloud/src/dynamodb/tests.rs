@@ -338,3 +338,16 @@ async fn continuous_backups_are_described_as_off_for_tables_that_exist() {
     let backups = &answer["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"];
     assert_eq!(backups["PointInTimeRecoveryStatus"], "DISABLED");
 }
+
+#[tokio::test]
+async fn a_write_wakes_the_readers_of_its_stream_though_its_caller_has_gone_away() {
+    let cloud = Cloud::for_tests().unwrap();
+    deploy(&cloud, &table(stream())).await.unwrap();
+    let mut changes = changes(&cloud, STREAM_ARN);
+    let mut putting = Box::pin(put(&cloud, "a"));
+    assert!(futures::poll!(&mut putting).is_pending());
+    drop(putting);
+    tokio::time::timeout(Duration::from_secs(10), changes.changed()).await.unwrap().unwrap();
+    let key = json!({"TableName": "contracts", "Key": {"PK": {"S": "a"}}});
+    assert_eq!(super::call(&cloud, "GetItem", key).await.unwrap()["Item"]["PK"]["S"], "a");
+}

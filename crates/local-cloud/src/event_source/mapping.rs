@@ -114,6 +114,11 @@ const CONCURRENCY: u64 = 5;
 const FILTERS: usize = 5;
 const PATTERN_BYTES: usize = 4_096;
 
+/// The name of the checkpoint of a function in a stream.
+pub(super) fn consumer(function: &str, stream_arn: &str) -> String {
+    format!("lambda {function} {stream_arn}")
+}
+
 /// Reads the properties of a mapping that were last changed at `modified_ms`.
 pub(super) fn read(cloud: &Cloud, resource: &Resource, modified_ms: i64) -> Result<Mapping, Refusal> {
     let given: Properties = resource.read()?;
@@ -184,7 +189,7 @@ pub(super) fn read(cloud: &Cloud, resource: &Resource, modified_ms: i64) -> Resu
                 Some(_) => number(value, property, 0, least, most).map(Some),
             };
             Source::Table(stream::Settings {
-                consumer: format!("lambda {function} {}", given.event_source_arn),
+                consumer: consumer(&function, &given.event_source_arn),
                 stream_arn: given.event_source_arn.clone(),
                 start,
                 batch_size: number(&given.batch_size, "BatchSize", 100, 1, 10_000)? as usize,

@@ -10,6 +10,7 @@ mod update;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -85,18 +86,25 @@ pub async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refus
     if resource.kind != "AWS::Lambda::EventSourceMapping" {
         return Err(resource.refuse("Type", format!("{} is not emulated", resource.kind)));
     }
-    let template = mapping::read(cloud, resource, cloud.clock.now_ms())?;
-    let failed = |error: AwsError| resource.refuse("Properties.EventSourceArn", error.message);
-    let (changed, modified_ms) = update::deployed(cloud, resource).map_err(|error| failed(error.into()))?;
-    let mut mapping = mapping::read(cloud, &changed, modified_ms)?;
-    match (&mut mapping.source, template.source) {
-        (Source::Queue(_), _) => queue::check(cloud, &mapping).await.map_err(failed)?,
-        (Source::Table(settings), template) => {
-            if let Source::Table(template) = template {
-                settings.consumer = template.consumer;
-            }
-            stream::establish(cloud, settings).await.map_err(failed)?;
+    let now = cloud.clock.now_ms();
+    let template = mapping::read(cloud, resource, now)?;
+    let (changed, modified_ms) = update::deployed(cloud, resource)
+        .map_err(|error| resource.refuse("Properties.EventSourceArn", error.to_string()))?;
+    let mut mapping = match ready(cloud, &changed, modified_ms).await {
+        // Such as one to a function that the template has no more.
+        Err(refusal) if changed.properties != resource.properties => {
+            tracing::warn!(target: "hop", service = "lambda", resource = %template.function, "{} runs as its template says: what was changed through the API cannot be deployed any more: {refusal}", resource.logical_id);
+            ready(cloud, resource, now).await?
         }
+        ready => ready?,
+    };
+    if let Source::Table(settings) = &mut mapping.source {
+        if let Source::Table(template) = template.source {
+            settings.consumer = template.consumer;
+        }
+        stream::establish(cloud, settings)
+            .await
+            .map_err(|error| resource.refuse("Properties.EventSourceArn", error.message))?;
     }
     let uuid = mapping.uuid.clone();
     let deployed = watch::Sender::new(Deployed::settled(Arc::new(mapping)));
@@ -104,18 +112,34 @@ pub async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refus
     Ok(())
 }
 
+/// A mapping whose function is there, and fits its queue.
+async fn ready(cloud: &Arc<Cloud>, resource: &Resource, modified_ms: i64) -> Result<Mapping, Refusal> {
+    let mapping = mapping::read(cloud, resource, modified_ms)?;
+    let (property, checked) = match mapping.source {
+        Source::Queue(_) => ("EventSourceArn", queue::check(cloud, &mapping).await),
+        Source::Table(_) => ("FunctionName", crate::lambda::timeout_s(cloud, &mapping.function).map(drop)),
+    };
+    checked.map_err(|error| resource.refuse(&format!("Properties.{property}"), error.message))?;
+    Ok(mapping)
+}
+
 /// Starts the background tasks, after every resource is deployed; they end when `cloud.stopping` is cancelled.
 pub fn start(cloud: &Arc<Cloud>) {
-    for deployed in cloud.event_source.all() {
+    let mappings = cloud.event_source.all();
+    // All of them first: two mappings may have one queue, and what a poller has received stays hidden.
+    for deployed in &mappings {
         let mapping = deployed.borrow().mapping.clone();
         if matches!(mapping.source, Source::Queue(_))
             && let Err(error) = crate::sqs::release(cloud, &mapping.source_arn)
         {
             tracing::error!(%error, "what was in flight shows again when its visibility timeout ends");
         }
+    }
+    for deployed in mappings {
         let cloud = cloud.clone();
         tokio::spawn(async move {
             tokio::select! {
+                biased;
                 () = cloud.stopping.cancelled() => {}
                 () = run(&cloud, &deployed) => {}
             }
@@ -170,6 +194,24 @@ pub(crate) async fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Resu
         "UpdateEventSourceMapping" => change(cloud, read(input)?).await,
         _ => Err(AwsError::not_emulated("lambda", action)),
     }
+}
+
+/// Forgets a mapping that the template has no more: what was changed in it, and how far it was in
+/// its stream, unless another mapping of this run goes on there.
+pub(crate) fn forget(cloud: &Cloud, uuid: &str) -> Result<(), StoreError> {
+    let mut mappings = lock(&cloud.event_source.mappings);
+    mappings.remove(uuid);
+    let goes_on = |consumer: &str| {
+        mappings.values().any(|deployed| match &deployed.borrow().mapping.source {
+            Source::Table(settings) => settings.consumer == consumer,
+            Source::Queue(_) => false,
+        })
+    };
+    let consumer = update::consumer(cloud, uuid)?.filter(|consumer| !goes_on(consumer));
+    cloud.store.write(|tx| {
+        consumer.iter().try_for_each(|consumer| stream::forget(tx, consumer))?;
+        tx.execute("DELETE FROM event_source_mappings WHERE uuid = ?1", [uuid]).map(drop)
+    })
 }
 
 fn describe(cloud: &Cloud, deployed: &watch::Sender<Deployed>) -> Value {
@@ -233,7 +275,17 @@ fn list(cloud: &Cloud, input: List) -> Result<Value, AwsError> {
     page(found, "EventSourceMappings", input.marker, input.max_items)
 }
 
-/// Now, as invocation records write it.
+/// AWS retries with a growing pause and does not publish the figures; these are ours.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// The pause after the first failure (0), the second (1), and so on.
+async fn pause(cloud: &Cloud, nth: u32) {
+    let pause = FIRST_PAUSE.saturating_mul(1 << nth.min(16)).min(LONGEST_PAUSE);
+    cloud.clock.sleep_until(cloud.clock.now_ms() + pause.as_millis() as i64).await;
+}
+
+/// Now, as the records of invocations and pipes write it.
 pub(crate) fn timestamp(cloud: &Cloud) -> String {
     let now = jiff::Timestamp::from_millisecond(cloud.clock.now_ms()).unwrap_or_default();
     now.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()

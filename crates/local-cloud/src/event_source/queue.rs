@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -11,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::mapping::{Mapping, Polling};
+use super::pause;
 use crate::cloud::Cloud;
 use crate::endpoint;
 use crate::error::AwsError;
@@ -21,9 +21,6 @@ const BATCH_BYTES: usize = 6 * 1024 * 1024 - 1_024;
 
 /// Longest wait of a ReceiveMessage (API_ReceiveMessage).
 const LONGEST_POLL_S: i64 = 20;
-
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// A mapping is refused where the queue shows messages again before the function can have
 /// finished (the check of CreateEventSourceMapping).
@@ -84,6 +81,7 @@ pub(super) async fn run(
                 tokio::spawn(async move {
                     let _place = place;
                     tokio::select! {
+                        biased;
                         () = cloud.stopping.cancelled() => {}
                         () = process(&cloud, &mapping, batch, expires_ms, &stop) => {}
                     }
@@ -99,11 +97,6 @@ pub(super) async fn run(
             }
         }
     }
-}
-
-async fn pause(cloud: &Cloud, nth: u32) {
-    let pause = FIRST_PAUSE.saturating_mul(1 << nth.min(16)).min(LONGEST_PAUSE);
-    cloud.clock.sleep_until(cloud.clock.now_ms() + pause.as_millis() as i64).await;
 }
 
 /// Receives a batch: what is there, or with a window what comes until it is full or the

@@ -45,6 +45,20 @@ pub(super) fn deployed(cloud: &Cloud, resource: &Resource) -> Result<(Resource, 
     Ok((resource, now))
 }
 
+/// The name of the checkpoint of a mapping that was deployed before; a queue's has none.
+pub(super) fn consumer(cloud: &Cloud, uuid: &str) -> Result<Option<String>, StoreError> {
+    let template: Option<String> = cloud.store.read(|c| {
+        c.query_row("SELECT template FROM event_source_mappings WHERE uuid = ?1", [uuid], |row| row.get(0))
+            .optional()
+    })?;
+    let template: Value = template.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let (function, source) = (template["FunctionName"].as_str(), template["EventSourceArn"].as_str());
+    Ok(function
+        .zip(source)
+        .filter(|(_, source)| source.contains(":dynamodb:"))
+        .map(|(function, source)| mapping::consumer(&lambda::name_of(function), source)))
+}
+
 /// The members of UpdateEventSourceMapping that are emulated; any other is refused by its name.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]

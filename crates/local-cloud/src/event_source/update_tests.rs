@@ -107,6 +107,22 @@ async fn an_update_holds_over_a_restart_until_the_template_says_something_else()
 }
 
 #[tokio::test]
+async fn an_update_to_a_function_that_is_gone_gives_way_to_the_template() {
+    let cloud = mapped(Clock::manual(NOW), json!({})).await;
+    let gone = json!({ "FunctionName": "gone", "EventSourceArn": QUEUE, "BatchSize": 3 }).to_string();
+    let change = "UPDATE event_source_mappings SET properties = ?1";
+    cloud.store.write(|tx| tx.execute(change, [gone])).unwrap();
+    let template = json!({ "FunctionName": "f", "EventSourceArn": QUEUE });
+    deploy(&cloud, &resource(template.clone())).await.unwrap();
+    let now = get(&cloud).await;
+    assert!(now["FunctionArn"].as_str().unwrap().ends_with(":f"), "{now}");
+    assert_eq!((&now["State"], &now["BatchSize"]), (&json!("Enabled"), &json!(10)));
+    // What the template itself says wrong is refused all the same.
+    let wrong = resource(merged(template, json!({ "FunctionName": "gone" })));
+    assert!(deploy(&cloud, &wrong).await.unwrap_err().to_string().contains("gone"));
+}
+
+#[tokio::test]
 async fn what_an_update_cannot_change_is_refused_by_name_and_changes_nothing() {
     let cloud = mapped(Clock::manual(NOW), json!({})).await;
     for (changes, part) in [

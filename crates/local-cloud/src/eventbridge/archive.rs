@@ -68,6 +68,19 @@ fn accepted(cloud: &Cloud, archive: &store::Archive) -> Value {
     })
 }
 
+/// What the API and a template may not call an archive.
+pub(super) fn check_name(name: &str) -> Result<(), String> {
+    super::check_name(name, "archiveName", 48)
+}
+
+/// How long neither the API nor a template may keep events; 0 keeps them for ever.
+pub(super) fn check_retention(days: i64) -> Result<(), AwsError> {
+    match days {
+        ..0 => Err(violated(days, "retentionDays", "Member must have value greater than or equal to 0")),
+        _ => Ok(()),
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct CreateArchive {
@@ -81,7 +94,7 @@ struct CreateArchive {
 
 pub fn create_archive(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
     let input: CreateArchive = read_input(input)?;
-    super::check_name(&input.archive_name, "archiveName", 48).map_err(invalid)?;
+    check_name(&input.archive_name).map_err(invalid)?;
     let bus = bus::find(cloud, Some(&input.event_source_arn))?.name;
     if find(cloud, &input.archive_name).is_ok() {
         let message = format!("Archive {} already exists.", input.archive_name);
@@ -124,10 +137,7 @@ fn put_archive(cloud: &Cloud, archive: &store::Archive) -> Result<Value, AwsErro
     if let Some(pattern) = &archive.pattern {
         parse_pattern(pattern).map_err(|reason| invalid_pattern(&reason))?;
     }
-    if archive.retention_days < 0 {
-        let constraint = "Member must have value greater than or equal to 0";
-        return Err(violated(archive.retention_days, "retentionDays", constraint));
-    }
+    check_retention(archive.retention_days)?;
     cloud.store.write(|tx| store::put_archive(tx, archive))?;
     cloud.eventbridge.routes.clear();
     Ok(accepted(cloud, archive))

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use super::bus::{self, Origin};
 use super::model::Receiver;
-use super::store::{self, Delivery};
+use super::store::{self, Burial, Delivery, Next};
 use crate::cloud::Cloud;
 use crate::error::AwsError;
 use crate::random::stable_uuid;
@@ -91,8 +91,8 @@ async fn work(cloud: Arc<Cloud>, target_arn: String, bell: Arc<Notify>) {
     }
 }
 
-/// A delivery's id, and when to try again, if at all.
-type Outcome = (i64, Option<i64>);
+/// A delivery's id, and what is next for it.
+type Outcome = (i64, Next);
 
 /// The deliveries of one target that are under way.
 struct Calls {
@@ -178,19 +178,31 @@ async fn deliver_together(
     target_arn: &str,
     batch: Vec<Delivery>,
 ) -> Result<(), StoreError> {
-    let Err(failure) = send_together(cloud, target_arn, &batch) else {
-        for delivery in &batch {
-            tracing::info!(target: "hop", service = "events", resource = %target_arn, rule = %delivery.rule_arn, "delivered");
+    let (given_up, batch): (Vec<_>, Vec<_>) = batch.into_iter().partition(|one| one.burial.is_some());
+    let given_up = given_up.iter().map(|delivery| attempt(cloud, delivery));
+    let mut outcomes = futures::future::join_all(given_up).await;
+    match send_together(cloud, target_arn, &batch) {
+        Err(failure) => {
+            let failed = batch.iter().map(|delivery| failed(cloud, delivery, &failure));
+            outcomes.extend(futures::future::join_all(failed).await);
         }
+        Ok(()) => {
+            for delivery in &batch {
+                tracing::info!(target: "hop", service = "events", resource = %target_arn, rule = %delivery.rule_arn, "delivered");
+            }
+        }
+    }
+    if outcomes.is_empty() {
         return Ok(());
-    };
-    let outcomes = batch.iter().map(|delivery| failed(cloud, delivery, &failure));
-    let outcomes = futures::future::join_all(outcomes).await;
+    }
     cloud.store.write(|tx| store::settle(tx, &outcomes))
 }
 
 fn send_together(cloud: &Arc<Cloud>, target_arn: &str, batch: &[Delivery]) -> Result<(), AwsError> {
-    let delivered: Vec<Outcome> = batch.iter().map(|delivery| (delivery.id, None)).collect();
+    if batch.is_empty() {
+        return Ok(());
+    }
+    let delivered: Vec<Outcome> = batch.iter().map(|delivery| (delivery.id, Next::Done)).collect();
     match Receiver::parse(target_arn) {
         Ok(Receiver::Bus(name)) => {
             bus::find(cloud, Some(&name))?;
@@ -229,11 +241,14 @@ fn event_of(delivery: &Delivery) -> Result<Value, AwsError> {
 
 /// Tries once.
 async fn attempt(cloud: &Arc<Cloud>, delivery: &Delivery) -> Outcome {
+    if let Some(burial) = &delivery.burial {
+        return give_up(cloud, delivery, burial.clone()).await;
+    }
     match send(cloud, delivery).await {
         Err(failure) => failed(cloud, delivery, &failure).await,
         Ok(()) => {
             tracing::info!(target: "hop", service = "events", resource = %delivery.target.arn, rule = %delivery.rule_arn, "delivered");
-            (delivery.id, None)
+            (delivery.id, Next::Done)
         }
     }
 }
@@ -253,16 +268,29 @@ async fn failed(cloud: &Arc<Cloud>, delivery: &Delivery, failure: &AwsError) -> 
         Some("MaximumEventAgeInSeconds")
     } else {
         let due_ms = now_ms + delay_ms(cloud, delivery.attempts);
-        return (delivery.id, Some(due_ms.min(deadline_ms)));
+        return (delivery.id, Next::Again(due_ms.min(deadline_ms)));
     };
-    match bury(cloud, delivery, failure, exhausted).await {
-        Err(error) if is_passing(&error) => (delivery.id, Some(now_ms + FIRST_DELAY_MS)),
+    let burial = Burial {
+        code: failure.code.clone(),
+        message: failure.message.clone(),
+        status: failure.status,
+        exhausted: exhausted.map(str::to_owned),
+    };
+    give_up(cloud, delivery, burial).await
+}
+
+/// Buries a delivery. Where its dead-letter queue is in trouble that is tried again, and no more
+/// the target.
+async fn give_up(cloud: &Arc<Cloud>, delivery: &Delivery, burial: Burial) -> Outcome {
+    let next = match bury(cloud, delivery, &burial).await {
+        Ok(()) => Next::Done,
+        Err(error) if is_passing(&error) => Next::Bury(cloud.clock.now_ms() + FIRST_DELAY_MS, burial),
         Err(error) => {
-            tracing::warn!(target: "hop", service = "events", resource = %target, "an event is lost, since its dead-letter queue refuses it: {error}");
-            (delivery.id, None)
+            tracing::warn!(target: "hop", service = "events", resource = %delivery.target.arn, "an event is lost, since its dead-letter queue refuses it: {error}");
+            Next::Done
         }
-        Ok(()) => (delivery.id, None),
-    }
+    };
+    (delivery.id, next)
 }
 
 fn delay_ms(cloud: &Cloud, attempts: i64) -> i64 {
@@ -333,12 +361,8 @@ async fn send_message(
 
 /// Sends the event itself, not what was made of it for the target, to the dead-letter queue,
 /// with the attributes that EventBridge adds.
-async fn bury(
-    cloud: &Arc<Cloud>,
-    delivery: &Delivery,
-    failure: &AwsError,
-    exhausted: Option<&str>,
-) -> Result<(), AwsError> {
+async fn bury(cloud: &Arc<Cloud>, delivery: &Delivery, burial: &Burial) -> Result<(), AwsError> {
+    let failure = &AwsError::new(burial.status, burial.code.as_str(), burial.message.as_str());
     let Some(queue) = delivery.target.dead_letter_queue() else {
         tracing::warn!(target: "hop", service = "events", resource = %delivery.target.arn, "an event is dropped: {failure}");
         return Ok(());
@@ -352,7 +376,7 @@ async fn bury(
         "ERROR_MESSAGE": text(message),
         "RETRY_ATTEMPTS": { "DataType": "Number", "StringValue": delivery.attempts.to_string() },
     });
-    if let Some(condition) = exhausted {
+    if let Some(condition) = &burial.exhausted {
         attributes["EXHAUSTED_RETRY_CONDITION"] = text(condition);
     }
     let name = queue.rsplit(':').next().unwrap_or_default();

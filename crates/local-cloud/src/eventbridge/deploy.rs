@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::bus::{self, bus_name};
 use super::model::{Target, parse_pattern};
-use super::{Tags, policy, rules, store, tag_object};
+use super::{Tags, archive, policy, rules, store, tag_object};
 use crate::cloud::Cloud;
 use crate::resource::{Refusal, Resource};
 use crate::store::StoreError;
@@ -186,12 +186,15 @@ fn deploy_rule(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
 fn deploy_archive(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
     let props: ArchiveProps = resource.read()?;
     let refuse = |path: &str, reason: String| resource.refuse(&format!("Properties.{path}"), reason);
+    let name = props.archive_name.unwrap_or_else(|| physical_name(&resource.physical_id));
+    archive::check_name(&name).map_err(|reason| refuse("ArchiveName", reason))?;
+    archive::check_retention(props.retention_days).map_err(|error| refuse("RetentionDays", error.message))?;
     let bus = bus_name(Some(&props.source_arn));
     bus::find(cloud, Some(&bus)).map_err(|error| refuse("SourceArn", error.message))?;
     let pattern = props.event_pattern.as_ref().map(pattern_text).transpose();
     let archive = store::Archive {
         from_template: true,
-        name: props.archive_name.unwrap_or_else(|| physical_name(&resource.physical_id)),
+        name,
         bus,
         pattern: pattern.map_err(|reason| refuse("EventPattern", reason))?,
         description: props.description,

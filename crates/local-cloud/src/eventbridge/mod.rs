@@ -28,6 +28,8 @@ pub mod template;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use deploy::forget_undeclared;
+
 /// What the service keeps besides its tables.
 #[derive(Debug, Default)]
 pub struct State {
@@ -100,7 +102,7 @@ pub async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refus
 
 /// Starts the background tasks, after every resource is deployed; they end when `cloud.stopping` is cancelled.
 pub fn start(cloud: &Arc<Cloud>) {
-    if let Err(error) = deploy::forget_undeclared(cloud).and_then(|()| bus::date_default(cloud)) {
+    if let Err(error) = forget_undeclared(cloud).and_then(|()| bus::date_default(cloud)) {
         tracing::error!(%error, "the rules of an earlier template could not be deleted");
     }
     delivery::start(cloud);
@@ -139,10 +141,9 @@ pub async fn publish_aws_events(
     Ok(bus::publish_with(cloud, &[(bus::DEFAULT, &events)], bus::Origin::Put, also)?)
 }
 
-/// What [`start`] does first; the next deployment then declares anew, as after a restart.
+/// The next deployment declares anew, as after a restart.
 #[cfg(test)]
-pub(crate) fn forget_undeclared_for_tests(cloud: &Cloud) {
-    deploy::forget_undeclared(cloud).unwrap();
+pub(crate) fn declare_anew_for_tests(cloud: &Cloud) {
     cloud.eventbridge.declared.clear_for_tests();
 }
 

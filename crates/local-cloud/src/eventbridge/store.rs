@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::model::Target;
@@ -35,7 +36,8 @@ CREATE TABLE IF NOT EXISTS events_replays (
     at_ms INTEGER, at_id INTEGER NOT NULL, started_ms INTEGER NOT NULL, ended_ms INTEGER);
 CREATE TABLE IF NOT EXISTS events_deliveries (
     id INTEGER PRIMARY KEY AUTOINCREMENT, target_arn TEXT NOT NULL, target TEXT NOT NULL, rule_arn TEXT NOT NULL,
-    event TEXT NOT NULL, accepted_ms INTEGER NOT NULL, attempts INTEGER NOT NULL, due_ms INTEGER NOT NULL);
+    event TEXT NOT NULL, accepted_ms INTEGER NOT NULL, attempts INTEGER NOT NULL, due_ms INTEGER NOT NULL,
+    burial TEXT);
 CREATE INDEX IF NOT EXISTS events_deliveries_due ON events_deliveries (target_arn, due_ms, id);
 ";
 
@@ -50,6 +52,11 @@ pub fn json_column<T: serde::de::DeserializeOwned>(row: &Row<'_>, index: usize) 
     serde_json::from_str(&text).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(error))
     })
+}
+
+/// What a column that holds JSON is given.
+fn json_text(value: &impl Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
 /// A bus.
@@ -175,8 +182,7 @@ pub fn targets(db: &Connection, bus: &str, rule: &str) -> rusqlite::Result<Vec<T
 
 /// Creates or replaces a target.
 pub fn put_target(tx: &Transaction<'_>, bus: &str, rule: &str, target: &Target) -> rusqlite::Result<()> {
-    let body = serde_json::to_string(target)
-        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    let body = json_text(target)?;
     tx.execute(
         "INSERT OR REPLACE INTO events_targets VALUES (?1, ?2, ?3, ?4)",
         params![bus, rule, target.id, body],
@@ -265,6 +271,32 @@ pub struct Delivery {
     pub accepted_ms: i64,
     /// How often delivery was tried.
     pub attempts: i64,
+    /// Why its target gets it no more: only its dead-letter queue still has to take it.
+    pub burial: Option<Burial>,
+}
+
+/// Why a delivery was given up.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Burial {
+    /// The code of its last error.
+    pub code: String,
+    /// The message of its last error.
+    pub message: String,
+    /// The HTTP status of its last error.
+    pub status: u16,
+    /// What ran out, where something did.
+    pub exhausted: Option<String>,
+}
+
+/// What follows from an attempt.
+#[derive(Debug)]
+pub enum Next {
+    /// It is over.
+    Done,
+    /// The target is tried again at this time, in milliseconds since the epoch.
+    Again(i64),
+    /// The dead-letter queue is tried again at this time.
+    Bury(i64, Burial),
 }
 
 /// Stores a delivery of an event that is accepted now.
@@ -295,7 +327,7 @@ pub fn due(
     under_way: &HashSet<i64>,
 ) -> rusqlite::Result<Vec<Delivery>> {
     let mut query = db.prepare_cached(
-        "SELECT id, target, rule_arn, event, accepted_ms, attempts FROM events_deliveries
+        "SELECT id, target, rule_arn, event, accepted_ms, attempts, burial FROM events_deliveries
          WHERE target_arn = ?1 AND due_ms <= ?2 ORDER BY due_ms, id LIMIT ?3",
     )?;
     let mut rows = query.query(params![target_arn, now_ms, (limit + under_way.len()) as i64])?;
@@ -313,6 +345,7 @@ pub fn due(
                 event: row.get(3)?,
                 accepted_ms: row.get(4)?,
                 attempts: row.get(5)?,
+                burial: row.get_ref(6)?.as_str_or_null()?.map(|_| json_column(row, 6)).transpose()?,
             });
         }
     }
@@ -341,15 +374,18 @@ pub fn pending(db: &Connection, target: &str, rules: &str) -> rusqlite::Result<u
     )
 }
 
-/// Deletes deliveries that are over (`None`), and puts off those that are to be tried again.
-pub fn settle(tx: &Transaction<'_>, outcomes: &[(i64, Option<i64>)]) -> rusqlite::Result<()> {
+/// Deletes deliveries that are over, and puts off those that are to be tried again.
+pub fn settle(tx: &Transaction<'_>, outcomes: &[(i64, Next)]) -> rusqlite::Result<()> {
     let mut delete = tx.prepare_cached("DELETE FROM events_deliveries WHERE id = ?1")?;
     let mut put_off =
         tx.prepare_cached("UPDATE events_deliveries SET due_ms = ?2, attempts = attempts + 1 WHERE id = ?1")?;
-    for (id, again) in outcomes {
-        match again {
-            None => delete.execute([id])?,
-            Some(due_ms) => put_off.execute(params![id, due_ms])?,
+    let mut bury =
+        tx.prepare_cached("UPDATE events_deliveries SET due_ms = ?2, burial = ?3 WHERE id = ?1")?;
+    for (id, next) in outcomes {
+        match next {
+            Next::Done => delete.execute([id])?,
+            Next::Again(due_ms) => put_off.execute(params![id, due_ms])?,
+            Next::Bury(due_ms, burial) => bury.execute(params![id, due_ms, json_text(burial)?])?,
         };
     }
     Ok(())

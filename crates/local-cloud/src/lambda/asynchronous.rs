@@ -30,6 +30,10 @@ const RETRY_PAUSES_MS: [i64; 2] = [60_000, 120_000];
 /// After a throttle the pause grows from one second to five minutes (the same page).
 const LONGEST_THROTTLE_PAUSE_MS: i64 = 300_000;
 
+/// How many events are under way at once, most of them waiting for a process; the others stay
+/// in the store until there is room.
+const UNDER_WAY: usize = 256;
+
 /// Stores the event; the request id.
 pub(super) fn accept(cloud: &Arc<Cloud>, function: &str, payload: Bytes) -> Result<String, AwsError> {
     let function = cloud.lambda.function(function)?;
@@ -89,15 +93,20 @@ struct Event {
     throttled: u32,
 }
 
-/// Spawns the delivery of every event that is due; answers when the next one will be.
+/// Spawns the delivery of what is due, as far as there is room: each that ends asks for the next.
+/// Answers when another one will be due.
 fn dispatch(cloud: &Arc<Cloud>, under_way: &Arc<Mutex<HashSet<String>>>) -> Result<Option<i64>, StoreError> {
     let now = cloud.clock.now_ms();
+    let known = lock(under_way).clone();
     let (due, next_due) = cloud.store.read(|c| {
         let mut due: Vec<String> = c
-            .prepare_cached("SELECT request_id FROM lambda_events WHERE due_ms <= ?1 ORDER BY due_ms")?
-            .query_map([now], |row| row.get(0))?
+            .prepare_cached(
+                "SELECT request_id FROM lambda_events WHERE due_ms <= ?1 ORDER BY due_ms LIMIT ?2",
+            )?
+            .query_map(params![now, UNDER_WAY as i64], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
-        due.retain(|request_id| !lock(under_way).contains(request_id));
+        due.retain(|request_id| !known.contains(request_id));
+        due.truncate(UNDER_WAY.saturating_sub(known.len()));
         let mut event = c.prepare_cached(
             "SELECT request_id, function, payload, accepted_ms, attempts, throttled FROM lambda_events
              WHERE request_id = ?1",
@@ -113,6 +122,8 @@ fn dispatch(cloud: &Arc<Cloud>, under_way: &Arc<Mutex<HashSet<String>>>) -> Resu
         lock(&under_way).insert(event.request_id.clone());
         tokio::spawn(async move {
             tokio::select! {
+                // First: what a stop breaks off is not an attempt.
+                biased;
                 () = cloud.stopping.cancelled() => {}
                 result = deliver(&cloud, &event) => if let Err(error) = result {
                     tracing::warn!(target: "hop", service = "lambda", resource = %event.function, "cannot record an asynchronous invocation: {error}");

@@ -1,11 +1,12 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::super::tests::{NOW, cloud, examples, function, message, queue, resource, until};
-use super::super::{PROCESSES, call, deploy, invoke, invoke_async, start};
+use super::super::{PROCESSES, call, deploy, invoke, invoke_async, lock, start};
+use super::{UNDER_WAY, dispatch};
 use crate::clock::Clock;
 use crate::cloud::Cloud;
 use crate::endpoint;
@@ -91,6 +92,42 @@ async fn an_event_outlives_a_restart_and_its_success_is_recorded() {
         (&record["requestContext"]["condition"], &record["responsePayload"]["n"]),
         (&json!("Success"), &json!(1))
     );
+}
+
+#[tokio::test]
+async fn an_event_that_a_stop_breaks_off_counts_no_attempt() {
+    let cloud = cloud(Clock::manual(NOW));
+    function(&cloud, json!({ "Timeout": 900 })).await;
+    start(&cloud);
+    invoke_async(&cloud, "f", json!({ "do": "hang" }).to_string().into()).await.unwrap();
+    until(|| cloud.lambda.alive.count() > 0).await;
+    cloud.stopping.cancel();
+    super::super::end_processes(&cloud);
+    super::super::tests::settled(&cloud).await;
+    assert_eq!(attempts(&cloud), Some((0, NOW)));
+}
+
+#[tokio::test]
+async fn no_more_events_are_under_way_than_there_is_room_for() {
+    let cloud = cloud(Clock::manual(NOW));
+    function(&cloud, json!({})).await;
+    for _ in 0..UNDER_WAY + 10 {
+        invoke_async(&cloud, "f", Bytes::from_static(b"{}")).await.unwrap();
+    }
+    let under_way = Arc::new(Mutex::default());
+    dispatch(&cloud, &under_way).unwrap();
+    assert_eq!(lock(&under_way).len(), UNDER_WAY);
+    // The others are first in line now, but there is no room yet.
+    let first = "UPDATE lambda_events SET due_ms = due_ms - 1 WHERE rowid > ?1";
+    cloud.store.write(|tx| tx.execute(first, [UNDER_WAY as i64])).unwrap();
+    dispatch(&cloud, &under_way).unwrap();
+    assert_eq!(lock(&under_way).len(), UNDER_WAY);
+    let ended = lock(&under_way).iter().next().cloned().unwrap();
+    cloud.store.write(|tx| tx.execute("DELETE FROM lambda_events WHERE request_id = ?1", [&ended])).unwrap();
+    lock(&under_way).remove(&ended);
+    dispatch(&cloud, &under_way).unwrap();
+    assert_eq!(lock(&under_way).len(), UNDER_WAY);
+    cloud.stopping.cancel();
 }
 
 /// The function `f` with the queue `failed` as its on-failure destination.

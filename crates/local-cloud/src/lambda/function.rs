@@ -96,16 +96,22 @@ impl Function {
     fn take_idle(&self) -> Option<Process> {
         loop {
             let mut process = lock(&self.idle).pop()?;
-            if process.is_alive() {
+            if self.is_usable(&mut process) {
                 return Some(process);
             }
         }
     }
 
     fn keep(&self, mut process: Process) {
-        if process.generation == self.generation.load(Ordering::SeqCst) && process.is_alive() {
-            lock(&self.idle).push(process);
+        let mut idle = lock(&self.idle);
+        // Under the lock: a `retire` after it takes the process out again.
+        if self.is_usable(&mut process) {
+            idle.push(process);
         }
+    }
+
+    fn is_usable(&self, process: &mut Process) -> bool {
+        process.generation == self.generation.load(Ordering::SeqCst) && process.is_alive()
     }
 }
 
@@ -139,6 +145,8 @@ pub(super) async fn invoke(
     let invocation = tokio::spawn(async move {
         let _permit = permit;
         tokio::select! {
+            // First: a process that the stop has ended did not fail.
+            biased;
             () = cloud.stopping.cancelled() => Err(stopping()),
             outcome = execute(&cloud, &function, payload, &request_id, client_context) => outcome,
         }

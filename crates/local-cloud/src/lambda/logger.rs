@@ -30,8 +30,37 @@ pub(super) struct Logger {
     pub stream: String,
     json: bool,
     level: String,
-    /// Lines since the invocation began.
-    tail: Mutex<VecDeque<String>>,
+    /// The last lines since the invocation began.
+    tail: Mutex<Tail>,
+}
+
+/// As many of the last lines as [`TAIL_BYTES`] can show.
+#[derive(Debug, Default)]
+struct Tail {
+    lines: VecDeque<String>,
+    bytes: usize,
+}
+
+impl Tail {
+    fn push(&mut self, line: &str) {
+        self.bytes += line.len() + 1;
+        self.lines.push_back(line.to_owned());
+        while let Some(first) = self.lines.front()
+            && self.bytes - (first.len() + 1) >= TAIL_BYTES
+        {
+            self.bytes -= first.len() + 1;
+            self.lines.pop_front();
+        }
+    }
+
+    fn text(&self) -> String {
+        let text = self.lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+        let mut from = text.len().saturating_sub(TAIL_BYTES);
+        while !text.is_char_boundary(from) {
+            from += 1;
+        }
+        text[from..].to_owned()
+    }
 }
 
 /// The figures of a REPORT line.
@@ -62,7 +91,7 @@ impl Logger {
 
     pub fn line(&self, text: &str) {
         let Some(cloud) = self.cloud.upgrade() else { return };
-        lock(&self.tail).push_back(text.to_owned());
+        lock(&self.tail).push(text);
         let appended = crate::logs::append(&cloud, &self.group, &self.stream, cloud.clock.now_ms(), text);
         if let Err(error) = appended {
             tracing::warn!(target: "hop", service = "lambda", "cannot write to {}: {error}", self.group);
@@ -101,7 +130,7 @@ impl Logger {
                 || line.starts_with("INIT_START")
                 || line.contains(r#""type":"platform."#)
         };
-        tail.iter().rev().find(|line| !silent(line)).cloned()
+        tail.lines.iter().rev().find(|line| !silent(line)).cloned()
     }
 
     /// An event of the platform in the JSON format.
@@ -141,7 +170,7 @@ impl Logger {
     }
 
     pub fn begin(&self, request_id: &str) {
-        lock(&self.tail).clear();
+        *lock(&self.tail) = Tail::default();
         if !self.json {
             self.line(&format!("START RequestId: {request_id} Version: $LATEST"));
         } else if self.level != "WARN" {
@@ -191,15 +220,30 @@ impl Logger {
 
     /// The end of the invocation's log.
     pub fn tail(&self) -> String {
-        let text = lock(&self.tail).iter().map(|line| format!("{line}\n")).collect::<String>();
-        let mut from = text.len().saturating_sub(TAIL_BYTES);
-        while !text.is_char_boundary(from) {
-            from += 1;
-        }
-        text[from..].to_owned()
+        lock(&self.tail).text()
     }
 }
 
 fn at(cloud: &Cloud) -> jiff::Timestamp {
     jiff::Timestamp::from_millisecond(cloud.clock.now_ms()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tail_holds_no_more_lines_than_it_shows() {
+        let mut tail = Tail::default();
+        for n in 0..10_000 {
+            tail.push(&format!("line {n}"));
+        }
+        assert!(tail.bytes < TAIL_BYTES + 16, "{}", tail.bytes);
+        let text = tail.text();
+        assert_eq!(text.len(), TAIL_BYTES);
+        assert!(text.ends_with("line 9998\nline 9999\n"));
+        tail.push(&"é".repeat(5_000));
+        assert_eq!(tail.lines.len(), 1);
+        assert!((TAIL_BYTES - 1..=TAIL_BYTES).contains(&tail.text().len()));
+    }
 }

@@ -11,6 +11,7 @@ use tokio::net::unix::pipe;
 
 use super::lock;
 use super::logger::{Logger, Source};
+use crate::logs::LARGEST_EVENT;
 
 /// What a pipe holds at most (pipe(7)), and so the most that can be behind at one moment.
 const PIPE_BYTES: usize = 65_536;
@@ -86,6 +87,10 @@ impl Output {
                 Ok(read) => {
                     for part in chunk[..read].split_inclusive(|byte| *byte == b'\n') {
                         line.extend_from_slice(part);
+                        while let Some(rest) = cut(&mut line) {
+                            self.log(&mut line);
+                            *line = rest;
+                        }
                         if part.ends_with(b"\n") {
                             self.log(&mut line);
                         }
@@ -111,5 +116,33 @@ impl Output {
         self.logger.line(text);
         self.logger.show(text, self.source);
         line.clear();
+    }
+}
+
+/// Cuts what is too long for an event of CloudWatch Logs off a line, between two characters.
+fn cut(line: &mut Vec<u8>) -> Option<Vec<u8>> {
+    if line.strip_suffix(b"\n").unwrap_or(line).len() <= LARGEST_EVENT {
+        return None;
+    }
+    let begins = |at: &usize| line[*at] & 0b1100_0000 != 0b1000_0000;
+    let at = (LARGEST_EVENT - 3..=LARGEST_EVENT).rev().find(begins).unwrap_or(LARGEST_EVENT);
+    Some(line.split_off(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_does_not_end_is_cut_between_two_characters() {
+        let cut_of = |text: String| {
+            let mut line = text.into_bytes();
+            let rest = cut(&mut line).map(|rest| String::from_utf8(rest).unwrap());
+            (String::from_utf8(line).unwrap().len(), rest)
+        };
+        let line = |bytes: usize| "x".repeat(bytes);
+        assert_eq!(cut_of(line(LARGEST_EVENT) + "\n"), (LARGEST_EVENT + 1, None));
+        assert_eq!(cut_of(line(LARGEST_EVENT) + "y\n"), (LARGEST_EVENT, Some("y\n".into())));
+        assert_eq!(cut_of(line(LARGEST_EVENT - 1) + "é"), (LARGEST_EVENT - 1, Some("é".into())));
     }
 }

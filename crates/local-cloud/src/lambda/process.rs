@@ -52,6 +52,22 @@ pub(super) enum Ending {
     Untouched,
 }
 
+impl From<Reply> for Ending {
+    fn from(reply: Reply) -> Self {
+        match reply {
+            Reply::Answer(payload) => Self::Answered(payload),
+            Reply::Error(payload) => Self::Failed(payload),
+            Reply::TooLarge => broken(
+                "Function.ResponseSizeTooLarge",
+                format!(
+                    "Response payload size exceeded maximum allowed payload size ({} bytes).",
+                    runtime_api::LARGEST_RESPONSE
+                ),
+            ),
+        }
+    }
+}
+
 impl Ending {
     /// The type of the error.
     pub fn kind(&self) -> String {
@@ -100,19 +116,19 @@ impl Process {
         let group = child.id().unwrap_or_default() as i32;
         cloud.lambda.alive.add(group);
         limit_memory(group, config.memory_mb);
-        let mut output = Vec::new();
         let pipes = [
             child.stdout.take().map(|pipe| (pipe.into_owned_fd(), Source::Standard)),
             child.stderr.take().map(|pipe| (pipe.into_owned_fd(), Source::Error)),
         ];
+        // From here on, an error ends the process with all that is known of it.
+        let (cloud, output) = (Arc::downgrade(cloud), Vec::new());
+        let mut process = Self { cloud, child, group, worker, _server: server, logger, output, generation };
         for (pipe, source) in pipes.into_iter().flatten() {
             let pipe: std::io::Result<OwnedFd> = pipe;
-            output.push(
-                pipe.and_then(|pipe| Output::follow(pipe, source, &logger)).map_err(AwsError::internal)?,
-            );
+            let output = pipe.and_then(|pipe| Output::follow(pipe, source, &process.logger));
+            process.output.push(output.map_err(AwsError::internal)?);
         }
-        let cloud = Arc::downgrade(cloud);
-        Ok(Self { cloud, child, group, worker, _server: server, logger, output, generation })
+        Ok(process)
     }
 
     /// Waits until the process asks for its first event, so many seconds at most.
@@ -162,22 +178,13 @@ impl Process {
         tokio::select! {
             biased;
             answered = &mut answer => match answered {
-                Ok(Reply::Answer(payload)) => Ending::Answered(payload),
-                Ok(Reply::Error(payload)) => Ending::Failed(payload),
-                Ok(Reply::TooLarge) => Ending::Broken {
-                    kind: "Function.ResponseSizeTooLarge",
-                    message: format!(
-                        "Response payload size exceeded maximum allowed payload size ({} bytes).",
-                        runtime_api::LARGEST_RESPONSE
-                    ),
-                },
+                Ok(reply) => reply.into(),
                 Err(_) => self.exited(None),
             },
             status = self.child.wait() => {
                 match answer.try_recv() {
                     // It answered with its last breath.
-                    Ok(Reply::Answer(payload)) => Ending::Answered(payload),
-                    Ok(Reply::Error(payload)) => Ending::Failed(payload),
+                    Ok(reply) => reply.into(),
                     _ if self.worker.took(request_id) => self.exited(status.ok()),
                     _ => Ending::Untouched,
                 }

@@ -643,3 +643,18 @@ async fn a_function_that_is_not_there_is_named_by_its_arn() {
         assert_eq!(error.message, format!("Function not found: {arn}"));
     }
 }
+
+#[tokio::test]
+async fn a_process_of_other_binaries_is_not_used_though_it_was_kept() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    let first = json_of(&ask(&cloud, json!({ "do": "count" })).await);
+    let function = cloud.lambda.function("f").unwrap();
+    // As if it had been on its way back while the binaries were replaced.
+    let late = lock(function.idle_for_tests()).pop().unwrap();
+    function.retire();
+    lock(function.idle_for_tests()).push(late);
+    let second = json_of(&ask(&cloud, json!({ "do": "count" })).await);
+    assert_eq!(second["invocations"], 1);
+    assert_ne!(first["process"], second["process"]);
+}

@@ -22,6 +22,8 @@ mod store;
 mod tests;
 mod write;
 
+pub(crate) use write::LARGEST_EVENT;
+
 /// What the service keeps besides its tables.
 #[derive(Debug, Default)]
 pub struct State {

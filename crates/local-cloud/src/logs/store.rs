@@ -100,8 +100,8 @@ pub struct Range {
     pub newest_first: bool,
 }
 
-/// Streams whose ids are remembered. Event log groups get a stream per event, so the
-/// memory is bounded; forgetting costs a look-up.
+/// Streams whose ids are remembered. Event log groups get a stream per batch of up to
+/// 64 events, so the memory is bounded; forgetting costs a look-up.
 const REMEMBERED: usize = 4_096;
 
 /// Row ids of groups and streams by name, so that an append looks nothing up.

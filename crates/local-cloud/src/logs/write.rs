@@ -12,6 +12,8 @@ use crate::error::AwsError;
 const MAX_BATCH: usize = 10_000;
 const MAX_BATCH_BYTES: usize = 1_048_576;
 const EVENT_OVERHEAD: usize = 26;
+/// The longest message of one event.
+pub const LARGEST_EVENT: usize = MAX_BATCH_BYTES - EVENT_OVERHEAD;
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 

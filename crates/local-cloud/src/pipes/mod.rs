@@ -44,6 +44,8 @@ struct Deployed {
     tags: Map<String, Value>,
     /// Ends the reader, while it runs.
     running: Option<CancellationToken>,
+    /// Held by the reader until it has ended: no two of them work on one checkpoint.
+    reading: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl State {
@@ -107,8 +109,10 @@ pub async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refus
             )
         })
         .map_err(|error| refuse("Name", error.to_string()))?;
-    let deployed = Deployed { pipe: Arc::new(pipe), view, tags, running: None };
-    cloud.pipes.with(|pipes| pipes.insert(name, deployed));
+    cloud.pipes.with(|pipes| {
+        let reading = pipes.get(&name).map(|before| before.reading.clone()).unwrap_or_default();
+        pipes.insert(name, Deployed { pipe: Arc::new(pipe), view, tags, running: None, reading })
+    });
     Ok(())
 }
 
@@ -138,6 +142,16 @@ pub fn start(cloud: &Arc<Cloud>) {
     }
 }
 
+/// Forgets a pipe that the template has no more, and how far it was in its stream.
+pub(crate) fn forget(cloud: &Cloud, arn: &str) -> Result<(), StoreError> {
+    let name = arn.rsplit('/').next().unwrap_or(arn);
+    cloud.pipes.with(|pipes| pipes.remove(name));
+    cloud.store.write(|tx| {
+        stream::forget(tx, arn)?;
+        tx.execute("DELETE FROM pipes WHERE name = ?1", [name]).map(drop)
+    })
+}
+
 /// The desired state of a pipe, and when it was created.
 fn states(cloud: &Cloud, name: &str) -> Result<(String, i64), AwsError> {
     let row = cloud.store.read(|db| {
@@ -150,19 +164,20 @@ fn states(cloud: &Cloud, name: &str) -> Result<(String, i64), AwsError> {
 }
 
 fn run(cloud: &Arc<Cloud>, name: &str) {
-    let stop = cloud.stopping.child_token();
-    let pipe = cloud.pipes.with(|pipes| {
+    let stop = CancellationToken::new();
+    let deployed = cloud.pipes.with(|pipes| {
         let deployed = pipes.get_mut(name).filter(|deployed| deployed.running.is_none())?;
         deployed.running = Some(stop.clone());
-        Some(deployed.pipe.clone())
+        Some((deployed.pipe.clone(), deployed.reading.clone()))
     });
-    let Some(pipe) = pipe else { return };
-    let transfer = Transfer { cloud: cloud.clone(), pipe: pipe.clone() };
-    let reading = stream::run(cloud.clone(), pipe.stream.clone(), transfer);
+    let Some((pipe, reading)) = deployed else { return };
+    let cloud = cloud.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            () = reading => {}
-            () = stop.cancelled() => {}
+        // The reader before it may still have a delivery under way.
+        let _reading = reading.lock().await;
+        if !stop.is_cancelled() {
+            let transfer = Transfer { cloud: cloud.clone(), pipe: pipe.clone() };
+            stream::run_until(cloud, pipe.stream.clone(), transfer, &stop).await;
         }
     });
 }

@@ -205,6 +205,23 @@ async fn a_stopped_pipe_moves_nothing_until_it_is_started_again() {
 }
 
 #[tokio::test]
+async fn a_pipe_that_is_started_again_waits_for_the_end_of_its_last_reader() {
+    let cloud = started(json!({ "DesiredState": "STOPPED" })).await;
+    let reading = cloud.pipes.with(|pipes| pipes["p"].reading.clone());
+    let last_reader = reading.lock().await;
+    for action in ["StartPipe", "StopPipe", "StartPipe"] {
+        aws(&cloud, "pipes", action, json!({ "Name": "p" })).await;
+    }
+    write(&cloud, "a", "DRAFT", 1).await;
+    assert!(receive(&cloud, "seen", 1).await.is_empty());
+    drop(last_reader);
+    assert_eq!(events(&cloud, 1).await.len(), 1);
+    assert!(reading.try_lock().is_err(), "the reader does not hold its place");
+    aws(&cloud, "pipes", "StopPipe", json!({ "Name": "p" })).await;
+    let _ended = tokio::time::timeout(std::time::Duration::from_secs(10), reading.lock()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_pipe_logs_what_its_level_asks_for() {
     let log = json!({ "Level": "INFO", "CloudwatchLogsLogDestination": { "LogGroupArn": "arn:aws:logs:us-east-1:123456789012:log-group:/pipe" } });
     let cloud = started(json!({ "LogConfiguration": log })).await;

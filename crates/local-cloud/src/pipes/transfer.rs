@@ -9,6 +9,7 @@ use crate::cloud::Cloud;
 use crate::endpoint;
 use crate::error::AwsError;
 use crate::event_source::stream::{Abandoned, Consumer, Delivery, sequence_of};
+use crate::event_source::timestamp;
 use crate::eventbridge::template::Path;
 use crate::logs;
 
@@ -28,7 +29,7 @@ impl Consumer for Transfer {
     async fn deliver(&self, records: Vec<Value>) -> Delivery {
         let name = &self.pipe.name;
         self.log(Level::Info, "ExecutionStarted", None);
-        let now = timestamp(self.cloud.clock.now_ms());
+        let now = timestamp(&self.cloud);
         let entries: Vec<Value> = records.iter().map(|record| entry(&self.pipe, record, &now)).collect();
         let answer = endpoint::call(&self.cloud, "events", "PutEvents", json!({ "Entries": entries })).await;
         let delivery = match answer {
@@ -64,7 +65,7 @@ impl Consumer for Transfer {
                 "approximateInvokeCount": batch.attempts,
             },
             "version": "1.0",
-            "timestamp": timestamp(self.cloud.clock.now_ms()),
+            "timestamp": timestamp(&self.cloud),
             "DDBStreamBatchInfo": batch.batch_info,
         });
         let url = endpoint::call(&self.cloud, "sqs", "GetQueueUrl", json!({ "QueueName": queue })).await?;
@@ -144,9 +145,4 @@ fn entry(pipe: &Pipe, record: &Value, now: &str) -> Value {
         }
     }
     entry
-}
-
-fn timestamp(now_ms: i64) -> String {
-    let time = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();
-    time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }

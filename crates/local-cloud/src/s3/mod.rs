@@ -242,18 +242,23 @@ pub fn delete(cloud: &Cloud, bucket: &str, key: &str) -> Result<(), AwsError> {
     Ok(())
 }
 
-/// Deletes a bucket.
+/// Deletes a bucket, with the uploads that were not completed.
 ///
 /// # Errors
 /// `NoSuchBucket`, `BucketNotEmpty`.
 pub fn delete_bucket(cloud: &Cloud, bucket: &str) -> Result<(), AwsError> {
     check_bucket(cloud, bucket)?;
     let gone = cloud.store.write(|tx| {
-        tx.execute(
+        let gone = tx.execute(
             "DELETE FROM s3_buckets WHERE name = ?1
              AND NOT EXISTS (SELECT 1 FROM s3_objects WHERE bucket = ?1)",
             params![bucket],
-        )
+        )?;
+        if gone > 0 {
+            // Their parts go with them.
+            tx.execute("DELETE FROM s3_uploads WHERE bucket = ?1", params![bucket])?;
+        }
+        Ok(gone)
     })?;
     if gone == 0 {
         return Err(AwsError::new(409, "BucketNotEmpty", "The bucket you tried to delete is not empty"));

@@ -85,11 +85,11 @@ pub fn put_part(cloud: &Cloud, place: Place<'_>, number: &str, body: &[u8]) -> R
             )
         })?;
     let etag = format!("\"{:x}\"", Md5::digest(body));
-    cloud.store.write(|tx| {
-        let insert = "INSERT OR REPLACE INTO s3_parts VALUES (?1, ?2, ?3, ?4)";
+    let stored = cloud.store.write(|tx| {
+        let insert = "INSERT OR REPLACE INTO s3_parts SELECT id, ?2, ?3, ?4 FROM s3_uploads WHERE id = ?1";
         tx.prepare_cached(insert)?.execute(params![place.upload, number, etag, body])
     })?;
-    Ok(etag)
+    if stored == 0 { Err(no_such_upload(place.upload)) } else { Ok(etag) }
 }
 
 /// Makes an object of the parts with these numbers and entity tags. `checksum` gives, of
@@ -136,13 +136,20 @@ pub fn complete(
     };
     let (headers, metadata) =
         (Value::from(info.headers.clone()).to_string(), Value::from(info.metadata.clone()).to_string());
-    cloud.store.write(|tx| {
+    let completed = cloud.store.write(|tx| {
+        // It may have been completed or aborted, or its bucket deleted, since it was read.
+        if !forget(tx, place.upload)? {
+            return Ok(false);
+        }
         tx.execute(
             "INSERT OR REPLACE INTO s3_objects VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![place.bucket, place.key, body, info.etag, info.modified_ms, headers, metadata],
         )?;
-        forget(tx, place.upload)
+        Ok(true)
     })?;
+    if !completed {
+        return Err(no_such_upload(place.upload));
+    }
     tracing::info!(target: "hop", service = "s3", resource = %place.bucket, key = %place.key, size = info.size, "object stored");
     Ok(info)
 }
@@ -153,13 +160,13 @@ pub fn complete(
 /// `NoSuchBucket`, `NoSuchUpload`.
 pub fn abort(cloud: &Cloud, place: Place<'_>) -> Result<(), AwsError> {
     find(cloud, place)?;
-    Ok(cloud.store.write(|tx| forget(tx, place.upload))?)
+    let aborted = cloud.store.write(|tx| forget(tx, place.upload))?;
+    if aborted { Ok(()) } else { Err(no_such_upload(place.upload)) }
 }
 
-fn forget(tx: &rusqlite::Transaction<'_>, upload: &str) -> rusqlite::Result<()> {
-    tx.execute("DELETE FROM s3_parts WHERE upload = ?1", params![upload])?;
-    tx.execute("DELETE FROM s3_uploads WHERE id = ?1", params![upload])?;
-    Ok(())
+/// Whether there was such an upload; its parts go with it.
+fn forget(tx: &rusqlite::Transaction<'_>, upload: &str) -> rusqlite::Result<bool> {
+    Ok(tx.execute("DELETE FROM s3_uploads WHERE id = ?1", params![upload])? > 0)
 }
 
 fn find(cloud: &Cloud, place: Place<'_>) -> Result<Kept<Option<String>>, AwsError> {
@@ -178,13 +185,15 @@ fn find(cloud: &Cloud, place: Place<'_>) -> Result<Kept<Option<String>>, AwsErro
             .query_row(params![place.upload, place.bucket, place.key], read)
             .optional()
     })?;
-    found.ok_or_else(|| {
-        let sentence = "The specified upload does not exist. The upload ID may be invalid, or the upload may have \
-                        been aborted or completed.";
-        let mut error = AwsError::new(404, "NoSuchUpload", sentence);
-        error.details.insert("UploadId".into(), place.upload.into());
-        error
-    })
+    found.ok_or_else(|| no_such_upload(place.upload))
+}
+
+fn no_such_upload(upload: &str) -> AwsError {
+    let sentence = "The specified upload does not exist. The upload ID may be invalid, or the upload may have been \
+                    aborted or completed.";
+    let mut error = AwsError::new(404, "NoSuchUpload", sentence);
+    error.details.insert("UploadId".into(), upload.into());
+    error
 }
 
 fn part(cloud: &Cloud, upload: &str, number: u32, etag: &str) -> Result<Vec<u8>, AwsError> {

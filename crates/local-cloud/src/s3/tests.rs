@@ -101,6 +101,43 @@ async fn parts_that_are_missing_small_or_out_of_order_make_no_object() {
     assert_eq!(multipart::begin(&cloud, "nowhere", "big", &nothing_kept()).unwrap_err().code, "NoSuchBucket");
 }
 
+fn rows(cloud: &Cloud, table: &str) -> i64 {
+    let count = format!("SELECT count(*) FROM {table}");
+    cloud.store.read(|c| c.query_row(&count, [], |row| row.get(0))).unwrap()
+}
+
+#[tokio::test]
+async fn uploads_that_were_not_completed_go_with_their_bucket() {
+    let cloud = with_bucket().await;
+    let upload = multipart::begin(&cloud, "images", "big", &nothing_kept()).unwrap();
+    let place = multipart::Place { bucket: "images", key: "big", upload: &upload };
+    let parts = [(1, multipart::put_part(&cloud, place, "1", b"part").unwrap())];
+    put_text(&cloud, "a").await;
+    assert_eq!(delete_bucket(&cloud, "images").unwrap_err().code, "BucketNotEmpty");
+    assert_eq!((rows(&cloud, "s3_uploads"), rows(&cloud, "s3_parts")), (1, 1));
+    delete(&cloud, "images", "a").unwrap();
+    delete_bucket(&cloud, "images").unwrap();
+    assert_eq!((rows(&cloud, "s3_uploads"), rows(&cloud, "s3_parts")), (0, 0));
+    create_bucket(&cloud, "images").unwrap();
+    let refused = multipart::complete(&cloud, place, &parts, |_, _| ("x", String::new())).unwrap_err();
+    assert_eq!(refused.code, "NoSuchUpload");
+}
+
+#[tokio::test]
+async fn an_upload_that_is_aborted_while_it_is_completed_makes_no_object() {
+    let cloud = with_bucket().await;
+    let upload = multipart::begin(&cloud, "images", "big", &nothing_kept()).unwrap();
+    let place = multipart::Place { bucket: "images", key: "big", upload: &upload };
+    let parts = [(1, multipart::put_part(&cloud, place, "1", b"part").unwrap())];
+    let refused = multipart::complete(&cloud, place, &parts, |_, _| {
+        multipart::abort(&cloud, place).unwrap();
+        ("x", String::new())
+    });
+    assert_eq!(refused.unwrap_err().code, "NoSuchUpload");
+    assert_eq!(head(&cloud, "images", "big").unwrap_err().code, "NoSuchKey");
+    assert_eq!(rows(&cloud, "s3_parts"), 0);
+}
+
 #[tokio::test]
 async fn an_unknown_member_is_refused_by_name() {
     let cloud = with_bucket().await;

@@ -533,13 +533,14 @@ enum Change {
     TooLong,
 }
 
-/// Shows what is in flight since its receive. What had its visibility changed since then was
-/// put off on purpose, and stays hidden.
+/// Shows what is in flight since its receive, which does not count for the redrive policy: on
+/// AWS its receiver would not have died. What had its visibility changed since then was put off
+/// on purpose, and stays hidden.
 pub(super) fn release(cloud: &Cloud, queue: &Queue) -> Result<usize, StoreError> {
     let timeout_ms = queue.number("VisibilityTimeout") as i64 * 1_000;
     let released = cloud.store.write(|tx| {
         tx.execute(
-            "UPDATE sqs_messages SET visible_ms = ?2
+            "UPDATE sqs_messages SET visible_ms = ?2, receives = max(receives - 1, 0)
              WHERE queue = ?1 AND visible_ms > ?2 AND receipt IS NOT NULL AND visible_ms = received_ms + ?3",
             params![queue.name, cloud.clock.now_ms(), timeout_ms],
         )

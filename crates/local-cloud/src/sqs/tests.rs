@@ -661,3 +661,21 @@ async fn messages_outlive_a_restart() {
     drop(first);
     assert_eq!(receive(&open()).await[0]["Body"], "kept");
 }
+
+#[tokio::test]
+async fn what_was_in_flight_at_a_kill_shows_again_and_its_receive_is_given_back() {
+    let cloud = cloud(redrive(1)).await;
+    send(&cloud, "m").await;
+    for receives in ["1", "2"] {
+        let received = receive(&cloud).await;
+        assert_eq!(received[0]["Attributes"]["ApproximateReceiveCount"], receives);
+        assert_eq!(counts(&cloud, "q").await, ["0", "1", "0"]);
+        release(&cloud, &arn("q")).unwrap();
+        assert_eq!(counts(&cloud, "q").await, ["1", "0", "0"]);
+    }
+    // One that is received and not deleted still goes where the policy says.
+    receive(&cloud).await;
+    cloud.clock.advance(Duration::from_secs(30));
+    assert!(receive(&cloud).await.is_empty());
+    assert_eq!(counts(&cloud, "dlq").await, ["1", "0", "0"]);
+}

@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use md5::{Digest, Md5};
 use rusqlite::{OptionalExtension, params};
@@ -21,10 +20,6 @@ use crate::store::StoreError;
 
 /// Largest payload of a synchronous invocation, less the envelope (gettingstarted-limits).
 const BATCH_BYTES: usize = 6 * 1024 * 1024 - 1_024;
-
-/// AWS retries with a growing pause and does not publish the figures; these are ours.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Part of a batch, with what has been tried already.
 struct Segment {
@@ -360,9 +355,8 @@ impl<'a, C: Consumer, S: Source> Lane<'a, C, S> {
     }
 
     async fn pause(&self, nth: u32) {
-        let pause = FIRST_PAUSE.saturating_mul(1 << nth.min(16)).min(LONGEST_PAUSE);
         tokio::select! {
-            () = self.cloud.clock.sleep_until(self.cloud.clock.now_ms() + pause.as_millis() as i64) => {}
+            () = crate::event_source::pause(self.cloud, nth) => {}
             () = self.stop.cancelled() => {}
         }
     }

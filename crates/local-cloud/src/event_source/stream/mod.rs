@@ -130,14 +130,9 @@ pub async fn establish(cloud: &Arc<Cloud>, settings: &Settings) -> Result<(), Aw
     establish_on(cloud, &mut stream, settings).await
 }
 
-/// Reads until `cloud.stopping`. Dropping the future at any point is safe: what was not
-/// checkpointed is delivered again.
-pub async fn run(cloud: Arc<Cloud>, settings: Settings, consumer: impl Consumer) {
-    run_until(cloud, settings, consumer, &CancellationToken::new()).await;
-}
-
-/// As [`run`], and ends when it is told to: after the delivery under way, so that the next
-/// reader delivers nothing beside it.
+/// Reads until `cloud.stopping`, or until it is told to stop: then it ends after the delivery
+/// under way, so that the next reader delivers nothing beside it. Dropping the future at any
+/// point is safe: what was not checkpointed is delivered again.
 pub async fn run_until(
     cloud: Arc<Cloud>,
     settings: Settings,
@@ -150,6 +145,8 @@ pub async fn run_until(
     });
     let lanes = futures::future::join_all(lanes);
     tokio::select! {
+        // First: what a stop breaks off is no failure of the consumer.
+        biased;
         () = cloud.stopping.cancelled() => {}
         _ = lanes => {}
     }
@@ -206,13 +203,18 @@ fn order(sequence: Option<&str>) -> Option<(usize, String)> {
     })
 }
 
+/// Forgets how far a consumer was.
+pub(crate) fn forget(tx: &rusqlite::Transaction<'_>, consumer: &str) -> rusqlite::Result<()> {
+    tx.execute("DELETE FROM stream_checkpoints WHERE consumer = ?1", [consumer])?;
+    tx.execute("DELETE FROM stream_retries WHERE consumer = ?1", [consumer]).map(drop)
+}
+
 fn write_lanes(
     tx: &rusqlite::Transaction<'_>,
     settings: &Settings,
     sequence: Option<&str>,
 ) -> rusqlite::Result<()> {
-    tx.execute("DELETE FROM stream_checkpoints WHERE consumer = ?1", [&settings.consumer])?;
-    tx.execute("DELETE FROM stream_retries WHERE consumer = ?1", [&settings.consumer])?;
+    forget(tx, &settings.consumer)?;
     for lane in 0..settings.lanes.max(1) {
         tx.execute(
             "INSERT INTO stream_checkpoints (consumer, lane, lanes, sequence) VALUES (?1, ?2, ?3, ?4)",

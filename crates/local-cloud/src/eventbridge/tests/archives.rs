@@ -184,3 +184,16 @@ async fn a_replay_under_way_goes_on_after_a_restart() {
     seen.sort_unstable();
     assert_eq!(seen, (0..150).collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn an_archive_of_a_template_keeps_to_the_limits_of_the_api() {
+    let cloud = manual();
+    let bus = bus::bus_arn(&cloud, "default");
+    for (property, value) in [("ArchiveName", json!("a".repeat(49))), ("RetentionDays", json!(-1))] {
+        let mut archive = json!({ "ArchiveName": "a", "SourceArn": bus });
+        archive[property] = value;
+        let refusal = deploy(&cloud, &resource("AWS::Events::Archive", archive)).await.unwrap_err();
+        assert!(refusal.path.ends_with(property), "{refusal}");
+    }
+    assert_eq!(ok(&cloud, "ListArchives", json!({})).await["Archives"], json!([]));
+}

@@ -233,3 +233,31 @@ async fn the_attempts_of_a_failing_delivery_are_counted_over_a_restart() {
     cloud.clock.advance(Duration::from_secs(1));
     assert_eq!(logged(&cloud).await[0]["id"], id.as_str());
 }
+
+#[tokio::test]
+async fn a_delivery_that_was_given_up_waits_for_its_dead_letter_queue_and_not_for_its_target() {
+    let cloud = manual();
+    let url = queue(&cloud, "dead").await;
+    failing_group(&cloud, json!({ "MaximumRetryAttempts": 0 })).await;
+    let rename = |from: &str, to: &str| {
+        let rename = format!("ALTER TABLE {from} RENAME TO {to}");
+        cloud.store.write(|tx| tx.execute_batch(&rename)).unwrap();
+    };
+    rename("sqs_messages", "hidden_messages");
+    put(&cloud, "default", json!({})).await;
+    assert!(delivery::deliver_due(&cloud, GROUP).await.unwrap());
+    // The target recovers before the dead-letter queue does.
+    rename("hidden", "log_events");
+    for queue_recovers in [false, true] {
+        if queue_recovers {
+            rename("hidden_messages", "sqs_messages");
+        }
+        cloud.clock.advance(Duration::from_secs(1));
+        assert!(delivery::deliver_due(&cloud, GROUP).await.unwrap());
+    }
+    let messages = receive(&cloud, &url).await;
+    assert_eq!(attribute(&messages[0], "EXHAUSTED_RETRY_CONDITION"), "MaximumRetryAttempts");
+    assert_eq!(attribute(&messages[0], "RETRY_ATTEMPTS"), "0");
+    assert_eq!(attribute(&messages[0], "ERROR_CODE"), "INTERNAL_ERROR");
+    assert!(logged(&cloud).await.is_empty());
+}
