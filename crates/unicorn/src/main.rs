@@ -195,7 +195,7 @@ async fn start(project: &Path, options: &Up) -> anyhow::Result<Started> {
             aws_port: options.aws_port,
             binaries,
             no_throttle: options.no_throttle,
-            faults: options.faults,
+            faults: options.faults.clone(),
             fresh: options.fresh,
         },
         |cloud| commands = Commands::count(cloud),
