@@ -130,8 +130,10 @@ impl Direct {
     /// The archive of the bus replays every event that was put.
     async fn assert_archived(&self, client: &Client, begun: SystemTime) {
         let bus = client.output("WebEventBusName").unwrap();
-        let bus_arn = client.aws("AWSEvents.DescribeEventBus", &json!({"Name": bus})).await.unwrap()["Arn"].take();
-        let archives = client.aws("AWSEvents.ListArchives", &json!({"EventSourceArn": bus_arn})).await.unwrap();
+        let bus_arn =
+            client.aws("AWSEvents.DescribeEventBus", &json!({"Name": bus})).await.unwrap()["Arn"].take();
+        let archives =
+            client.aws("AWSEvents.ListArchives", &json!({"EventSourceArn": bus_arn})).await.unwrap();
         let name = &archives["Archives"][0]["ArchiveName"];
         let archive = client.aws("AWSEvents.DescribeArchive", &json!({"ArchiveName": name})).await.unwrap();
         let rule = json!({"Name": REPLAYED, "EventBusName": bus,
@@ -153,8 +155,7 @@ impl Direct {
             "Destination": {"Arn": bus_arn, "FilterArns": [rule_arn]}});
         client.aws("AWSEvents.StartReplay", &replay).await.unwrap();
         let mut replayed = BTreeSet::new();
-        let of_event =
-            |body: &str| number(&serde_json::from_str::<Value>(body).ok()?["detail"]["number"]);
+        let of_event = |body: &str| number(&serde_json::from_str::<Value>(body).ok()?["detail"]["number"]);
         let all = until("every event out of the archive", PATIENCE, async || {
             receive_all(client, REPLAYED, &mut replayed, of_event).await?;
             Ok(self.events.is_subset(&replayed).then_some(()))

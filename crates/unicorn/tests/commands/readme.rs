@@ -143,7 +143,8 @@ fn heeds_the_endpoint(version: &str) -> bool {
 
 #[test]
 fn an_aws_command_line_that_does_not_heed_the_endpoint_counts_as_absent() {
-    for version in ["bash: line 1: aws: command not found", "aws-cli/2.9.19 Python/3.11.2", "aws-cli/1.28.4"] {
+    for version in ["bash: line 1: aws: command not found", "aws-cli/2.9.19 Python/3.11.2", "aws-cli/1.28.4"]
+    {
         assert!(!heeds_the_endpoint(version), "{version}");
     }
     for version in ["aws-cli/1.46.3 md/Botocore#1.44.5", "aws-cli/2.13.0 Python/3.11.2", "aws-cli/1.29.0"] {
