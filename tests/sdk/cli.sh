@@ -157,5 +157,7 @@ if command -v cargo-lambda >/dev/null; then
         --invoke-address "${address%:*}" --invoke-port "${address#*:}" --data-ascii '{"Records":[]}')"
     have "cargo lambda invoke --remote" batchItemFailures "$(cargo-lambda lambda invoke "$function" \
         --remote --endpoint-url "$AWS_ENDPOINT_URL" --data-ascii '{"Records":[]}')"
+else
+    echo "skipped: cargo lambda invoke, since there is no cargo-lambda on the PATH"
 fi
 echo "The command line was answered."

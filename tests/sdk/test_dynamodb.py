@@ -60,6 +60,18 @@ def test_the_contracts_table_is_described(dynamodb, outputs):
     assert table["LatestStreamArn"].startswith(table["TableArn"] + "/stream/")
 
 
+def test_the_limits_of_the_account_are_described(dynamodb):
+    limits = dynamodb.describe_limits()
+    assert 0 < limits["TableMaxReadCapacityUnits"] <= limits["AccountMaxReadCapacityUnits"]
+    assert 0 < limits["TableMaxWriteCapacityUnits"] <= limits["AccountMaxWriteCapacityUnits"]
+
+
+def test_the_endpoint_that_is_described_is_the_one_that_answers(dynamodb):
+    [endpoint] = dynamodb.describe_endpoints()["Endpoints"]
+    assert dynamodb.meta.endpoint_url.split("://")[1].rstrip("/") == endpoint["Address"]
+    assert endpoint["CachePeriodInMinutes"] > 0
+
+
 def test_a_table_is_described_by_its_arn(dynamodb, outputs):
     arn = dynamodb.describe_table(TableName=outputs["ContractsTableName"])["Table"]["TableArn"]
     assert dynamodb.describe_table(TableName=arn)["Table"]["TableName"] == outputs["ContractsTableName"]

@@ -276,6 +276,57 @@ def test_the_archive_of_a_bus_replays_what_went_over_it(client, events, outputs,
         events.describe_archive(ArchiveName="nobodys-archive")
 
 
+def test_an_archive_of_my_own_is_made_changed_and_deleted(events, name):
+    bus = events.create_event_bus(Name=name)["EventBusArn"]
+    try:
+        given = {"ArchiveName": name, "EventSourceArn": bus, "Description": "mine", "EventPattern": '{"source": ["kept"]}', "RetentionDays": 1}
+        created = events.create_archive(**given)
+        assert created["State"] == "ENABLED"
+        assert created["ArchiveArn"].endswith(f":archive/{name}")
+        with pytest.raises(events.exceptions.ResourceAlreadyExistsException):
+            events.create_archive(**given)
+        entries = [{"Source": source, "DetailType": "T", "Detail": "{}", "EventBusName": name} for source in ("kept", "other")]
+        assert events.put_events(Entries=entries)["FailedEntryCount"] == 0
+        until("the event that the pattern keeps", lambda: events.describe_archive(ArchiveName=name)["EventCount"] == 1)
+        assert events.update_archive(ArchiveName=name, RetentionDays=7)["ArchiveArn"] == created["ArchiveArn"]
+        described = events.describe_archive(ArchiveName=name)
+        assert (described["RetentionDays"], described["Description"], described["EventPattern"]) == (7, "mine", given["EventPattern"])
+        with pytest.raises(events.exceptions.InvalidEventPatternException):
+            events.update_archive(ArchiveName=name, EventPattern='{"source": "kept"}')
+        with pytest.raises(events.exceptions.ResourceNotFoundException):
+            events.create_archive(ArchiveName=name + "-2", EventSourceArn=bus + "-nobodys")
+        events.delete_archive(ArchiveName=name)
+        for call in (events.describe_archive, events.update_archive, events.delete_archive):
+            with pytest.raises(events.exceptions.ResourceNotFoundException):
+                call(ArchiveName=name)
+    finally:
+        events.delete_event_bus(Name=name)
+
+
+def test_permissions_are_put_on_a_bus_and_removed(events, name):
+    events.create_event_bus(Name=name)
+    try:
+        statements = lambda: {s["Sid"]: s for s in json.loads(events.describe_event_bus(Name=name).get("Policy", '{"Statement": []}'))["Statement"]}
+        assert statements() == {}
+        for sid, principal in (("one", "111122223333"), ("all", "*")):
+            events.put_permission(EventBusName=name, Action="events:PutEvents", Principal=principal, StatementId=sid)
+        assert set(statements()) == {"one", "all"}
+        assert statements()["one"]["Action"] == "events:PutEvents"
+        events.remove_permission(EventBusName=name, StatementId="one")
+        assert set(statements()) == {"all"}
+        with pytest.raises(events.exceptions.ResourceNotFoundException):
+            events.remove_permission(EventBusName=name, StatementId="one")
+        events.remove_permission(EventBusName=name, RemoveAllPermissions=True)
+        assert statements() == {}
+        with pytest.raises(events.exceptions.ResourceNotFoundException):
+            events.put_permission(EventBusName=name + "-nobodys", Action="events:PutEvents", Principal="*", StatementId="s")
+        with pytest.raises(ClientError) as error:
+            events.put_permission(EventBusName=name, Action="events:PutRule", Principal="*", StatementId="s")
+        assert error.value.response["Error"]["Code"] == "ValidationException"
+    finally:
+        events.delete_event_bus(Name=name)
+
+
 def test_a_rule_has_tags(events, outputs, rule):
     bus, name = rule
     arn = events.put_rule(Name=name, EventBusName=bus, EventPattern='{"source": ["x"]}', Tags=[{"Key": "Owner", "Value": "me"}])["RuleArn"]

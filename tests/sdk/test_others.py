@@ -43,6 +43,20 @@ def test_parameters_are_put_read_listed_and_deleted(client, name):
         ssm.delete_parameter(Name=f"{path}/a")
 
 
+def test_parameters_are_deleted_together(client, name):
+    ssm = client("ssm")
+    names = [f"/sdk/{name}/{letter}" for letter in "ab"]
+    for parameter in names:
+        ssm.put_parameter(Name=parameter, Value="1", Type="String")
+    answer = ssm.delete_parameters(Names=[*names, f"/sdk/{name}/none"])
+    assert sorted(answer["DeletedParameters"]) == names
+    assert answer["InvalidParameters"] == [f"/sdk/{name}/none"]
+    assert ssm.get_parameters(Names=names)["InvalidParameters"] == names
+    with pytest.raises(ClientError) as error:
+        ssm.delete_parameters(Names=[f"/sdk/{name}/{number}" for number in range(11)])
+    assert code(error) == "ValidationException"
+
+
 def test_the_pipe_from_the_contracts_table_runs(client, outputs):
     pipes = client("pipes")
     listed = [p for page in pipes.get_paginator("list_pipes").paginate() for p in page["Pipes"]]

@@ -251,6 +251,31 @@ def test_a_message_received_too_often_is_dead_and_can_be_moved_back(client, sqs,
     sqs.delete_queue(QueueUrl=dead)
 
 
+def test_a_move_of_messages_is_cancelled_between_two(client, sqs, queue, name):
+    dead = sqs.create_queue(QueueName=name + "-dlq")["QueueUrl"]
+    policy = {"deadLetterTargetArn": arn_of(client, dead), "maxReceiveCount": 1}
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"RedrivePolicy": json.dumps(policy)})
+    sqs.send_message_batch(QueueUrl=dead, Entries=[{"Id": str(n), "MessageBody": str(n)} for n in range(10)])
+    start = {"SourceArn": arn_of(client, dead), "DestinationArn": arn_of(client, queue), "MaxNumberOfMessagesPerSecond": 1}
+    handle = sqs.start_message_move_task(**start)["TaskHandle"]
+    with pytest.raises(ClientError) as error:
+        sqs.start_message_move_task(**start)
+    assert code(error) == "InvalidParameterValue"
+    assert sqs.cancel_message_move_task(TaskHandle=handle)["ApproximateNumberOfMessagesMoved"] < 10
+
+    def cancelled():
+        [latest] = sqs.list_message_move_tasks(SourceArn=arn_of(client, dead))["Results"]
+        return latest["Status"] == "CANCELLED" and latest
+
+    assert "TaskHandle" not in until("the end of the move", cancelled)
+    with pytest.raises(sqs.exceptions.ResourceNotFoundException):
+        sqs.cancel_message_move_task(TaskHandle=handle)
+    with pytest.raises(ClientError) as error:
+        sqs.cancel_message_move_task(TaskHandle="nobodys")
+    assert code(error) == "InvalidParameterValue"
+    sqs.delete_queue(QueueUrl=dead)
+
+
 def test_a_purge_empties_the_queue_once_a_minute(sqs, queue):
     sqs.send_message(QueueUrl=queue, MessageBody="x")
     sqs.purge_queue(QueueUrl=queue)

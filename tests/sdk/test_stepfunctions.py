@@ -5,7 +5,7 @@ import json
 import pytest
 from botocore.exceptions import ClientError
 
-from conftest import Property, events_logged, group_of, until
+from conftest import Property, events_logged, group_of, receive, until
 
 ENDED = ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")
 
@@ -206,6 +206,57 @@ def test_a_token_that_is_nobodys_is_refused(states):
     with pytest.raises(ClientError) as error:
         states.send_task_success(taskToken="nonsense", output="{")
     assert error.value.response["Error"]["Code"] in ("InvalidOutput", "InvalidToken")
+
+
+@pytest.fixture
+def asking(states, machine, queue, name):
+    """A machine of the test's own that sends its token to a queue, and waits."""
+    definition = {
+        "QueryLanguage": "JSONata",
+        "StartAt": "Ask",
+        "States": {
+            "Ask": {
+                "Type": "Task",
+                "Resource": "arn:aws:states:::sqs:sendMessage.waitForTaskToken",
+                "HeartbeatSeconds": 600,
+                "Arguments": {"QueueUrl": queue, "MessageBody": {"token": "{% $states.context.Task.Token %}", "of": "{% $states.input.of %}"}},
+                "Output": "{% {'answer': $states.result} %}",
+                "End": True,
+            }
+        },
+    }
+    role = states.describe_state_machine(stateMachineArn=machine)["roleArn"]
+    arn = states.create_state_machine(name=name, definition=json.dumps(definition), roleArn=role)["stateMachineArn"]
+    yield arn
+    states.delete_state_machine(stateMachineArn=arn)
+
+
+def test_a_task_token_is_given_back_with_success_or_failure(client, states, asking, queue):
+    started, tokens = {}, {}
+    for name in ("good", "bad"):
+        started[name] = states.start_execution(stateMachineArn=asking, name=name, input=json.dumps({"of": name}))["executionArn"]
+        body = json.loads(receive(client, queue)["Body"])
+        assert body["of"] == name
+        tokens[name] = body["token"]
+        states.send_task_heartbeat(taskToken=body["token"])
+        assert states.describe_execution(executionArn=started[name])["status"] == "RUNNING"
+    with pytest.raises(states.exceptions.InvalidOutput):
+        states.send_task_success(taskToken=tokens["good"], output="{")
+    states.send_task_success(taskToken=tokens["good"], output='{"n": 42}')
+    good = ended(states, started["good"])
+    assert (good["status"], json.loads(good["output"])) == ("SUCCEEDED", {"answer": {"n": 42}})
+    states.send_task_failure(taskToken=tokens["bad"], error="Refused", cause="Nobody is at home")
+    bad = ended(states, started["bad"])
+    assert (bad["status"], bad["error"], bad["cause"]) == ("FAILED", "Refused", "Nobody is at home")
+    [failed] = [event["taskFailedEventDetails"] for event in history(states, started["bad"]) if event["type"] == "TaskFailed"]
+    assert failed == {"resourceType": "sqs", "resource": "sendMessage.waitForTaskToken", "error": "Refused", "cause": "Nobody is at home"}
+    for call in (
+        lambda: states.send_task_success(taskToken=tokens["good"], output="{}"),
+        lambda: states.send_task_failure(taskToken=tokens["bad"]),
+        lambda: states.send_task_heartbeat(taskToken=tokens["bad"]),
+    ):
+        with pytest.raises(states.exceptions.TaskTimedOut):
+            call()
 
 
 SMALL = {

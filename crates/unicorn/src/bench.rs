@@ -231,9 +231,11 @@ impl Load {
     async fn steady(&mut self, rate: u32, seconds: u32) -> anyhow::Result<Vec<i64>> {
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate.max(1));
         let mut answers = JoinSet::new();
-        for _ in 0..rate * seconds {
+        let begun_ms = now_ms();
+        for number in 0..rate * seconds {
             ticks.tick().await;
-            let due_ms = now_ms();
+            // Not the time now: where we ourselves are late, that counts too.
+            let due_ms = begun_ms + i64::from(number) * 1_000 / i64::from(rate.max(1));
             let (client, body) = (self.client.clone(), self.next(due_ms));
             answers.spawn(async move { create(&client, &body, due_ms).await });
         }

@@ -27,9 +27,16 @@ pub fn project() -> anyhow::Result<PathBuf> {
 /// # Errors
 /// When cargo fails; it has printed why.
 pub async fn functions(project: &Path, template: &str, stage: &str) -> anyhow::Result<PathBuf> {
-    let names = local_cloud::up::binaries(project, template, stage)?;
+    named(project, &local_cloud::up::binaries(project, template, stage)?).await
+}
+
+/// Builds the binaries of these functions and returns the folder that holds them.
+///
+/// # Errors
+/// When cargo fails; it has printed why.
+pub async fn named(project: &Path, names: &[String]) -> anyhow::Result<PathBuf> {
     // As optimised as this program itself.
-    let built = binaries(project, &names, !cfg!(debug_assertions)).await?;
+    let built = binaries(project, names, !cfg!(debug_assertions)).await?;
     let folder = built.first().and_then(|path| path.parent());
     folder.map(Path::to_owned).context("the templates name no function")
 }

@@ -143,21 +143,25 @@ impl Client {
     /// # Errors
     /// When the group cannot be read.
     pub async fn logged(&self, group: &str) -> anyhow::Result<Vec<Value>> {
-        let mut messages = Vec::new();
-        let mut token = Value::Null;
+        let events = self.log_events(group, 0).await?;
+        Ok(events.iter().filter_map(|event| serde_json::from_str(event["message"].as_str()?).ok()).collect())
+    }
+
+    /// The events of a log group from a time on, in milliseconds since the epoch, oldest first.
+    ///
+    /// # Errors
+    /// When the group cannot be read.
+    pub async fn log_events(&self, group: &str, from_ms: u64) -> anyhow::Result<Vec<Value>> {
+        let mut events = Vec::new();
+        let mut input = json!({"logGroupName": group, "startTime": from_ms});
         loop {
-            let mut input = json!({"logGroupName": group});
-            if !token.is_null() {
-                input["nextToken"] = token;
-            }
             let mut page = self.aws("Logs_20140328.FilterLogEvents", &input).await?;
-            let events = page["events"].as_array().cloned().unwrap_or_default();
-            messages.extend(
-                events.iter().filter_map(|event| serde_json::from_str(event["message"].as_str()?).ok()),
-            );
-            token = page["nextToken"].take();
-            if token.is_null() {
-                return Ok(messages);
+            if let Value::Array(found) = page["events"].take() {
+                events.extend(found);
+            }
+            input["nextToken"] = page["nextToken"].take();
+            if input["nextToken"].is_null() {
+                return Ok(events);
             }
         }
     }

@@ -18,6 +18,9 @@ use crate::seed;
 /// No step takes longer, unless something is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// So far before the last event it saw begins the next look at a log.
+const OVERLAP_MS: u64 = 1_000;
+
 /// Where the listings of the demo are.
 const CITY: &str = "/search/usa/anytown";
 
@@ -299,10 +302,16 @@ impl Story {
     /// Prints every event once, as its producer's bus logs it, until the story is over.
     async fn watch_events(&self, mut over: watch::Receiver<bool>) -> anyhow::Result<()> {
         let mut seen = HashSet::new();
+        // When the last event seen of each group came.
+        let mut last_ms = [0_u64; BUSES.len()];
         loop {
             let last_look = *over.borrow_and_update();
-            for (output, source) in BUSES {
-                for event in self.client.logged(&self.client.log_group(output)?).await? {
+            for ((output, source), last_ms) in BUSES.into_iter().zip(&mut last_ms) {
+                let group = self.client.log_group(output)?;
+                // Two that come at about the same time need not be there in their order.
+                for logged in self.client.log_events(&group, last_ms.saturating_sub(OVERLAP_MS)).await? {
+                    *last_ms = logged["timestamp"].as_u64().unwrap_or_default().max(*last_ms);
+                    let event: Value = serde_json::from_str(logged["message"].as_str().unwrap_or_default())?;
                     let id = event["id"].as_str().unwrap_or_default().to_owned();
                     if event["source"] == source && seen.insert(id) {
                         self.say_event(&event);

@@ -133,13 +133,15 @@ async fn run(options: Up, told_to_stop: impl Future<Output = ()>) -> anyhow::Res
         started = start(&project, &options) => Some(started?),
         () = &mut told_to_stop => None,
     };
-    if let Some(Started { running, commands, at, watching }) = started {
+    if let Some(Started { running, commands, at, mut watching }) = started {
         let cloud = running.cloud.clone();
         let ended = tokio::select! {
             () = &mut told_to_stop => Ok(()),
-            error = attend(&cloud, &project, &options, watching) => Err(error),
+            error = attend(&cloud, &project, watching.as_mut()) => Err(error),
         };
         running.stop().await;
+        // Not before: until then a function may still be started from the folder of links.
+        drop(watching);
         ended?;
         let summary = Summary::take(&cloud, &commands, at).await?;
         match options.log {
@@ -157,14 +159,13 @@ async fn run(options: Up, told_to_stop: impl Future<Output = ()>) -> anyhow::Res
 async fn attend(
     cloud: &Arc<Cloud>,
     project: &Path,
-    options: &Up,
-    watching: Option<(Sources, Binaries)>,
+    watching: Option<&mut (Sources, Binaries)>,
 ) -> anyhow::Error {
     if let Err(sentence) = local_cloud::lambda::start_all(cloud).await {
         return anyhow!(sentence);
     }
     if let Some((sources, binaries)) = watching {
-        watch::run(cloud, project, &options.template, &options.stage, sources, binaries).await;
+        watch::run(cloud, project, sources, binaries).await;
     }
     std::future::pending().await
 }
@@ -173,16 +174,16 @@ async fn start(project: &Path, options: &Up) -> anyhow::Result<Started> {
     if options.seed_data && options.template != ROOT {
         bail!("--seed-data needs the whole application; {} has nowhere to put it", options.template);
     }
-    let mut binaries = build::functions(project, &options.template, &options.stage).await?;
-    let watching = if options.watch {
-        let names = local_cloud::up::binaries(project, &options.template, &options.stage)?;
-        let sources = Sources::watch(project, &names).await?;
+    let names = local_cloud::up::binaries(project, &options.template, &options.stage)?;
+    // From before the build on, so that what is edited meanwhile is built after it.
+    let sources = if options.watch { Some(Sources::watch(project, &names).await?) } else { None };
+    let mut binaries = build::named(project, &names).await?;
+    let mut watching = None;
+    if let Some(sources) = sources {
         let links = Binaries::link(&binaries, names)?;
         binaries = links.folder().to_owned();
-        Some((sources, links))
-    } else {
-        None
-    };
+        watching = Some((sources, links));
+    }
     let at = Instant::now();
     let mut commands = Arc::default();
     let running = up_with(

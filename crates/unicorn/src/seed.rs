@@ -87,14 +87,14 @@ pub async fn load(
     when: When,
 ) -> anyhow::Result<Option<Loaded>> {
     let mark = state.join("seeded");
-    let again = mark.exists();
-    if when == When::Never || (when == When::Once && again) {
+    if when == When::Never || (when == When::Once && mark.exists()) {
         return Ok(None);
     }
     let mut loaded = Loaded { images: images(project, client).await?, ..Loaded::default() };
     for listing in listings(project)? {
-        // To replace a listing takes it out of search: what is there as it should be stays.
-        if again && is_there(client, &listing).await? {
+        // To replace a listing takes it out of search: what is there as it should be stays, also
+        // where an earlier start was interrupted.
+        if is_there(client, &listing).await? {
             loaded.kept += 1;
         } else {
             client.write(Method::POST, "/listings", Some(&listing)).await?;

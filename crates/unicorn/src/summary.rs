@@ -1,5 +1,5 @@
 //! What a run of `cargo unicorn up` came to, told at its end. Every figure is of this run, and
-//! counted where it happened; what waits is counted in the store after everything has stopped.
+//! counted where it happened; what waits is counted in the store once nothing comes in any more.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -8,7 +8,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 use local_cloud::cloud::Cloud;
@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::Instant;
 
 use crate::build;
 
@@ -55,7 +56,7 @@ impl Binaries {
         let folder = built.join(format!("{PREFIX}{}", std::process::id()));
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let mut binaries = Self { folder, names, seen: HashMap::new() };
-        binaries.update(built)?;
+        binaries.update(built).1?;
         Ok(binaries)
     }
 
@@ -64,17 +65,15 @@ impl Binaries {
         &self.folder
     }
 
-    /// Links those that cargo has built anew, and returns their names.
-    ///
-    /// # Errors
-    /// When a file cannot be read or linked.
-    pub fn update(&mut self, built: &Path) -> anyhow::Result<Vec<String>> {
+    /// Links those that cargo has built anew; their names, and whether a file could not be read
+    /// or linked. What was linked before that is in place all the same.
+    pub fn update(&mut self, built: &Path) -> (Vec<String>, anyhow::Result<()>) {
         let mut changed = Vec::new();
-        for name in &self.names {
+        let all = self.names.iter().try_for_each(|name| {
             let from = built.join(name);
             let now = version(&from.metadata().with_context(|| format!("cannot read {}", from.display()))?);
             if self.seen.get(name) == Some(&now) {
-                continue;
+                return Ok(());
             }
             // Renamed into place: a process starts with the old one or the new one.
             let (to, new) = (self.folder.join(name), self.folder.join(format!(".{name}.new")));
@@ -85,8 +84,9 @@ impl Binaries {
                 .with_context(|| format!("cannot link {} to {}", from.display(), to.display()))?;
             self.seen.insert(name.clone(), now);
             changed.push(name.clone());
-        }
-        Ok(changed)
+            Ok(())
+        });
+        (changed, all)
     }
 }
 
@@ -113,6 +113,8 @@ fn forget_dead(built: &Path) {
 enum Change {
     /// The functions are built again.
     Source,
+    /// They are built again, perhaps out of other packages.
+    Manifest,
     /// What is deployed would be another.
     Template,
 }
@@ -124,7 +126,7 @@ pub struct Sources {
     packages: BTreeSet<PathBuf>,
     changes: UnboundedReceiver<notify::Result<Event>>,
     /// Tells no more when it is dropped.
-    _watcher: RecommendedWatcher,
+    watcher: RecommendedWatcher,
 }
 
 impl Sources {
@@ -134,22 +136,35 @@ impl Sources {
     /// # Errors
     /// When cargo cannot tell, or a folder cannot be watched.
     pub async fn watch(project: &Path, names: &[String]) -> anyhow::Result<Self> {
-        let packages = packages(&build::metadata(project).await?, names);
-        if packages.is_empty() {
-            bail!("no package of the workspace builds a function, so there is nothing to watch");
-        }
         let (sender, changes) = unbounded_channel();
         // The receiver is gone only when nobody wants to know any more.
         let mut watcher = notify::recommended_watcher(move |event| drop(sender.send(event)))
             .context("cannot watch for changes")?;
-        let mut watch = |folder: &Path, mode| {
-            watcher.watch(folder, mode).with_context(|| format!("cannot watch {}", folder.display()))
-        };
-        watch(project, RecursiveMode::NonRecursive)?;
-        for package in &packages {
-            watch(package, RecursiveMode::Recursive)?;
+        watcher
+            .watch(project, RecursiveMode::NonRecursive)
+            .with_context(|| format!("cannot watch {}", project.display()))?;
+        let mut sources = Self { project: project.to_owned(), packages: BTreeSet::new(), changes, watcher };
+        sources.follow(names).await?;
+        Ok(sources)
+    }
+
+    /// Watches the packages that build the functions `names` now; another one no more.
+    async fn follow(&mut self, names: &[String]) -> anyhow::Result<()> {
+        let packages = packages(&build::metadata(&self.project).await?, names);
+        if packages.is_empty() {
+            bail!("no package of the workspace builds a function, so there is nothing to watch");
         }
-        Ok(Self { project: project.to_owned(), packages, changes, _watcher: watcher })
+        for package in packages.difference(&self.packages) {
+            self.watcher
+                .watch(package, RecursiveMode::Recursive)
+                .with_context(|| format!("cannot watch {}", package.display()))?;
+        }
+        for package in self.packages.difference(&packages) {
+            // The folder may be gone, and its watch with it.
+            let _ = self.watcher.unwatch(package);
+        }
+        self.packages = packages;
+        Ok(())
     }
 
     /// How many packages are watched.
@@ -160,23 +175,26 @@ impl Sources {
     /// Waits for changes, and then for quiet: what they ask for, and the files.
     async fn next(&mut self) -> Option<(BTreeSet<Change>, BTreeSet<PathBuf>)> {
         let (mut changes, mut files) = (BTreeSet::new(), BTreeSet::new());
+        // Only what matters puts it off: compilers and editors open and read files all the time.
+        let mut quiet = Instant::now();
         loop {
-            let event = if changes.is_empty() {
-                self.changes.recv().await?
-            } else {
-                match tokio::time::timeout(QUIET, self.changes.recv()).await {
-                    Ok(event) => event?,
-                    Err(_) => return Some((changes, files)),
-                }
+            let event = tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(quiet), if !changes.is_empty() => return Some((changes, files)),
+                event = self.changes.recv() => event?,
             };
             match event {
                 // Some were missed: whatever changed, a build will find it.
-                Ok(event) if event.need_rescan() => drop(changes.insert(Change::Source)),
+                Ok(event) if event.need_rescan() => {
+                    changes.insert(Change::Manifest);
+                    quiet = Instant::now() + QUIET;
+                }
                 Ok(event) => {
                     for path in event.paths.into_iter().filter(|_| is_change(event.kind)) {
                         if let Some(change) = classify(&self.project, &self.packages, &path) {
                             changes.insert(change);
                             files.insert(path);
+                            quiet = Instant::now() + QUIET;
                         }
                     }
                 }
@@ -203,7 +221,7 @@ fn classify(project: &Path, packages: &BTreeSet<PathBuf>, path: &Path) -> Option
     let in_package = packages.iter().any(|package| path.starts_with(package));
     match path.extension()?.to_str()? {
         "yaml" | "yml" if in_root || in_package => Some(Change::Template),
-        "toml" | "lock" if in_root || in_package => Some(Change::Source),
+        "toml" | "lock" if in_root || in_package => Some(Change::Manifest),
         "rs" | "json" | "txt" if in_package => Some(Change::Source),
         _ => None,
     }
@@ -237,14 +255,7 @@ fn packages(metadata: &Value, functions: &[String]) -> BTreeSet<PathBuf> {
 }
 
 /// Builds and swaps at every change, until it is dropped.
-pub async fn run(
-    cloud: &Arc<Cloud>,
-    project: &Path,
-    template: &str,
-    stage: &str,
-    mut sources: Sources,
-    mut binaries: Binaries,
-) {
+pub async fn run(cloud: &Arc<Cloud>, project: &Path, sources: &mut Sources, binaries: &mut Binaries) {
     let mut told: HashSet<PathBuf> = HashSet::new();
     while let Some((changes, files)) = sources.next().await {
         if changes.contains(&Change::Template) {
@@ -258,33 +269,41 @@ pub async fn run(
                 told.insert(file);
             }
         }
-        if changes.contains(&Change::Source) {
-            rebuild(cloud, project, template, stage, &mut binaries).await;
+        let followed = match changes.contains(&Change::Manifest) {
+            true => sources.follow(&binaries.names).await,
+            false => Ok(()),
+        };
+        if changes.contains(&Change::Source) || changes.contains(&Change::Manifest) {
+            rebuild(cloud, project, binaries, followed).await;
         }
     }
 }
 
-async fn rebuild(cloud: &Arc<Cloud>, project: &Path, template: &str, stage: &str, binaries: &mut Binaries) {
+/// Builds the functions that run, whatever a half-edited template says, unless cargo could not
+/// even tell their packages.
+async fn rebuild(cloud: &Cloud, project: &Path, binaries: &mut Binaries, followed: anyhow::Result<()>) {
     let began = Instant::now();
-    let built = match build::functions(project, template, stage).await {
-        Ok(folder) => binaries.update(&folder),
+    let built = match followed {
+        Ok(()) => build::named(project, &binaries.names).await,
         Err(error) => Err(error),
     };
-    match built {
-        Ok(changed) if changed.is_empty() => {}
-        Ok(changed) => {
-            lambda::replaced(cloud, &changed);
-            let took_ms = began.elapsed().as_millis();
-            tracing::info!(target: "hop", service = "watch", "swapped after {took_ms} ms: {}", changed.join(", "));
-        }
-        Err(error) => {
-            tracing::error!(target: "hop", service = "watch", "{error:#}; the old functions go on");
-        }
+    let (changed, all) = match built {
+        Ok(folder) => binaries.update(&folder),
+        Err(error) => (Vec::new(), Err(error)),
+    };
+    if !changed.is_empty() {
+        lambda::replaced(cloud, &changed);
+        let took_ms = began.elapsed().as_millis();
+        tracing::info!(target: "hop", service = "watch", "swapped after {took_ms} ms: {}", changed.join(", "));
+    }
+    if let Err(error) = all {
+        tracing::error!(target: "hop", service = "watch", "{error:#}; the old functions go on");
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use notify::event::AccessKind;
     use serde_json::json;
 
     use super::*;
@@ -294,8 +313,8 @@ mod tests {
         let packages = [PathBuf::from("/p/web"), PathBuf::from("/p/crates/kit")].into();
         for (path, change) in [
             ("/p/web/src/main.rs", Some(Change::Source)),
-            ("/p/crates/kit/Cargo.toml", Some(Change::Source)),
-            ("/p/Cargo.lock", Some(Change::Source)),
+            ("/p/crates/kit/Cargo.toml", Some(Change::Manifest)),
+            ("/p/Cargo.lock", Some(Change::Manifest)),
             ("/p/template.yaml", Some(Change::Template)),
             ("/p/web/approval.asl.yaml", Some(Change::Template)),
             ("/p/crates/cli/src/main.rs", None),
@@ -326,6 +345,30 @@ mod tests {
         assert_eq!(found, ["/p/kit", "/p/web", "/p/words"].map(PathBuf::from).into());
     }
 
+    #[tokio::test]
+    async fn what_does_not_matter_never_puts_off_a_build() {
+        let (sender, changes) = unbounded_channel();
+        let mut sources = Sources {
+            project: "/p".into(),
+            packages: [PathBuf::from("/p/web")].into(),
+            changes,
+            watcher: notify::recommended_watcher(|_| {}).unwrap(),
+        };
+        let tell = move |kind, path: &str| sender.send(Ok(Event::new(kind).add_path(path.into()))).is_ok();
+        tell(EventKind::Any, "/p/web/src/main.rs");
+        let reader = tokio::spawn(async move {
+            while tell(EventKind::Access(AccessKind::Any), "/p/web/src/main.rs")
+                && tell(EventKind::Any, "/p/web/notes")
+            {
+                tokio::task::yield_now().await;
+            }
+        });
+        let (changes, _) = tokio::time::timeout(50 * QUIET, sources.next()).await.unwrap().unwrap();
+        assert_eq!(changes, [Change::Source].into());
+        drop(sources);
+        reader.await.unwrap();
+    }
+
     #[test]
     fn only_a_binary_that_was_built_anew_is_linked_anew() {
         let built = tempfile::tempdir().unwrap();
@@ -337,12 +380,20 @@ mod tests {
         write("a", "1");
         write("b", "1");
         let mut binaries = Binaries::link(built.path(), vec!["a".into(), "b".into()]).unwrap();
-        assert!(binaries.update(built.path()).unwrap().is_empty());
+        let update = |binaries: &mut Binaries| {
+            let (changed, all) = binaries.update(built.path());
+            (changed, all.is_ok())
+        };
+        assert_eq!(update(&mut binaries), (vec![], true));
         write("b", "2");
         let read = |binaries: &Binaries| std::fs::read_to_string(binaries.folder().join("b")).unwrap();
         assert_eq!(read(&binaries), "1", "a half-done build is seen");
-        assert_eq!(binaries.update(built.path()).unwrap(), ["b"]);
+        assert_eq!(update(&mut binaries), (vec!["b".into()], true));
         assert_eq!(read(&binaries), "2");
+        // What was linked before a failure is told all the same: it is what runs from here on.
+        write("a", "2");
+        std::fs::remove_file(built.path().join("b")).unwrap();
+        assert_eq!(update(&mut binaries), (vec!["a".into()], false));
         let folder = binaries.folder().to_owned();
         drop(binaries);
         assert!(!folder.exists());

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use unicorn::client::{Client, until};
 
 use crate::hello::Hello;
-use crate::support::{Up, alone, run, unicorn};
+use crate::support::{Up, alone, run, script, unicorn};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -74,6 +74,55 @@ async fn a_changed_source_is_built_and_the_next_invocation_runs_it() {
     assert_eq!(links(), 1);
     assert_eq!(running.end(Signal::TERM).0.code(), Some(0));
     assert_eq!(links(), 0);
+}
+
+#[tokio::test]
+#[allow(clippy::await_holding_lock, reason = "one test at a time, on a runtime of its own")]
+async fn what_is_edited_during_the_first_build_is_built_after_it() {
+    let _alone = alone();
+    let hello = Hello::new();
+    hello.write("later.rs", "pub fn word() -> &'static str { \"two\" }\npub fn start() {}\n");
+    // Cargo, and an editor that saves once when the first build has read everything.
+    let text = format!(
+        "'{}' \"$@\" || exit\nif [ \"$1\" = build ] && [ -e later.rs ]; then mv later.rs greeting/src/lib.rs; touch greeting/src/lib.rs; fi",
+        env!("CARGO")
+    );
+    let mut command = hello.up(&["--watch"]);
+    command.env("CARGO", script(hello.path(), "cargo-and-editor", &text));
+    let state = tempfile::tempdir().unwrap();
+    let running = Up::start_as(command, state.path());
+    running.logged(&["watch", "swapped", "hello"]);
+    assert_eq!(running.client().invoke("hello", &json!({})).await.unwrap(), "two");
+    running.end(Signal::TERM);
+}
+
+#[tokio::test]
+#[allow(clippy::await_holding_lock, reason = "one test at a time, on a runtime of its own")]
+async fn a_package_that_a_function_depends_on_later_is_watched_from_then_on() {
+    let _alone = alone();
+    let hello = Hello::new();
+    let state = tempfile::tempdir().unwrap();
+    let running = Up::start_as(hello.up(&["--watch"]), state.path());
+    let package = "version = \"0.0.0\"\nedition = \"2024\"\n";
+    let say = |word: &str| {
+        hello.write("words/src/lib.rs", &format!("pub fn word() -> &'static str {{ \"{word}\" }}\n"));
+    };
+    hello.write("words/Cargo.toml", &format!("[package]\nname = \"words\"\n{package}"));
+    say("two");
+    hello.greeting("pub use words::word;\npub fn start() {}\n");
+    let greeting = "[package]\nname = \"greeting\"\n";
+    hello.write(
+        "greeting/Cargo.toml",
+        &format!("{greeting}{package}[dependencies]\nwords = {{ path = \"../words\" }}\n"),
+    );
+    // A template that is half edited concerns nobody until the next start.
+    hello.write("template.yaml", "Resources: {");
+    running.logged(&["watch", "swapped", "hello"]);
+    assert_eq!(running.client().invoke("hello", &json!({})).await.unwrap(), "two");
+    say("three");
+    running.logged(&["watch", "swapped", "hello"]);
+    assert_eq!(running.client().invoke("hello", &json!({})).await.unwrap(), "three");
+    running.end(Signal::TERM);
 }
 
 #[tokio::test]
@@ -226,6 +275,13 @@ async fn the_seed_data_is_loaded_once_again_when_asked_and_never_when_not_wanted
     .await
     .unwrap();
     third.end(Signal::TERM);
+
+    // As after a first start that was interrupted before it had loaded everything.
+    std::fs::remove_file(state.path().join("seeded")).unwrap();
+    let fourth = Up::start(state.path(), &[]);
+    let told = said(&fourth).unwrap();
+    assert!(told.contains("0 listings loaded; 3 listings were there already"), "{told}");
+    fourth.end(Signal::TERM);
 }
 
 #[test]

@@ -152,6 +152,36 @@ fn a_resource_that_is_gone_from_the_template_is_named_while_it_holds_something()
     assert_refused(up(&hello, state.path(), &[]), &words);
 }
 
+/// The template can be read; it is the service that refuses it, when others are deployed already.
+#[test]
+fn what_a_service_refuses_is_told_in_one_sentence_and_nothing_is_left_running() {
+    let _alone = alone();
+    let hello = Hello::new();
+    let template = std::fs::read_to_string(hello.path().join("template.yaml")).unwrap();
+    let queue = |seconds: u32| {
+        format!(
+            "{template}  Orders:\n    Type: AWS::SQS::Queue\n    DependsOn: Hello\n    Properties: {{ VisibilityTimeout: {seconds} }}\n"
+        )
+    };
+    hello.write("template.yaml", &queue(43_201));
+    let state = tempfile::tempdir().unwrap();
+    let mut command = up(&hello, state.path(), &["--log", "quiet"]);
+    let output = command.output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    for word in ["error: ", "template.yaml", "Orders", "VisibilityTimeout"] {
+        assert!(errors.contains(word), "{word} is not in: {errors}");
+    }
+    let programs = std::fs::read_dir("/proc").unwrap().flatten();
+    let left = programs.filter_map(|process| std::fs::read_link(process.path().join("exe")).ok());
+    let left: Vec<_> = left.filter(|program| program.starts_with(hello.path())).collect();
+    assert!(left.is_empty(), "left running: {left:?}");
+    // The state is nobody's, and as good as new.
+    hello.write("template.yaml", &queue(43_200));
+    Up::start_as(hello.up(&[]), state.path()).end(Signal::TERM);
+}
+
 #[test]
 fn a_port_that_only_root_may_use_is_named() {
     if rustix::process::geteuid().is_root() {
