@@ -1,9 +1,9 @@
 //! Durability by violence: `unicorn up` is killed with `kill -9` at random moments while it
 //! accepts and delivers, and starts again on the same state. In the end, when what the kills
-//! made a dead letter has been moved back, every command that was answered 200 has its outcome, every change of a contract is in the log of its bus,
-//! every approval request is answered and its listing out of `PENDING`; every event, message
-//! and log event that the AWS endpoint took is where it belongs, the events in the archive of
-//! their bus too; and no process is left behind.
+//! made a dead letter has been moved back, every command that was answered 200 has its outcome,
+//! every change of a contract is in the log of its bus, every approval request is answered and
+//! its listing out of `PENDING`; every event, message and log event that the AWS endpoint took
+//! is where it belongs, the events in the archive of their bus too; and no process is left behind.
 //!
 //! `UNICORN_KILLS` says how often under load (50 where absent; kills during a start come on
 //! top of these), `UNICORN_SEED` repeats a run.
