@@ -135,7 +135,7 @@ fn load(
 
 /// A template's path within the project, however it was written: `./template.yaml` and
 /// `template.yaml` name the same resources. One that is not there is told as it was written.
-fn within(project: &Path, template: &str) -> String {
+pub fn within(project: &Path, template: &str) -> String {
     let whole = || {
         let (project, template) = (project.canonicalize().ok()?, project.join(template).canonicalize().ok()?);
         Some(template.strip_prefix(project).ok()?.to_str()?.to_owned())

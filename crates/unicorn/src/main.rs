@@ -126,9 +126,10 @@ struct Started {
 }
 
 /// Runs the application until it is told to stop, which may be before it is ready.
-async fn run(options: Up, told_to_stop: impl Future<Output = ()>) -> anyhow::Result<ExitCode> {
+async fn run(mut options: Up, told_to_stop: impl Future<Output = ()>) -> anyhow::Result<ExitCode> {
     let mut told_to_stop = pin!(told_to_stop);
     let project = build::project()?;
+    options.template = local_cloud::up::within(&project, &options.template);
     let started = tokio::select! {
         started = start(&project, &options) => Some(started?),
         () = &mut told_to_stop => None,
