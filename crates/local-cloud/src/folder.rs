@@ -1,6 +1,6 @@
 //! The folder that keeps the state of a local cloud. It is known by its mark, a file that also
-//! says for which stage and template it was made; a folder without one is taken only when it
-//! is empty. One process at a time holds it. What is not ours in it is never removed.
+//! says for which stage and template it was made; one that holds other things and has no mark
+//! is never cleared. One process at a time holds it. What is not ours in it is never removed.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -48,9 +48,12 @@ impl Folder {
     pub fn take(path: &Path, made: &Made, fresh: bool) -> anyhow::Result<Self> {
         let shown = path.display();
         std::fs::create_dir_all(path).with_context(|| format!("cannot create the state folder {shown}"))?;
-        if let Some(stranger) = stranger(path).with_context(|| format!("cannot read the folder {shown}"))? {
+        if fresh
+            && let Some(stranger) =
+                stranger(path).with_context(|| format!("cannot read the folder {shown}"))?
+        {
             bail!(
-                "{shown} is not a state folder, since it holds {stranger}; choose an empty or a new one with --state-dir"
+                "{shown} is not a state folder, since it holds {stranger}: it is not cleared; leave out --fresh, or choose another one with --state-dir"
             );
         }
         let file = File::create(path.join(LOCK)).with_context(|| {
@@ -183,14 +186,15 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_holds_something_else_is_refused_and_left_as_it_is() {
+    fn a_folder_that_holds_something_else_is_not_cleared_but_may_become_a_state_folder() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("thesis.tex"), "years of work").unwrap();
-        for fresh in [false, true] {
-            let said = refusal(folder.path(), &whole(), fresh);
-            assert!(said.contains("thesis.tex") && said.contains("--state-dir"), "{said}");
-        }
+        let said = refusal(folder.path(), &whole(), true);
+        assert!(said.contains("thesis.tex") && said.contains("--state-dir"), "{said}");
         assert_eq!(names(folder.path()), ["thesis.tex"]);
+        drop(Folder::take(folder.path(), &whole(), false).unwrap());
+        drop(Folder::take(folder.path(), &whole(), true).unwrap());
+        assert_eq!(names(folder.path()), ["lock", "state.json", "thesis.tex"]);
     }
 
     #[test]
