@@ -3,6 +3,7 @@
 //! folder that is gone afterwards, and stops it even when the test panics.
 
 pub mod flow;
+pub mod permissions;
 pub mod templates;
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use futures::FutureExt;
+use local_cloud::calls::Calls;
 use local_cloud::up::{Options, up};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -66,10 +68,21 @@ pub async fn with_templates<T>(
     project: &Path,
     test: impl AsyncFnOnce(&Client) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
+    watched(project, async |client, _| test(client).await).await
+}
+
+/// Like [`with_templates`]; the test sees the calls that the application makes, too.
+///
+/// # Errors
+/// What the test fails with, or why the local cloud did not start.
+pub async fn watched<T>(
+    project: &Path,
+    test: impl AsyncFnOnce(&Client, &Calls) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let state = tempfile::tempdir()?;
     let running = up(&Options::on_free_ports(project, state.path(), &binaries().await?)).await?;
     let client = Client::new(running.addresses.clone());
-    let ended = AssertUnwindSafe(test(&client)).catch_unwind().await;
+    let ended = AssertUnwindSafe(test(&client, &running.cloud.calls)).catch_unwind().await;
     running.stop().await;
     ended.unwrap_or_else(|panic| resume_unwind(panic))
 }
