@@ -21,14 +21,14 @@ const EXEMPT: [(&str, &str); 1] =
 #[test]
 fn every_role_allows_what_its_owner_calls_and_nothing_else() -> anyhow::Result<()> {
     let project = project()?;
-    let findings = runtime()?.block_on(watched(&project, async |client, calls| {
+    let findings = runtime()?.block_on(watched(&project, async |client, cloud| {
         unicorn::seed::images(&project, client).await?;
         Flow::new(client).run().await?;
         a_published_listing_is_shown_and_withdrawn(client, House(21)).await?;
         an_image_is_missing(client, House(22)).await?;
         commands_come_too_early(client, House(23)).await?;
         poison_is_given_up(client).await?;
-        findings(&load(&project, ROOT, &[])?, calls.made().keys(), &EXEMPT)
+        findings(&load(&project, ROOT, &[])?, cloud.calls.made().keys(), &EXEMPT)
     }))?;
     assert!(findings.is_empty(), "{}", findings.join("\n"));
     Ok(())

@@ -149,6 +149,9 @@ fn needed(cloud: &Cloud, service: &str, action: &str, input: &Value) -> Vec<(Str
             };
             entries.map(|entry| ("events:PutEvents".to_owned(), bus(entry))).collect()
         }
+        // The reference names no resource here, but AWS denies "states:SendTaskFailure on resource:
+        // arn:aws:states:...:stateMachine:...", and allows it on that ARN.
+        // https://github.com/NOAA-OWP/hydrovis/issues/837, https://github.com/aws/aws-cdk/pull/8486
         ("states", "SendTaskSuccess" | "SendTaskFailure" | "SendTaskHeartbeat") => {
             let machine = text("taskToken").and_then(|token| crate::stepfunctions::machine_of(cloud, token));
             own(machine.unwrap_or_else(|| "*".into()))
