@@ -7,9 +7,11 @@
 
 use anyhow::ensure;
 use end_to_end_tests::flow::{Flow, House};
-use end_to_end_tests::permissions::findings;
+use end_to_end_tests::permissions::{allowed, findings};
 use end_to_end_tests::templates::load;
 use end_to_end_tests::{PATIENCE, ROOT, apply, outcome, project, receive, runtime, watched};
+use local_cloud::calls::Call;
+use local_cloud::template::Application;
 use reqwest::Method;
 use serde_json::{Value, json};
 use unicorn::client::{Client, until};
@@ -21,17 +23,79 @@ const EXEMPT: [(&str, &str); 1] =
 #[test]
 fn every_role_allows_what_its_owner_calls_and_nothing_else() -> anyhow::Result<()> {
     let project = project()?;
-    let findings = runtime()?.block_on(watched(&project, async |client, cloud| {
+    let calls = runtime()?.block_on(watched(&project, async |client, cloud| {
         unicorn::seed::images(&project, client).await?;
         Flow::new(client).run().await?;
         a_published_listing_is_shown_and_withdrawn(client, House(21)).await?;
         an_image_is_missing(client, House(22)).await?;
         commands_come_too_early(client, House(23)).await?;
         poison_is_given_up(client).await?;
-        findings(&load(&project, ROOT, &[])?, cloud.calls.made().keys(), &EXEMPT)
+        Ok(cloud.calls.made().into_keys().collect::<Vec<_>>())
     }))?;
+    let application = load(&project, ROOT, &[])?;
+    let findings = findings(&application, &calls, &EXEMPT)?;
+    every_change_of_a_policy_is_told(&application, &calls, &findings)?;
     assert!(findings.is_empty(), "{}", findings.join("\n"));
     Ok(())
+}
+
+/// An action more, each action less, and every resource: whatever statement of whatever role is
+/// changed so, the same calls tell it.
+fn every_change_of_a_policy_is_told(
+    application: &Application,
+    calls: &[Call],
+    before: &[String],
+) -> anyhow::Result<()> {
+    let mut changes = 0;
+    for (stack, in_stack) in application.stacks.iter().enumerate() {
+        for (at, role) in in_stack.resources.iter().enumerate() {
+            let is_exempt = EXEMPT.iter().any(|(name, _)| *name == role.logical_id);
+            if role.kind != "AWS::IAM::Role" || is_exempt {
+                continue;
+            }
+            for (place, changed) in changed_statements(&role.properties) {
+                let mut application = application.clone();
+                let copy = &mut application.stacks[stack].resources[at];
+                *copy.properties.pointer_mut(&place).unwrap() = changed.clone();
+                // Nothing has changed where something else allows the same.
+                if allowed(copy)? == allowed(role)? {
+                    continue;
+                }
+                let told = findings(&application, calls, &EXEMPT)?;
+                assert!(told != before, "nobody tells that {place} of {} became {changed}", role.logical_id);
+                changes += 1;
+            }
+        }
+    }
+    assert!(changes > 100, "only {changes} changes were tried");
+    Ok(())
+}
+
+/// Every inline statement of a role, by its place, in each of its changed forms.
+fn changed_statements(role: &Value) -> Vec<(String, Value)> {
+    let mut changed = Vec::new();
+    for (policy, document) in role["Policies"].as_array().into_iter().flatten().enumerate() {
+        let statements = document["PolicyDocument"]["Statement"].as_array().unwrap();
+        for (at, statement) in statements.iter().enumerate() {
+            let place = format!("/Policies/{policy}/PolicyDocument/Statement/{at}");
+            let with = |name: &str, value: Value| {
+                let mut copy = statement.clone();
+                copy[name] = value;
+                (place.clone(), copy)
+            };
+            let actions: Vec<&Value> = match &statement["Action"] {
+                Value::Array(actions) => actions.iter().collect(),
+                one => vec![one],
+            };
+            let more = actions.iter().copied().cloned().chain(["dynamodb:DeleteTable".into()]).collect();
+            changed.extend([with("Action", more), with("Resource", "*".into())]);
+            for less in &actions {
+                let rest = actions.iter().filter(|action| action != &less).copied().cloned().collect();
+                changed.push(with("Action", rest));
+            }
+        }
+    }
+    changed
 }
 
 /// The contract is approved already, so that nobody waits for it.
