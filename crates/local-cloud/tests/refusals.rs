@@ -32,7 +32,7 @@ const ROWS: &[Row] = &[
         (CONTRACTS, "OnPartialBatchItemFailure: AUTOMATIC_BISECT", "OnPartialBatchFailure: AUTOMATIC_BISECT", &[CONTRACTS, "StatusPipe", "OnPartialBatchFailure"]),
         (CONTRACTS, "      Name: !Sub unicorn-contracts-eventbus-${Stage}", "      EventSourceName: x\n      Name: x", &[CONTRACTS, "EventBus", "EventSourceName"]),
         (CONTRACTS, "      RetentionDays: !FindInMap [ByStage, !Ref Stage, ArchiveDays]", "      Retention: 1", &[CONTRACTS, "EventArchive", "Retention"]),
-        (CONTRACTS, "      RetentionInDays: !FindInMap [ByStage, !Ref Stage, LogDays]", "      RetentionDays: 1", &[CONTRACTS, "ApiLogs", "RetentionDays"]),
+        (CONTRACTS, "      RetentionInDays: !If [RetentionByStage, !FindInMap [ByStage, !Ref Stage, LogDays], !Ref LogRetentionDays]", "      RetentionDays: 1", &[CONTRACTS, "ApiLogs", "RetentionDays"]),
         (CONTRACTS, "      Description: The events of the contracts service.", "      Descripton: x", &[CONTRACTS, "SchemaRegistry", "Descripton"]),
         (CONTRACTS, "      SchemaName: unicorn-contracts@ContractStatusChanged", "      SchemaNam: x", &[CONTRACTS, "ContractStatusChangedSchema", "SchemaNam"]),
         (CONTRACTS, "      Description: Applies the commands", "      Layers: []\n      Description: Applies the commands", &[CONTRACTS, "IngestFunction", "Layers"]),
@@ -45,7 +45,7 @@ const ROWS: &[Row] = &[
         (PROPERTIES, "      TreatMissingData:", "      TreatMissingDate:", &[PROPERTIES, "Alarm", "TreatMissingDate"]),
     ]),
     ("every type", "a value of another kind or outside the limits of AWS", &[
-        (CONTRACTS, "RetentionInDays: !FindInMap [ByStage, !Ref Stage, LogDays]", "RetentionInDays: 31", &[CONTRACTS, "ApiLogs", "RetentionInDays", "31"]),
+        (CONTRACTS, "RetentionInDays: !If [RetentionByStage, !FindInMap [ByStage, !Ref Stage, LogDays], !Ref LogRetentionDays]", "RetentionInDays: 31", &[CONTRACTS, "ApiLogs", "RetentionInDays", "31"]),
         (CONTRACTS, "BatchSize: 10\n            # No", "BatchSize: ten\n            # No", &[CONTRACTS, "IngestFunction", "BatchSize"]),
         (CONTRACTS, "[ReportBatchItemFailures]", "[ReportEverything]", &[CONTRACTS, "IngestFunction", "FunctionResponseTypes", "ReportEverything"]),
         (CONTRACTS, "maxReceiveCount: 10", "maxReceiveCount: 0", &[CONTRACTS, "IngestQueue", "maxReceiveCount"]),
@@ -58,7 +58,7 @@ const ROWS: &[Row] = &[
         (CONTRACTS, "Target: !GetAtt EventBus.Arn", "Target: !GetAtt EventBus.Arm", &[CONTRACTS, "StatusPipe", "Arm"]),
         (CONTRACTS, "uni-prop-${Stage}-contract-status", "uni-prop-${Stag}-contract-status", &[CONTRACTS, "StatusPipe", "Stag"]),
         (CONTRACTS, "!Sub uni-prop-${Stage}-contracts-ingest", "!Cidr [10.0.0.0/8, 1, 8]", &[CONTRACTS, "IngestQueue", "Cidr"]),
-        (CONTRACTS, "    Type: AWS::SQS::Queue", "    Type: AWS::SNS::Topic", &[CONTRACTS, "IngestQueue", "AWS::SNS::Topic"]),
+        (CONTRACTS, "    Type: AWS::SQS::Queue", "    Type: AWS::Kinesis::Stream", &[CONTRACTS, "IngestQueue", "AWS::Kinesis::Stream"]),
         (ROOT, "      Location: contracts-service/template.yaml", "      Location: contracts-service/no-such.yaml", &["no-such.yaml", "cannot be read"]),
     ]),
     ("API Gateway", "integrations other than queues, functions and mocks", &[
