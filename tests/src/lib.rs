@@ -167,7 +167,12 @@ async fn set_polling(client: &Client, function: &str, enabled: bool) -> anyhow::
     let id = mappings["EventSourceMappings"][0]["UUID"].as_str().context("the function has no mapping")?;
     let path = format!("/2015-03-31/event-source-mappings/{id}");
     rest(client, Method::PUT, &path, Some(&json!({"Enabled": enabled}))).await?;
-    Ok(())
+    // Until its poller has taken that up, it goes on as before.
+    let state = if enabled { "Enabled" } else { "Disabled" };
+    until(&format!("a mapping that is {state}"), PATIENCE, async || {
+        Ok((rest(client, Method::GET, &path, None).await?["State"] == state).then_some(()))
+    })
+    .await
 }
 
 /// Waits for a message of a queue, attributes included.

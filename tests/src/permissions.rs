@@ -289,8 +289,12 @@ pub fn findings<'a>(
     calls: impl IntoIterator<Item = &'a Call> + Clone,
     exempt: &[(&str, &str)],
 ) -> anyhow::Result<Vec<String>> {
-    let mut findings = Vec::new();
-    for role in of_kind(application, "AWS::IAM::Role") {
+    let roles = of_kind(application, "AWS::IAM::Role");
+    let is_role = |name: &str| roles.iter().any(|role| role.logical_id == name);
+    let gone = exempt.iter().filter(|(name, _)| !is_role(name));
+    let mut findings: Vec<String> =
+        gone.map(|(name, _)| format!("{name} is exempt, and there is no such role")).collect();
+    for role in roles {
         let owners = owners(application, role);
         if exempt.iter().any(|(name, _)| *name == role.logical_id) {
             continue;
