@@ -1,7 +1,7 @@
 //! Who called which action on what, as IAM would have judged it: the principal, the action
 //! and the ARN of the resource, with how often, and what tables were charged for. Functions are
 //! known by the access key that they sign with; state machines, pipes, queues' pollers, rules
-//! and APIs say who they are ([`by`]). Calls of anybody else are not recorded. Nothing is
+//! and APIs say who they are. Calls of anybody else are not recorded. Nothing is
 //! authorised here, and nothing is kept when the process ends.
 
 use std::collections::{BTreeMap, HashMap};
@@ -80,10 +80,10 @@ impl Calls {
         lock(&self.units).clone()
     }
 
-    /// Records calls of `principal`.
-    pub(crate) fn add(&self, principal: &str, action: &str, resource: &str, times: u64) {
+    /// Records a call of `principal`.
+    pub(crate) fn add(&self, principal: &str, action: &str, resource: &str) {
         let call = Call { principal: principal.into(), action: action.into(), resource: resource.into() };
-        *lock(&self.made).entry(call).or_default() += times;
+        *lock(&self.made).entry(call).or_default() += 1;
     }
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn caller() -> Option<Arc<str>> {
 pub(crate) fn record(cloud: &Cloud, service: &str, action: &str, input: &Value) {
     let Some(caller) = caller() else { return };
     for (action, resource) in needed(cloud, service, action, input) {
-        cloud.calls.add(&caller, &action, &resource, 1);
+        cloud.calls.add(&caller, &action, &resource);
     }
 }
 

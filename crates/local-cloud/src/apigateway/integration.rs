@@ -130,7 +130,7 @@ impl Passage<'_> {
             let api =
                 format!("arn:aws:apigateway:{}::/restapis/{}", self.cloud.settings.region, self.stage.api.id);
             let queue = self.cloud.arn("sqs", path.rsplit('/').next().unwrap_or_default());
-            self.cloud.calls.add(&api, "sqs:SendMessage", &queue, 1);
+            self.cloud.calls.add(&api, "sqs:SendMessage", &queue);
         }
         tokio::select! {
             reply = send(self.cloud, call) => {

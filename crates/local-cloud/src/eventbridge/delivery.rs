@@ -206,7 +206,7 @@ fn send_together(cloud: &Arc<Cloud>, target_arn: &str, batch: &[Delivery]) -> Re
     for delivery in batch {
         let log = target_arn.starts_with("arn:aws:logs:");
         let action = if log { "logs:PutLogEvents" } else { "events:PutEvents" };
-        cloud.calls.add(&delivery.rule_arn, action, target_arn, 1);
+        cloud.calls.add(&delivery.rule_arn, action, target_arn);
     }
     let delivered: Vec<Outcome> = batch.iter().map(|delivery| (delivery.id, Next::Done)).collect();
     match Receiver::parse(target_arn) {
@@ -326,7 +326,7 @@ async fn send(cloud: &Arc<Cloud>, delivery: &Delivery) -> Result<(), AwsError> {
     }
     match receiver {
         Receiver::Function(arn) => {
-            cloud.calls.add(&delivery.rule_arn, "lambda:InvokeFunction", &arn, 1);
+            cloud.calls.add(&delivery.rule_arn, "lambda:InvokeFunction", &arn);
             lambda::invoke_async(cloud, &arn, payload.into()).await
         }
         Receiver::StateMachine(arn) => {
