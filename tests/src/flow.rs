@@ -15,7 +15,7 @@ use crate::{PATIENCE, outcome, put_event, service_of};
 pub struct Part {
     /// The template, relative to the project.
     pub file: &'static str,
-    /// A resource, `{resource}.Events.{event}` for an event of a SAM resource, or an operation of an API.
+    /// A resource, or an operation of an API.
     pub name: &'static str,
 }
 
@@ -79,7 +79,7 @@ const ENCODED_WITHDRAWAL: Part =
     part("web-service/api.yaml", "$util.urlEncode in DELETE /listings/{country}/{city}/{street}/{number}");
 
 /// Wakes executions that wait; a mapping and no rule.
-const WAKES: Part = part(PROPERTIES, "OnContractStatusStreamFunction.Events.ContractStatusTable");
+const WAKES: Part = part(PROPERTIES, "ContractStatusStreamMapping");
 
 /// The waiting state, and the way to it.
 const WORKFLOW: Part = part("properties-service/approval.asl.yaml", "WaitForContractApproval");

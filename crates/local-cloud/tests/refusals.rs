@@ -36,7 +36,7 @@ const ROWS: &[Row] = &[
         (CONTRACTS, "      Description: The events of the contracts service.", "      Descripton: x", &[CONTRACTS, "SchemaRegistry", "Descripton"]),
         (CONTRACTS, "      SchemaName: unicorn-contracts@ContractStatusChanged", "      SchemaNam: x", &[CONTRACTS, "ContractStatusChangedSchema", "SchemaNam"]),
         (CONTRACTS, "      Description: Applies the commands", "      Layers: []\n      Description: Applies the commands", &[CONTRACTS, "IngestFunction", "Layers"]),
-        (CONTRACTS, "            BatchSize: 10\n            # No", "            BatchSise: 10\n            # No", &[CONTRACTS, "IngestFunction", "BatchSise"]),
+        (CONTRACTS, "      BatchSize: 10\n      # No", "      BatchSise: 10\n      # No", &[CONTRACTS, "IngestMapping", "BatchSise"]),
         (CONTRACTS, "      TracingEnabled: true", "      CacheClusterEnabled: true", &[CONTRACTS, "Api", "CacheClusterEnabled"]),
         (CONTRACTS, "      Principal: apigateway.amazonaws.com", "      Principle: apigateway.amazonaws.com", &[CONTRACTS, "QueryFunctionPermission", "Principle"]),
         (CONTRACTS, "      AssumeRolePolicyDocument:", "      AssumeRolePolicy:", &[CONTRACTS, "ApiRole", "AssumeRolePolicy"]),
@@ -46,8 +46,8 @@ const ROWS: &[Row] = &[
     ]),
     ("every type", "a value of another kind or outside the limits of AWS", &[
         (CONTRACTS, "RetentionInDays: !If [RetentionByStage, !FindInMap [ByStage, !Ref Stage, LogDays], !Ref LogRetentionDays]", "RetentionInDays: 31", &[CONTRACTS, "ApiLogs", "RetentionInDays", "31"]),
-        (CONTRACTS, "BatchSize: 10\n            # No", "BatchSize: ten\n            # No", &[CONTRACTS, "IngestFunction", "BatchSize"]),
-        (CONTRACTS, "[ReportBatchItemFailures]", "[ReportEverything]", &[CONTRACTS, "IngestFunction", "FunctionResponseTypes", "ReportEverything"]),
+        (CONTRACTS, "BatchSize: 10\n      # No", "BatchSize: ten\n      # No", &[CONTRACTS, "IngestMapping", "BatchSize"]),
+        (CONTRACTS, "[ReportBatchItemFailures]", "[ReportEverything]", &[CONTRACTS, "IngestMapping", "FunctionResponseTypes", "ReportEverything"]),
         (CONTRACTS, "maxReceiveCount: 10", "maxReceiveCount: 0", &[CONTRACTS, "IngestQueue", "maxReceiveCount"]),
         (CONTRACTS, "      QueueName: !Sub uni-prop-${Stage}-contracts-ingest\n", "      QueueName: [x]\n", &[CONTRACTS, "IngestQueue", "QueueName", "string"]),
         (CONTRACTS, "BatchSize: 10\n          # With", "BatchSize: {}\n          # With", &[CONTRACTS, "StatusPipe", "BatchSize"]),
@@ -97,8 +97,8 @@ const ROWS: &[Row] = &[
         (CONTRACTS, "        account: [!Ref AWS::AccountId]", "        account: [{ matches: x }]", &[CONTRACTS, "CatchAllRule", "EventPattern", "matches"]),
     ]),
     ("Event source mappings", "sources other than queues and table streams, tumbling windows", &[
-        (PROPERTIES, "          Type: DynamoDB\n", "          Type: Kinesis\n", &[PROPERTIES, "Kinesis"]),
-        (PROPERTIES, "            BisectBatchOnFunctionError: true", "            TumblingWindowInSeconds: 30", &[PROPERTIES, "TumblingWindowInSeconds"]),
+        (PROPERTIES, "      EventSourceArn: !GetAtt ContractStatusTable.StreamArn", "      EventSourceArn: arn:aws:kinesis:us-east-1:111111111111:stream/s", &[PROPERTIES, "ContractStatusStreamMapping", "EventSourceArn"]),
+        (PROPERTIES, "      BisectBatchOnFunctionError: true", "      TumblingWindowInSeconds: 30", &[PROPERTIES, "TumblingWindowInSeconds"]),
     ]),
     ("Lambda", "packages other than Zip, runtimes other than provided.al2023", &[
         (CONTRACTS, "    Runtime: provided.al2023", "    Runtime: python3.13", &[CONTRACTS, "Function", "Runtime", "python3.13"]),

@@ -183,12 +183,11 @@ fn propagate(propagate: Option<Value>, own: Option<Map<String, Value>>, resource
     }
 }
 
-/// The types to which SAM propagates tags: not to rules, which it cannot tag.
-const TAGGED: [&str; 6] = [
+/// The types to which SAM propagates tags: not to rules and event source mappings, which it cannot tag.
+const TAGGED: [&str; 5] = [
     "AWS::ApiGateway::RestApi",
     "AWS::ApiGateway::Stage",
     "AWS::IAM::Role",
-    "AWS::Lambda::EventSourceMapping",
     "AWS::Lambda::Function",
     "AWS::StepFunctions::StateMachine",
 ];
