@@ -118,9 +118,9 @@ const TRACES: [&str; 5] = [
     "xray:GetSamplingStatisticSummaries",
 ];
 
-/// The managed policies that SAM attaches: to every function the first, and one more for
-/// tracing, for a queue and for a stream (samtranslator, `SamFunction._construct_role` and the
-/// `get_policy_arn` of each event source). What is in them:
+/// The managed policies that SAM attaches: to every function the first, for tracing the second, and
+/// for a queue or a stream among its events the others, which let it poll them all (samtranslator,
+/// `SamFunction._construct_role` and the `get_policy_arn` of each event source). What is in them:
 /// <https://docs.aws.amazon.com/aws-managed-policy/latest/reference/policy-list.html>
 const MANAGED: [(&str, &[&str]); 4] = [
     ("AWSLambdaBasicExecutionRole", &LOGS),
@@ -163,9 +163,20 @@ const LOG_DELIVERY: [&str; 8] = [
     "logs:DescribeLogGroups",
 ];
 
-/// How a pipe reads the stream of a table.
+/// How the mapping of a function polls a queue.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-permissions>
+const QUEUE: [&str; 3] = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"];
+
+/// How the mapping of a function, or a pipe, reads the stream of a table; besides these it lists
+/// streams, which knows no resources.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-eventsourcemapping.html>,
 /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-permissions.html#eb-pipes-perms-ddb>
 const STREAM: [&str; 3] = ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"];
+
+fn of_stream(arn: &str) -> impl Iterator<Item = Permission> {
+    let list = Permission::new("dynamodb:ListStreams", "*");
+    STREAM.iter().map(move |action| Permission::new(*action, arn)).chain([list])
+}
 
 fn managed(name: &str) -> impl Iterator<Item = Permission> + use<> {
     let actions = MANAGED.iter().find(|(known, _)| *known == name).map_or(&[][..], |(_, actions)| actions);
@@ -239,9 +250,9 @@ fn of_function(application: &Application, function: &Resource) -> Vec<Permission
         for config in of_kind(application, kind).into_iter().filter(|config| is_own(&config.properties)) {
             let source = text(&config.properties, "/EventSourceArn").unwrap_or_default();
             if source.starts_with("arn:aws:sqs:") {
-                fixed.extend(managed("AWSLambdaSQSQueueExecutionRole"));
+                fixed.extend(QUEUE.iter().map(|action| Permission::new(*action, source)));
             } else if source.starts_with("arn:aws:dynamodb:") {
-                fixed.extend(managed("AWSLambdaDynamoDBExecutionRole"));
+                fixed.extend(of_stream(source));
             }
             // Lambda sends what failed for good with the role of the function.
             // https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
@@ -263,10 +274,7 @@ fn of_state_machine(properties: &Value) -> Vec<Permission> {
 fn of_pipe(properties: &Value) -> Vec<Permission> {
     let source = text(properties, "/Source").unwrap_or_default();
     let queue = text(properties, "/SourceParameters/DynamoDBStreamParameters/DeadLetterConfig/Arn");
-    let stream = STREAM.iter().map(|action| Permission::new(*action, source));
-    let list = Permission::new("dynamodb:ListStreams", "*");
-    let send = queue.map(|queue| Permission::new("sqs:SendMessage", queue));
-    stream.chain([list]).chain(send).collect()
+    of_stream(source).chain(queue.map(|queue| Permission::new("sqs:SendMessage", queue))).collect()
 }
 
 /// What a recorded call needs of a policy. Keys of objects are data, which a policy cannot name.
