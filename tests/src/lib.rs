@@ -2,7 +2,9 @@
 //! once per test process, runs a local cloud of its own for each test, on free ports and in a
 //! folder that is gone afterwards, and stops it even when the test panics.
 
+pub mod counts;
 pub mod flow;
+pub mod permissions;
 pub mod templates;
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
@@ -11,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use futures::FutureExt;
+use local_cloud::Cloud;
 use local_cloud::up::{Options, up};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -66,10 +69,21 @@ pub async fn with_templates<T>(
     project: &Path,
     test: impl AsyncFnOnce(&Client) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
+    watched(project, async |client, _| test(client).await).await
+}
+
+/// Like [`with_templates`]; the test sees the services themselves, too, for what they have counted.
+///
+/// # Errors
+/// What the test fails with, or why the local cloud did not start.
+pub async fn watched<T>(
+    project: &Path,
+    test: impl AsyncFnOnce(&Client, &Cloud) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let state = tempfile::tempdir()?;
     let running = up(&Options::on_free_ports(project, state.path(), &binaries().await?)).await?;
     let client = Client::new(running.addresses.clone());
-    let ended = AssertUnwindSafe(test(&client)).catch_unwind().await;
+    let ended = AssertUnwindSafe(test(&client, &running.cloud)).catch_unwind().await;
     running.stop().await;
     ended.unwrap_or_else(|panic| resume_unwind(panic))
 }
@@ -136,12 +150,29 @@ pub fn service_of(path: &str) -> &'static str {
 /// # Errors
 /// When the function has none.
 pub async fn stop_polling(client: &Client, function: &str) -> anyhow::Result<()> {
+    set_polling(client, function, false).await
+}
+
+/// The event source mapping of a queue's function is switched on again.
+///
+/// # Errors
+/// When the function has none.
+pub async fn start_polling(client: &Client, function: &str) -> anyhow::Result<()> {
+    set_polling(client, function, true).await
+}
+
+async fn set_polling(client: &Client, function: &str, enabled: bool) -> anyhow::Result<()> {
     let list = format!("/2015-03-31/event-source-mappings?FunctionName={function}");
     let mappings = rest(client, Method::GET, &list, None).await?;
     let id = mappings["EventSourceMappings"][0]["UUID"].as_str().context("the function has no mapping")?;
     let path = format!("/2015-03-31/event-source-mappings/{id}");
-    rest(client, Method::PUT, &path, Some(&json!({"Enabled": false}))).await?;
-    Ok(())
+    rest(client, Method::PUT, &path, Some(&json!({"Enabled": enabled}))).await?;
+    // Until its poller has taken that up, it goes on as before.
+    let state = if enabled { "Enabled" } else { "Disabled" };
+    until(&format!("a mapping that is {state}"), PATIENCE, async || {
+        Ok((rest(client, Method::GET, &path, None).await?["State"] == state).then_some(()))
+    })
+    .await
 }
 
 /// Waits for a message of a queue, attributes included.

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::random::Random;
 use crate::store::{Store, StoreError};
@@ -57,6 +58,8 @@ pub struct Cloud {
     pub store: Store,
     /// What happened since the start.
     pub tally: Tally,
+    /// Who called what since the start.
+    pub calls: Calls,
     /// Cancelled when the cloud stops; every background task ends on it.
     pub stopping: CancellationToken,
     /// `http://127.0.0.1:4566`: the AWS endpoint, once it listens.
@@ -128,6 +131,7 @@ impl Cloud {
             random,
             store,
             tally: Tally::default(),
+            calls: Calls::default(),
             stopping: CancellationToken::new(),
             endpoint_url: OnceLock::new(),
             api_url: OnceLock::new(),

@@ -5,6 +5,7 @@
 //! does not emulate it refuses by name; nothing is ignored silently.
 
 pub mod apigateway;
+pub mod calls;
 pub mod clock;
 pub mod cloud;
 pub mod cloudformation;

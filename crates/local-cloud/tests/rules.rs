@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules that stand for no service of AWS.
 const NO_SERVICE: &[&str] = &[
-    "clock", "cloud", "deploy", "earlier", "endpoint", "error", "faults", "folder", "lib", "random",
+    "calls", "clock", "cloud", "deploy", "earlier", "endpoint", "error", "faults", "folder", "lib", "random",
     "resource", "store", "tally", "template", "up",
 ];
 

@@ -125,6 +125,13 @@ impl Passage<'_> {
     /// Sends a call; 504 when the back end takes longer than the integration allows.
     async fn send(&self, call: Call, timeout_ms: u64) -> Result<Reply, Failure> {
         let due_ms = self.cloud.clock.now_ms() + timeout_ms as i64;
+        if let Call::Queue { path, .. } = &call {
+            // With the role of the integration; a function lets the API in by its own policy.
+            let api =
+                format!("arn:aws:apigateway:{}::/restapis/{}", self.cloud.settings.region, self.stage.api.id);
+            let queue = self.cloud.arn("sqs", path.rsplit('/').next().unwrap_or_default());
+            self.cloud.calls.add(&api, "sqs:SendMessage", &queue);
+        }
         tokio::select! {
             reply = send(self.cloud, call) => {
                 let reply = reply?;

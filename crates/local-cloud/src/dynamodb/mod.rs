@@ -19,6 +19,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
+use crate::calls;
 use crate::cloud::{Cloud, Settings};
 use crate::error::AwsError;
 use crate::resource::{Refusal, Resource};
@@ -104,7 +105,8 @@ pub async fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Result<Valu
 /// # Errors
 /// Where dynoxide is not asked: an action that is not emulated, an unknown stream.
 /// Refusals of dynoxide are replies.
-pub async fn forward(cloud: &Arc<Cloud>, action: &str, body: Bytes) -> Result<Reply, AwsError> {
+pub async fn forward(cloud: &Arc<Cloud>, action: &str, mut body: Bytes) -> Result<Reply, AwsError> {
+    let charged = calls::charge(cloud, action, &mut body);
     let state = &cloud.dynamodb;
     let writes = WRITES.contains(&action);
     if own::ACTIONS.contains(&action) {
@@ -124,7 +126,12 @@ pub async fn forward(cloud: &Arc<Cloud>, action: &str, body: Bytes) -> Result<Re
     } else {
         state.engine.send(cloud, action, body).await?
     };
-    let reply = arns::outward(cloud, action, reply)?;
+    let mut reply = arns::outward(cloud, action, reply)?;
+    if let Some(charged) = charged
+        && reply.status == 200
+    {
+        charged.settle(cloud, &mut reply.body);
+    }
     if action == "DescribeStream" { streams::complete(cloud, reply).await } else { Ok(reply) }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::request::Request;
 use super::{call, respond, set_header};
+use crate::calls;
 use crate::cloud::Cloud;
 use crate::error::AwsError;
 use crate::faults::{self, Call};
@@ -58,7 +59,7 @@ pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
         let version = if asked_in_1_0 { JSON_1_0 } else { JSON_1_1 };
         return refuse(request, &Service::new("", "", version, ""), AwsError::not_emulated(name, action));
     };
-    let fault = if request.is_of_a_function() { cloud.faults.call() } else { Call::Made };
+    let fault = if calls::caller().is_some() { cloud.faults.call() } else { Call::Made };
     if fault == Call::Throttled {
         return refuse(request, service, faults::throttled(service.name));
     }

@@ -23,6 +23,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
+use crate::calls;
 use crate::cloud::Cloud;
 use crate::error::AwsError;
 use request::{Protocol, Request};
@@ -53,11 +54,18 @@ async fn handle(State(cloud): State<Arc<Cloud>>, request: axum::extract::Request
         }
     };
     let request = Request::new(head, body, cloud.random.uuid());
+    match request.access_key().and_then(|key| cloud.calls.holder(key)) {
+        Some(caller) => calls::by(caller, answer(&cloud, &request)).await,
+        None => answer(&cloud, &request).await,
+    }
+}
+
+async fn answer(cloud: &Arc<Cloud>, request: &Request) -> Response {
     match request.protocol() {
-        Protocol::Json => json::handle(&cloud, &request).await,
-        Protocol::Query => query::handle(&cloud, &request).await,
-        Protocol::Rest => rest::handle(&cloud, &request).await,
-        Protocol::S3 => rest_s3::handle(&cloud, &request).await,
+        Protocol::Json => json::handle(cloud, request).await,
+        Protocol::Query => query::handle(cloud, request).await,
+        Protocol::Rest => rest::handle(cloud, request).await,
+        Protocol::S3 => rest_s3::handle(cloud, request).await,
         Protocol::Browser => plain(
             StatusCode::OK,
             "This is the AWS endpoint of the local cloud: point an AWS SDK or the AWS command line at it \
@@ -102,6 +110,10 @@ pub fn call<'a>(
 }
 
 async fn dispatch(cloud: &Arc<Cloud>, service: &str, action: &str, input: Value) -> Result<Value, AwsError> {
+    // DynamoDB is asked without this door, too, and records for itself.
+    if !matches!(service, "dynamodb" | "streams.dynamodb") {
+        calls::record(cloud, service, action, &input);
+    }
     match service {
         "cloudformation" => crate::cloudformation::call(cloud, action, input).await,
         "comprehend" => crate::comprehend::call(cloud, action, input).await,

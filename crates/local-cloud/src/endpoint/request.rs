@@ -84,20 +84,24 @@ impl Request {
         self.header("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"))
     }
 
-    /// Whether a function of this cloud calls: it signs with the key that it was given.
-    pub(super) fn is_of_a_function(&self) -> bool {
-        self.header("authorization").is_some_and(|header| header.contains(crate::lambda::ACCESS_KEY))
+    /// Who has signed, and for what (`key/date/region/service/aws4_request`), be it in the
+    /// header or, presigned, in the query string.
+    fn credential(&self) -> Option<&str> {
+        let header = self.header("authorization").and_then(|auth| auth.split_once("Credential="));
+        match header {
+            Some((_, rest)) => rest.split([',', ' ']).next(),
+            None => self.parameter("X-Amz-Credential"),
+        }
     }
 
-    /// The service in the scope of the signature (`key/date/region/service/aws4_request`),
-    /// be it in the header or, presigned, in the query string.
+    /// The access key of the signature.
+    pub(super) fn access_key(&self) -> Option<&str> {
+        self.credential()?.split('/').next()
+    }
+
+    /// The service that the signature is for.
     pub(super) fn signed_service(&self) -> Option<&str> {
-        let header = self.header("authorization").and_then(|auth| auth.split_once("Credential="));
-        let scope = match header {
-            Some((_, rest)) => rest.split([',', ' ']).next()?,
-            None => self.parameter("X-Amz-Credential")?,
-        };
-        scope.rsplit('/').nth(1)
+        self.credential()?.rsplit('/').nth(1)
     }
 
     /// Recognised by `X-Amz-Target`, else by the signature, else by what the path or the

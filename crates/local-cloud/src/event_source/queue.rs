@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::mapping::{Mapping, Polling};
 use super::pause;
+use crate::calls;
 use crate::cloud::Cloud;
 use crate::endpoint;
 use crate::error::AwsError;
@@ -45,7 +46,9 @@ async fn sqs(
     mut input: Value,
 ) -> Result<Value, AwsError> {
     input["QueueUrl"] = lambda::queue_url(cloud, &mapping.source_arn).into();
-    endpoint::call(cloud, "sqs", action, input).await
+    // Pollers take on the role of the function.
+    // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-permissions
+    calls::by(mapping.function_arn.as_str(), endpoint::call(cloud, "sqs", action, input)).await
 }
 
 async fn visibility_s(cloud: &Arc<Cloud>, mapping: &Mapping) -> Result<i64, AwsError> {

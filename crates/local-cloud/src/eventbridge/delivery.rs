@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use super::bus::{self, Origin};
 use super::model::Receiver;
 use super::store::{self, Burial, Delivery, Next};
+use crate::calls;
 use crate::cloud::Cloud;
 use crate::error::AwsError;
 use crate::random::stable_uuid;
@@ -202,6 +203,11 @@ fn send_together(cloud: &Arc<Cloud>, target_arn: &str, batch: &[Delivery]) -> Re
     if batch.is_empty() {
         return Ok(());
     }
+    for delivery in batch {
+        let log = target_arn.starts_with("arn:aws:logs:");
+        let action = if log { "logs:PutLogEvents" } else { "events:PutEvents" };
+        cloud.calls.add(&delivery.rule_arn, action, target_arn);
+    }
     let delivered: Vec<Outcome> = batch.iter().map(|delivery| (delivery.id, Next::Done)).collect();
     match Receiver::parse(target_arn) {
         Ok(Receiver::Bus(name)) => {
@@ -319,8 +325,14 @@ async fn send(cloud: &Arc<Cloud>, delivery: &Delivery) -> Result<(), AwsError> {
         return Err(malformed("the transformed input"));
     }
     match receiver {
-        Receiver::Function(arn) => lambda::invoke_async(cloud, &arn, payload.into()).await,
-        Receiver::StateMachine(arn) => start_execution(cloud, &arn, payload, delivery, &event).await,
+        Receiver::Function(arn) => {
+            cloud.calls.add(&delivery.rule_arn, "lambda:InvokeFunction", &arn);
+            lambda::invoke_async(cloud, &arn, payload.into()).await
+        }
+        Receiver::StateMachine(arn) => {
+            let start = start_execution(cloud, &arn, payload, delivery, &event);
+            calls::by(delivery.rule_arn.as_str(), start).await
+        }
         Receiver::Queue(queue) => send_message(cloud, &queue, payload, json!({})).await,
         Receiver::LogGroup(_) | Receiver::Bus(_) => {
             Err(AwsError::internal("buses and log groups get their events together"))

@@ -31,9 +31,6 @@ use config::{EventInvoke, Permission};
 pub(crate) use config::{bounded, name_of};
 use function::Function;
 
-/// What every function signs its calls with; nobody verifies it.
-pub(crate) const ACCESS_KEY: &str = "ASIALOCALCLOUDUNICORN";
-
 /// Concurrent executions of all functions of an account (gettingstarted-limits).
 const ACCOUNT_CONCURRENCY: usize = 1_000;
 

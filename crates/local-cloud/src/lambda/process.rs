@@ -318,7 +318,7 @@ fn environment(cloud: &Cloud, config: &Config, folder: &Path, stream: &str) -> V
         ("_HANDLER", config.handler.clone()),
         ("AWS_REGION", cloud.settings.region.clone()),
         ("AWS_DEFAULT_REGION", cloud.settings.region.clone()),
-        ("AWS_ACCESS_KEY_ID", super::ACCESS_KEY.into()),
+        ("AWS_ACCESS_KEY_ID", cloud.calls.key_of(&config.arn)),
         ("AWS_SECRET_ACCESS_KEY", "made-up-and-accepted-by-the-local-cloud".into()),
         ("AWS_SESSION_TOKEN", "made-up-and-accepted-by-the-local-cloud".into()),
         ("AWS_LAMBDA_FUNCTION_NAME", config.name.clone()),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::model::{Level, Pipe};
+use crate::calls;
 use crate::cloud::Cloud;
 use crate::endpoint;
 use crate::error::AwsError;
@@ -31,7 +32,8 @@ impl Consumer for Transfer {
         self.log(Level::Info, "ExecutionStarted", None);
         let now = timestamp(&self.cloud);
         let entries: Vec<Value> = records.iter().map(|record| entry(&self.pipe, record, &now)).collect();
-        let answer = endpoint::call(&self.cloud, "events", "PutEvents", json!({ "Entries": entries })).await;
+        let put = endpoint::call(&self.cloud, "events", "PutEvents", json!({ "Entries": entries }));
+        let answer = calls::by(self.pipe.arn.as_str(), put).await;
         let delivery = match answer {
             Err(error) if error.is_server_fault() => Delivery::NotStarted { reason: error.to_string() },
             Err(error) => Delivery::Failed { reason: error.to_string() },

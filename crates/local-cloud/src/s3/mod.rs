@@ -209,7 +209,7 @@ pub fn head(cloud: &Cloud, bucket: &str, key: &str) -> Result<Info, AwsError> {
         let query = format!("SELECT {} FROM s3_objects WHERE bucket = ?1 AND key = ?2", Info::COLUMNS);
         connection.prepare_cached(&query)?.query_row(params![bucket, key], Info::from_row).optional()
     })?;
-    found.ok_or_else(|| no_such_key(key))
+    found.ok_or_else(|| no_such_key(cloud, bucket, key))
 }
 
 /// # Errors
@@ -221,10 +221,13 @@ pub fn get(cloud: &Cloud, bucket: &str, key: &str) -> Result<(Info, Vec<u8>), Aw
         let mut statement = connection.prepare_cached(&query)?;
         statement.query_row(params![bucket, key], |row| Ok((Info::from_row(row)?, row.get(6)?))).optional()
     })?;
-    found.ok_or_else(|| no_such_key(key))
+    found.ok_or_else(|| no_such_key(cloud, bucket, key))
 }
 
-fn no_such_key(key: &str) -> AwsError {
+/// Only who may list the bucket is told that an object is not there; others are denied.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html#API_GetObject_RequestSyntax> (Permissions)
+fn no_such_key(cloud: &Cloud, bucket: &str, key: &str) -> AwsError {
+    crate::calls::record(cloud, "s3", "ListBucket", &serde_json::json!({ "Bucket": bucket }));
     let mut error = AwsError::new(404, "NoSuchKey", "The specified key does not exist.");
     error.details.insert("Key".into(), key.into());
     error

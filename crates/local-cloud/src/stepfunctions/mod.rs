@@ -81,6 +81,15 @@ pub(crate) fn check(cloud: &Cloud) -> Result<(), StoreError> {
     }
 }
 
+/// The ARN of the state machine whose execution has handed out a task token.
+pub(crate) fn machine_of(cloud: &Cloud, token: &str) -> Option<String> {
+    let found = cloud.store.read(|connection| {
+        let seq = records::of_token(connection, token)?;
+        seq.map_or(Ok(None), |seq| records::get(connection, seq))
+    });
+    Some(found.ok()??.execution.meta.machine_arn)
+}
+
 /// Starts the background tasks, after every resource is deployed; they end when `cloud.stopping` is cancelled.
 pub fn start(cloud: &Arc<Cloud>) {
     runner::resume(cloud);

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::asl::Definition;
@@ -16,6 +16,7 @@ use super::machine::{Effects, Env, Stimulus, advance, due};
 use super::machines::{self, Settings};
 use super::records::{self, Record};
 use super::tree::{Execution, Failure, Status};
+use crate::calls;
 use crate::cloud::Cloud;
 use crate::error::AwsError;
 
@@ -204,7 +205,7 @@ fn send(cloud: &Arc<Cloud>, record: &Record, number: u64, resource: String, argu
         let outcome = async {
             let resource = Resource::parse(&resource).map_err(|reason| Failure::runtime(&reason))?;
             let request = resource.request(arguments, &execution_arn, &machine_arn)?;
-            let reply = perform(&cloud, request).await;
+            let reply = calls::by(machine_arn, perform(&cloud, request)).await;
             if let Err(error) = &reply {
                 tracing::warn!(target: "hop", service = "states", resource = %resource.arn, %error, "task failed");
             }
@@ -235,6 +236,7 @@ async fn perform(cloud: &Arc<Cloud>, request: Request) -> Result<Reply, AwsError
             crate::endpoint::call(cloud, service, action, input).await.map(Reply::Answer)
         }
         Request::Invoke { function, payload, asynchronous } => {
+            calls::record(cloud, "lambda", "Invoke", &json!({ "FunctionName": function }));
             let payload = bytes::Bytes::from(payload.to_string());
             if asynchronous {
                 crate::lambda::invoke_async(cloud, &function, payload).await?;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use percent_encoding::percent_decode_str;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::request::Request;
 use super::{respond, set_header, xml};
@@ -26,6 +26,7 @@ fn is_sub_resource(name: &str) -> bool {
 }
 
 pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
+    record(cloud, request);
     let answered = expected_owner(cloud, request).and_then(|()| match request.bucket_and_key() {
         (None, _) => service(cloud, request),
         (Some(bucket), None) => of_bucket(cloud, request, &bucket),
@@ -35,6 +36,19 @@ pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
     set_header(&mut response, "x-amz-request-id", &request.id);
     set_header(&mut response, "x-amz-id-2", &answers::host_id(request));
     response
+}
+
+/// A policy knows the permission of a method; the sub-resources have none of their own here.
+fn record(cloud: &Cloud, request: &Request) {
+    let (bucket, key) = request.bucket_and_key();
+    let action = match (&request.method, key.is_some()) {
+        (&Method::GET | &Method::HEAD, true) => "GetObject",
+        (&Method::GET | &Method::HEAD, false) => "ListBucket",
+        (&Method::DELETE, true) => "DeleteObject",
+        (_, true) => "PutObject",
+        (method, false) => method.as_str(),
+    };
+    crate::calls::record(cloud, "s3", action, &json!({ "Bucket": bucket, "Key": key }));
 }
 
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html>

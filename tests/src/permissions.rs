@@ -1,0 +1,435 @@
+//! What a role is allowed, against what its owner needs: the calls that were recorded, and for
+//! each kind of trigger the fixed list of what AWS does in the role's name. Pure: it reads
+//! evaluated templates and recorded calls, and makes sentences.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, ensure};
+use local_cloud::calls::Call;
+use local_cloud::resource::Resource;
+use local_cloud::template::Application;
+use serde_json::Value;
+
+use crate::templates::of_kind;
+
+/// An action on a resource, either with wildcards where a policy has some.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Permission {
+    /// `dynamodb:PutItem`.
+    pub action: String,
+    /// An ARN, or `*`.
+    pub resource: String,
+}
+
+impl Permission {
+    /// An action on a resource.
+    pub fn new(action: impl Into<String>, resource: impl Into<String>) -> Self {
+        Self { action: action.into(), resource: resource.into() }
+    }
+
+    fn covers(&self, other: &Self) -> bool {
+        matches(&self.action, &other.action) && matches(&self.resource, &other.resource)
+    }
+}
+
+impl std::fmt::Display for Permission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} on {}", self.action, self.resource)
+    }
+}
+
+/// `*` stands for any text.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html>
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(left) = text.strip_prefix(start) else { return false };
+    (0..=left.len()).filter(|at| left.is_char_boundary(*at)).any(|at| matches(rest, &left[at..]))
+}
+
+/// Where what `who` is allowed and what it needs differ, as sentences; none where they are the same.
+pub fn compare(who: &str, allowed: &BTreeSet<Permission>, needed: &BTreeSet<Permission>) -> Vec<String> {
+    let surplus = allowed.difference(needed).map(|permission| {
+        let narrow: Vec<String> =
+            needed.iter().filter(|need| permission.covers(need)).map(ToString::to_string).collect();
+        match narrow.is_empty() {
+            true => format!("{who} is allowed {permission}, which it never uses"),
+            false => format!("{who} is allowed {permission}, wider than what it uses: {}", narrow.join(", ")),
+        }
+    });
+    let missing = needed.iter().filter(|need| !allowed.iter().any(|permission| permission.covers(need)));
+    let missing = missing.map(|need| format!("{who} uses {need}, which it is not allowed"));
+    surplus.chain(missing).collect()
+}
+
+/// Everything that a role's policies allow. Conditions are left out: they only narrow it.
+///
+/// # Errors
+/// When a policy says it in a way that is not read here.
+pub fn allowed(role: &Resource) -> anyhow::Result<BTreeSet<Permission>> {
+    let mut allowed = BTreeSet::new();
+    for arn in list(&role.properties["ManagedPolicyArns"]) {
+        let arn = arn.as_str().unwrap_or_default();
+        let (_, actions) = MANAGED
+            .iter()
+            .find(|(name, _)| arn.rsplit('/').next() == Some(name))
+            .with_context(|| format!("{} has the policy {arn}, which is not known here", role.logical_id))?;
+        allowed.extend(actions.iter().map(|action| Permission::new(*action, "*")));
+    }
+    for policy in list(&role.properties["Policies"]) {
+        for statement in list(&policy["PolicyDocument"]["Statement"]) {
+            let members = statement.as_object().into_iter().flat_map(|statement| statement.keys());
+            let unread = members.filter(|name| {
+                !["Sid", "Effect", "Action", "Resource", "Condition"].contains(&name.as_str())
+            });
+            let unread: Vec<_> = unread.collect();
+            ensure!(
+                unread.is_empty(),
+                "a statement of {} has {unread:?}, which is not read here",
+                role.logical_id
+            );
+            ensure!(statement["Effect"] == "Allow", "a statement of {} does not allow", role.logical_id);
+            for action in list(&statement["Action"]) {
+                for resource in list(&statement["Resource"]) {
+                    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                    allowed.insert(Permission::new(text(action), text(resource)));
+                }
+            }
+        }
+    }
+    Ok(allowed)
+}
+
+/// A value or a list of values: policies take both.
+fn list(value: &Value) -> &[Value] {
+    match value {
+        Value::Null => &[],
+        Value::Array(values) => values,
+        one => std::slice::from_ref(one),
+    }
+}
+
+const LOGS: [&str; 3] = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"];
+
+const TRACES: [&str; 5] = [
+    "xray:PutTraceSegments",
+    "xray:PutTelemetryRecords",
+    "xray:GetSamplingRules",
+    "xray:GetSamplingTargets",
+    "xray:GetSamplingStatisticSummaries",
+];
+
+/// The managed policies that SAM attaches: to every function the first, for tracing the second, and
+/// for a queue or a stream among its events the others, which let it poll them all (samtranslator,
+/// `SamFunction._construct_role` and the `get_policy_arn` of each event source). What is in them:
+/// <https://docs.aws.amazon.com/aws-managed-policy/latest/reference/policy-list.html>
+const MANAGED: [(&str, &[&str]); 4] = [
+    ("AWSLambdaBasicExecutionRole", &LOGS),
+    ("AWSXrayWriteOnlyAccess", &TRACES),
+    (
+        "AWSLambdaSQSQueueExecutionRole",
+        &[
+            "sqs:ReceiveMessage",
+            "sqs:DeleteMessage",
+            "sqs:GetQueueAttributes",
+            "logs:CreateLogGroup",
+            "logs:CreateLogStream",
+            "logs:PutLogEvents",
+        ],
+    ),
+    (
+        "AWSLambdaDynamoDBExecutionRole",
+        &[
+            "dynamodb:DescribeStream",
+            "dynamodb:GetRecords",
+            "dynamodb:GetShardIterator",
+            "dynamodb:ListStreams",
+            "logs:CreateLogGroup",
+            "logs:CreateLogStream",
+            "logs:PutLogEvents",
+        ],
+    ),
+];
+
+/// How a state machine delivers its log; none of the actions knows resources.
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html#cloudwatch-iam-policy>
+const LOG_DELIVERY: [&str; 8] = [
+    "logs:CreateLogDelivery",
+    "logs:GetLogDelivery",
+    "logs:UpdateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:DescribeResourcePolicies",
+    "logs:DescribeLogGroups",
+];
+
+/// How the mapping of a function polls a queue.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-permissions>
+const QUEUE: [&str; 3] = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"];
+
+/// How the mapping of a function, or a pipe, reads the stream of a table; besides these it lists
+/// streams, which knows no resources.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-eventsourcemapping.html>,
+/// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-permissions.html#eb-pipes-perms-ddb>
+const STREAM: [&str; 3] = ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"];
+
+fn of_stream(arn: &str) -> impl Iterator<Item = Permission> {
+    let list = Permission::new("dynamodb:ListStreams", "*");
+    STREAM.iter().map(move |action| Permission::new(*action, arn)).chain([list])
+}
+
+fn managed(name: &str) -> impl Iterator<Item = Permission> + use<> {
+    let actions = MANAGED.iter().find(|(known, _)| *known == name).map_or(&[][..], |(_, actions)| actions);
+    everywhere(actions)
+}
+
+fn everywhere(actions: &'static [&'static str]) -> impl Iterator<Item = Permission> {
+    actions.iter().map(|action| Permission::new(*action, "*"))
+}
+
+fn text<'a>(properties: &'a Value, path: &str) -> Option<&'a str> {
+    properties.pointer(path).and_then(Value::as_str)
+}
+
+/// Somebody who takes on a role.
+#[derive(Debug)]
+struct Owner<'a> {
+    resource: &'a Resource,
+    /// The name by which it is told.
+    name: String,
+    /// What AWS does in its name without a call of the application's.
+    fixed: Vec<Permission>,
+}
+
+/// Who takes on the role, in the whole application.
+fn owners<'a>(application: &'a Application, role: &Resource) -> Vec<Owner<'a>> {
+    let resources = || application.stacks.iter().flat_map(|stack| &stack.resources);
+    resources()
+        .filter_map(|resource| {
+            let properties = &resource.properties;
+            let is_role = |value: &Value| *value == role.arn.as_str();
+            let fixed = match resource.kind.as_str() {
+                "AWS::Lambda::Function" if is_role(&properties["Role"]) => of_function(application, resource),
+                "AWS::StepFunctions::StateMachine" if is_role(&properties["RoleArn"]) => {
+                    of_state_machine(properties)
+                }
+                "AWS::Pipes::Pipe" if is_role(&properties["RoleArn"]) => of_pipe(properties),
+                "AWS::Events::Rule"
+                    if list(&properties["Targets"]).iter().any(|target| is_role(&target["RoleArn"])) =>
+                {
+                    vec![]
+                }
+                "AWS::ApiGateway::RestApi" if mentions(&properties["Body"], &role.arn) => vec![],
+                _ => return None,
+            };
+            let kind = resource.kind.rsplit("::").next().unwrap_or_default();
+            Some(Owner { resource, name: format!("{kind} {}", resource.physical_id), fixed })
+        })
+        .collect()
+}
+
+fn mentions(document: &Value, arn: &str) -> bool {
+    match document {
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, value)| (name == "credentials" && value == arn) || mentions(value, arn)),
+        Value::Array(items) => items.iter().any(|item| mentions(item, arn)),
+        _ => false,
+    }
+}
+
+fn of_function(application: &Application, function: &Resource) -> Vec<Permission> {
+    let mut fixed: Vec<Permission> = managed("AWSLambdaBasicExecutionRole").collect();
+    if text(&function.properties, "/TracingConfig/Mode") == Some("Active") {
+        fixed.extend(managed("AWSXrayWriteOnlyAccess"));
+    }
+    let is_own = |properties: &Value| {
+        [&function.physical_id, &function.arn].iter().any(|name| properties["FunctionName"] == name.as_str())
+    };
+    for kind in ["AWS::Lambda::EventSourceMapping", "AWS::Lambda::EventInvokeConfig"] {
+        for config in of_kind(application, kind).into_iter().filter(|config| is_own(&config.properties)) {
+            let source = text(&config.properties, "/EventSourceArn").unwrap_or_default();
+            if source.starts_with("arn:aws:sqs:") {
+                fixed.extend(QUEUE.iter().map(|action| Permission::new(*action, source)));
+            } else if source.starts_with("arn:aws:dynamodb:") {
+                fixed.extend(of_stream(source));
+            }
+            // Lambda sends what failed for good with the role of the function.
+            // https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
+            let queue = text(&config.properties, "/DestinationConfig/OnFailure/Destination");
+            fixed.extend(queue.map(|queue| Permission::new("sqs:SendMessage", queue)));
+        }
+    }
+    fixed
+}
+
+fn of_state_machine(properties: &Value) -> Vec<Permission> {
+    let logs = text(properties, "/LoggingConfiguration/Level").is_some_and(|level| level != "OFF");
+    let traced =
+        properties.pointer("/TracingConfiguration/Enabled").is_some_and(|on| on == true || on == "true");
+    let logs = everywhere(&LOG_DELIVERY).filter(|_| logs);
+    logs.chain(managed("AWSXrayWriteOnlyAccess").filter(|_| traced)).collect()
+}
+
+fn of_pipe(properties: &Value) -> Vec<Permission> {
+    let source = text(properties, "/Source").unwrap_or_default();
+    let queue = text(properties, "/SourceParameters/DynamoDBStreamParameters/DeadLetterConfig/Arn");
+    of_stream(source).chain(queue.map(|queue| Permission::new("sqs:SendMessage", queue))).collect()
+}
+
+/// What a recorded call needs of a policy. Keys of objects are data, which a policy cannot name.
+fn need(call: &Call) -> Permission {
+    let resource = match call.resource.strip_prefix("arn:aws:s3:::").and_then(|object| object.split_once('/'))
+    {
+        Some((bucket, _)) => format!("arn:aws:s3:::{bucket}/*"),
+        None => call.resource.clone(),
+    };
+    Permission::new(&call.action, resource)
+}
+
+/// Where the roles of an application and the calls that were made differ, as sentences. `exempt`
+/// are roles, by logical id, that nobody in the application takes on, each with its reason.
+///
+/// # Errors
+/// When a policy cannot be read.
+pub fn findings<'a>(
+    application: &Application,
+    calls: impl IntoIterator<Item = &'a Call> + Clone,
+    exempt: &[(&str, &str)],
+) -> anyhow::Result<Vec<String>> {
+    let roles = of_kind(application, "AWS::IAM::Role");
+    let is_role = |name: &str| roles.iter().any(|role| role.logical_id == name);
+    let gone = exempt.iter().filter(|(name, _)| !is_role(name));
+    let mut findings: Vec<String> =
+        gone.map(|(name, _)| format!("{name} is exempt, and there is no such role")).collect();
+    for role in roles {
+        let owners = owners(application, role);
+        if exempt.iter().any(|(name, _)| *name == role.logical_id) {
+            continue;
+        }
+        let names: Vec<&str> = owners.iter().map(|owner| owner.name.as_str()).collect();
+        let who = names.join(" and ");
+        if owners.is_empty() {
+            findings.push(format!("{} of {} is taken on by nobody", role.logical_id, role.stack));
+            continue;
+        }
+        if owners.len() > 1 && owners.iter().any(|owner| owner.resource.kind != "AWS::Events::Rule") {
+            findings.push(format!("{who} share {}: none but rules may", role.logical_id));
+        }
+        let fixed: Vec<Permission> = owners.iter().flat_map(|owner| owner.fixed.clone()).collect();
+        let calls = calls.clone().into_iter();
+        let own = calls.filter(|call| owners.iter().any(|owner| call.principal == owner.resource.arn));
+        // What the fixed list has for every resource is not needed for one as well.
+        let own = own.map(need).filter(|need| !fixed.iter().any(|fixed| fixed.covers(need)));
+        findings.extend(compare(&who, &allowed(role)?, &own.chain(fixed.clone()).collect()));
+    }
+    Ok(findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const TABLE: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/listings";
+
+    fn set(permissions: &[(&str, &str)]) -> BTreeSet<Permission> {
+        permissions.iter().map(|(action, resource)| Permission::new(*action, *resource)).collect()
+    }
+
+    fn told(allowed: &[(&str, &str)], needed: &[(&str, &str)]) -> Vec<String> {
+        compare("search", &set(allowed), &set(needed))
+    }
+
+    #[test]
+    fn what_is_allowed_and_needed_alike_is_nothing_to_tell() {
+        let both = [("dynamodb:GetItem", TABLE), ("xray:PutTraceSegments", "*")];
+        assert_eq!(told(&both, &both), [""; 0]);
+    }
+
+    #[test]
+    fn an_action_too_many_is_told() {
+        let need = [("dynamodb:GetItem", TABLE)];
+        assert_eq!(
+            told(&[need[0], ("dynamodb:PutItem", TABLE)], &need),
+            [format!("search is allowed dynamodb:PutItem on {TABLE}, which it never uses")]
+        );
+    }
+
+    #[test]
+    fn an_action_too_few_is_told() {
+        assert_eq!(
+            told(&[], &[("dynamodb:GetItem", TABLE)]),
+            [format!("search uses dynamodb:GetItem on {TABLE}, which it is not allowed")]
+        );
+    }
+
+    #[test]
+    fn a_wider_resource_or_action_is_told() {
+        let all_tables = TABLE.replace("listings", "*");
+        let part = TABLE.replace("listings", "list*s");
+        for (action, resource) in [
+            ("dynamodb:GetItem", "*"),
+            ("dynamodb:GetItem", all_tables.as_str()),
+            ("dynamodb:GetItem", part.as_str()),
+            ("dynamodb:*", TABLE),
+            ("*", TABLE),
+        ] {
+            let expected = format!(
+                "search is allowed {action} on {resource}, wider than what it uses: dynamodb:GetItem on {TABLE}"
+            );
+            assert_eq!(told(&[(action, resource)], &[("dynamodb:GetItem", TABLE)]), [expected]);
+        }
+    }
+
+    #[test]
+    fn the_right_action_on_the_wrong_resource_is_told_twice() {
+        let other = TABLE.replace("listings", "contracts");
+        assert_eq!(
+            told(&[("dynamodb:GetItem", &other)], &[("dynamodb:GetItem", TABLE)]),
+            [
+                format!("search is allowed dynamodb:GetItem on {other}, which it never uses"),
+                format!("search uses dynamodb:GetItem on {TABLE}, which it is not allowed"),
+            ]
+        );
+    }
+
+    fn resource(kind: &str, id: &str, arn: &str, properties: Value) -> Resource {
+        Resource {
+            stack: "tests".into(),
+            logical_id: id.into(),
+            kind: kind.into(),
+            physical_id: id.to_lowercase(),
+            arn: arn.into(),
+            properties,
+            metadata: Value::Null,
+            file: "template.yaml".into(),
+        }
+    }
+
+    fn role(properties: Value) -> Resource {
+        resource("AWS::IAM::Role", "SearchRole", "arn:role", properties)
+    }
+
+    #[test]
+    fn policies_are_read_whole_or_not_at_all() {
+        let statement = |statement: Value| {
+            allowed(&role(json!({"Policies": [{"PolicyDocument": {"Statement": statement}}]})))
+        };
+        let both = statement(json!({"Effect": "Allow", "Action": ["a:B", "a:C"], "Resource": [TABLE, "*"]}));
+        assert_eq!(both.unwrap(), set(&[("a:B", TABLE), ("a:B", "*"), ("a:C", TABLE), ("a:C", "*")]));
+        let logs = allowed(&role(
+            json!({"ManagedPolicyArns": ["arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"]}),
+        ));
+        assert_eq!(logs.unwrap(), everywhere(&LOGS).collect());
+        for unread in [
+            json!({"Effect": "Deny", "Action": "a:B", "Resource": "*"}),
+            json!({"Effect": "Allow", "NotAction": "a:B", "Resource": "*"}),
+        ] {
+            statement(unread).unwrap_err();
+        }
+        let unknown = role(json!({"ManagedPolicyArns": ["arn:aws:iam::aws:policy/AdministratorAccess"]}));
+        assert!(allowed(&unknown).unwrap_err().to_string().contains("AdministratorAccess"));
+    }
+}

@@ -1,0 +1,313 @@
+//! What AWS would charge for, counted: the table of counts in `docs/cost.md` is what a run on the
+//! local cloud makes of each kind of request, and of everything that follows from it.
+
+// clippy.toml allows them in tests; it does not know the helpers of an integration test for such.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use end_to_end_tests::counts::{Counts, LOGS, differences, read};
+use end_to_end_tests::flow::{execution_of, is_waiting};
+use end_to_end_tests::{PATIENCE, apply, project, runtime, start_polling, stop_polling, watched};
+use futures::future::try_join_all;
+use local_cloud::Cloud;
+use reqwest::Method;
+use serde_json::{Value, json};
+use unicorn::client::{Client, until};
+
+/// Images of the seed data to which nobody objects.
+const IMAGES: [&str; 5] = [
+    "usa/anytown/main-street-111.png",
+    "usa/anytown/main-street-111-living-room.png",
+    "usa/anytown/station-road-12.png",
+    "usa/anytown/station-road-12-living-room.png",
+    "usa/lakeside/shore-drive-7.png",
+];
+
+/// 300 characters: the least that Comprehend charges for.
+const DESCRIPTION: &str = "A lovely, bright family home with a wonderful garden, close to the station and to good \
+    schools. Four bedrooms, two bathrooms, a sunny terrace and a new kitchen with a view of the trees. The \
+    cellar is dry, the roof was renewed in 2021, and the neighbours are friendly. Do come and see it for yourself.";
+
+/// Until the last count of a request is there.
+const SETTLED: Duration = Duration::from_secs(20);
+
+#[test]
+fn the_counts_in_the_cost_document_are_what_a_run_makes() -> anyhow::Result<()> {
+    assert_eq!(DESCRIPTION.chars().count(), 300, "as the document says");
+    let project = project()?;
+    let document = std::fs::read_to_string(project.join("docs/cost.md"))?;
+    let documented = read(&document)?;
+    let mut measured: BTreeMap<&str, Counts> = BTreeMap::new();
+    let mut wrong = runtime()?.block_on(watched(&project, async |client, cloud| {
+        unicorn::seed::images(&project, client).await?;
+        prepare(client).await?;
+        let mut meter = Meter::start(client, cloud).await?;
+        let mut wrong = Vec::new();
+        for name in SCENARIOS {
+            scenario(client, name).await?;
+            let nothing = Counts::new();
+            let expected = documented.get(name).unwrap_or(&nothing);
+            let counts = meter.settle(expected).await?;
+            wrong.extend(differences(name, expected, &counts));
+            measured.insert(name, counts);
+        }
+        Ok(wrong)
+    }))?;
+    wrong.extend(
+        documented
+            .keys()
+            .filter(|name| !SCENARIOS.contains(&name.as_str()))
+            .map(|name| format!("docs/cost.md counts {name}, which nobody measures")),
+    );
+    assert!(wrong.is_empty(), "{}\n\nIt would have to be:\n{}", wrong.join("\n"), table(&measured));
+    Ok(())
+}
+
+/// The columns of the table, in the order in which they are measured.
+const SCENARIOS: [&str; 11] = [
+    "create",
+    "update",
+    "ten creates",
+    "listing",
+    "approval, 1 image",
+    "approval, 5 images",
+    "approval that waits",
+    "search, 25 results",
+    "search, 1 result",
+    "details",
+    "command record",
+];
+
+async fn scenario(client: &Client, name: &str) -> anyhow::Result<()> {
+    match name {
+        "create" => send(client, Method::POST, "/contracts", &contract("oak-road", 1)).await,
+        "update" => send(client, Method::PUT, "/contracts", &approved("oak-road", 1)).await,
+        "ten creates" => {
+            stop_polling(client, "uni-prop-local-contracts-ingest").await?;
+            for number in 101..=110 {
+                send(client, Method::POST, "/contracts", &contract("oak-road", number)).await?;
+            }
+            start_polling(client, "uni-prop-local-contracts-ingest").await
+        }
+        "listing" => send(client, Method::POST, "/listings", &listing("oak-road", 2, 1)).await,
+        "approval, 1 image" => request(client, "oak-road", 2).await,
+        "approval, 5 images" => request(client, "oak-road", 3).await,
+        "approval that waits" => {
+            request(client, "oak-road", 4).await?;
+            until("an execution that waits", PATIENCE, async || {
+                let Some(execution) = execution_of(client, &id("oak-road", 4)).await? else {
+                    return Ok(None);
+                };
+                Ok(is_waiting(client, &execution).await?.then_some(()))
+            })
+            .await?;
+            send(client, Method::PUT, "/contracts", &approved("oak-road", 4)).await
+        }
+        "search, 25 results" => get(client, "/search/usa/anytown/elm-street").await,
+        "search, 1 result" => get(client, "/search/usa/anytown/elm-street?limit=1").await,
+        "details" => get(client, &format!("/properties/{}", id("elm-street", 1))).await,
+        "command record" => get(client, "/contracts/commands/none").await,
+        other => panic!("{other} is no scenario"),
+    }
+}
+
+/// What the scenarios find: contracts and listings, 26 of them published, so that a page of 25 is
+/// full. It also starts every function, so that no start of one is counted.
+async fn prepare(client: &Client) -> anyhow::Result<()> {
+    try_join_all((1..=26).map(|number| publish(client, number))).await?;
+    for (number, images) in [(2, 0), (3, 5), (4, 1)] {
+        apply(client, Method::POST, "/contracts", &contract("oak-road", number)).await?;
+        if number != 4 {
+            apply(client, Method::PUT, "/contracts", &approved("oak-road", number)).await?;
+        }
+        if images > 0 {
+            apply(client, Method::POST, "/listings", &listing("oak-road", number, images)).await?;
+        }
+    }
+    for name in ["search, 25 results", "details", "command record"] {
+        scenario(client, name).await?;
+    }
+    Ok(())
+}
+
+async fn publish(client: &Client, number: usize) -> anyhow::Result<()> {
+    let street = "elm-street";
+    apply(client, Method::POST, "/contracts", &contract(street, number)).await?;
+    apply(client, Method::PUT, "/contracts", &approved(street, number)).await?;
+    apply(client, Method::POST, "/listings", &listing(street, number, 1)).await?;
+    request(client, street, number).await?;
+    until("a published listing", PATIENCE, async || {
+        Ok(client
+            .get(&format!("/properties/{}", id(street, number)))
+            .await?
+            .status
+            .is_success()
+            .then_some(()))
+    })
+    .await
+}
+
+async fn send(client: &Client, method: Method, path: &str, body: &Value) -> anyhow::Result<()> {
+    client.write(method, path, Some(body)).await.map(drop)
+}
+
+async fn request(client: &Client, street: &str, number: usize) -> anyhow::Result<()> {
+    send(client, Method::POST, "/request_approval", &json!({"property_id": id(street, number)})).await
+}
+
+async fn get(client: &Client, path: &str) -> anyhow::Result<()> {
+    client.get(path).await.map(drop)
+}
+
+fn id(street: &str, number: usize) -> String {
+    format!("usa/anytown/{street}/{number}")
+}
+
+fn address(street: &str, number: usize) -> Value {
+    json!({"country": "usa", "city": "anytown", "street": street, "number": number})
+}
+
+fn contract(street: &str, number: usize) -> Value {
+    json!({"property_id": id(street, number), "address": address(street, number), "seller_name": "Ann Other"})
+}
+
+fn approved(street: &str, number: usize) -> Value {
+    json!({"property_id": id(street, number), "status": "APPROVED"})
+}
+
+fn listing(street: &str, number: usize, images: usize) -> Value {
+    json!({
+        "address": address(street, number), "description": DESCRIPTION, "contract": "sale",
+        "listprice": 350_000, "currency": "USD", "images": IMAGES[..images],
+    })
+}
+
+/// Counts what happens from one request to the next.
+struct Meter<'a> {
+    client: &'a Client,
+    cloud: &'a Cloud,
+    groups: Vec<String>,
+    /// What is logged from here on counts.
+    from_ms: u64,
+    before: Counts,
+}
+
+impl<'a> Meter<'a> {
+    /// Begins when nothing has been counted for two seconds: the preparations are over.
+    async fn start(client: &'a Client, cloud: &'a Cloud) -> anyhow::Result<Self> {
+        let groups = client.aws("Logs_20140328.DescribeLogGroups", &json!({"limit": 50})).await?;
+        assert!(groups["nextToken"].is_null(), "there are more groups than one answer holds");
+        let names = groups["logGroups"].as_array().unwrap().iter();
+        let groups = names.map(|group| group["logGroupName"].as_str().unwrap().to_owned()).collect();
+        let mut meter = Self { client, cloud, groups, from_ms: now_ms(), before: Counts::new() };
+        let mut since = Instant::now();
+        until("the end of the preparations", PATIENCE, async || {
+            let now = meter.read().await?;
+            if now != meter.before {
+                (meter.before, since) = (now, Instant::now());
+            }
+            Ok((since.elapsed() > Duration::from_secs(2)).then_some(()))
+        })
+        .await?;
+        meter.from_ms = now_ms();
+        meter.before = meter.read().await?;
+        Ok(meter)
+    }
+
+    /// What was counted since the last call, once it is what is expected: or, if it never is, what it
+    /// is then. Whatever comes later than that is counted for the next request, and tells there.
+    async fn settle(&mut self, expected: &Counts) -> anyhow::Result<Counts> {
+        let asked = Instant::now();
+        loop {
+            let now = self.read().await?;
+            let since = now.iter().map(|(name, value)| {
+                let counted = value - self.before.get(name).copied().unwrap_or_default();
+                (name.clone(), (counted * 10.0).round() / 10.0)
+            });
+            let since: Counts = since.collect();
+            if differences("", expected, &since).is_empty() || asked.elapsed() > SETTLED {
+                self.before = now;
+                return Ok(since);
+            }
+        }
+    }
+
+    /// Everything so far.
+    async fn read(&self) -> anyhow::Result<Counts> {
+        let calls = self.cloud.calls.made();
+        let count = |of: &dyn Fn(&str, &str, &str) -> bool| {
+            let found = calls.iter().filter(|(call, _)| of(&call.principal, &call.action, &call.resource));
+            found.map(|(_, times)| *times).sum::<u64>() as f64
+        };
+        let is_rule = |principal: &str| principal.contains(":rule/");
+        let action = |name: &'static str| count(&move |_, action, _| action == name);
+        let put = |by_rule: bool| {
+            count(&move |principal, action, _| action == "events:PutEvents" && is_rule(principal) == by_rule)
+        };
+        let pipe =
+            count(&|principal, action, _| action == "events:PutEvents" && principal.contains(":pipe/"));
+        let others = count(&|principal, action, _| is_rule(principal) && action != "events:PutEvents");
+        let batches = action("sqs:DeleteMessage");
+        let units: Vec<_> = self.cloud.calls.units().into_values().collect();
+        let images = action("rekognition:DetectModerationLabels");
+        // "A unit is 100 characters", and a request is at least 3. https://aws.amazon.com/comprehend/pricing/
+        let text_units = DESCRIPTION.chars().count().div_ceil(100).max(3) as f64;
+        let (invocations, transitions, log_bytes) = self.logged().await?;
+        let counts = [
+            (
+                "API Gateway requests",
+                (1..6).map(|digit| self.cloud.tally.requests(digit)).sum::<u64>() as f64,
+            ),
+            ("SQS requests to send", action("sqs:SendMessage")),
+            // A batch is received once and deleted once.
+            ("SQS requests to receive", batches),
+            ("SQS requests to delete", batches),
+            ("Lambda invocations", invocations),
+            ("DynamoDB read units", units.iter().map(|units| units.read).sum()),
+            ("DynamoDB write units", units.iter().map(|units| units.write).sum()),
+            ("EventBridge Pipes records", pipe),
+            ("EventBridge events published", put(false)),
+            ("EventBridge events from bus to bus", put(true)),
+            ("EventBridge events to other targets", others),
+            ("Step Functions transitions", transitions),
+            ("Rekognition images", images),
+            ("Comprehend units", action("comprehend:DetectSentiment") * text_units),
+            ("S3 requests", action("s3:GetObject")),
+            (LOGS, log_bytes / 1_000.0),
+        ];
+        Ok(counts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+
+    /// Invocations, states entered, and bytes of all logs: of each event its text and 26 bytes.
+    /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html>
+    async fn logged(&self) -> anyhow::Result<(f64, f64, f64)> {
+        let (mut invocations, mut transitions, mut bytes) = (0, 0, 0);
+        for group in &self.groups {
+            for event in self.client.log_events(group, self.from_ms).await? {
+                let text = event["message"].as_str().unwrap();
+                bytes += text.len() + 26;
+                let read: Value = serde_json::from_str(text).unwrap_or_default();
+                let kind = read["type"].as_str().unwrap_or_default();
+                invocations += usize::from(group.starts_with("/aws/lambda/") && kind == "platform.report");
+                transitions += usize::from(group.contains("/states/") && kind.ends_with("StateEntered"));
+            }
+        }
+        Ok((invocations as f64, transitions as f64, bytes as f64))
+    }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
+/// The table as it would have to stand in the document.
+fn table(measured: &BTreeMap<&str, Counts>) -> String {
+    let mut text = format!("| | {} |\n|---|{}\n", SCENARIOS.join(" | "), "---:|".repeat(SCENARIOS.len()));
+    for name in measured[SCENARIOS[0]].keys() {
+        let cells: Vec<String> = SCENARIOS.iter().map(|column| measured[column][name].to_string()).collect();
+        text += &format!("| {name} | {} |\n", cells.join(" | "));
+    }
+    text
+}

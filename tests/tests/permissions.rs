@@ -1,0 +1,163 @@
+//! Every role allows what its owner does, no more and no less: one run in which every function,
+//! the workflow, the pipe, the rules and the APIs make every kind of call that they can make, held
+//! against the policies of the templates.
+
+// clippy.toml allows them in tests; it does not know the helpers of an integration test for such.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use anyhow::ensure;
+use end_to_end_tests::flow::{Flow, House};
+use end_to_end_tests::permissions::{allowed, findings};
+use end_to_end_tests::templates::load;
+use end_to_end_tests::{PATIENCE, ROOT, apply, outcome, project, receive, runtime, watched};
+use local_cloud::calls::Call;
+use local_cloud::template::Application;
+use reqwest::Method;
+use serde_json::{Value, json};
+use unicorn::client::{Client, until};
+
+/// Roles that nobody in the application takes on, and why.
+const EXEMPT: [(&str, &str); 1] =
+    [("RedriveRole", "an operator takes it on to send dead messages to their queue again")];
+
+#[test]
+fn every_role_allows_what_its_owner_calls_and_nothing_else() -> anyhow::Result<()> {
+    let project = project()?;
+    let calls = runtime()?.block_on(watched(&project, async |client, cloud| {
+        unicorn::seed::images(&project, client).await?;
+        Flow::new(client).run().await?;
+        a_published_listing_is_shown_and_withdrawn(client, House(21)).await?;
+        an_image_is_missing(client, House(22)).await?;
+        commands_come_too_early(client, House(23)).await?;
+        poison_is_given_up(client).await?;
+        Ok(cloud.calls.made().into_keys().collect::<Vec<_>>())
+    }))?;
+    let application = load(&project, ROOT, &[])?;
+    let findings = findings(&application, &calls, &EXEMPT)?;
+    every_change_of_a_policy_is_told(&application, &calls, &findings)?;
+    assert!(findings.is_empty(), "{}", findings.join("\n"));
+    Ok(())
+}
+
+/// An action more, each action less, and every resource: whatever statement of whatever role is
+/// changed so, the same calls tell it.
+fn every_change_of_a_policy_is_told(
+    application: &Application,
+    calls: &[Call],
+    before: &[String],
+) -> anyhow::Result<()> {
+    let mut changes = 0;
+    for (stack, in_stack) in application.stacks.iter().enumerate() {
+        for (at, role) in in_stack.resources.iter().enumerate() {
+            let is_exempt = EXEMPT.iter().any(|(name, _)| *name == role.logical_id);
+            if role.kind != "AWS::IAM::Role" || is_exempt {
+                continue;
+            }
+            for (place, changed) in changed_statements(&role.properties) {
+                let mut application = application.clone();
+                let copy = &mut application.stacks[stack].resources[at];
+                *copy.properties.pointer_mut(&place).unwrap() = changed.clone();
+                // Nothing has changed where something else allows the same.
+                if allowed(copy)? == allowed(role)? {
+                    continue;
+                }
+                let told = findings(&application, calls, &EXEMPT)?;
+                assert!(told != before, "nobody tells that {place} of {} became {changed}", role.logical_id);
+                changes += 1;
+            }
+        }
+    }
+    assert!(changes > 100, "only {changes} changes were tried");
+    Ok(())
+}
+
+/// Every inline statement of a role, by its place, in each of its changed forms.
+fn changed_statements(role: &Value) -> Vec<(String, Value)> {
+    let mut changed = Vec::new();
+    for (policy, document) in role["Policies"].as_array().into_iter().flatten().enumerate() {
+        let statements = document["PolicyDocument"]["Statement"].as_array().unwrap();
+        for (at, statement) in statements.iter().enumerate() {
+            let place = format!("/Policies/{policy}/PolicyDocument/Statement/{at}");
+            let with = |name: &str, value: Value| {
+                let mut copy = statement.clone();
+                copy[name] = value;
+                (place.clone(), copy)
+            };
+            let actions: Vec<&Value> = match &statement["Action"] {
+                Value::Array(actions) => actions.iter().collect(),
+                one => vec![one],
+            };
+            let more = actions.iter().copied().cloned().chain(["dynamodb:DeleteTable".into()]).collect();
+            changed.extend([with("Action", more), with("Resource", "*".into())]);
+            for less in &actions {
+                let rest = actions.iter().filter(|action| action != &less).copied().cloned().collect();
+                changed.push(with("Action", rest));
+            }
+        }
+    }
+    changed
+}
+
+/// The contract is approved already, so that nobody waits for it.
+async fn a_published_listing_is_shown_and_withdrawn(client: &Client, house: House) -> anyhow::Result<()> {
+    apply(client, Method::POST, "/contracts", &house.contract()).await?;
+    let approve = json!({"property_id": house.id(), "status": "APPROVED"});
+    apply(client, Method::PUT, "/contracts", &approve).await?;
+    evaluated(client, house, &house.listing(), "APPROVED").await?;
+    let shown = client.get(&format!("/properties/{}", house.id())).await?;
+    ensure!(shown.status.is_success(), "a published listing is not shown: {}", shown.body);
+    let withdrawal = client.write(Method::DELETE, &format!("/listings/{}", house.id()), None).await?;
+    let record = outcome(client, "/listings", &withdrawal, PATIENCE).await?;
+    ensure!(record["status"] == "APPLIED", "a listing was not withdrawn: {record}");
+    Ok(())
+}
+
+/// The workflow asks the bucket whether it is there.
+async fn an_image_is_missing(client: &Client, house: House) -> anyhow::Result<()> {
+    apply(client, Method::POST, "/contracts", &house.contract()).await?;
+    let mut listing = house.listing();
+    listing["images"] = json!(["no-such-image.png"]);
+    evaluated(client, house, &listing, "DECLINED").await
+}
+
+async fn evaluated(client: &Client, house: House, listing: &Value, status: &str) -> anyhow::Result<()> {
+    apply(client, Method::POST, "/listings", listing).await?;
+    apply(client, Method::POST, "/request_approval", &json!({"property_id": house.id()})).await?;
+    until(&format!("a listing that is {status}"), PATIENCE, async || {
+        let view = client.get(&format!("/listings/{}", house.id())).await?.body;
+        Ok((view["status"] == status).then_some(()))
+    })
+    .await
+}
+
+/// An update before its create, and a request before its listing: each waits.
+async fn commands_come_too_early(client: &Client, house: House) -> anyhow::Result<()> {
+    let update = json!({"property_id": house.id(), "status": "CANCELLED"});
+    let request = json!({"property_id": house.id()});
+    for (method, path, early, awaited, body) in [
+        (Method::PUT, "/contracts", update, "/contracts", house.contract()),
+        (Method::POST, "/request_approval", request, "/listings", house.listing()),
+    ] {
+        let early = client.write(method, path, Some(&early)).await?;
+        until("a command that waits", PATIENCE, async || {
+            let record = client.get(&format!("{awaited}/commands/{early}")).await?.body;
+            Ok((record["status"] == "PENDING").then_some(()))
+        })
+        .await?;
+        apply(client, Method::POST, awaited, &body).await?;
+        let record = outcome(client, awaited, &early, PATIENCE).await?;
+        ensure!(record["status"] == "APPLIED", "{path} did not wait: {record}");
+    }
+    Ok(())
+}
+
+/// A message without a command id did not come from the gateway.
+async fn poison_is_given_up(client: &Client) -> anyhow::Result<()> {
+    for dead in ["ContractsIngestDLQUrl", "WebIngestDLQUrl"] {
+        let dead = client.output(dead)?;
+        let message = json!({"QueueUrl": dead.trim_end_matches("-dlq"), "MessageBody": "poison"});
+        client.aws("AmazonSQS.SendMessage", &message).await?;
+        receive(client, dead).await?;
+    }
+    Ok(())
+}
