@@ -3,6 +3,7 @@
 //! folder that is gone afterwards, and stops it even when the test panics.
 
 pub mod flow;
+pub mod policy;
 pub mod templates;
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
