@@ -152,6 +152,15 @@ mod tests {
     const TEXT: &str = "Resources:\n  A:\n    Type: X\n    Refs: [!Ref B, !Ref BQueue]\n\n  B:\n    Type: Y\n  F:\n    Properties:\n      Events:\n        E:\n          Type: Z\n      Tags: 1\n";
 
     #[test]
+    fn only_the_named_block_is_edited_and_only_its_first_line_goes() {
+        let text =
+            "A:\n  Tags:\n    - x\n\nB:\n  Tags: # why\n    - y\n  Refs: z\n# next\nC:\n  Tags:\n    - w\n";
+        let edited = in_block(text, "B", |block| without_line(block, "Tags"));
+        assert_eq!(edited, text.replace("  Tags: # why\n    - y\n", ""));
+        assert_eq!(in_block(text, "D", |_| String::new()), text);
+    }
+
+    #[test]
     fn exactly_the_named_resource_goes() {
         let rest = without_resource(TEXT, "B");
         assert!(rest.contains("!Ref BQueue"), "{rest}");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use local_cloud::resource::Resource;
 use serde_json::Value;
 
-use super::deployment::{API, FUNCTION, MACHINE, MAPPING, QUEUE, TABLE, list, number};
+use super::deployment::{API, FUNCTION, MACHINE, MAPPING, QUEUE, TABLE, list, number, texts};
 use super::failures::dead_letters;
 use super::{Deployment, Fault, Faults, Mutation, Rule, unless};
 
@@ -202,7 +202,7 @@ fn on_throttles(deployment: &Deployment<'_>) -> Faults {
 fn somewhere(deployment: &Deployment<'_>) -> Faults {
     deployment.each(ALARM, |alarm| {
         let given = &alarm.properties;
-        let told = |key: &str| list(&given[key]).next().is_some();
+        let told = |key: &str| texts(&given[key]).any(|arn| arn.starts_with("arn:aws:sns:"));
         unless(
             told("AlarmActions") && told("OKActions") && given["ActionsEnabled"] != false,
             "rings where nobody hears it",

@@ -1,6 +1,6 @@
-//! Event buses: what is archived, logged, and who may put events on them.
+//! Event buses: what is archived and what is logged. Who may put events on them is in `permissions`.
 
-use super::deployment::{LOG_GROUP, list};
+use super::deployment::LOG_GROUP;
 use super::{Deployment, Faults, Mutation, Rule, unless};
 
 pub(super) const RULES: &[Rule] = &[
@@ -11,25 +11,6 @@ pub(super) const RULES: &[Rule] = &[
         notices: &[
             Mutation::remove("contracts-service/template.yaml", "EventArchive").naming("EventBus"),
             Mutation::remove("web-service/template.yaml", "WebArchive").naming("WebEventBus"),
-        ],
-    },
-    Rule {
-        name: "bus-policy",
-        holds: "the bus policy lets no other account in unless named",
-        check: policies,
-        notices: &[
-            Mutation::swap(
-                "web-service/template.yaml",
-                "WebEventBusPolicy",
-                "${AWS::AccountId}:root",
-                "222222222222:root",
-            ),
-            Mutation::swap(
-                "properties-service/template.yaml",
-                "PropertiesEventBusPolicy",
-                "Principal: { AWS: !Sub \"arn:${AWS::Partition}:iam::${AWS::AccountId}:root\" }",
-                "Principal: \"*\"",
-            ),
         ],
     },
     Rule {
@@ -49,21 +30,6 @@ fn archives(deployment: &Deployment<'_>) -> Faults {
     deployment.each(BUS, |bus| {
         let mut archives = deployment.all("AWS::Events::Archive");
         unless(archives.any(|archive| archive.properties["SourceArn"] == *bus.arn), "has no archive")
-    })
-}
-
-fn policies(deployment: &Deployment<'_>) -> Faults {
-    deployment.each("AWS::Events::EventBusPolicy", |policy| {
-        // The older form, without a statement, names an account or everybody.
-        let statement = policy.properties.get("Statement")?;
-        let principal = &statement["Principal"];
-        // The account of this stack, as the fifth part of its bus's ARN has it.
-        let bus = deployment.named(BUS, &policy.properties["EventBusName"])?;
-        let account = bus.arn.split(':').nth(4).unwrap_or_default();
-        let own = |arn: &str| arn == account || arn.split(':').nth(4) == Some(account);
-        let mut named = list(&principal["AWS"]).map(|arn| arn.as_str().unwrap_or_default());
-        let is_own = principal.get("AWS").is_some() && named.all(own) && principal.as_object()?.len() == 1;
-        unless(statement["Effect"] == "Deny" || is_own, "lets somebody in who is not of this account")
     })
 }
 

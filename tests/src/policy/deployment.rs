@@ -48,6 +48,11 @@ impl<'a> Deployment<'a> {
         self.application.root().and_then(|root| root.parameters.get("Stage")).map_or("", String::as_str)
     }
 
+    /// The account in which all of it is: the fifth part of a stack's id, an ARN.
+    pub(super) fn account(&self) -> &'a str {
+        self.application.root().and_then(|root| root.id.split(':').nth(4)).unwrap_or_default()
+    }
+
     pub(super) fn stacks(&self) -> impl Iterator<Item = &'a Stack> {
         self.application.stacks.iter()
     }

@@ -13,18 +13,16 @@ pub(super) const RULES: &[Rule] = &[
         name: "own-role",
         holds: "IAM: one role per function",
         check: own_role,
-        notices: &[Mutation::swap(
-            CONTRACTS,
-            "QueryFunction",
-            "Policies:
-        - Version: \"2012-10-17\"
-          Statement:
-            - Effect: Allow
-              Action: dynamodb:GetItem
-              Resource: [!GetAtt ContractsTable.Arn, !GetAtt CommandsTable.Arn]",
-            "Role: !GetAtt IngestFunctionRole.Arn",
-        )
-        .naming("IngestFunctionRole")],
+        notices: &[
+            Mutation::swap(CONTRACTS, "QueryFunction", POLICIES, "Role: !GetAtt IngestFunctionRole.Arn")
+                .naming("IngestFunctionRole"),
+            Mutation::swap(
+                CONTRACTS,
+                "QueryFunction",
+                POLICIES,
+                "Role: arn:aws:iam::123456789012:role/of-all",
+            ),
+        ],
     },
     Rule {
         name: "wildcard-resource",
@@ -46,6 +44,7 @@ pub(super) const RULES: &[Rule] = &[
                 "Resource: !Sub \"arn:${AWS::Partition}:dynamodb:*:*:table/*\"",
             )
             .naming("SearchFunctionRole"),
+            Mutation::swap(ACCOUNT, "CloudFormationRole", ":table/uni-prop-${Stage}-*", ":table/*"),
         ],
     },
     Rule {
@@ -97,6 +96,33 @@ pub(super) const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        name: "strangers",
+        holds: "the bus policy lets no other account in unless named, nor does the policy of any other resource",
+        check: strangers,
+        notices: &[
+            Mutation::swap(WEB, "WebEventBusPolicy", "${AWS::AccountId}:root", "222222222222:root"),
+            Mutation::swap(
+                WEB,
+                "WebEventBusPolicy",
+                "Statement:",
+                "Action: events:PutEvents\n      Principal: \"*\"\n      Unread:",
+            ),
+            Mutation::swap(
+                PROPERTIES,
+                "EventsDLQPolicy",
+                "Statement:",
+                "Statement:
+          - { Effect: Allow, Principal: \"*\", Action: sqs:SendMessage, Resource: !GetAtt EventsDLQ.Arn }",
+            ),
+            Mutation::swap(
+                CONTRACTS,
+                "CatchAllLogsPolicy",
+                "\"Principal\":{\"Service\":[\"events.amazonaws.com\",\"delivery.logs.amazonaws.com\"]}",
+                "\"Principal\":\"*\"",
+            ),
+        ],
+    },
+    Rule {
         name: "invocation",
         holds: "IAM: a function is called from the one source that its permission names",
         check: invocation,
@@ -106,7 +132,16 @@ pub(super) const RULES: &[Rule] = &[
 
 const ACCOUNT: &str = "account.yaml";
 const CONTRACTS: &str = "contracts-service/template.yaml";
+const PROPERTIES: &str = "properties-service/template.yaml";
 const WEB: &str = "web-service/template.yaml";
+
+/// All that a function is allowed, as it is written.
+const POLICIES: &str = "Policies:
+        - Version: \"2012-10-17\"
+          Statement:
+            - Effect: Allow
+              Action: dynamodb:GetItem
+              Resource: [!GetAtt ContractsTable.Arn, !GetAtt CommandsTable.Arn]";
 
 /// The actions that may stand beside `Resource: "*"`. Source of each: the Service Authorization
 /// Reference, whose column "Resource types" is empty for them, unless something else is said;
@@ -136,8 +171,16 @@ const ONE_THING: [(&str, &str, &str); 2] = [
 ];
 
 /// The roles that deploy a whole stage, in `account.yaml`. They may have every action of a service and
-/// patterns of names, since they make what bears those names; never all resources.
+/// patterns of these names, since they make what bears them; never all resources.
 const DEPLOYERS: [&str; 2] = ["CloudFormationRole", "DeployRole"];
+const THEIR_NAMES: [(&str, &str); 6] = [
+    ("uni-prop-", "what is called after the application"),
+    ("unicorn-", "buses and what belongs to them"),
+    (":log-group:/aws/", "the log groups of functions, APIs, workflows and buses"),
+    (":apigateway:", "APIs, their stages and deployments have ids, no names"),
+    ("aws-sam-cli-managed-default", "SAM's own stack, with the bucket for artefacts"),
+    (":aws:transform/", "SAM's transform"),
+];
 
 /// Their statements about all resources, which have no wildcard in an action then.
 const OF_DEPLOYERS: [(&str, &str); 2] = [
@@ -162,7 +205,10 @@ fn is_deployer(resource: &Resource) -> bool {
 }
 
 fn own_role(deployment: &Deployment<'_>) -> Faults {
-    deployment.each(ROLE, |role| {
+    let mut faults = deployment.each(FUNCTION, |function| {
+        unless(deployment.named(ROLE, &function.properties["Role"]).is_some(), "has a role from elsewhere")
+    });
+    faults.extend(deployment.each(ROLE, |role| {
         let takes = |resource: &&Resource| {
             ["Role", "RoleArn"].iter().any(|key| resource.properties[key] == *role.arn)
         };
@@ -170,7 +216,8 @@ fn own_role(deployment: &Deployment<'_>) -> Faults {
         let of_functions = users.iter().any(|user| user.kind == FUNCTION);
         let names: Vec<&str> = users.iter().map(|user| user.logical_id.as_str()).collect();
         unless(!of_functions || users.len() == 1, format!("is shared by {}", names.join(" and ")))
-    })
+    }));
+    faults
 }
 
 fn statements(document: &Value) -> impl Iterator<Item = &Value> {
@@ -215,10 +262,10 @@ fn wildcard_resource(deployment: &Deployment<'_>) -> Faults {
         let has_reason = |arn: &str| match arn {
             "*" if is_deployer(resource) => OF_DEPLOYERS.iter().any(|(sid, _)| statement["Sid"] == *sid),
             "*" => texts(&statement["Action"]).all(without_resource),
-            _ if arn.matches('*').count() > 1 => is_deployer(resource),
+            _ if is_deployer(resource) => THEIR_NAMES.iter().any(|(name, _)| arn.contains(name)),
             _ => {
-                is_deployer(resource)
-                    || ONE_THING.iter().any(|(start, end, _)| arn.starts_with(start) && arn.ends_with(end))
+                arn.matches('*').count() == 1
+                    && ONE_THING.iter().any(|(start, end, _)| arn.starts_with(start) && arn.ends_with(end))
             }
         };
         let arn = texts(&statement["Resource"]).find(|arn| arn.contains('*') && !has_reason(arn))?;
@@ -255,10 +302,15 @@ fn managed_policies(deployment: &Deployment<'_>) -> Faults {
     })
 }
 
+/// Whether an account, or an ARN of one, is the deployment's own.
+fn is_own(deployment: &Deployment<'_>, principal: &str) -> bool {
+    let account = deployment.account();
+    principal == account || principal.split(':').nth(4) == Some(account)
+}
+
 fn trust(deployment: &Deployment<'_>) -> Faults {
     deployment.each(ROLE, |role| {
-        let account = role.arn.split(':').nth(4).unwrap_or_default();
-        let own = |arn: &str| arn == account || arn.split(':').nth(4) == Some(account);
+        let own = |arn: &str| is_own(deployment, arn);
         let good = statements(&role.properties["AssumeRolePolicyDocument"]).all(|statement| {
             let Some(principal) = statement["Principal"].as_object() else { return false };
             principal.iter().all(|(kind, who)| match kind.as_str() {
@@ -271,6 +323,24 @@ fn trust(deployment: &Deployment<'_>) -> Faults {
         });
         unless(good, "can be taken on by more than one service, or from outside")
     })
+}
+
+fn strangers(deployment: &Deployment<'_>) -> Faults {
+    let mut faults = each_statement(deployment, |_, statement| {
+        // Only the policy of a resource says who.
+        let who = statement.get("Principal").filter(|_| statement["Effect"] == "Allow")?;
+        let own = |arn: &str| is_own(deployment, arn);
+        let known = who.as_object().is_some_and(|who| {
+            who.iter().all(|(kind, who)| kind == "Service" || kind == "AWS" && texts(who).all(own))
+        });
+        unless(known, format!("lets {who} in"))
+    });
+    // The older form has no statement, and an account or everybody as its principal.
+    faults.extend(deployment.each("AWS::Events::EventBusPolicy", |policy| {
+        let who = policy.properties.get("Principal")?.as_str().unwrap_or_default();
+        unless(is_own(deployment, who), format!("lets {who} in"))
+    }));
+    faults
 }
 
 fn invocation(deployment: &Deployment<'_>) -> Faults {

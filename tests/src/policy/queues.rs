@@ -183,8 +183,6 @@ fn retention(deployment: &Deployment<'_>) -> Faults {
                 .push(Fault::of(queue, format!("keeps for {kept} s what {source} has kept for {before} s")));
         }
     }
-    // Many rules share one queue.
-    faults.dedup_by(|one, other| one.resource == other.resource);
     faults
 }
 
