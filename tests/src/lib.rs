@@ -5,6 +5,7 @@
 pub mod counts;
 pub mod flow;
 pub mod permissions;
+pub mod policy;
 pub mod templates;
 
 use std::panic::{AssertUnwindSafe, resume_unwind};

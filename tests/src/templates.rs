@@ -11,7 +11,8 @@ use local_cloud::template::{self, Application};
 use tempfile::TempDir;
 
 /// All files that make the application, relative to the project.
-const FILES: [&str; 9] = [
+pub const FILES: [&str; 10] = [
+    "account.yaml",
     "template.yaml",
     "contracts-service/template.yaml",
     "contracts-service/api.yaml",
@@ -78,6 +79,41 @@ pub fn without_resource(text: &str, id: &str) -> String {
     without_reference(&rest, &format!("!Ref {id}"))
 }
 
+/// `text` with the block of the first line that is `name:` changed: up to the next line that is
+/// indented no deeper. The whole text where there is no name.
+pub fn in_block(text: &str, name: &str, edit: impl Fn(&str) -> String) -> String {
+    if name.is_empty() {
+        return edit(text);
+    }
+    let head = format!("{name}:");
+    let mut start = None;
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        match start {
+            None if line.trim_end().trim_start() == head => start = Some((at, indent(line))),
+            Some((start, depth)) if !line.trim().is_empty() && indent(line) <= depth => {
+                return format!("{}{}{}", &text[..start], edit(&text[start..at]), &text[at..]);
+            }
+            _ => {}
+        }
+        at += line.len();
+    }
+    match start {
+        Some((start, _)) => format!("{}{}", &text[..start], edit(&text[start..])),
+        None => text.to_owned(),
+    }
+}
+
+/// `text` without its first line that begins with `start`, and all lines below it that are indented deeper.
+pub fn without_line(text: &str, start: &str) -> String {
+    let found = text.lines().find(|line| line.trim_start().starts_with(start));
+    found.map_or_else(|| text.to_owned(), |line| without_block(text, line))
+}
+
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start().len()
+}
+
 /// `text` without one whole reference: `!Ref Pipe` is not in `!Ref PipeQueue`.
 fn without_reference(text: &str, reference: &str) -> String {
     let mut parts = text.split(reference);
@@ -92,11 +128,11 @@ fn without_reference(text: &str, reference: &str) -> String {
 
 /// Drops the first line that is `head`, and all lines below it that are indented deeper.
 fn without_block(text: &str, head: &str) -> String {
-    let indent = head.len() - head.trim_start().len();
+    let depth = indent(head);
     let mut kept = String::new();
     let (mut found, mut inside) = (false, false);
     for line in text.lines() {
-        let deeper = line.trim().is_empty() || line.len() - line.trim_start().len() > indent;
+        let deeper = line.trim().is_empty() || indent(line) > depth;
         inside = inside && deeper;
         if !found && line == head {
             (found, inside) = (true, true);
@@ -114,6 +150,15 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "Resources:\n  A:\n    Type: X\n    Refs: [!Ref B, !Ref BQueue]\n\n  B:\n    Type: Y\n  F:\n    Properties:\n      Events:\n        E:\n          Type: Z\n      Tags: 1\n";
+
+    #[test]
+    fn only_the_named_block_is_edited_and_only_its_first_line_goes() {
+        let text =
+            "A:\n  Tags:\n    - x\n\nB:\n  Tags: # why\n    - y\n  Refs: z\n# next\nC:\n  Tags:\n    - w\n";
+        let edited = in_block(text, "B", |block| without_line(block, "Tags"));
+        assert_eq!(edited, text.replace("  Tags: # why\n    - y\n", ""));
+        assert_eq!(in_block(text, "D", |_| String::new()), text);
+    }
 
     #[test]
     fn exactly_the_named_resource_goes() {

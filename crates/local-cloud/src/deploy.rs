@@ -22,6 +22,7 @@ pub enum Level {
 /// Every type that a template may use, how far it is emulated, and what to know of it.
 #[rustfmt::skip]
 pub const EMULATED: &[(&str, Level, &str)] = &[
+    ("AWS::ApiGateway::Account", Level::Inert, "access logs are always written"),
     ("AWS::ApiGateway::Deployment", Level::Approximated, "the API as the template has it now is always the deployed one"),
     ("AWS::ApiGateway::RestApi", Level::Emulated, "routes, validators, mapping templates, integrations and responses of its OpenAPI body"),
     ("AWS::ApiGateway::Stage", Level::Emulated, "throttling and access logs of its methods"),
@@ -35,6 +36,7 @@ pub const EMULATED: &[(&str, Level, &str)] = &[
     ("AWS::Events::EventBus", Level::Emulated, "patterns, targets, retries and dead-letter queues"),
     ("AWS::Events::EventBusPolicy", Level::Approximated, "shown by DescribeEventBus; permissions are not enforced here"),
     ("AWS::Events::Rule", Level::Emulated, "by event pattern; functions, state machines, buses, log groups and queues as targets"),
+    ("AWS::IAM::OIDCProvider", Level::Inert, "nobody signs in here"),
     ("AWS::IAM::Policy", Level::Inert, "permissions are not enforced here; tests compare them with the calls made"),
     ("AWS::IAM::Role", Level::Inert, "permissions are not enforced here; tests compare them with the calls made"),
     ("AWS::Lambda::EventInvokeConfig", Level::Emulated, "retries, maximum age and destinations of asynchronous invocations"),
@@ -120,6 +122,7 @@ async fn deploy_resource(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), 
 /// The properties of the types that have no effect here, from their pages in the
 /// CloudFormation template reference: what CloudFormation refuses is refused here too.
 const INERT: &[(&str, &[&str])] = &[
+    ("AWS::ApiGateway::Account", &["CloudWatchRoleArn"]),
     (
         "AWS::CloudWatch::Alarm",
         &[
@@ -148,6 +151,7 @@ const INERT: &[(&str, &[&str])] = &[
         ],
     ),
     ("AWS::CloudWatch::Dashboard", &["DashboardBody", "DashboardName", "Tags"]),
+    ("AWS::IAM::OIDCProvider", &["ClientIdList", "Tags", "ThumbprintList", "Url"]),
     ("AWS::IAM::Policy", &["Groups", "PolicyDocument", "PolicyName", "Roles", "Users"]),
     (
         "AWS::IAM::Role",

@@ -41,6 +41,7 @@ const ARN: (&str, &str) = ("Arn", "{arn}");
 /// All types, in alphabetical order.
 #[rustfmt::skip]
 pub(crate) const KINDS: &[Kind] = &[
+    kind("AWS::ApiGateway::Account", None, 128, "{name}", "", &[("Id", "{ref}")]),
     kind("AWS::ApiGateway::Deployment", None, 128, "{id}", "", &[("DeploymentId", "{ref}")]),
     kind("AWS::ApiGateway::RestApi", None, 128, "{id}", "arn:aws:apigateway:{region}::/restapis/{id}",
         &[("RestApiId", "{ref}"), ("RootResourceId", "{root}")]),
@@ -58,6 +59,7 @@ pub(crate) const KINDS: &[Kind] = &[
     kind("AWS::Events::EventBusPolicy", None, 64, "{name}", "", &[]),
     // Ref gives the rule's name; the name of a bus of one's own stands in the ARN.
     kind("AWS::Events::Rule", Some("Name"), 64, "{name}", "arn:aws:events:{region}:{account}:rule/{bus}{name}", &[ARN]),
+    kind("AWS::IAM::OIDCProvider", None, 128, "{arn}", "arn:aws:iam::{account}:oidc-provider/{name}", &[ARN]),
     kind("AWS::IAM::Policy", None, 128, "{name}", "", &[("Id", "{ref}")]),
     kind("AWS::IAM::Role", Some("RoleName"), 64, "{name}", "arn:aws:iam::{account}:role{path}{name}", &[ARN]),
     kind("AWS::Lambda::EventInvokeConfig", None, 128, "{name}", "", &[]),

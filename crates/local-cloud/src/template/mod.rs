@@ -53,7 +53,10 @@ pub struct Stack {
 
 impl Stack {
     /// The template as it is written, its functions in their long forms.
-    pub(crate) fn template(&self) -> Result<serde_json::Value, Refusal> {
+    ///
+    /// # Errors
+    /// When it is no YAML; a loaded stack's always is.
+    pub fn template(&self) -> Result<serde_json::Value, Refusal> {
         document::parse(&self.body, &place::Place::file(&self.file), document::ShortForms::Read)
     }
 }

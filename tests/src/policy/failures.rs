@@ -1,0 +1,297 @@
+//! Whatever fails for good ends in a dead-letter queue: of a queue, a rule's target, a function that
+//! is called asynchronously, a stream. A property for it in the wrong place is ignored by AWS.
+
+use std::collections::BTreeSet;
+
+use local_cloud::resource::Resource;
+use serde_json::Value;
+
+use super::deployment::{FUNCTION, MAPPING, QUEUE, RULE, is_true, list, number};
+use super::queues::{self, KEPT};
+use super::{Deployment, Fault, Faults, Mutation, Rule, unless};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        name: "dead-letters",
+        holds: "a dead-letter queue for every target of a rule, every queue and stream that a function reads, every \
+                pipe, and every function that is called asynchronously",
+        check: queue_for_everything,
+        notices: &[
+            Mutation::drop(CONTRACTS, "IngestQueue", "RedrivePolicy"),
+            Mutation::drop(CONTRACTS, "CatchAllRule", "DeadLetterConfig"),
+            Mutation::drop(CONTRACTS, "StatusPipe", "DeadLetterConfig"),
+            Mutation::drop(PROPERTIES, "ContractStatusStreamMapping", "DestinationConfig"),
+            Mutation::drop(PROPERTIES, "OnApprovalEndedFunction", "EventInvokeConfig"),
+            Mutation::drop(PROPERTIES, "OnApprovalEndedFunction", "DestinationConfig"),
+            Mutation::drop(PROPERTIES, "ApprovalRequestedRule", "DeadLetterConfig"),
+            Mutation::swap(
+                WEB,
+                "WebCatchAllRule",
+                "!GetAtt EventsDLQ.Arn",
+                "arn:aws:sqs:us-east-1:111111111111:gone",
+            ),
+            Mutation::drop("web-service/subscriptions.yaml", "ContractStatusChangedRule", "DeadLetterConfig"),
+        ],
+    },
+    Rule {
+        name: "dead-letter-place",
+        holds: "a dead-letter property stands where its type reads it",
+        check: place,
+        notices: &[
+            Mutation::add(
+                CONTRACTS,
+                "CatchAllRule",
+                "      DeadLetterConfig: { Arn: !GetAtt CatchAllDLQ.Arn }",
+            ),
+            Mutation::add(
+                CONTRACTS,
+                "StatusPipe",
+                "      RedrivePolicy: { deadLetterTargetArn: !GetAtt StatusPipeDLQ.Arn }",
+            ),
+        ],
+    },
+    Rule {
+        name: "dead-letter-senders",
+        holds: "the queue's policy lets EventBridge send what the rule gives up, and no other rule",
+        check: rules_may_send,
+        notices: &[
+            Mutation::swap(
+                CONTRACTS,
+                "CatchAllDLQPolicy",
+                "!GetAtt CatchAllRule.Arn",
+                "arn:aws:events:us-east-1:1:rule/gone",
+            )
+            .naming("CatchAllRule"),
+            Mutation::drop(
+                PROPERTIES,
+                "EventsDLQPolicy",
+                "- !Sub \"arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:rule/uni-prop",
+            )
+            .naming("OnApprovalEndedRule"),
+            Mutation::drop(CONTRACTS, "CatchAllDLQPolicy", "ArnEquals").naming("CatchAllDLQ"),
+        ],
+    },
+    Rule {
+        name: "event-retries",
+        holds: "EventBridge: retry policy on every target",
+        check: event_retries,
+        notices: &[
+            Mutation::drop(CONTRACTS, "CatchAllRule", "RetryPolicy"),
+            Mutation::swap(WEB, "WebCatchAllRule", "MaximumRetryAttempts: 185", "MaximumRetryAttempts: 0"),
+        ],
+    },
+    Rule {
+        name: "stream-retries",
+        holds: "streams: bounded retries and age, batches bisected on error",
+        check: stream_retries,
+        notices: &[
+            Mutation::drop(PROPERTIES, "ContractStatusStreamMapping", "MaximumRetryAttempts"),
+            Mutation::drop(PROPERTIES, "ContractStatusStreamMapping", "BisectBatchOnFunctionError"),
+            Mutation::drop(CONTRACTS, "StatusPipe", "MaximumRecordAgeInSeconds"),
+            Mutation::swap(CONTRACTS, "StatusPipe", "MaximumRetryAttempts: 10", "MaximumRetryAttempts: -1"),
+        ],
+    },
+];
+
+const CONTRACTS: &str = "contracts-service/template.yaml";
+const PROPERTIES: &str = "properties-service/template.yaml";
+const WEB: &str = "web-service/template.yaml";
+
+const PIPE: &str = "AWS::Pipes::Pipe";
+const INVOKE_CONFIG: &str = "AWS::Lambda::EventInvokeConfig";
+
+/// A stream's records are gone after a day:
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html>.
+const STREAM: u64 = 86_400;
+/// What EventBridge and Lambda's queue keep where the template says nothing:
+/// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_RetryPolicy.html>,
+/// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html>.
+const EVENT: u64 = 86_400;
+const INVOCATION: u64 = 21_600;
+
+/// Where something goes that fails for good.
+pub(super) struct DeadLetters<'a> {
+    /// What fails.
+    pub source: &'a Resource,
+    /// The queue of the deployment that takes it, if any does.
+    pub queue: Option<&'a Resource>,
+    /// Seconds for which the source has kept it before.
+    pub kept: u64,
+}
+
+/// Everything that can fail for good: targets of rules, queues that are polled, streams, pipes, and
+/// functions that are called asynchronously.
+pub(super) fn dead_letters<'a>(deployment: &Deployment<'a>) -> Vec<DeadLetters<'a>> {
+    let letters = |source: &'a Resource, queue: &Value, kept| DeadLetters {
+        source,
+        queue: deployment.named(QUEUE, queue),
+        kept,
+    };
+    let mut all = Vec::new();
+    for rule in deployment.all(RULE) {
+        for target in list(&rule.properties["Targets"]) {
+            let kept = number(&target["RetryPolicy"]["MaximumEventAgeInSeconds"]).unwrap_or(EVENT);
+            all.push(letters(rule, &target["DeadLetterConfig"]["Arn"], kept));
+        }
+    }
+    for mapping in deployment.all(MAPPING) {
+        all.push(match deployment.named(QUEUE, &mapping.properties["EventSourceArn"]) {
+            Some(queue) => {
+                let kept = number(&queue.properties["MessageRetentionPeriod"]).unwrap_or(KEPT);
+                letters(queue, &queue.properties["RedrivePolicy"]["deadLetterTargetArn"], kept)
+            }
+            None => {
+                letters(mapping, &mapping.properties["DestinationConfig"]["OnFailure"]["Destination"], STREAM)
+            }
+        });
+    }
+    for pipe in deployment.all(PIPE) {
+        let stream = &pipe.properties["SourceParameters"]["DynamoDBStreamParameters"];
+        all.push(letters(pipe, &stream["DeadLetterConfig"]["Arn"], STREAM));
+    }
+    for function in asynchronous(deployment) {
+        let config = deployment
+            .all(INVOKE_CONFIG)
+            .find(|config| config.properties["FunctionName"] == *function.physical_id);
+        let given = config.map_or(&Value::Null, |config| &config.properties);
+        let kept = number(&given["MaximumEventAgeInSeconds"]).unwrap_or(INVOCATION);
+        all.push(letters(function, &given["DestinationConfig"]["OnFailure"]["Destination"], kept));
+    }
+    all
+}
+
+/// The functions that rules call: a rule hands over to Lambda's own queue, and what fails after
+/// that is no longer the rule's.
+fn asynchronous<'a>(deployment: &Deployment<'a>) -> Vec<&'a Resource> {
+    let targets = deployment.all(RULE).flat_map(|rule| list(&rule.properties["Targets"]));
+    let called: BTreeSet<&str> = targets.filter_map(|target| target["Arn"].as_str()).collect();
+    deployment.all(FUNCTION).filter(|function| called.contains(function.arn.as_str())).collect()
+}
+
+fn queue_for_everything(deployment: &Deployment<'_>) -> Faults {
+    let lost = dead_letters(deployment).into_iter().filter(|letters| letters.queue.is_none());
+    lost.map(|letters| Fault::of(letters.source, "loses what fails: it has no dead-letter queue")).collect()
+}
+
+/// Where each type has its dead-letter property.
+/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-template-resource-type-ref.html>
+const PLACES: [(&str, &str); 6] = [
+    (QUEUE, "RedrivePolicy.deadLetterTargetArn"),
+    (RULE, "Targets.DeadLetterConfig.Arn"),
+    (MAPPING, "DestinationConfig.OnFailure.Destination"),
+    (INVOKE_CONFIG, "DestinationConfig.OnFailure.Destination"),
+    (FUNCTION, "DeadLetterConfig.TargetArn"),
+    (PIPE, "SourceParameters.DynamoDBStreamParameters.DeadLetterConfig.Arn"),
+];
+
+/// The first keys of those properties, in any spelling that has been seen.
+const KEYS: [&str; 5] =
+    ["RedrivePolicy", "DeadLetterConfig", "DeadLetterQueue", "OnFailure", "deadLetterTargetArn"];
+
+fn place(deployment: &Deployment<'_>) -> Faults {
+    let mut faults = Faults::new();
+    for resource in deployment.resources() {
+        let mut found = Vec::new();
+        paths(&resource.properties, "", &mut found);
+        let read: Vec<&str> =
+            PLACES.iter().filter(|(kind, _)| resource.kind == *kind).map(|(_, path)| *path).collect();
+        let ignored = found.iter().find(|path| !read.iter().any(|place| place.starts_with(path.as_str())));
+        faults.extend(
+            ignored.map(|path| {
+                Fault::of(resource, format!("has {path}, which {} does not read", resource.kind))
+            }),
+        );
+    }
+    faults
+}
+
+/// The paths of all dead-letter properties in a value; the items of a list have their list's.
+fn paths(value: &Value, at: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let path = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+                if KEYS.contains(&key.as_str()) {
+                    found.push(path.clone());
+                }
+                paths(value, &path, found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| paths(item, at, found)),
+        _ => {}
+    }
+}
+
+/// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html>
+fn rules_may_send(deployment: &Deployment<'_>) -> Faults {
+    let mut faults = Faults::new();
+    let allowed = |statement: &&Value| {
+        statement["Effect"] == "Allow" && statement["Principal"]["Service"] == "events.amazonaws.com"
+    };
+    let arns = |statement: &Value| -> Vec<String> {
+        let condition = &statement["Condition"];
+        let given = ["ArnEquals", "ArnLike"]
+            .iter()
+            .flat_map(|operator| super::deployment::texts(&condition[operator]["aws:SourceArn"]));
+        given.map(str::to_owned).collect()
+    };
+    for rule in deployment.all(RULE) {
+        for target in list(&rule.properties["Targets"]) {
+            let Some(queue) = deployment.named(QUEUE, &target["DeadLetterConfig"]["Arn"]) else { continue };
+            let statements = queues::statements(deployment, queue);
+            let mut open = statements.iter().filter(|statement| allowed(statement));
+            let may = open.any(|statement| {
+                arns(statement).is_empty() || arns(statement).iter().any(|arn| is_like(arn, &rule.arn))
+            });
+            faults.extend(
+                unless(may, format!("may not send to {}", queue.logical_id))
+                    .map(|wrong| Fault::of(rule, wrong)),
+            );
+        }
+    }
+    faults.extend(deployment.each(QUEUE, |queue| {
+        let statements = queues::statements(deployment, queue);
+        let open = statements
+            .iter()
+            .filter(|statement| allowed(statement))
+            .any(|statement| arns(statement).is_empty());
+        unless(!open, "lets the rules of every account send")
+    }));
+    faults
+}
+
+/// Whether an ARN fits a pattern with stars at its end only, which are all that stand here.
+fn is_like(pattern: &str, arn: &str) -> bool {
+    pattern == arn || pattern.strip_suffix('*').is_some_and(|start| arn.starts_with(start))
+}
+
+fn event_retries(deployment: &Deployment<'_>) -> Faults {
+    deployment.each(RULE, |rule| {
+        let mut targets = list(&rule.properties["Targets"]).map(|target| &target["RetryPolicy"]);
+        let retried = |policy: &Value| {
+            number(&policy["MaximumRetryAttempts"]).is_some_and(|times| times > 0)
+                && number(&policy["MaximumEventAgeInSeconds"]).is_some_and(|age| age >= 60)
+        };
+        unless(targets.all(retried), "does not say how often and for how long its target is tried")
+    })
+}
+
+fn stream_retries(deployment: &Deployment<'_>) -> Faults {
+    // -1 stands for ever, which is the default, and is no number here.
+    let bounded = |given: &Value| {
+        number(&given["MaximumRetryAttempts"]).is_some_and(|times| times > 0)
+            && number(&given["MaximumRecordAgeInSeconds"]).is_some()
+    };
+    let mut faults = deployment.each(MAPPING, |mapping| {
+        let given = &mapping.properties;
+        let is_stream = deployment.named(QUEUE, &given["EventSourceArn"]).is_none();
+        let good = bounded(given) && is_true(&given["BisectBatchOnFunctionError"]);
+        unless(!is_stream || good, "lets one bad record hold its shard")
+    });
+    faults.extend(deployment.each(PIPE, |pipe| {
+        let stream = &pipe.properties["SourceParameters"]["DynamoDBStreamParameters"];
+        let good = bounded(stream) && stream["OnPartialBatchItemFailure"] == "AUTOMATIC_BISECT";
+        unless(good, "lets one bad record hold its shard")
+    }));
+    faults
+}

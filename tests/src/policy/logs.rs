@@ -1,0 +1,68 @@
+//! Logs: everything that writes has a log group of the template, which forgets in time.
+
+use super::deployment::{FUNCTION, LOG_GROUP, number};
+use super::{Deployment, Faults, Mutation, Rule, unless};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        name: "log-retention",
+        holds: "every log group has a retention",
+        check: retention,
+        notices: &[
+            Mutation::drop(CONTRACTS, "ApiLogs", "RetentionInDays"),
+            Mutation::drop(PROPERTIES, "ApprovalLogGroup", "RetentionInDays"),
+            Mutation::drop("web-service/template.yaml", "WebCatchAllLogGroup", "RetentionInDays"),
+        ],
+    },
+    Rule {
+        name: "log-retention-prod",
+        holds: "prod looks back for a month at least",
+        check: longer_in_prod,
+        notices: &[Mutation::swap(
+            CONTRACTS,
+            "ApiLogs",
+            "!If [RetentionByStage, !FindInMap [ByStage, !Ref Stage, LogDays], !Ref LogRetentionDays]",
+            "14",
+        )
+        .on_prod()],
+    },
+    Rule {
+        name: "function-logs",
+        holds: "JSON logs, in a log group of the template: one that Lambda made would be kept for ever",
+        check: of_functions,
+        notices: &[
+            Mutation::drop(CONTRACTS, "QueryFunction", "LoggingConfig"),
+            Mutation::swap(PROPERTIES, "OnApprovalEndedFunction", "LogFormat: JSON", "LogFormat: Text"),
+        ],
+    },
+];
+
+const CONTRACTS: &str = "contracts-service/template.yaml";
+const PROPERTIES: &str = "properties-service/template.yaml";
+
+fn retention(deployment: &Deployment<'_>) -> Faults {
+    deployment.each(LOG_GROUP, |group| {
+        unless(
+            number(&group.properties["RetentionInDays"]).is_some_and(|days| days > 0),
+            "keeps its logs for ever",
+        )
+    })
+}
+
+fn longer_in_prod(deployment: &Deployment<'_>) -> Faults {
+    deployment.each(LOG_GROUP, |group| {
+        let days = number(&group.properties["RetentionInDays"]).unwrap_or(u64::MAX);
+        unless(!deployment.is_prod() || days >= 30, format!("forgets in prod after {days} days"))
+    })
+}
+
+fn of_functions(deployment: &Deployment<'_>) -> Faults {
+    deployment.each(FUNCTION, |function| {
+        let config = &function.properties["LoggingConfig"];
+        let group = deployment.named(LOG_GROUP, &config["LogGroup"]);
+        unless(
+            group.is_some() && config["LogFormat"] == "JSON",
+            "does not log as JSON into a log group of its own",
+        )
+    })
+}

@@ -1,0 +1,254 @@
+//! Queues: what SQS and the mappings that poll it must be set to, and who may send.
+
+use std::collections::BTreeSet;
+
+use local_cloud::resource::Resource;
+use serde_json::Value;
+
+use super::deployment::{API, FUNCTION, MAPPING, QUEUE, ROLE, is_true, list, number, texts};
+use super::failures::dead_letters;
+use super::{Deployment, Fault, Faults, Mutation, Rule, unless};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        name: "queue-visibility",
+        holds: "visibility >= 6 x function timeout + batch window",
+        check: visibility,
+        notices: &[
+            Mutation::swap(CONTRACTS, "IngestQueue", "VisibilityTimeout: 60", "VisibilityTimeout: 59"),
+            Mutation::swap(
+                CONTRACTS,
+                "IngestMapping",
+                "BatchingWindowInSeconds: 0",
+                "BatchingWindowInSeconds: 1",
+            )
+            .naming("IngestQueue"),
+            // Without one it is 30 seconds.
+            Mutation::drop(WEB, "WebIngestQueue", "VisibilityTimeout"),
+        ],
+    },
+    Rule {
+        name: "queue-receives",
+        holds: "maxReceiveCount >= 5, so that a passing fault dead-letters nothing",
+        check: receives,
+        notices: &[
+            Mutation::swap(CONTRACTS, "IngestQueue", "maxReceiveCount: 10", "maxReceiveCount: 4"),
+            Mutation::swap(WEB, "WebIngestQueue", "maxReceiveCount: 10", "maxReceiveCount: 1"),
+        ],
+    },
+    Rule {
+        name: "partial-batches",
+        holds: "ReportBatchItemFailures on every mapping",
+        check: partial_batches,
+        notices: &[
+            Mutation::drop(CONTRACTS, "IngestMapping", "FunctionResponseTypes"),
+            Mutation::drop(PROPERTIES, "ContractStatusStreamMapping", "FunctionResponseTypes"),
+        ],
+    },
+    Rule {
+        name: "queue-concurrency",
+        holds: "maximum concurrency on the mapping of a queue",
+        check: concurrency,
+        notices: &[Mutation::drop(WEB, "WebIngestMapping", "ScalingConfig")],
+    },
+    Rule {
+        name: "dead-letter-retention",
+        holds: "dead-letter retention longer than the source's",
+        check: retention,
+        notices: &[
+            Mutation::swap(CONTRACTS, "IngestDLQ", "1209600", "345600"),
+            Mutation::drop(CONTRACTS, "IngestDLQ", "MessageRetentionPeriod"),
+            Mutation::swap(PROPERTIES, "ContractStatusStreamDLQ", "1209600", "86400"),
+        ],
+    },
+    Rule {
+        name: "queue-encryption",
+        holds: "queues are encrypted",
+        check: encryption,
+        notices: &[
+            Mutation::swap(
+                CONTRACTS,
+                "IngestQueue",
+                "SqsManagedSseEnabled: true",
+                "SqsManagedSseEnabled: false",
+            ),
+            Mutation::drop(PROPERTIES, "EventsDLQ", "SqsManagedSseEnabled"),
+        ],
+    },
+    Rule {
+        name: "queue-tls",
+        holds: "queues are reached over TLS only",
+        check: tls,
+        notices: &[
+            Mutation::swap(WEB, "WebIngestQueuePolicy", "\"false\"", "\"true\"").naming("WebIngestQueue"),
+            Mutation::swap(
+                CONTRACTS,
+                "IngestQueuePolicy",
+                "[!GetAtt IngestQueue.Arn, !GetAtt IngestDLQ.Arn]",
+                "[!GetAtt IngestQueue.Arn]",
+            )
+            .naming("IngestDLQ"),
+            Mutation::remove(PROPERTIES, "FunctionsDLQPolicy").naming("FunctionsDLQ"),
+        ],
+    },
+    Rule {
+        name: "queue-senders",
+        holds: "only the gateway's role and the operators' redrive role may send",
+        check: senders,
+        notices: &[
+            Mutation::drop(CONTRACTS, "IngestQueuePolicy", "- Sid: OnlyTheGatewayAndARedriveSend")
+                .naming("IngestQueue"),
+            Mutation::swap(
+                WEB,
+                "WebIngestQueuePolicy",
+                "[!GetAtt WebApiRole.Arn, !GetAtt RedriveRole.Arn]",
+                "\"*\"",
+            )
+            .naming("WebIngestQueue"),
+            Mutation::swap(
+                WEB,
+                "WebIngestQueuePolicy",
+                "!GetAtt WebApiRole.Arn",
+                "!GetAtt SearchFunctionRole.Arn",
+            )
+            .naming("WebIngestQueue"),
+        ],
+    },
+];
+
+const CONTRACTS: &str = "contracts-service/template.yaml";
+const PROPERTIES: &str = "properties-service/template.yaml";
+const WEB: &str = "web-service/template.yaml";
+
+/// Seconds, where the template says nothing:
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html>.
+const VISIBILITY: u64 = 30;
+pub(super) const KEPT: u64 = 345_600;
+
+/// The mappings that poll queues of the deployment, each with its queue.
+fn polled<'a>(deployment: &Deployment<'a>) -> Vec<(&'a Resource, &'a Resource)> {
+    let queue_of = |mapping: &'a Resource| deployment.named(QUEUE, &mapping.properties["EventSourceArn"]);
+    deployment.all(MAPPING).filter_map(|mapping| Some((mapping, queue_of(mapping)?))).collect()
+}
+
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>
+fn visibility(deployment: &Deployment<'_>) -> Faults {
+    let mut faults = Faults::new();
+    for (mapping, queue) in polled(deployment) {
+        let function = deployment.named(FUNCTION, &mapping.properties["FunctionName"]);
+        let timeout = function.and_then(|function| number(&function.properties["Timeout"])).unwrap_or(3);
+        let window = number(&mapping.properties["MaximumBatchingWindowInSeconds"]).unwrap_or(0);
+        let given = number(&queue.properties["VisibilityTimeout"]).unwrap_or(VISIBILITY);
+        let least = 6 * timeout + window;
+        if given < least {
+            faults.push(Fault::of(
+                queue,
+                format!("is visible again after {given} s, and should be after {least} s"),
+            ));
+        }
+    }
+    faults
+}
+
+fn receives(deployment: &Deployment<'_>) -> Faults {
+    deployment.each(QUEUE, |queue| {
+        let most = number(&queue.properties.get("RedrivePolicy")?["maxReceiveCount"]).unwrap_or(0);
+        unless(most >= 5, format!("gives a message up after {most} receives"))
+    })
+}
+
+fn partial_batches(deployment: &Deployment<'_>) -> Faults {
+    deployment.each(MAPPING, |mapping| {
+        let reports =
+            texts(&mapping.properties["FunctionResponseTypes"]).any(|kind| kind == "ReportBatchItemFailures");
+        unless(reports, "fails whole batches")
+    })
+}
+
+fn concurrency(deployment: &Deployment<'_>) -> Faults {
+    let unbounded = polled(deployment)
+        .into_iter()
+        .filter(|(mapping, _)| number(&mapping.properties["ScalingConfig"]["MaximumConcurrency"]).is_none());
+    unbounded.map(|(mapping, _)| Fault::of(mapping, "starts as many functions as it likes")).collect()
+}
+
+fn retention(deployment: &Deployment<'_>) -> Faults {
+    let mut faults = Faults::new();
+    for letters in dead_letters(deployment) {
+        let Some(queue) = letters.queue else { continue };
+        let kept = number(&queue.properties["MessageRetentionPeriod"]).unwrap_or(KEPT);
+        if kept <= letters.kept {
+            let (source, before) = (&letters.source.logical_id, letters.kept);
+            faults
+                .push(Fault::of(queue, format!("keeps for {kept} s what {source} has kept for {before} s")));
+        }
+    }
+    faults
+}
+
+fn encryption(deployment: &Deployment<'_>) -> Faults {
+    deployment.each(QUEUE, |queue| {
+        let given = &queue.properties;
+        unless(
+            is_true(&given["SqsManagedSseEnabled"]) || given["KmsMasterKeyId"].is_string(),
+            "is not encrypted",
+        )
+    })
+}
+
+/// The statements of a queue's policies that are about this very queue.
+pub(super) fn statements<'a>(deployment: &Deployment<'a>, queue: &Resource) -> Vec<&'a Value> {
+    let policies = deployment.all("AWS::SQS::QueuePolicy");
+    let own =
+        policies.filter(|policy| texts(&policy.properties["Queues"]).any(|url| url == queue.physical_id));
+    own.flat_map(|policy| list(&policy.properties["PolicyDocument"]["Statement"]))
+        .filter(|statement| texts(&statement["Resource"]).any(|arn| arn == queue.arn))
+        .collect()
+}
+
+/// Whether a statement of this effect is about everybody who does `action`.
+fn is_of_all(statement: &Value, effect: &str, action: &str) -> bool {
+    let principal = &statement["Principal"];
+    statement["Effect"] == effect
+        && (principal == "*" || principal["AWS"] == "*")
+        && texts(&statement["Action"]).any(|given| given == action || given == "sqs:*")
+}
+
+fn tls(deployment: &Deployment<'_>) -> Faults {
+    deployment.each(QUEUE, |queue| {
+        let holds = statements(deployment, queue).into_iter().any(|statement| {
+            is_of_all(statement, "Deny", "sqs:*")
+                && statement["Condition"]["Bool"]["aws:SecureTransport"] == "false"
+        });
+        unless(holds, "has no policy that denies everything but TLS")
+    })
+}
+
+/// The roles that a gateway takes on to call a queue.
+fn gateway_roles<'a>(deployment: &Deployment<'a>) -> BTreeSet<&'a str> {
+    let operations = deployment.all(API).flat_map(super::api::operations);
+    operations
+        .filter_map(|(_, operation)| super::api::integration(operation)["credentials"].as_str())
+        .collect()
+}
+
+fn senders(deployment: &Deployment<'_>) -> Faults {
+    let gateways = gateway_roles(deployment);
+    let may_send = |arn: &str| {
+        let role = deployment.all(ROLE).find(|role| role.arn == arn);
+        role.is_some_and(|role| role.logical_id == "RedriveRole" || gateways.contains(arn))
+    };
+    let complaint = |queue: &Resource| {
+        let statements = statements(deployment, queue);
+        let denials = statements.iter().filter(|statement| is_of_all(statement, "Deny", "sqs:SendMessage"));
+        let mut excepted =
+            denials.filter_map(|denial| denial["Condition"]["ArnNotEquals"].get("aws:PrincipalArn"));
+        let Some(excepted) = excepted.next() else {
+            return Some("lets anybody send whom a policy allows it".into());
+        };
+        let stranger = texts(excepted).find(|arn| !may_send(arn));
+        stranger.map(|arn| format!("lets {arn} send, which is neither a gateway's role nor the redrive role"))
+    };
+    let ingest = polled(deployment).into_iter().map(|(_, queue)| queue);
+    ingest.filter_map(|queue| Some(Fault::of(queue, complaint(queue)?))).collect()
+}

@@ -1,0 +1,318 @@
+//! The templates keep every rule of `quality.md`, section 3: see `src/policy`. So do the templates
+//! that AWS's own translator makes of them. Each rule is known to notice when it is broken: each has
+//! edits of the real templates that it must object to, and it alone.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use end_to_end_tests::policy::{self, Fault, Finding, Mutation, Rule};
+use end_to_end_tests::{ROOT, project, templates};
+use local_cloud::template::Application;
+use serde_json::Value;
+use serde_norway::Value as Yaml;
+
+/// Each that can be deployed by itself.
+const TEMPLATES: [&str; 7] = [
+    "account.yaml",
+    ROOT,
+    "contracts-service/template.yaml",
+    "properties-service/template.yaml",
+    "properties-service/subscriptions.yaml",
+    "web-service/template.yaml",
+    "web-service/subscriptions.yaml",
+];
+
+/// A template, deployed alone with all that it nests.
+fn load(project: &Path, file: &str, stage: &str) -> anyhow::Result<Application> {
+    // Both architectures are seen, so that a constant is noticed.
+    let architecture = if stage == "dev" { "x86_64" } else { "arm64" };
+    let given = [
+        ("Stage", stage),
+        ("Architecture", architecture),
+        ("ImagesBucketName", "images"),
+        ("AlarmTopicArn", "arn:aws:sns:us-east-1:123456789012:alarms"),
+        ("GitHubRepository", "owner/name"),
+    ];
+    let known: Vec<_> = given.into_iter().filter(|(name, _)| parameters(file).contains(*name)).collect();
+    templates::load(project, file, &known)
+}
+
+/// The names of a template's parameters: no edit changes them.
+fn parameters(file: &str) -> &'static BTreeSet<String> {
+    static NAMES: LazyLock<BTreeMap<&str, BTreeSet<String>>> = LazyLock::new(|| {
+        let read = |file: &'static str| {
+            let text = std::fs::read_to_string(project().unwrap().join(file)).unwrap();
+            let template: Yaml = serde_norway::from_str(&text).unwrap();
+            let names = template["Parameters"].as_mapping().unwrap().keys();
+            (file, names.map(|name| name.as_str().unwrap().to_owned()).collect())
+        };
+        TEMPLATES.map(read).into()
+    });
+    &NAMES[file]
+}
+
+/// What the rules object to in it.
+fn findings(project: &Path, file: &str, stage: &str) -> anyhow::Result<BTreeSet<Finding>> {
+    Ok(policy::findings(&load(project, file, stage)?)?.into_iter().collect())
+}
+
+fn told(findings: &BTreeSet<Finding>) -> String {
+    findings.iter().map(|finding| format!("{finding}\n")).collect()
+}
+
+#[test]
+fn the_templates_keep_every_rule_on_every_stage() {
+    let mut all = BTreeSet::new();
+    for file in TEMPLATES {
+        // An account is of one stage on AWS.
+        for stage in
+            ["local", "dev", "prod"].into_iter().filter(|stage| file != "account.yaml" || *stage != "local")
+        {
+            all.extend(findings(&project().unwrap(), file, stage).unwrap());
+        }
+    }
+    assert!(all.is_empty(), "\n{}", told(&all));
+}
+
+#[test]
+fn every_rule_has_a_name_of_its_own_and_an_edit_that_it_notices() {
+    let names: BTreeSet<&str> = policy::rules().map(|rule| rule.name).collect();
+    assert_eq!(names.len(), policy::rules().count(), "two rules have one name");
+    let unproved: Vec<&str> =
+        policy::rules().filter(|rule| rule.notices.is_empty()).map(|rule| rule.name).collect();
+    assert!(unproved.is_empty(), "no edit shows that these rules notice anything: {unproved:?}");
+}
+
+/// The template that reads a file.
+fn template_of(file: &'static str) -> &'static str {
+    match file {
+        "contracts-service/api.yaml" => "contracts-service/template.yaml",
+        "properties-service/approval.asl.yaml" => "properties-service/template.yaml",
+        "web-service/api.yaml" => "web-service/template.yaml",
+        template => template,
+    }
+}
+
+/// Finds what an edit adds to the findings.
+#[derive(Default)]
+struct Editor {
+    before: BTreeMap<(&'static str, &'static str), BTreeSet<Finding>>,
+}
+
+impl Editor {
+    fn added(
+        &mut self,
+        file: &'static str,
+        stage: &'static str,
+        edit: impl Fn(&str) -> String,
+    ) -> anyhow::Result<BTreeSet<Finding>> {
+        let (project, template) = (project()?, template_of(file));
+        let copy = templates::edited(&project, file, edit)?;
+        let before = match self.before.entry((template, stage)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(findings(&project, template, stage)?),
+        };
+        Ok(findings(copy.path(), template, stage)?.difference(before).cloned().collect())
+    }
+
+    /// Why the edit does not lead to one finding, of this rule and about the right resource.
+    fn unnoticed(&mut self, rule: &str, mutation: &Mutation) -> Option<String> {
+        let at = format!("{rule}: {} {} {:?}", mutation.file, mutation.resource, mutation.edit);
+        let named = mutation.names.unwrap_or(mutation.resource);
+        let is_it = |finding: &Finding| {
+            let Fault { file, resource, .. } = &finding.fault;
+            finding.rule == rule && resource == named && file == template_of(mutation.file)
+        };
+        match self.added(mutation.file, mutation.stage, |text| mutation.apply(text)) {
+            Err(error) => Some(format!("{at}: {error:#}")),
+            Ok(all) if all.len() == 1 && all.iter().all(is_it) => None,
+            Ok(all) => Some(format!("{at}: expected one finding about {named}, not:\n{}", told(&all))),
+        }
+    }
+}
+
+#[test]
+fn a_rule_objects_to_every_edit_that_breaks_it_and_no_other_rule_does() {
+    let mut editor = Editor::default();
+    let of_rule = |rule: &'static Rule| rule.notices.iter().map(|mutation| (rule.name, mutation));
+    let mutations = policy::rules().flat_map(of_rule);
+    let unnoticed: Vec<String> =
+        mutations.filter_map(|(rule, mutation)| editor.unnoticed(rule, mutation)).collect();
+    assert!(unnoticed.is_empty(), "\n{}", unnoticed.join("\n"));
+}
+
+/// What must not go in any template, and the rules of which one objects: the lines that begin so,
+/// with all below them, are dropped or replaced.
+const EVERYWHERE: [(&str, Option<&str>, &[&str]); 9] = [
+    ("Tags:", None, &["tags"]),
+    ("RetentionInDays:", None, &["log-retention"]),
+    ("DeadLetterConfig:", None, &["dead-letters"]),
+    ("DestinationConfig:", None, &["dead-letters"]),
+    ("RedrivePolicy:", None, &["dead-letters"]),
+    ("Timeout:", None, &["function-timeout"]),
+    ("TimeoutSeconds:", None, &["task-timeout", "wait-timeout", "workflow-timeout"]),
+    ("timeoutInMillis:", None, &["api-timeout"]),
+    ("Resource: ", Some("Resource: \"*\""), &["wildcard-resource"]),
+];
+
+/// The file with all those lines edited, and the resources (or states, or paths) in which they stood.
+fn edited_everywhere(text: &str, start: &str, replacement: Option<&str>) -> (String, BTreeSet<String>) {
+    let (mut edited, mut places, mut place, mut dropped) =
+        (String::new(), BTreeSet::new(), String::new(), None);
+    for line in text.lines() {
+        let depth = line.len() - line.trim_start().len();
+        if dropped.is_some_and(|from| depth > from || line.trim().is_empty()) {
+            continue;
+        }
+        dropped = None;
+        if let Some(name) = line.trim_end().strip_suffix(':').filter(|_| depth == 2) {
+            name.trim().clone_into(&mut place);
+        }
+        match replacement {
+            _ if !line.trim_start().starts_with(start) => edited.push_str(line),
+            Some(replacement) if line.trim() != replacement => {
+                places.insert(place.clone());
+                edited.extend([&line[..depth], replacement]);
+            }
+            Some(_) => edited.push_str(line),
+            None => {
+                places.insert(place.clone());
+                dropped = Some(depth);
+                continue;
+            }
+        }
+        edited.push('\n');
+    }
+    (edited, places)
+}
+
+#[test]
+fn what_is_dropped_from_any_template_is_noticed_with_resource_and_rule() {
+    let mut editor = Editor::default();
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for file in templates::FILES {
+        for (start, replacement, rules) in EVERYWHERE {
+            let text = std::fs::read_to_string(project().unwrap().join(file)).unwrap();
+            let (edited, places) = edited_everywhere(&text, start, replacement);
+            // A state's Resource is what it calls.
+            if places.is_empty() || replacement.is_some() && file != template_of(file) {
+                continue;
+            }
+            *seen.entry(start).or_default() += places.len();
+            let added = editor.added(file, "dev", |_| edited.clone()).unwrap();
+            let of_rules: Vec<&Finding> =
+                added.iter().filter(|finding| rules.contains(&finding.rule)).collect();
+            if file != template_of(file) {
+                // A machine has a finding for each of its states, an API for each of its operations.
+                let lines = text.lines().filter(|line| line.trim_start().starts_with(start)).count();
+                assert_eq!(of_rules.len(), lines, "{file} without {start}:\n{}", told(&added));
+                continue;
+            }
+            for place in places {
+                // SAM names what it generates after its resource; what is global is of every function.
+                let names =
+                    |finding: &&&Finding| finding.fault.resource.starts_with(&place) || place == "Function";
+                assert!(
+                    of_rules.iter().any(|finding| names(&finding)),
+                    "{file}: {place} without {start}:\n{}",
+                    told(&added)
+                );
+            }
+        }
+    }
+    let starts: BTreeSet<&str> = EVERYWHERE.iter().map(|(start, ..)| *start).collect();
+    assert_eq!(seen.into_keys().collect::<BTreeSet<_>>(), starts, "each of them stands somewhere");
+}
+
+/// The folder of the templates as AWS's own translator expands them; none where nobody made it.
+fn translated() -> Option<PathBuf> {
+    let folder = std::env::var_os("SAM_TRANSLATED").map(PathBuf::from);
+    assert!(
+        folder.is_some() || std::env::var_os("CI").is_none(),
+        "SAM_TRANSLATED is not set: see scripts/check"
+    );
+    if folder.is_none() {
+        eprintln!("not run: SAM_TRANSLATED names no folder; scripts/check makes one with scripts/translate");
+    }
+    folder
+}
+
+#[test]
+fn what_sams_own_translator_makes_of_the_templates_keeps_every_rule() {
+    let Some(folder) = translated() else { return };
+    let mut all = BTreeSet::new();
+    for file in TEMPLATES {
+        for stage in ["dev", "prod"] {
+            all.extend(findings(&folder, file, stage).unwrap());
+        }
+    }
+    assert!(all.is_empty(), "\n{}", told(&all));
+}
+
+/// What the two expansions may differ in, and why.
+const DIFFERENT: [(&str, &str, &str); 4] = [
+    (
+        "AWS::ApiGateway::Deployment",
+        "Description",
+        "a digest of the API, to tell one deployment from another",
+    ),
+    (
+        "AWS::ApiGateway::RestApi",
+        "Parameters",
+        "SAM tells the import the endpoint's type, which stands beside it too",
+    ),
+    (
+        "AWS::ApiGateway::Stage",
+        "DeploymentId",
+        "the id of a deployment ends with a digest of the API, each its own",
+    ),
+    ("AWS::Lambda::Function", "Code", "where `sam package` has put the binary; here, Metadata names it"),
+];
+
+type Expanded = BTreeMap<(String, String), (String, BTreeMap<String, Value>)>;
+
+/// The resources of the application by template and logical id: type and properties.
+fn expanded(project: &Path) -> Expanded {
+    let application = load(project, ROOT, "dev").unwrap();
+    let resources = application.stacks.into_iter().flat_map(|stack| stack.resources);
+    let known =
+        |kind: &str, key: &str| DIFFERENT.iter().any(|(of, property, _)| (*of, *property) == (kind, key));
+    resources
+        .map(|resource| {
+            let Value::Object(properties) = resource.properties else { panic!("properties are a mapping") };
+            let mut properties: BTreeMap<String, Value> =
+                properties.into_iter().filter(|(key, _)| !known(&resource.kind, key)).collect();
+            // Tags and policies are sets.
+            for list in ["Tags", "ManagedPolicyArns"] {
+                if let Some(items) = properties.get_mut(list).and_then(Value::as_array_mut) {
+                    items.sort_by_key(ToString::to_string);
+                }
+            }
+            let id = match resource.kind.as_str() {
+                "AWS::ApiGateway::Deployment" => {
+                    resource.logical_id[..resource.logical_id.len() - 10].to_owned()
+                }
+                _ => resource.logical_id,
+            };
+            ((resource.file.to_string(), id), (resource.kind, properties))
+        })
+        .collect()
+}
+
+#[test]
+fn the_local_cloud_expands_the_templates_as_sams_own_translator_does() {
+    let Some(folder) = translated() else { return };
+    let (ours, theirs) = (expanded(&project().unwrap()), expanded(&folder));
+    assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
+    let mut differences = String::new();
+    for ((file, id), theirs) in &theirs {
+        let ours = &ours[&(file.clone(), id.clone())];
+        if ours != theirs {
+            differences += &format!("\n{file}: {id}\n  ours: {ours:?}\n  SAM's: {theirs:?}");
+        }
+    }
+    assert!(differences.is_empty(), "{differences}");
+}
