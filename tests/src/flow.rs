@@ -15,7 +15,7 @@ use crate::{PATIENCE, outcome, put_event, service_of};
 pub struct Part {
     /// The template, relative to the project.
     pub file: &'static str,
-    /// A resource, `{resource}.Events.{event}` for an event of a SAM resource, or an operation of an API.
+    /// A resource, or an operation of an API.
     pub name: &'static str,
 }
 
@@ -61,12 +61,11 @@ const CONTRACT_TO_WEB: Part = part("web-service/subscriptions.yaml", "ContractSt
 const REQUEST_TO_PROPERTIES: Part =
     part("properties-service/subscriptions.yaml", "PublicationApprovalRequestedRule");
 const EVALUATION_TO_WEB: Part = part("web-service/subscriptions.yaml", "PublicationEvaluationCompletedRule");
-const KEEPS_STATUS: Part = part(PROPERTIES, "OnContractStatusChangedFunction.Events.ContractStatusChanged");
-const STARTS_WORKFLOW: Part = part(PROPERTIES, "ApprovalStateMachine.Events.PublicationApprovalRequested");
+const KEEPS_STATUS: Part = part(PROPERTIES, "OnContractStatusChangedRule");
+const STARTS_WORKFLOW: Part = part(PROPERTIES, "ApprovalRequestedRule");
 const ANSWERS_FOR_THE_DEAD: Part = part(PROPERTIES, "OnApprovalEndedRule");
-const APPLIES_EVALUATION: Part =
-    part(WEB, "OnEvaluationCompletedFunction.Events.PublicationEvaluationCompleted");
-const TAKES_LISTING_DOWN: Part = part(WEB, "OnContractEndedFunction.Events.ContractEnded");
+const APPLIES_EVALUATION: Part = part(WEB, "OnEvaluationCompletedRule");
+const TAKES_LISTING_DOWN: Part = part(WEB, "OnContractEndedRule");
 
 /// The URL-encoding of every body and path that goes into a queue.
 pub const ENCODINGS: [Part; 5] =
@@ -80,7 +79,7 @@ const ENCODED_WITHDRAWAL: Part =
     part("web-service/api.yaml", "$util.urlEncode in DELETE /listings/{country}/{city}/{street}/{number}");
 
 /// Wakes executions that wait; a mapping and no rule.
-const WAKES: Part = part(PROPERTIES, "OnContractStatusStreamFunction.Events.ContractStatusTable");
+const WAKES: Part = part(PROPERTIES, "ContractStatusStreamMapping");
 
 /// The waiting state, and the way to it.
 const WORKFLOW: Part = part("properties-service/approval.asl.yaml", "WaitForContractApproval");

@@ -73,7 +73,7 @@ pub fn of_kind<'a>(application: &'a Application, kind: &str) -> Vec<&'a Resource
 
 /// `text` without the resource `id`; what refers to it gets an ARN of nothing.
 pub fn without_resource(text: &str, id: &str) -> String {
-    let rest = without_block(text, 0, &format!("  {id}:"));
+    let rest = without_block(text, &format!("  {id}:"));
     let rest = without_reference(&rest, &format!("!GetAtt {id}.Arn"));
     without_reference(&rest, &format!("!Ref {id}"))
 }
@@ -90,22 +90,12 @@ fn without_reference(text: &str, reference: &str) -> String {
     rest
 }
 
-/// `text` without one event of the SAM resource `owner`; without `Events` where it was the only one.
-pub fn without_event(text: &str, owner: &str, event: &str) -> String {
-    let Some(start) = text.find(&format!("\n  {owner}:\n")) else { return text.to_owned() };
-    let event_gone = without_block(text, start + 1, &format!("        {event}:"));
-    let lines: Vec<&str> = event_gone.lines().collect();
-    let is_empty = |at: usize| lines.get(at + 1).is_none_or(|next| !next.starts_with("        "));
-    let kept = lines.iter().enumerate().filter(|(at, line)| **line != "      Events:" || !is_empty(*at));
-    kept.map(|(_, line)| format!("{line}\n")).collect()
-}
-
-/// Drops the first line that is `head`, from byte `from` on, and all lines below it that are indented deeper.
-fn without_block(text: &str, from: usize, head: &str) -> String {
+/// Drops the first line that is `head`, and all lines below it that are indented deeper.
+fn without_block(text: &str, head: &str) -> String {
     let indent = head.len() - head.trim_start().len();
-    let mut kept = text[..from].to_owned();
+    let mut kept = String::new();
     let (mut found, mut inside) = (false, false);
-    for line in text[from..].lines() {
+    for line in text.lines() {
         let deeper = line.trim().is_empty() || line.len() - line.trim_start().len() > indent;
         inside = inside && deeper;
         if !found && line == head {
@@ -131,11 +121,5 @@ mod tests {
         assert!(rest.contains("!Ref BQueue"), "{rest}");
         assert!(!rest.contains("Type: Y") && !rest.contains("!Ref B,") && rest.contains("/gone"), "{rest}");
         assert!(rest.contains("Type: X") && rest.contains("Type: Z"), "{rest}");
-    }
-
-    #[test]
-    fn the_last_event_takes_its_list_along() {
-        let rest = without_event(TEXT, "F", "E");
-        assert!(!rest.contains("Events") && !rest.contains("Type: Z") && rest.contains("Tags: 1"), "{rest}");
     }
 }

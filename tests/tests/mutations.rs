@@ -53,9 +53,8 @@ fn declared(kind: &str) -> BTreeSet<(String, String)> {
     resources.into_iter().map(|resource| (resource.file.to_string(), resource.logical_id.clone())).collect()
 }
 
-/// SAM gives the rule of an event the name of its function or state machine and its own.
 fn as_declared(part: &Part) -> (String, String) {
-    (part.file.to_owned(), part.name.replace(".Events.", ""))
+    (part.file.to_owned(), part.name.to_owned())
 }
 
 #[test]
@@ -82,10 +81,7 @@ fn without_its_url_encoding_the_flow_names_the_operation() {
 }
 
 fn without(text: &str, part: Part) -> String {
-    match part.name.split_once(".Events.") {
-        Some((owner, event)) => templates::without_event(text, owner, event),
-        None => templates::without_resource(text, part.name),
-    }
+    templates::without_resource(text, part.name)
 }
 
 /// The API without the encoding of the body, or of the path, of one operation.

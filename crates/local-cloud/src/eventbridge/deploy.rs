@@ -42,6 +42,9 @@ struct BusProps {
     /// No effect here: nothing is encrypted at rest.
     #[serde(rename = "KmsKeyIdentifier")]
     _kms_key_identifier: Option<Value>,
+    /// No effect here: the live log tells what a bus failed to deliver.
+    #[serde(rename = "LogConfig")]
+    _log_config: Option<Value>,
     policy: Option<Value>,
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{Generated, Properties, merged};
+use super::{Generated, Properties, merged, propagate, tag_list};
 use crate::resource::Refusal;
 use crate::template::document::Declared;
 use crate::template::kinds::letters;
@@ -55,8 +55,7 @@ pub(super) fn transform(
         };
         api.insert("EndpointConfiguration".to_owned(), json!({ "Types": [kind] }));
     }
-    // Tags on generated resources have no effect here.
-    given.take("PropagateTags");
+    let propagates = given.take("PropagateTags");
 
     let stage_name = given.require("StageName")?;
     let stage_id = match &stage_name {
@@ -71,10 +70,9 @@ pub(super) fn transform(
     stage.insert("DeploymentId".to_owned(), json!({ "Ref": deployment_id }));
     stage.insert("StageName".to_owned(), stage_name);
     given.pass(&["AccessLogSetting", "MethodSettings", "TracingEnabled", "Variables"], &mut stage);
-    if let Some(tags) = given.take_object("Tags")? {
-        let tags: Vec<Value> =
-            tags.into_iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect();
-        stage.insert("Tags".to_owned(), Value::Array(tags));
+    let tags = given.take_object("Tags")?;
+    if let Some(tags) = &tags {
+        stage.insert("Tags".to_owned(), tag_list(tags.clone()));
     }
     let mut deployment = json!({ "RestApiId": { "Ref": id } });
     // Without OpenApiVersion, SAM lets the deployment make a second stage called `Stage`.
@@ -87,9 +85,11 @@ pub(super) fn transform(
     aliases.insert(format!("{id}.Stage"), stage_id.clone());
     aliases.insert(format!("{id}.Deployment"), deployment_id.clone());
     let rest_api = Declared { kind: "AWS::ApiGateway::RestApi".to_owned(), properties: api, ..declared };
-    Ok(vec![
+    let mut resources = vec![
         (id.to_owned(), rest_api),
         (deployment_id, generate("AWS::ApiGateway::Deployment", deployment)),
         (stage_id, generate("AWS::ApiGateway::Stage", Value::Object(stage))),
-    ])
+    ];
+    propagate(propagates, tags, &mut resources);
+    Ok(resources)
 }

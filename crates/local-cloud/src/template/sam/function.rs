@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::role::Role;
-use super::{Generated, Properties, get_att_arn, merged, rule, tags};
+use super::{Generated, Properties, get_att_arn, merged, propagate, rule, tags};
 use crate::resource::Refusal;
 use crate::template::document::Declared;
 use crate::template::place::Place;
@@ -56,8 +56,7 @@ pub(super) fn transform(
     // `sam build` compiles CodeUri and `sam deploy` uploads it; here, `Metadata` names the
     // binary of this workspace that is run instead.
     given.take("CodeUri");
-    // Tags on generated resources have no effect here.
-    given.take("PropagateTags");
+    let propagates = given.take("PropagateTags");
     // https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-specification-generated-resources-function.html
     let mut role = Role::new(id, "lambda.amazonaws.com");
     role.managed("service-role/AWSLambdaBasicExecutionRole");
@@ -72,7 +71,8 @@ pub(super) fn transform(
         role.may_send("DeadLetterQueuePolicy".to_owned(), &arn);
         out.insert("DeadLetterConfig".to_owned(), json!({ "TargetArn": arn }));
     }
-    let tags = tags("lambda", given.take_object("Tags")?);
+    let own_tags = given.take_object("Tags")?;
+    let tags = tags("lambda", own_tags.clone());
     out.insert("Tags".to_owned(), tags.clone());
     if let Some(config) = given.take("EventInvokeConfig") {
         let config_id = format!("{id}EventInvokeConfig");
@@ -105,6 +105,7 @@ pub(super) fn transform(
     given.finish()?;
     let function = Declared { kind: "AWS::Lambda::Function".to_owned(), properties: out, ..declared };
     resources.push((id.to_owned(), function));
+    propagate(propagates, own_tags, &mut resources);
     Ok(resources)
 }
 

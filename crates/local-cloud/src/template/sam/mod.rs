@@ -165,11 +165,35 @@ fn get_att_arn(id: &str) -> Value {
 
 /// The tag that SAM adds, and the resource's own.
 fn tags(creator: &str, own: Option<Map<String, Value>>) -> Value {
-    let mut tags = vec![json!({ "Key": format!("{creator}:createdBy"), "Value": "SAM" })];
-    tags.extend(
-        own.unwrap_or_default().into_iter().map(|(key, value)| json!({ "Key": key, "Value": value })),
-    );
-    Value::Array(tags)
+    let mut tags = Map::from_iter([(format!("{creator}:createdBy"), json!("SAM"))]);
+    tags.extend(own.unwrap_or_default());
+    tag_list(tags)
+}
+
+/// With `PropagateTags`, SAM puts the resource's own tags on whatever it generates that can carry
+/// any, in the place of those that are there: its own `createdBy` goes.
+/// <https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-resource-function.html>,
+/// `PropagateTags`; which types, from the model classes of SAM's public translator.
+fn propagate(propagate: Option<Value>, own: Option<Map<String, Value>>, resources: &mut Generated) {
+    let Some(own) = own.filter(|own| propagate == Some(Value::Bool(true)) && !own.is_empty()) else { return };
+    for (_, declared) in resources {
+        if TAGGED.contains(&declared.kind.as_str()) {
+            declared.properties.insert("Tags".to_owned(), tag_list(own.clone()));
+        }
+    }
+}
+
+/// The types to which SAM propagates tags: not to rules and event source mappings, which it cannot tag.
+const TAGGED: [&str; 5] = [
+    "AWS::ApiGateway::RestApi",
+    "AWS::ApiGateway::Stage",
+    "AWS::IAM::Role",
+    "AWS::Lambda::Function",
+    "AWS::StepFunctions::StateMachine",
+];
+
+fn tag_list(own: Map<String, Value>) -> Value {
+    own.into_iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect()
 }
 
 /// `AWS::Serverless::Application`: a nested stack.

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::role::{Role, assumed_by};
-use super::{Generated, Properties, get_att_arn, rule, tags};
+use super::{Generated, Properties, get_att_arn, propagate, rule, tags};
 use crate::resource::Refusal;
 use crate::template::document::{Declared, ShortForms, beside, read};
 use crate::template::place::Place;
@@ -27,9 +27,9 @@ pub(super) fn transform(
     given.rename("Logging", "LoggingConfiguration", &mut out);
     given.rename("Tracing", "TracingConfiguration", &mut out);
     given.pass(&["DefinitionSubstitutions"], &mut out);
-    // Tags on generated resources have no effect here.
-    given.take("PropagateTags");
-    let tags = tags("stateMachine", given.take_object("Tags")?);
+    let propagates = given.take("PropagateTags");
+    let own_tags = given.take_object("Tags")?;
+    let tags = tags("stateMachine", own_tags.clone());
     out.insert("Tags".to_owned(), tags.clone());
     let mut verbatim = BTreeMap::new();
     match (given.take("Definition"), given.take("DefinitionUri")) {
@@ -75,6 +75,7 @@ pub(super) fn transform(
     given.finish()?;
     let kind = "AWS::StepFunctions::StateMachine".to_owned();
     resources.push((id.to_owned(), Declared { kind, properties: out, verbatim, ..declared }));
+    propagate(propagates, own_tags, &mut resources);
     Ok(resources)
 }
 

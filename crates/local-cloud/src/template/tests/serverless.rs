@@ -401,3 +401,22 @@ Outputs:
     assert_eq!(find(&application, "Queue").physical_id, url);
     assert_eq!(output(&application, "Arn").unwrap(), "arn:aws:sqs:us-east-1:123456789012:q");
 }
+
+#[test]
+fn tags_go_to_what_sam_generates_where_the_resource_propagates_them() {
+    let tags_of = |text: &str, id: &str| {
+        let application = load_one(text).unwrap();
+        let resource =
+            application.root().unwrap().resources.iter().find(|resource| resource.logical_id == id);
+        resource.unwrap().properties.get("Tags").cloned()
+    };
+    let own = json!([{ "Key": "Owner", "Value": "me" }, { "Key": "Stage", "Value": "local" }]);
+    let propagating =
+        FUNCTION.replace("    Tracing: Active\n", "    Tracing: Active\n    PropagateTags: true\n");
+    for id in ["Fn", "FnRole"] {
+        assert_eq!(tags_of(&propagating, id), Some(own.clone()), "{id}");
+    }
+    for id in ["FnFromQueue", "FnFromTable", "FnFromBus"] {
+        assert_eq!(tags_of(&propagating, id), None, "SAM does not tag {id}");
+    }
+}
