@@ -37,7 +37,7 @@ enum Command {
     Demo,
     /// Replays the samples of events/ on their functions and compares the answers.
     LambdaTest,
-    /// Measures the release build: speed, memory, and that nothing is lost.
+    /// Measures an optimised build: speed, memory, and that nothing is lost.
     Bench(bench::Options),
 }
 
