@@ -7,5 +7,6 @@ pub mod demo;
 pub mod hops;
 pub mod samples;
 pub mod seed;
+pub mod stack;
 pub mod summary;
 pub mod watch;

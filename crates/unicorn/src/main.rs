@@ -37,6 +37,8 @@ enum Command {
     Demo,
     /// Replays the samples of events/ on their functions and compares the answers.
     LambdaTest,
+    /// Loads the seed listings and their images into a stage; what is there already is left alone.
+    Seed(seed::Options),
     /// Measures an optimised build: speed, memory, and that nothing is lost.
     Bench(bench::Options),
 }
@@ -110,6 +112,10 @@ async fn perform(command: Command) -> anyhow::Result<ExitCode> {
         Command::Up(options) => run(options, told_to_stop).await,
         Command::Demo => unless(told_to_stop, show()).await,
         Command::LambdaTest => unless(told_to_stop, replay()).await,
+        Command::Seed(options) => {
+            unless(told_to_stop, async { seed::run(&build::project()?, &options).await }).await?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Bench(options) => {
             unless(told_to_stop, bench::run(&options)).await?;
             Ok(ExitCode::SUCCESS)

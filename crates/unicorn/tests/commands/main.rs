@@ -12,4 +12,5 @@ mod comfort;
 mod hello;
 mod readme;
 mod refusals;
+mod seed;
 mod support;
