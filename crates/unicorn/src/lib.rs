@@ -1,5 +1,6 @@
 //! What the command line does, as a library, so that tests run the same.
 
+pub mod artefacts;
 pub mod bench;
 pub mod build;
 pub mod client;

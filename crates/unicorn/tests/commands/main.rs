@@ -7,6 +7,7 @@
     reason = "what goes wrong in a test's helpers fails the test"
 )]
 
+mod built;
 mod cli;
 mod comfort;
 mod hello;
