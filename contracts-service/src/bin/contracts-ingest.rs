@@ -35,7 +35,7 @@ impl Config {
 async fn main() -> Result<(), Error> {
     telemetry::init();
     let config = Config::from_env()?;
-    let sdk = clients::load().await;
+    let sdk = clients::of_environment();
     let queue = &Queue::new(aws_sdk_sqs::Client::new(&sdk), config.queue_url);
     let dynamodb = aws_sdk_dynamodb::Client::new(&sdk);
     let contracts = &DynamoContracts::connect(dynamodb, config.contracts_table, config.commands_table).await;

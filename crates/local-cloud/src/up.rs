@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::cloud::{Cloud, Settings};
 use crate::folder::{Folder, Made};
 use crate::random::Random;
+use crate::resource::Resource;
 use crate::template::Application;
 use crate::{
     apigateway, cloudformation, deploy, dynamodb, earlier, endpoint, event_source, eventbridge, lambda,
@@ -96,20 +97,51 @@ pub struct Running {
     _folder: Folder,
 }
 
+/// A function of the templates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Function {
+    /// Its logical ids from the root template down, such as `ContractsService/IngestFunction`: the
+    /// folder into which `sam build` puts what it built.
+    pub path: String,
+    /// The name of the binary that it runs.
+    pub binary: String,
+}
+
+/// The functions of the templates, by their paths.
+///
+/// # Errors
+/// When the templates cannot be run here.
+pub fn functions(project: &Path, template: &str, stage: &str) -> anyhow::Result<Vec<Function>> {
+    let (settings, template) = (settings(project, stage, None), within(project, template));
+    let application = load(&settings, &template, "http://127.0.0.1", "http://127.0.0.1")?;
+    let resources = || application.stacks.iter().flat_map(|stack| &stack.resources);
+    let path = |function: &Resource| {
+        let mut path = function.logical_id.clone();
+        let mut stack = application.stack(&function.stack);
+        while let Some(nested) = stack
+            && let Some(nesting) = resources().find(|resource| resource.physical_id == nested.id)
+        {
+            path = format!("{}/{path}", nesting.logical_id);
+            stack = application.stack(&nesting.stack);
+        }
+        path
+    };
+    let is_function = |resource: &&Resource| resource.kind == "AWS::Lambda::Function";
+    let function = |resource: &Resource| {
+        Some(Function { path: path(resource), binary: resource.metadata["Binary"].as_str()?.to_owned() })
+    };
+    let mut functions: Vec<_> = resources().filter(is_function).filter_map(function).collect();
+    functions.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(functions)
+}
+
 /// The names of the binaries that the templates' functions run.
 ///
 /// # Errors
 /// When the templates cannot be run here.
 pub fn binaries(project: &Path, template: &str, stage: &str) -> anyhow::Result<Vec<String>> {
-    let (settings, template) = (settings(project, stage, None), within(project, template));
-    let application = load(&settings, &template, "http://127.0.0.1", "http://127.0.0.1")?;
-    let mut names: Vec<String> = application
-        .stacks
-        .iter()
-        .flat_map(|stack| &stack.resources)
-        .filter(|resource| resource.kind == "AWS::Lambda::Function")
-        .filter_map(|resource| resource.metadata["Binary"].as_str().map(str::to_owned))
-        .collect();
+    let functions = functions(project, template, stage)?.into_iter();
+    let mut names: Vec<String> = functions.map(|function| function.binary).collect();
     names.sort();
     names.dedup();
     Ok(names)
@@ -280,5 +312,16 @@ mod tests {
         }
         assert_eq!(within(project.path(), "web//template.yaml"), "web/template.yaml");
         assert_eq!(within(project.path(), "./none.yaml"), "./none.yaml");
+    }
+
+    #[test]
+    fn a_function_has_the_path_at_which_sam_builds_it() {
+        let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let path = |template: &str| {
+            let functions = functions(&project, template, "local").unwrap();
+            functions.into_iter().find(|function| function.binary == "contracts-ingest").unwrap().path
+        };
+        assert_eq!(path("template.yaml"), "ContractsService/IngestFunction");
+        assert_eq!(path("contracts-service/template.yaml"), "IngestFunction");
     }
 }

@@ -1,5 +1,5 @@
-//! `cargo unicorn bench`: how fast and how small the local cloud is. It runs the release build in
-//! a process of its own, so that what is measured is not the one that measures, and takes every
+//! `cargo unicorn bench`: how fast and how small the local cloud is. It runs an optimised build
+//! in a process of its own, so that what is measured is not the one that measures, and takes every
 //! time from what an agent and an operator can see: the answer of the API, and the
 //! `ContractStatusChanged` in the log group of the bus.
 
@@ -45,13 +45,13 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// What is sent before anything is measured: functions start, connections open.
 const WARM_UP: u32 = 200;
 
-/// Builds the release, measures it, and prints a table for the README.
+/// Builds with optimisation, measures, and prints a table for the README.
 ///
 /// # Errors
 /// When the build fails, or what [`measure`] says.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
-    eprintln!("Building the release; the first time takes minutes.");
-    let unicorn = build::release(&build::project()?).await?;
+    eprintln!("Building with optimisation; the first time takes minutes.");
+    let unicorn = build::optimised(&build::project()?).await?;
     println!("Machine: {}\n\n{}", machine(), measure(&unicorn, options).await?);
     Ok(())
 }

@@ -41,22 +41,22 @@ pub async fn named(project: &Path, names: &[String]) -> anyhow::Result<PathBuf> 
     folder.map(Path::to_owned).context("the templates name no function")
 }
 
-/// Builds this program and all functions of the root template in the release profile; where
+/// Builds this program and all functions of the root template optimised, but quick to link; where
 /// the program is.
 ///
 /// # Errors
 /// When cargo fails; it has printed why.
-pub async fn release(project: &Path) -> anyhow::Result<PathBuf> {
+pub async fn optimised(project: &Path) -> anyhow::Result<PathBuf> {
     let mut names = local_cloud::up::binaries(project, "template.yaml", "local")?;
     names.push("unicorn".to_owned());
     binaries(project, &names, true).await?.pop().context("cargo built nothing")
 }
 
 /// Builds binaries of the workspace; where they are, in the order of `names`.
-async fn binaries(project: &Path, names: &[String], release: bool) -> anyhow::Result<Vec<PathBuf>> {
+async fn binaries(project: &Path, names: &[String], optimised: bool) -> anyhow::Result<Vec<PathBuf>> {
     let mut arguments = vec!["build", "--quiet", "--workspace", "--message-format=json-render-diagnostics"];
-    if release {
-        arguments.push("--release");
+    if optimised {
+        arguments.extend(["--profile", "profiling"]);
     }
     for name in names {
         arguments.extend(["--bin", name]);

@@ -1,5 +1,6 @@
 //! What the command line does, as a library, so that tests run the same.
 
+pub mod artefacts;
 pub mod bench;
 pub mod build;
 pub mod client;
@@ -7,5 +8,6 @@ pub mod demo;
 pub mod hops;
 pub mod samples;
 pub mod seed;
+pub mod stack;
 pub mod summary;
 pub mod watch;

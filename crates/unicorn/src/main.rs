@@ -16,7 +16,7 @@ use unicorn::client::Client;
 use unicorn::hops::{self, Log};
 use unicorn::summary::{Commands, Summary};
 use unicorn::watch::{self, Binaries, Sources};
-use unicorn::{bench, build, demo, samples, seed};
+use unicorn::{artefacts, bench, build, demo, seed};
 
 /// Runs and shows Unicorn Properties on this machine: no Docker, no Python, no account.
 #[derive(Parser)]
@@ -36,8 +36,10 @@ enum Command {
     /// Tells the whole story on the real functions, start to finish.
     Demo,
     /// Replays the samples of events/ on their functions and compares the answers.
-    LambdaTest,
-    /// Measures the release build: speed, memory, and that nothing is lost.
+    LambdaTest(artefacts::Options),
+    /// Loads the seed listings and their images into a stage; what is there already is left alone.
+    Seed(seed::Options),
+    /// Measures an optimised build: speed, memory, and that nothing is lost.
     Bench(bench::Options),
 }
 
@@ -109,7 +111,14 @@ async fn perform(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Up(options) => run(options, told_to_stop).await,
         Command::Demo => unless(told_to_stop, show()).await,
-        Command::LambdaTest => unless(told_to_stop, replay()).await,
+        Command::LambdaTest(options) => {
+            let passed = async { artefacts::run(&build::project()?, &options).await };
+            Ok(if unless(told_to_stop, passed).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Seed(options) => {
+            unless(told_to_stop, async { seed::run(&build::project()?, &options).await }).await?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Bench(options) => {
             unless(told_to_stop, bench::run(&options)).await?;
             Ok(ExitCode::SUCCESS)
@@ -245,12 +254,4 @@ async fn show() -> anyhow::Result<ExitCode> {
     let binaries = build::functions(&project, ROOT, "local").await?;
     demo::run(&project, &binaries).await?;
     Ok(ExitCode::SUCCESS)
-}
-
-async fn replay() -> anyhow::Result<ExitCode> {
-    let project = build::project()?;
-    let binaries = build::functions(&project, ROOT, "local").await?;
-    let report = samples::replay(&project, &binaries).await?;
-    println!("{} passed, {} failed", report.passed, report.failed);
-    Ok(if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,15 +1,46 @@
-//! Loads the seed data of `web-service/data/`: images into the bucket, listings through the API.
+//! Loads the seed data of `web-service/data/` into any stage: images into the bucket, listings
+//! through the API. What is there as it should be is left alone, so that it can be run at any time,
+//! and again after it was interrupted.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::Context;
-use reqwest::Method;
+use anyhow::{Context, anyhow, bail, ensure};
+use aws_sdk_s3::primitives::{ByteStream, SdkBody};
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumMode};
+use aws_smithy_runtime_api::client::http::{HttpConnector, SharedHttpConnector};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use local_cloud::up::Addresses;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use vocabulary::Address;
 
-use crate::client::Client;
+use crate::client::{Client, until};
+use crate::stack::{self, Stack};
 
-/// When the seed data is loaded.
+/// Where the seed data is loaded.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// The stage, whose stack is uni-prop-STAGE. `local` is what `cargo unicorn up` runs, unless
+    /// AWS_ENDPOINT_URL says otherwise; the others are found with your AWS credentials and region.
+    #[arg(long, default_value = "local", value_parser = ["local", "dev", "prod"])]
+    stage: String,
+    /// The stack, if it has another name.
+    #[arg(long)]
+    stack_name: Option<String>,
+    /// The state folder of the local cloud; .unicorn beside template.yaml if not given.
+    #[arg(long)]
+    state_dir: Option<PathBuf>,
+}
+
+/// The longest wait for a command: one that came too early waits for 60 s at most (the parameter
+/// CommandWaitSeconds).
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// When the seed data is loaded by `up`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     /// Into a state that has not got it yet; a mark in the state folder remembers it.
@@ -21,24 +52,222 @@ pub enum When {
 }
 
 /// What was loaded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Loaded {
-    /// Images, put again where they were there.
+    /// Images that were put.
     pub images: usize,
+    /// Images that were there already, byte for byte.
+    pub images_kept: usize,
     /// Listings that were sent.
-    pub listings: usize,
+    pub listings: Vec<Sent>,
     /// Listings that were there already, as they are in the seed data.
-    pub kept: usize,
+    pub listings_kept: usize,
+}
+
+/// A listing that was accepted; what became of it is known later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// Whose listing it is.
+    pub property_id: String,
+    /// The command's id.
+    pub command_id: String,
 }
 
 impl fmt::Display for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} images and {} listings loaded", self.images, self.listings)?;
-        if self.kept > 0 {
-            write!(f, "; {} listings were there already", self.kept)?;
+        write!(f, "{} images and {} listings loaded", self.images, self.listings.len())?;
+        if self.images_kept + self.listings_kept > 0 {
+            write!(
+                f,
+                "; {} images and {} listings were there already",
+                self.images_kept, self.listings_kept
+            )?;
         }
         Ok(())
     }
+}
+
+/// Where the seed data goes: a bucket and an API.
+#[derive(Debug)]
+pub struct Target {
+    s3: aws_sdk_s3::Client,
+    bucket: String,
+    api: Api,
+}
+
+impl Target {
+    /// The bucket and the API of a stack.
+    ///
+    /// # Errors
+    /// When the stack's outputs do not name them.
+    pub fn of(stack: &Stack) -> anyhow::Result<Self> {
+        // The name of a bucket goes before the host only where AWS resolves that.
+        let config = aws_sdk_s3::config::Builder::from(&stack.config)
+            .force_path_style(stack.config.endpoint_url().is_some())
+            .build();
+        Ok(Self {
+            s3: aws_sdk_s3::Client::from_conf(config),
+            bucket: stack.output("ImagesBucketName")?.to_owned(),
+            api: Api { url: stack.output("WebApiUrl")?.to_owned(), https: stack::connector() },
+        })
+    }
+
+    /// That of a local cloud.
+    ///
+    /// # Errors
+    /// When there is no such stack in it.
+    pub async fn local(client: &Client) -> anyhow::Result<Self> {
+        let addresses = &client.addresses;
+        Self::of(&Stack::find(&addresses.stack, stack::of_local_cloud(addresses)).await?)
+    }
+
+    /// Loads what is missing or different.
+    ///
+    /// # Errors
+    /// When something is refused; what was loaded until then is kept by the next attempt.
+    pub async fn load(&self, project: &Path) -> anyhow::Result<Loaded> {
+        let mut loaded = Loaded::default();
+        (loaded.images, loaded.images_kept) = self.images(project).await?;
+        for listing in listings(project)? {
+            match self.listing(&listing).await? {
+                Some(sent) => loaded.listings.push(sent),
+                None => loaded.listings_kept += 1,
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// Puts the images below `web-service/data/images/` that are missing or different, under their
+    /// paths there as keys; how many, and how many were there.
+    async fn images(&self, project: &Path) -> anyhow::Result<(usize, usize)> {
+        let root = project.join("web-service/data/images");
+        let (mut put, mut kept) = (0, 0);
+        for path in files(&root)? {
+            let key = path.strip_prefix(&root)?.to_string_lossy().into_owned();
+            let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            if self.put(&key, bytes).await? {
+                put += 1;
+            } else {
+                kept += 1;
+            }
+        }
+        Ok((put, kept))
+    }
+
+    /// Whether an image had to be put: it is known by its SHA-256, which S3 keeps, since an ETag is
+    /// one of the bytes only for some ways of encryption.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>
+    async fn put(&self, key: &str, bytes: Vec<u8>) -> anyhow::Result<bool> {
+        let place = format!("{key} in the bucket {}", self.bucket);
+        let head = self.s3.head_object().bucket(&self.bucket).key(key).checksum_mode(ChecksumMode::Enabled);
+        let kept = match head.send().await {
+            Ok(head) => head.checksum_sha256,
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => None,
+            Err(error) => return Err(stack::told(&format!("look for {place}"), &error)),
+        };
+        let checksum = STANDARD.encode(Sha256::digest(&bytes));
+        if kept.as_ref() == Some(&checksum) {
+            return Ok(false);
+        }
+        let content_type = if key.ends_with(".png") { "image/png" } else { "image/jpeg" };
+        let put = self.s3.put_object().bucket(&self.bucket).key(key).content_type(content_type);
+        let put = put.checksum_algorithm(ChecksumAlgorithm::Sha256).checksum_sha256(checksum);
+        let done = put.body(ByteStream::from(bytes)).send().await;
+        done.map_err(|error| stack::told(&format!("put {place}"), &error))?;
+        Ok(true)
+    }
+
+    /// Sends a listing, unless it is there with this very content: to replace it would take it out
+    /// of search.
+    async fn listing(&self, listing: &Value) -> anyhow::Result<Option<Sent>> {
+        let address: Address = serde_json::from_value(listing["address"].clone())
+            .with_context(|| format!("a seed listing is at no address: {}", listing["address"]))?;
+        let property_id = address.property_id().to_string();
+        let found = self.api.call("GET", &format!("/listings/{property_id}"), None).await?;
+        let seen = match found.status {
+            200 if is_same(listing, &found.body) => return Ok(None),
+            200 => found.body["updated_at"].to_string(),
+            404 => "none".to_owned(),
+            _ => bail!(found.unexpected()),
+        };
+        let body = listing.to_string();
+        // Named by what is to replace what: run again before it is applied, this is the same command,
+        // but a new one where somebody withdrew or changed the listing since.
+        let key = format!("seed-{:x}", Sha256::digest(format!("{body}\n{seen}")));
+        let sent = self.api.call("POST", "/listings", Some((&body, &key))).await?;
+        match (sent.status, &sent.command_id) {
+            (200, Some(id)) => Ok(Some(Sent { property_id, command_id: id.clone() })),
+            _ => bail!(sent.unexpected()),
+        }
+    }
+
+    /// Waits for the end of a command: `None` when it was applied, otherwise why not.
+    ///
+    /// # Errors
+    /// When there is none for too long, or the API does not answer.
+    async fn outcome(&self, sent: &Sent) -> anyhow::Result<Option<String>> {
+        let path = format!("/listings/commands/{}", sent.command_id);
+        until(&format!("the outcome of {} ({path})", sent.property_id), PATIENCE, async || {
+            let answer = self.api.call("GET", &path, None).await?;
+            match (answer.status, answer.body["status"].as_str()) {
+                (200, Some("APPLIED")) => Ok(Some(None)),
+                (200, Some("REJECTED")) => Ok(Some(Some(format!(
+                    "{}: {}",
+                    answer.body["reason"].as_str().unwrap_or_default(),
+                    answer.body["message"].as_str().unwrap_or_default()
+                )))),
+                // Not seen by any function yet, or waiting.
+                (404, _) | (200, Some("PENDING")) => Ok(None),
+                _ => bail!(answer.unexpected()),
+            }
+        })
+        .await
+    }
+}
+
+/// `cargo unicorn seed`: loads the seed data into a stage and tells what became of it.
+///
+/// # Errors
+/// One sentence: no such stack, no credentials, nothing that answers; or that a listing was rejected.
+pub async fn run(project: &Path, options: &Options) -> anyhow::Result<()> {
+    let name = options.stack_name.clone().unwrap_or_else(|| format!("uni-prop-{}", options.stage));
+    let is_here = options.stage == "local" && std::env::var_os("AWS_ENDPOINT_URL").is_none();
+    let config = if is_here {
+        let state = options.state_dir.clone().unwrap_or_else(|| project.join(".unicorn"));
+        stack::of_local_cloud(&addresses(&state)?)
+    } else {
+        stack::of_environment().await?
+    };
+    let target = Target::of(&Stack::find(&name, config.clone()).await?)?;
+    println!("Stack       {name} in {}", stack::place(&config));
+    println!("Bucket      {}", target.bucket);
+    println!("API         {}", target.api.url);
+    let loaded = target.load(project).await?;
+    println!("Seed data   {loaded}");
+    let mut rejected = 0;
+    for sent in &loaded.listings {
+        match target.outcome(sent).await? {
+            None => println!("applied     {}", sent.property_id),
+            Some(why) => {
+                rejected += 1;
+                println!("rejected    {}: {why}", sent.property_id);
+            }
+        }
+    }
+    ensure!(rejected == 0, "{rejected} of {} listings were rejected", loaded.listings.len());
+    Ok(())
+}
+
+/// Where the local cloud with this state folder runs.
+fn addresses(state: &Path) -> anyhow::Result<Addresses> {
+    let file = state.join("local.json");
+    let text = std::fs::read(&file).with_context(|| {
+        format!(
+            "no local cloud runs on {}; start it with `cargo unicorn up`, or name --state-dir",
+            state.display()
+        )
+    })?;
+    serde_json::from_slice(&text).with_context(|| format!("{} cannot be read", file.display()))
 }
 
 /// The bodies of the seed listings, as `POST /listings` takes them.
@@ -51,32 +280,15 @@ pub fn listings(project: &Path) -> anyhow::Result<Vec<Value>> {
     serde_json::from_str(&text).with_context(|| format!("{} is not a list of listings", path.display()))
 }
 
-/// Puts all images below `web-service/data/images/`, under their paths there as keys.
+/// Loads the images alone into a local cloud; how many were put.
 ///
 /// # Errors
 /// When a file cannot be read or the bucket refuses it.
 pub async fn images(project: &Path, client: &Client) -> anyhow::Result<usize> {
-    let root = project.join("web-service/data/images");
-    let mut folders = vec![root.clone()];
-    let mut count = 0;
-    while let Some(folder) = folders.pop() {
-        for entry in
-            std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?
-        {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let key = path.strip_prefix(&root)?.to_string_lossy().into_owned();
-            client.put_image(&key, std::fs::read(&path)?).await?;
-            count += 1;
-        }
-    }
-    Ok(count)
+    Ok(Target::local(client).await?.images(project).await?.0)
 }
 
-/// Loads the seed data, if it is time to.
+/// Loads the seed data into the local cloud with this state folder, if it is time to.
 ///
 /// # Errors
 /// When something is refused; the next start tries again.
@@ -90,31 +302,91 @@ pub async fn load(
     if when == When::Never || (when == When::Once && mark.exists()) {
         return Ok(None);
     }
-    let mut loaded = Loaded { images: images(project, client).await?, ..Loaded::default() };
-    for listing in listings(project)? {
-        // To replace a listing takes it out of search: what is there as it should be stays, also
-        // where an earlier start was interrupted.
-        if is_there(client, &listing).await? {
-            loaded.kept += 1;
-        } else {
-            client.write(Method::POST, "/listings", Some(&listing)).await?;
-            loaded.listings += 1;
-        }
-    }
+    let loaded = Target::local(client).await?.load(project).await?;
     std::fs::write(mark, "")?;
     Ok(Some(loaded))
 }
 
-/// Whether there is a listing of that address with this very content.
-async fn is_there(client: &Client, listing: &Value) -> anyhow::Result<bool> {
-    let part = |name: &str| match &listing["address"][name] {
-        Value::String(text) => text.clone(),
-        number => number.to_string(),
-    };
-    let path =
-        format!("/listings/{}/{}/{}/{}", part("country"), part("city"), part("street"), part("number"));
-    let found = client.get(&path).await?;
-    let same = |(name, value): (&String, &Value)| name == "address" || found.body[name] == *value;
-    let content = listing.as_object().into_iter().flatten();
-    Ok(found.status.is_success() && found.body["status"] != "WITHDRAWN" && content.into_iter().all(same))
+/// All files in a folder and below, in the order of their names.
+fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<Vec<_>>>()?;
+    paths.sort();
+    let below = paths.into_iter().map(|path| if path.is_dir() { files(&path) } else { Ok(vec![path]) });
+    Ok(below.collect::<anyhow::Result<Vec<_>>>()?.concat())
+}
+
+/// Whether a listing of the API is a seed listing that somebody may see.
+fn is_same(listing: &Value, found: &Value) -> bool {
+    let mut content = listing.as_object().into_iter().flatten();
+    found["status"] != "WITHDRAWN" && content.all(|(name, value)| name == "address" || found[name] == *value)
+}
+
+/// The web API, as an agent calls it.
+#[derive(Debug)]
+struct Api {
+    url: String,
+    https: SharedHttpConnector,
+}
+
+/// An answer of the API.
+struct Answer {
+    /// What was asked.
+    request: String,
+    status: u16,
+    command_id: Option<String>,
+    body: Value,
+}
+
+impl Answer {
+    fn unexpected(&self) -> anyhow::Error {
+        anyhow!("{} answered {} {}", self.request, self.status, self.body)
+    }
+}
+
+impl Api {
+    /// Sends one request; a write has a body and an idempotency key.
+    async fn call(&self, method: &str, path: &str, write: Option<(&str, &str)>) -> anyhow::Result<Answer> {
+        let url = format!("{}{path}", self.url);
+        let mut request = HttpRequest::new(SdkBody::from(write.map_or("", |(body, _)| body)));
+        request.set_method(method)?;
+        request.set_uri(&*url).with_context(|| format!("{url} is no address"))?;
+        if let Some((_, key)) = write {
+            request.headers_mut().insert("content-type", "application/json");
+            request.headers_mut().try_insert("idempotency-key", key.to_owned())?;
+        }
+        let unreachable = |why| anyhow!("the API at {} cannot be reached: {why}", self.url);
+        let answer = self.https.call(request).await;
+        let mut answer = answer.map_err(|error| unreachable(stack::causes(&error)))?;
+        let body = ByteStream::new(answer.take_body()).collect().await;
+        let body = body.map_err(|error| unreachable(stack::causes(&error)))?.into_bytes();
+        Ok(Answer {
+            request: format!("{method} {url}"),
+            status: answer.status().as_u16(),
+            command_id: answer.headers().get("x-command-id").map(str::to_owned),
+            body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn an_api_that_nobody_answers_is_told_with_its_address() {
+        let api = Api { url: "http://127.0.0.1:1/dev".into(), https: stack::connector() };
+        let error = api.call("GET", "/listings/a/b/c/1", None).await.err().unwrap().to_string();
+        assert!(error.starts_with("the API at http://127.0.0.1:1/dev cannot be reached: "), "{error}");
+        assert!(error.contains("refused"), "{error}");
+    }
+
+    #[test]
+    fn a_listing_is_there_when_all_its_content_is_and_nobody_withdrew_it() {
+        let listing = json!({"address": {"city": "A"}, "listprice": 1});
+        assert!(is_same(&listing, &json!({"listprice": 1, "status": "DECLINED", "more": 2})));
+        assert!(!is_same(&listing, &json!({"listprice": 2, "status": "NEW"})));
+        assert!(!is_same(&listing, &json!({"listprice": 1, "status": "WITHDRAWN"})));
+    }
 }

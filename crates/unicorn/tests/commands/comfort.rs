@@ -267,7 +267,10 @@ async fn the_seed_data_is_loaded_once_again_when_asked_and_never_when_not_wanted
 
     let third = Up::start(state.path(), &["--seed-data"]);
     let told = said(&third).unwrap();
-    assert!(told.contains("1 listings loaded; 2 listings were there already"), "{told}");
+    assert!(
+        told.contains("0 images and 1 listings loaded; 7 images and 2 listings were there already"),
+        "{told}"
+    );
     let client = third.client();
     until("the listing", PATIENCE, async || {
         Ok((client.get(listing).await?.body["status"] == "NEW").then_some(()))
@@ -280,7 +283,10 @@ async fn the_seed_data_is_loaded_once_again_when_asked_and_never_when_not_wanted
     std::fs::remove_file(state.path().join("seeded")).unwrap();
     let fourth = Up::start(state.path(), &[]);
     let told = said(&fourth).unwrap();
-    assert!(told.contains("0 listings loaded; 3 listings were there already"), "{told}");
+    assert!(
+        told.contains("0 images and 0 listings loaded; 7 images and 3 listings were there already"),
+        "{told}"
+    );
     fourth.end(Signal::TERM);
 }
 

@@ -7,9 +7,11 @@
     reason = "what goes wrong in a test's helpers fails the test"
 )]
 
+mod built;
 mod cli;
 mod comfort;
 mod hello;
 mod readme;
 mod refusals;
+mod seed;
 mod support;
