@@ -47,6 +47,7 @@ pub const EMULATED: &[(&str, Level, &str)] = &[
     ("AWS::Logs::DeliveryDestination", Level::Inert, "what a bus fails to deliver, the live log tells"),
     ("AWS::Logs::DeliverySource", Level::Inert, "what a bus fails to deliver, the live log tells"),
     ("AWS::Logs::LogGroup", Level::Emulated, "groups, streams and events; events expire as it says"),
+    ("AWS::Logs::MetricFilter", Level::Inert, "there are no metrics"),
     ("AWS::Logs::ResourcePolicy", Level::Inert, "permissions are not enforced here"),
     ("AWS::Pipes::Pipe", Level::Emulated, "from a table stream to a bus"),
     ("AWS::S3::Bucket", Level::Approximated, "objects can be put (in parts, too), copied, read, listed and deleted; nothing else"),
@@ -191,6 +192,18 @@ const INERT: &[(&str, &[&str])] = &[
         ],
     ),
     ("AWS::Logs::DeliverySource", &["LogType", "Name", "ResourceArn", "Tags"]),
+    (
+        "AWS::Logs::MetricFilter",
+        &[
+            "ApplyOnTransformedLogs",
+            "EmitSystemFieldDimensions",
+            "FieldSelectionCriteria",
+            "FilterName",
+            "FilterPattern",
+            "LogGroupName",
+            "MetricTransformations",
+        ],
+    ),
     ("AWS::Logs::ResourcePolicy", &["PolicyDocument", "PolicyName"]),
     ("AWS::S3::BucketPolicy", &["Bucket", "PolicyDocument"]),
     (

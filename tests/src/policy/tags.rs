@@ -78,6 +78,7 @@ const TYPES: &[(&str, bool)] = &[
     ("AWS::Logs::DeliveryDestination", true),
     ("AWS::Logs::DeliverySource", true),
     ("AWS::Logs::LogGroup", true),
+    ("AWS::Logs::MetricFilter", false),
     ("AWS::Logs::ResourcePolicy", false),
     ("AWS::Pipes::Pipe", true),
     ("AWS::S3::Bucket", true),

@@ -71,6 +71,7 @@ pub(crate) const KINDS: &[Kind] = &[
     kind("AWS::Logs::DeliveryDestination", Some("Name"), 60, "{name}", "arn:aws:logs:{region}:{account}:delivery-destination:{name}", &[ARN]),
     kind("AWS::Logs::DeliverySource", Some("Name"), 60, "{name}", "arn:aws:logs:{region}:{account}:delivery-source:{name}", &[ARN]),
     kind("AWS::Logs::LogGroup", Some("LogGroupName"), 512, "{name}", "arn:aws:logs:{region}:{account}:log-group:{name}:*", &[ARN]),
+    kind("AWS::Logs::MetricFilter", Some("FilterName"), 512, "{name}", "", &[]),
     kind("AWS::Logs::ResourcePolicy", Some("PolicyName"), 255, "{name}", "", &[]),
     kind("AWS::Pipes::Pipe", Some("Name"), 64, "{name}", "arn:aws:pipes:{region}:{account}:pipe/{name}", &[ARN]),
     kind("AWS::S3::Bucket", Some("BucketName"), 63, "{name}", "arn:aws:s3:::{name}",

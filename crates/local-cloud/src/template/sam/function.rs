@@ -25,6 +25,7 @@ pub(super) const GLOBAL: &[&str] = &[
     "EventInvokeConfig",
     "Architectures",
     "LoggingConfig",
+    "RolePath",
 ];
 
 pub(super) fn transform(
@@ -59,6 +60,7 @@ pub(super) fn transform(
     let propagates = given.take("PropagateTags");
     // https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-specification-generated-resources-function.html
     let mut role = Role::new(id, "lambda.amazonaws.com");
+    role.at(given.take("RolePath"));
     role.managed("service-role/AWSLambdaBasicExecutionRole");
     if let Some(mode) = given.take("Tracing") {
         if mode != "Disabled" {

@@ -12,6 +12,7 @@ use crate::template::place::Place;
 pub(super) struct Role {
     id: String,
     service: &'static str,
+    path: Option<Value>,
     managed: Vec<Value>,
     inline: Vec<Value>,
 }
@@ -19,12 +20,17 @@ pub(super) struct Role {
 impl Role {
     /// The role `{owner}Role`, to be taken on by a service.
     pub fn new(owner: &str, service: &'static str) -> Self {
-        Self { id: format!("{owner}Role"), service, managed: Vec::new(), inline: Vec::new() }
+        Self { id: format!("{owner}Role"), service, path: None, managed: Vec::new(), inline: Vec::new() }
     }
 
     /// Its logical id.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Takes the `RolePath` property.
+    pub fn at(&mut self, path: Option<Value>) {
+        self.path = path;
     }
 
     /// Attaches a policy that AWS manages, given by its path: once.
@@ -92,12 +98,15 @@ impl Role {
 
     /// The finished role.
     pub fn declared(self, tags: &Value, condition: Option<String>) -> (String, Declared) {
-        let properties = json!({
+        let mut properties = json!({
             "AssumeRolePolicyDocument": assumed_by(self.service),
             "ManagedPolicyArns": self.managed,
             "Policies": self.inline,
             "Tags": tags,
         });
+        if let Some(path) = self.path {
+            properties["Path"] = path;
+        }
         (self.id, Declared::generated("AWS::IAM::Role", properties, condition))
     }
 }

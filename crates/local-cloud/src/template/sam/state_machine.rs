@@ -60,6 +60,7 @@ pub(super) fn transform(
         }
         None => {
             let mut role = Role::new(id, "states.amazonaws.com");
+            role.at(given.take("RolePath"));
             if out.get("TracingConfiguration").is_some_and(|tracing| tracing["Enabled"] == true) {
                 role.managed("AWSXrayWriteOnlyAccess");
             }
