@@ -48,7 +48,7 @@
 use std::collections::BTreeSet;
 
 use end_to_end_tests::flow::{CORPUS, Flow, House, SELLER};
-use end_to_end_tests::{PATIENCE, apply, on_a_local_cloud, outcome, project, receive, stop_polling};
+use end_to_end_tests::{PATIENCE, apply, on_a_local_cloud, outcome, project, receive};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use unicorn::client::{Client, until};
@@ -85,7 +85,7 @@ async fn post(client: &Client, path: &str, body: String) -> anyhow::Result<(Stat
 #[test]
 fn a_body_arrives_byte_for_byte_and_adds_no_parameter() -> anyhow::Result<()> {
     on_a_local_cloud(async |client| {
-        stop_polling(client, "uni-prop-local-contracts-ingest").await?;
+        client.poll("uni-prop-local-contracts-ingest", false, PATIENCE).await?;
         // White space, order and escapes of the client's own, which a parser would change.
         let contract = House(11).contract();
         let body = format!(
