@@ -75,7 +75,7 @@ fn statements<'a>(application: &'a Application, role: &'a Resource) -> impl Iter
         .flat_map(|policy| list(&policy["PolicyDocument"]["Statement"]))
 }
 
-/// Everything that a role's policies allow. Conditions are left out: see [`CONDITIONS`].
+/// Everything that a role's policies allow. Conditions are left out: `CONDITIONS` lists them.
 ///
 /// # Errors
 /// When a policy says it in a way that is not read here.
