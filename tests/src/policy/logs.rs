@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::deployment::{FUNCTION, LOG_GROUP, MACHINE, is_true, list, number};
+use super::deployment::{FUNCTION, LOG_GROUP, MACHINE, list, number};
 use super::failures::PIPE;
 use super::{Deployment, Faults, Mutation, Rule, unless};
 
@@ -106,10 +106,11 @@ fn of_functions(deployment: &Deployment<'_>) -> Faults {
 /// every request; and data tracing, the whole of it.
 fn of_data(deployment: &Deployment<'_>) -> Faults {
     let wrong = "logs what it works on";
+    let is_on = |value: &Value| !value.is_null() && *value != false && *value != "false";
     let mut faults = deployment.each("AWS::ApiGateway::Stage", |stage| {
         let mut settings = list(&stage.properties["MethodSettings"]);
         let tells =
-            |setting: &Value| is_true(&setting["DataTraceEnabled"]) || setting["LoggingLevel"] == "INFO";
+            |setting: &Value| is_on(&setting["DataTraceEnabled"]) || setting["LoggingLevel"] == "INFO";
         unless(!settings.any(tells), wrong)
     });
     faults.extend(deployment.each(PIPE, |pipe| {
@@ -117,7 +118,7 @@ fn of_data(deployment: &Deployment<'_>) -> Faults {
         unless(list(included).next().is_none(), wrong)
     }));
     faults.extend(deployment.each(MACHINE, |machine| {
-        unless(!is_true(&machine.properties["LoggingConfiguration"]["IncludeExecutionData"]), wrong)
+        unless(!is_on(&machine.properties["LoggingConfiguration"]["IncludeExecutionData"]), wrong)
     }));
     faults
 }

@@ -70,6 +70,12 @@ pub(super) const RULES: &[Rule] = &[
             )
             .naming("SearchFunctionRole"),
             Mutation::swap(ACCOUNT, "CloudFormationRole", ":table/uni-prop-${Stage}-*", ":table/*"),
+            Mutation::swap(
+                ACCOUNT,
+                "CloudFormationRole",
+                "- lambda:CreateEventSourceMapping",
+                "- iam:PassRole",
+            ),
             Mutation::swap(ACCOUNT, "CloudFormationRole", ":table/uni-prop-", ":table/*-uni-prop-"),
             Mutation::swap(ACCOUNT, "CloudFormationRole", ":dynamodb:${AWS::Region}:", ":dynamodb:*:"),
             Mutation::swap(
@@ -201,6 +207,16 @@ pub(super) const RULES: &[Rule] = &[
                 "      ResourcePolicy:
         PolicyDocument: { Statement: [{ Effect: Allow, Principal: \"*\", Action: dynamodb:GetItem }] }",
             ),
+            Mutation::swap(
+                PROPERTIES,
+                "EventsDLQPolicy",
+                "Statement:",
+                "Statement:
+          - Effect: Allow
+            Principal: { Service: events.amazonaws.com }
+            Action: sqs:ReceiveMessage
+            Resource: !GetAtt EventsDLQ.Arn",
+            ),
             Mutation::drop("template.yaml", "AlarmTopicPolicy", "StringEquals"),
             Mutation::swap("template.yaml", "AlarmTopicPolicy", "!Ref AWS::AccountId", "\"222222222222\""),
         ],
@@ -312,20 +328,27 @@ const ROLES_OF_ACCOUNT: [(&str, &str); 2] = [
     ("CloudFormationRole", "cloudformation.amazonaws.com"),
 ];
 
-/// The services that a policy lets in without a word about whose they are, and why.
-const FOR_ANYBODY: [(&str, &str, &str); 3] = [
+/// The services that a policy lets in without a word about whose they are, for what, and why.
+const FOR_ANYBODY: [(&str, &str, &[&str], &str); 3] = [
     (
         "AWS::SQS::QueuePolicy",
         "events.amazonaws.com",
+        &["sqs:SendMessage"],
         "the rule dead-letter-senders looks at its sources one by one",
     ),
     (
         "AWS::Logs::ResourcePolicy",
         "events.amazonaws.com",
+        &["logs:CreateLogStream", "logs:PutLogEvents"],
         "as the guide of EventBridge gives it for a rule's log group: \
          <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html>",
     ),
-    ("AWS::Logs::ResourcePolicy", "delivery.logs.amazonaws.com", "as above"),
+    (
+        "AWS::Logs::ResourcePolicy",
+        "delivery.logs.amazonaws.com",
+        &["logs:CreateLogStream", "logs:PutLogEvents"],
+        "as above",
+    ),
 ];
 
 fn is_deployer(resource: &Resource) -> bool {
@@ -358,7 +381,7 @@ fn all_statements<'a>(deployment: &Deployment<'a>) -> Vec<(&'a Resource, Value)>
     for resource in deployment.resources() {
         let given = &resource.properties;
         let inline = list(&given["Policies"]).map(|policy| &policy["PolicyDocument"]);
-        // Of queues and topics; of buses and APIs; of tables and their streams; of a bus again.
+        // Of queues, topics and logs; of buses and APIs; of tables and their streams; of a bus, one statement.
         let own = [
             &given["PolicyDocument"],
             &given["Policy"],
@@ -424,7 +447,11 @@ fn wildcard_resource(deployment: &Deployment<'_>) -> Faults {
         }
         let without_resource = |action: &str| WITHOUT_RESOURCE.iter().any(|(known, _)| *known == action);
         let has_reason = |arn: &str| match arn {
-            "*" if is_deployer(resource) => OF_DEPLOYERS.iter().any(|(sid, _)| statement["Sid"] == *sid),
+            "*" if is_deployer(resource) => {
+                let of_roles = |action: &str| action.to_ascii_lowercase().starts_with("iam:");
+                OF_DEPLOYERS.iter().any(|(sid, _)| statement["Sid"] == *sid)
+                    && !texts(&statement["Action"]).any(of_roles)
+            }
             "*" => texts(&statement["Action"]).all(without_resource),
             _ => is_one_thing(arn) || is_deployer(resource) && is_of_stage(deployment, arn),
         };
@@ -537,8 +564,12 @@ fn strangers(deployment: &Deployment<'_>) -> Faults {
         // Only the policy of a resource says who.
         let who = statement.get("Principal")?;
         let own = |arn: &str| is_own(deployment, arn);
-        let excepted =
-            |service: &str| FOR_ANYBODY.iter().any(|(kind, of, _)| resource.kind == *kind && *of == service);
+        let excepted = |service: &str| {
+            let mut known =
+                FOR_ANYBODY.iter().filter(|(kind, of, ..)| resource.kind == *kind && *of == service);
+            known
+                .any(|(_, _, actions, _)| texts(&statement["Action"]).all(|action| actions.contains(&action)))
+        };
         let known = who.as_object().is_some_and(|who| {
             who.iter().all(|(kind, who)| match kind.as_str() {
                 "Service" => is_for_own(deployment, statement) || texts(who).all(excepted),
