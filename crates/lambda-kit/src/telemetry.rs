@@ -1,12 +1,14 @@
 //! JSON logs on standard output, one object a line, with the fields of the current spans
 //! (request id, command id, property id). No log line carries a seller's name or a task token.
 
+use tracing::level_filters::STATIC_MAX_LEVEL;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// Installs the subscriber; `RUST_LOG` or, as Lambda sets it, `AWS_LAMBDA_LOG_LEVEL` choose the
-/// level, for all or by target (`info,hyper=warn`).
+/// level, for all or by target (`info,hyper=warn`). What is shipped has no lines below INFO (see
+/// `Cargo.toml`), and says so to whoever asks for them.
 pub fn init() {
     let level = ["RUST_LOG", "AWS_LAMBDA_LOG_LEVEL"].into_iter().find_map(|name| std::env::var(name).ok());
     let lines = tracing_subscriber::fmt::layer()
@@ -14,7 +16,12 @@ pub fn init() {
         .flatten_event(true)
         .with_current_span(true)
         .with_span_list(false);
-    tracing_subscriber::registry().with(lines).with(levels(level.as_deref())).init();
+    let levels = levels(level.as_deref());
+    let asked = levels.default_level();
+    tracing_subscriber::registry().with(lines).with(levels).init();
+    if asked.is_some_and(|asked| asked > STATIC_MAX_LEVEL) {
+        tracing::warn!(most = %STATIC_MAX_LEVEL, "lines below this level are not compiled in");
+    }
 }
 
 /// What is logged. Not an `EnvFilter`, whose regular expressions nobody needs here: they are
