@@ -281,8 +281,7 @@ fn the_registered_schema_is_that_of_the_event_contract() {
 #[test]
 fn a_change_that_wakes_somebody_passes_the_filter_of_the_stream() {
     let template = template();
-    let source = &template["Resources"]["OnContractStatusStreamFunction"]["Properties"]["Events"]["ContractStatusTable"]
-        ["Properties"];
+    let source = &template["Resources"]["ContractStatusStreamMapping"]["Properties"];
     assert_eq!(source["FunctionResponseTypes"][0].as_str(), Some("ReportBatchItemFailures"));
     let pattern = source["FilterCriteria"]["Filters"][0]["Pattern"].as_str().unwrap();
     let pattern: Value = serde_json::from_str(pattern).unwrap();

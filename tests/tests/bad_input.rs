@@ -171,9 +171,7 @@ fn a_command_for_an_unknown_property_is_rejected_when_its_time_is_up() -> anyhow
         format!("{}{}", &text[..at], text[at..].replacen("Default: 30", "Default: 2", 1))
     };
     runtime()?.block_on(async {
-        let copy = templates::edited(&project, "contracts-service/template.yaml", wait)?;
-        let web = wait(&std::fs::read_to_string(project.join("web-service/template.yaml"))?);
-        std::fs::write(copy.path().join("web-service/template.yaml"), web)?;
+        let copy = templates::edited(&project, end_to_end_tests::ROOT, wait)?;
         with_templates(copy.path(), async |client| {
             for (method, path, reason) in [
                 (Method::PUT, "/contracts", "contract_not_found"),

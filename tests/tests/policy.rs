@@ -158,6 +158,9 @@ const EVERYWHERE: [(&str, Option<&str>, &[&str]); 9] = [
     ("Resource: ", Some("Resource: \"*\""), &["wildcard-resource"]),
 ];
 
+/// What SAM appends to the name of a resource for those that it makes of it.
+const GENERATED: [&str; 4] = ["", "Role", "Stage", "EventInvokeConfig"];
+
 /// The file with all those lines edited, and the resources (or states, or paths) in which they stood.
 fn edited_everywhere(text: &str, start: &str, replacement: Option<&str>) -> (String, BTreeSet<String>) {
     let (mut edited, mut places, mut place, mut dropped) =
@@ -213,8 +216,10 @@ fn what_is_dropped_from_any_template_is_noticed_with_resource_and_rule() {
             }
             for place in places {
                 // SAM names what it generates after its resource; what is global is of every function.
-                let names =
-                    |finding: &&&Finding| finding.fault.resource.starts_with(&place) || place == "Function";
+                let names = |finding: &&&Finding| {
+                    let suffix = finding.fault.resource.strip_prefix(&place);
+                    place == "Function" || suffix.is_some_and(|suffix| GENERATED.contains(&suffix))
+                };
                 assert!(
                     of_rules.iter().any(|finding| names(&finding)),
                     "{file}: {place} without {start}:\n{}",

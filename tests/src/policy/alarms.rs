@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use local_cloud::resource::Resource;
 use serde_json::Value;
 
-use super::deployment::{API, FUNCTION, MACHINE, MAPPING, QUEUE, TABLE, list, number, texts};
+use super::deployment::{API, FUNCTION, MACHINE, MAPPING, QUEUE, TABLE, is_true, list, number, texts};
 use super::failures::dead_letters;
 use super::{Deployment, Fault, Faults, Mutation, Rule, unless};
 
@@ -17,6 +17,18 @@ pub(super) const RULES: &[Rule] = &[
         notices: &[
             Mutation::remove(CONTRACTS, "StatusPipeDLQAlarm").naming("StatusPipeDLQ"),
             Mutation::swap(WEB, "EventsDLQAlarm", "Threshold: 0", "Threshold: 10").naming("EventsDLQ"),
+            Mutation::swap(WEB, "EventsDLQAlarm", "Statistic: Maximum", "Statistic: Minimum")
+                .naming("EventsDLQ"),
+            Mutation::swap(WEB, "EventsDLQAlarm", "EvaluationPeriods: 1", "EvaluationPeriods: 60")
+                .naming("EventsDLQ"),
+            // No metric has these two dimensions: it never rings.
+            Mutation::swap(
+                WEB,
+                "EventsDLQAlarm",
+                "Dimensions:",
+                "Dimensions:\n        - { Name: Stage, Value: !Ref Stage }",
+            )
+            .naming("EventsDLQ"),
             Mutation::remove("properties-service/subscriptions.yaml", "SubscriptionsDLQAlarm")
                 .naming("SubscriptionsDLQ"),
         ],
@@ -42,19 +54,33 @@ pub(super) const RULES: &[Rule] = &[
         name: "alarm-long-executions",
         holds: "Alarms: long-running executions",
         check: on_long_executions,
-        notices: &[Mutation::swap(
-            PROPERTIES,
-            "",
-            "MetricName: ExecutionTime",
-            "MetricName: ExecutionsStarted",
-        )
-        .naming(MACHINE_ID)],
+        notices: &[
+            Mutation::swap(PROPERTIES, "", "MetricName: ExecutionTime", "MetricName: ExecutionsStarted")
+                .naming(MACHINE_ID),
+            // 31 days: the workflow has ended by then.
+            Mutation::swap(
+                PROPERTIES,
+                "ExecutionsLongAlarm",
+                "Threshold: 2160000000",
+                "Threshold: 2678400000",
+            )
+            .naming(MACHINE_ID),
+        ],
     },
     Rule {
         name: "alarm-5xx",
         holds: "Alarms: 5xx",
         check: on_5xx,
-        notices: &[Mutation::remove(WEB, "WebApi5xxAlarm").naming("WebApi")],
+        notices: &[
+            Mutation::remove(WEB, "WebApi5xxAlarm").naming("WebApi"),
+            Mutation::swap(
+                WEB,
+                "WebApi5xxAlarm",
+                "Name: Stage, Value: !Ref Stage",
+                "Name: Stage, Value: gone",
+            )
+            .naming("WebApi"),
+        ],
     },
     Rule {
         name: "alarm-throttles",
@@ -69,12 +95,33 @@ pub(super) const RULES: &[Rule] = &[
         .naming("SearchFunction")],
     },
     Rule {
+        name: "alarm-sums",
+        holds: "an alarm over several metrics looks at their sum",
+        check: of_sums,
+        notices: &[
+            Mutation::swap(
+                CONTRACTS,
+                "FunctionThrottlesAlarm",
+                "Expression: SUM(METRICS())",
+                "Expression: SUM(METRICS())\n          ReturnData: false",
+            ),
+            Mutation::drop(CONTRACTS, "StatusPipeFailedAlarm", "ReturnData"),
+        ],
+    },
+    Rule {
         name: "alarm-goes-somewhere",
         holds: "every alarm tells somebody, when it begins and when it is over",
         check: somewhere,
         notices: &[
             Mutation::drop(CONTRACTS, "IngestDLQAlarm", "AlarmActions"),
             Mutation::drop(PROPERTIES, "EventsDLQAlarm", "OKActions"),
+            Mutation::add(PROPERTIES, "EventsDLQAlarm", "      ActionsEnabled: \"false\""),
+            Mutation::swap(
+                CONTRACTS,
+                "IngestDLQAlarm",
+                "[HasAlarmTopic, [!Ref AlarmTopicArn]",
+                "[HasAlarmTopic, [\"arn:aws:sns:us-east-1:222222222222:gone\"]",
+            ),
         ],
     },
     Rule {
@@ -95,13 +142,25 @@ const MACHINE_ID: &str = "ApprovalStateMachine";
 
 const ALARM: &str = "AWS::CloudWatch::Alarm";
 
-/// Whether an alarm watches a metric of what one dimension names, alone or in a sum, and rings above
-/// a number that is `most` or less.
-fn is_watched(deployment: &Deployment<'_>, metric: (&str, &str), dimension: (&str, &str), most: u64) -> bool {
-    let is_it = |given: &Value| {
+/// An alarm that waits for more looks than these is late.
+const LOOKS: u64 = 5;
+
+/// Whether an alarm watches a metric with these dimensions and no others, alone or in a sum, and soon
+/// rings above a number that is `most` or less. With one dimension more it would be another metric:
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_concepts.html>.
+fn is_watched(
+    deployment: &Deployment<'_>,
+    metric: (&str, &str),
+    dimensions: &[(&str, &str)],
+    most: u64,
+) -> bool {
+    let expected: BTreeSet<(&str, &str)> = dimensions.iter().copied().collect();
+    let is_it = |given: &Value, statistic: &Value| {
+        let pairs = list(&given["Dimensions"]);
+        let pairs = pairs.filter_map(|pair| Some((pair["Name"].as_str()?, pair["Value"].as_str()?)));
         (given["Namespace"].as_str(), given["MetricName"].as_str()) == (Some(metric.0), Some(metric.1))
-            && list(&given["Dimensions"])
-                .any(|given| given["Name"] == dimension.0 && given["Value"] == dimension.1)
+            && pairs.collect::<BTreeSet<_>>() == expected
+            && (statistic == "Maximum" || statistic == "Sum")
     };
     deployment.all(ALARM).map(|alarm| &alarm.properties).any(|alarm| {
         let above = match alarm["ComparisonOperator"].as_str() {
@@ -111,9 +170,30 @@ fn is_watched(deployment: &Deployment<'_>, metric: (&str, &str), dimension: (&st
             }
             _ => None,
         };
-        let is_summed = list(&alarm["Metrics"]).any(|given| given["Expression"] == "SUM(METRICS())")
-            && list(&alarm["Metrics"]).any(|given| is_it(&given["MetricStat"]["Metric"]));
-        above.is_some_and(|above| above <= most) && (is_it(alarm) || is_summed)
+        let soon = number(&alarm["EvaluationPeriods"]).is_some_and(|looks| (1..=LOOKS).contains(&looks));
+        let is_summed = list(&alarm["Metrics"]).any(is_sum)
+            && list(&alarm["Metrics"]).any(|given| {
+                let stat = &given["MetricStat"];
+                is_it(&stat["Metric"], &stat["Stat"])
+            });
+        above.is_some_and(|above| above <= most) && soon && (is_it(alarm, &alarm["Statistic"]) || is_summed)
+    })
+}
+
+fn is_sum(metric: &Value) -> bool {
+    metric["Expression"] == "SUM(METRICS())"
+}
+
+/// CloudWatch looks at the one that returns data, as each does where nothing is said:
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDataQuery.html>.
+fn of_sums(deployment: &Deployment<'_>) -> Faults {
+    let returns = |metric: &Value| metric.get("ReturnData").is_none_or(is_true);
+    deployment.each(ALARM, |alarm| {
+        let mut metrics = list(&alarm.properties["Metrics"]);
+        unless(
+            metrics.all(|metric| returns(metric) == is_sum(metric)),
+            "does not look at the sum of its metrics",
+        )
     })
 }
 
@@ -131,7 +211,7 @@ fn on_dead_letters(deployment: &Deployment<'_>) -> Faults {
         !is_watched(
             deployment,
             ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
-            ("QueueName", name(queue)),
+            &[("QueueName", name(queue))],
             0,
         )
     });
@@ -146,7 +226,12 @@ fn on_age(deployment: &Deployment<'_>) -> Faults {
         .all(MAPPING)
         .filter_map(|mapping| deployment.named(QUEUE, &mapping.properties["EventSourceArn"]));
     let unwatched = polled.filter(|queue| {
-        !is_watched(deployment, ("AWS/SQS", "ApproximateAgeOfOldestMessage"), ("QueueName", name(queue)), OLD)
+        !is_watched(
+            deployment,
+            ("AWS/SQS", "ApproximateAgeOfOldestMessage"),
+            &[("QueueName", name(queue))],
+            OLD,
+        )
     });
     unwatched.map(|queue| Fault::of(queue, "has no alarm for messages that wait too long")).collect()
 }
@@ -157,21 +242,24 @@ const SOME: u64 = 10;
 fn on_failed_executions(deployment: &Deployment<'_>) -> Faults {
     deployment.each(MACHINE, |machine| {
         let unwatched = |metric: &&&str| {
-            !is_watched(deployment, ("AWS/States", metric), ("StateMachineArn", &machine.arn), SOME)
+            !is_watched(deployment, ("AWS/States", metric), &[("StateMachineArn", &machine.arn)], SOME)
         };
         let metrics = ["ExecutionsFailed", "ExecutionsTimedOut", "ExecutionsAborted"];
         metrics.iter().find(unwatched).map(|metric| format!("has no alarm for {metric}"))
     })
 }
 
-/// <https://docs.aws.amazon.com/step-functions/latest/dg/procedure-cw-metrics.html>: milliseconds
+/// Milliseconds, 30 days: the workflow itself ends a day later.
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/procedure-cw-metrics.html>
+const LONG: u64 = 2_592_000_000;
+
 fn on_long_executions(deployment: &Deployment<'_>) -> Faults {
     deployment.each(MACHINE, |machine| {
         let watched = is_watched(
             deployment,
             ("AWS/States", "ExecutionTime"),
-            ("StateMachineArn", &machine.arn),
-            u64::MAX,
+            &[("StateMachineArn", &machine.arn)],
+            LONG,
         );
         unless(watched, "has no alarm for executions that take too long")
     })
@@ -180,10 +268,15 @@ fn on_long_executions(deployment: &Deployment<'_>) -> Faults {
 fn on_5xx(deployment: &Deployment<'_>) -> Faults {
     deployment.each(API, |api| {
         let name = api.properties["Name"].as_str().unwrap_or_default();
-        unless(
-            is_watched(deployment, ("AWS/ApiGateway", "5XXError"), ("ApiName", name), SOME),
-            "has no alarm for 5xx",
-        )
+        let of_api = deployment
+            .all("AWS::ApiGateway::Stage")
+            .filter(|stage| stage.properties["RestApiId"] == *api.physical_id);
+        let mut names = of_api.map(|stage| stage.properties["StageName"].as_str().unwrap_or_default());
+        let is_seen = |stage| {
+            let dimensions = [("ApiName", name), ("Stage", stage)];
+            is_watched(deployment, ("AWS/ApiGateway", "5XXError"), &dimensions, SOME)
+        };
+        unless(names.all(is_seen), "has no alarm for 5xx")
     })
 }
 
@@ -192,7 +285,7 @@ fn on_throttles(deployment: &Deployment<'_>) -> Faults {
         let watched = is_watched(
             deployment,
             ("AWS/Lambda", "Throttles"),
-            ("FunctionName", &function.physical_id),
+            &[("FunctionName", &function.physical_id)],
             SOME,
         );
         unless(watched, "has no alarm for throttles")
@@ -200,13 +293,16 @@ fn on_throttles(deployment: &Deployment<'_>) -> Faults {
 }
 
 fn somewhere(deployment: &Deployment<'_>) -> Faults {
+    let given = deployment.application.root().and_then(|root| root.parameters.get("AlarmTopicArn"));
+    let is_known = |topic: &str| {
+        given.is_some_and(|given| given == topic)
+            || deployment.all("AWS::SNS::Topic").any(|known| known.physical_id == topic)
+    };
     deployment.each(ALARM, |alarm| {
         let given = &alarm.properties;
-        let told = |key: &str| texts(&given[key]).any(|arn| arn.starts_with("arn:aws:sns:"));
-        unless(
-            told("AlarmActions") && told("OKActions") && given["ActionsEnabled"] != false,
-            "rings where nobody hears it",
-        )
+        let told = |key: &str| texts(&given[key]).any(is_known);
+        let enabled = given.get("ActionsEnabled").is_none_or(is_true);
+        unless(told("AlarmActions") && told("OKActions") && enabled, "rings where nobody hears it")
     })
 }
 

@@ -46,6 +46,25 @@ pub(super) const RULES: &[Rule] = &[
             Mutation::swap(WEB, "/listings", "\"2\\\\d{2}\":", "\".*\":").naming("WebApi"),
             Mutation::drop(WEB, "", "DEFAULT_5XX:").naming("WebApi"),
             Mutation::drop(CONTRACTS, "", "INTEGRATION_TIMEOUT:").naming("Api"),
+            Mutation::swap(
+                CONTRACTS,
+                "/contracts",
+                "        responses:\n          # Only what",
+                "        unread:\n          # Only what",
+            )
+            .naming("Api"),
+            // API Gateway reads types in any case.
+            Mutation::swap(
+                CONTRACTS,
+                "/contracts",
+                "x-amazon-apigateway-integration:",
+                "x-amazon-apigateway-integration: { type: AWS, timeoutInMillis: 10000, passthroughBehavior: \
+                 when_no_match, credentials: { Fn::GetAtt: [ApiRole, Arn] } }
+      x-unread:",
+            )
+            .naming("Api"),
+            Mutation::swap(WEB, "/listings/commands/{command_id}", "type: aws_proxy", "type: http")
+                .naming("WebApi"),
         ],
     },
     Rule {
@@ -83,6 +102,11 @@ const METHODS: [&str; 8] =
 /// Where an operation leads.
 pub(super) fn integration(operation: &Value) -> &Value {
     &operation["x-amazon-apigateway-integration"]
+}
+
+/// API Gateway reads the type in any case.
+fn is_of_type(integration: &Value, kind: &str) -> bool {
+    integration["type"].as_str().is_some_and(|given| given.eq_ignore_ascii_case(kind))
 }
 
 /// A fault for each operation that `complaint` says something about.
@@ -158,13 +182,15 @@ fn failures(deployment: &Deployment<'_>) -> Faults {
     faults.extend(each_operation(deployment, |_, _, operation| {
         let integration = integration(operation);
         // A function's proxy answers itself, and a mock cannot fail.
-        if integration["type"] != "aws" && integration["type"] != "http" {
+        if is_of_type(integration, "aws_proxy") || is_of_type(integration, "mock") {
             return None;
         }
         if integration["passthroughBehavior"] != "never" {
             return Some("passes on what it has no template for");
         }
-        let responses = integration["responses"].as_object()?;
+        let Some(responses) = integration["responses"].as_object() else {
+            return Some("has no answer for what its backend says");
+        };
         let is_success =
             |response: &Value| response["statusCode"].as_str().is_some_and(|status| status.starts_with('2'));
         let mut wrong =
@@ -191,7 +217,7 @@ fn failures(deployment: &Deployment<'_>) -> Faults {
 fn timeout(deployment: &Deployment<'_>) -> Faults {
     each_operation(deployment, |_, _, operation| {
         let integration = integration(operation);
-        let ends = integration["type"] == "mock" || number(&integration["timeoutInMillis"]).is_some();
+        let ends = is_of_type(integration, "mock") || number(&integration["timeoutInMillis"]).is_some();
         (!ends).then_some("waits for its backend as long as the gateway likes")
     })
 }

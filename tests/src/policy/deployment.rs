@@ -107,6 +107,13 @@ pub(super) fn texts(value: &Value) -> impl Iterator<Item = &str> {
     list(value).filter_map(Value::as_str)
 }
 
+/// What a condition compares a key with, if it has this one operator with this one key. Any other
+/// beside it would narrow the statement further, and a denial of less denies little.
+pub(super) fn sole<'v>(condition: &'v Value, operator: &str, key: &str) -> Option<&'v Value> {
+    let only = |value: &'v Value, key: &str| value.as_object().filter(|map| map.len() == 1)?.get(key);
+    only(only(condition, operator)?, key)
+}
+
 /// A number, which CloudFormation takes as text too.
 pub(super) fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use local_cloud::resource::Resource;
 use serde_json::Value;
 
-use super::deployment::{FUNCTION, MAPPING, QUEUE, RULE, is_true, list, number};
+use super::deployment::{FUNCTION, MAPPING, QUEUE, RULE, is_true, list, number, sole, texts};
 use super::queues::{self, KEPT};
 use super::{Deployment, Fault, Faults, Mutation, Rule, unless};
 
@@ -59,25 +59,66 @@ pub(super) const RULES: &[Rule] = &[
                 CONTRACTS,
                 "CatchAllDLQPolicy",
                 "!GetAtt CatchAllRule.Arn",
-                "arn:aws:events:us-east-1:1:rule/gone",
+                "[!GetAtt CatchAllRule.Arn, \"arn:aws:events:us-east-1:1:rule/gone\"]",
             )
-            .naming("CatchAllRule"),
+            .naming("CatchAllDLQ"),
+            Mutation::swap(
+                WEB,
+                "EventsDLQPolicy",
+                "aws:SourceArn: !Sub",
+                "aws:SourceArn:\n                - arn:aws:events:*\n                - !Sub",
+            )
+            .naming("EventsDLQ"),
+            Mutation::swap(CONTRACTS, "CatchAllDLQPolicy", "sqs:SendMessage", "sqs:ReceiveMessage")
+                .naming("CatchAllRule"),
+            Mutation::swap(
+                CONTRACTS,
+                "CatchAllDLQPolicy",
+                "Action: sqs:SendMessage",
+                "Action: [sqs:SendMessage, sqs:PurgeQueue]",
+            )
+            .naming("CatchAllDLQ"),
+            Mutation::swap(
+                CONTRACTS,
+                "CatchAllDLQPolicy",
+                "\"aws:SourceArn\": !GetAtt CatchAllRule.Arn",
+                "\"aws:SourceArn\": [!GetAtt CatchAllRule.Arn, \"*\"]",
+            )
+            .naming("CatchAllDLQ"),
             Mutation::drop(
                 PROPERTIES,
                 "EventsDLQPolicy",
                 "- !Sub \"arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:rule/uni-prop",
             )
             .naming("OnApprovalEndedRule"),
-            Mutation::drop(CONTRACTS, "CatchAllDLQPolicy", "ArnEquals").naming("CatchAllDLQ"),
+            // A list of services is one service and more; a second statement lets everybody's rules in.
+            Mutation::swap(
+                CONTRACTS,
+                "CatchAllDLQPolicy",
+                "- Sid: OnlyOverTls",
+                "- Effect: Allow
+            Principal: { Service: [events.amazonaws.com] }
+            Action: [sqs:SendMessage]
+            Resource: !GetAtt CatchAllDLQ.Arn
+          - Sid: OnlyOverTls",
+            )
+            .naming("CatchAllDLQ"),
         ],
     },
     Rule {
         name: "event-retries",
-        holds: "EventBridge: retry policy on every target",
+        holds: "EventBridge: retry policy on every target; a function that is called asynchronously is called again",
         check: event_retries,
         notices: &[
             Mutation::drop(CONTRACTS, "CatchAllRule", "RetryPolicy"),
             Mutation::swap(WEB, "WebCatchAllRule", "MaximumRetryAttempts: 185", "MaximumRetryAttempts: 0"),
+            Mutation::swap(
+                PROPERTIES,
+                "OnApprovalEndedFunction",
+                "MaximumRetryAttempts: 2",
+                "MaximumRetryAttempts: 0",
+            )
+            .naming("OnApprovalEndedFunctionEventInvokeConfig"),
         ],
     },
     Rule {
@@ -97,7 +138,7 @@ const CONTRACTS: &str = "contracts-service/template.yaml";
 const PROPERTIES: &str = "properties-service/template.yaml";
 const WEB: &str = "web-service/template.yaml";
 
-const PIPE: &str = "AWS::Pipes::Pipe";
+pub(super) const PIPE: &str = "AWS::Pipes::Pipe";
 const INVOKE_CONFIG: &str = "AWS::Lambda::EventInvokeConfig";
 
 /// A stream's records are gone after a day:
@@ -224,56 +265,74 @@ fn paths(value: &Value, at: &str, found: &mut Vec<String>) {
 
 /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html>
 fn rules_may_send(deployment: &Deployment<'_>) -> Faults {
+    let lets_send = |statement: &Value| {
+        statement["Effect"] == "Allow"
+            && texts(&statement["Principal"]["Service"]).any(|service| service == "events.amazonaws.com")
+            && texts(&statement["Action"]).any(|action| action == "sqs:SendMessage")
+    };
     let mut faults = Faults::new();
-    let allowed = |statement: &&Value| {
-        statement["Effect"] == "Allow" && statement["Principal"]["Service"] == "events.amazonaws.com"
-    };
-    let arns = |statement: &Value| -> Vec<String> {
-        let condition = &statement["Condition"];
-        let given = ["ArnEquals", "ArnLike"]
-            .iter()
-            .flat_map(|operator| super::deployment::texts(&condition[operator]["aws:SourceArn"]));
-        given.map(str::to_owned).collect()
-    };
-    for rule in deployment.all(RULE) {
-        for target in list(&rule.properties["Targets"]) {
-            let Some(queue) = deployment.named(QUEUE, &target["DeadLetterConfig"]["Arn"]) else { continue };
-            let statements = queues::statements(deployment, queue);
-            let mut open = statements.iter().filter(|statement| allowed(statement));
-            let may = open.any(|statement| {
-                arns(statement).is_empty() || arns(statement).iter().any(|arn| is_like(arn, &rule.arn))
-            });
-            faults.extend(
-                unless(may, format!("may not send to {}", queue.logical_id))
-                    .map(|wrong| Fault::of(rule, wrong)),
-            );
-        }
+    for queue in deployment.all(QUEUE) {
+        let gives_up_to = |rule: &Resource, to: &dyn Fn(&Value) -> bool| {
+            list(&rule.properties["Targets"]).any(|target| to(&target["DeadLetterConfig"]["Arn"]))
+        };
+        let rules: Vec<&Resource> =
+            deployment.all(RULE).filter(|rule| gives_up_to(rule, &|arn| *arn == *queue.arn)).collect();
+        // That a rule has no dead-letter queue is told by another rule of these.
+        let is_known = |source: &str| {
+            let mut rules = deployment.all(RULE).filter(|rule| is_like(source, &rule.arn));
+            rules.any(|rule| gives_up_to(rule, &|arn| *arn == *queue.arn || arn.is_null()))
+        };
+        let statements: Vec<&Value> = queues::statements(deployment, queue)
+            .into_iter()
+            .filter(|statement| lets_send(statement))
+            .collect();
+        let sources: Vec<&str> =
+            statements.iter().filter_map(|statement| sources_of(statement)).flat_map(texts).collect();
+        let forgotten = rules.iter().filter(|rule| !sources.iter().any(|source| is_like(source, &rule.arn)));
+        faults.extend(forgotten.map(|rule| Fault::of(rule, format!("may not send to {}", queue.logical_id))));
+        let complaint = if let Some(other) = sources.iter().find(|source| !is_known(source)) {
+            Some(format!("lets {other} send, which is no rule that gives up to it"))
+        } else if statements.iter().any(|statement| sources_of(statement).is_none()) {
+            Some("lets the rules of every account send".to_owned())
+        } else {
+            unless(
+                statements.iter().all(|statement| texts(&statement["Action"]).count() == 1),
+                "lets rules do more than send",
+            )
+        };
+        faults.extend(complaint.map(|wrong| Fault::of(queue, wrong)));
     }
-    faults.extend(deployment.each(QUEUE, |queue| {
-        let statements = queues::statements(deployment, queue);
-        let open = statements
-            .iter()
-            .filter(|statement| allowed(statement))
-            .any(|statement| arns(statement).is_empty());
-        unless(!open, "lets the rules of every account send")
-    }));
     faults
 }
 
-/// Whether an ARN fits a pattern with stars at its end only, which are all that stand here.
+/// Whom a statement names as the sources, where that is its only condition.
+fn sources_of(statement: &Value) -> Option<&Value> {
+    let condition = &statement["Condition"];
+    ["ArnEquals", "ArnLike"].iter().find_map(|operator| sole(condition, operator, "aws:SourceArn"))
+}
+
+/// Whether an ARN fits a pattern that names at least what its last part begins with: all rules of one bus.
+/// Stars stand at the end only.
 fn is_like(pattern: &str, arn: &str) -> bool {
-    pattern == arn || pattern.strip_suffix('*').is_some_and(|start| arn.starts_with(start))
+    let names = |start: &str| start.split_once(":rule/").is_some_and(|(_, name)| !name.is_empty());
+    let like = |start: &str| arn.starts_with(start) && names(start);
+    pattern == arn || pattern.strip_suffix('*').is_some_and(like)
 }
 
 fn event_retries(deployment: &Deployment<'_>) -> Faults {
-    deployment.each(RULE, |rule| {
+    let mut faults = deployment.each(RULE, |rule| {
         let mut targets = list(&rule.properties["Targets"]).map(|target| &target["RetryPolicy"]);
         let retried = |policy: &Value| {
             number(&policy["MaximumRetryAttempts"]).is_some_and(|times| times > 0)
                 && number(&policy["MaximumEventAgeInSeconds"]).is_some_and(|age| age >= 60)
         };
         unless(targets.all(retried), "does not say how often and for how long its target is tried")
-    })
+    });
+    // Where nothing is said it is called twice more.
+    faults.extend(deployment.each(INVOKE_CONFIG, |config| {
+        unless(number(&config.properties["MaximumRetryAttempts"]) != Some(0), "calls its function only once")
+    }));
+    faults
 }
 
 fn stream_retries(deployment: &Deployment<'_>) -> Faults {

@@ -1,6 +1,9 @@
 //! Logs: everything that writes has a log group of the template, which forgets in time.
 
-use super::deployment::{FUNCTION, LOG_GROUP, number};
+use serde_json::Value;
+
+use super::deployment::{FUNCTION, LOG_GROUP, MACHINE, list, number};
+use super::failures::PIPE;
 use super::{Deployment, Faults, Mutation, Rule, unless};
 
 pub(super) const RULES: &[Rule] = &[
@@ -35,6 +38,38 @@ pub(super) const RULES: &[Rule] = &[
             Mutation::swap(PROPERTIES, "OnApprovalEndedFunction", "LogFormat: JSON", "LogFormat: Text"),
         ],
     },
+    Rule {
+        name: "log-data",
+        holds: "no log holds what is worked on, on any stage: neither requests nor records nor execution data",
+        check: of_data,
+        notices: &[
+            Mutation::swap(
+                PROPERTIES,
+                "ApprovalStateMachine",
+                "IncludeExecutionData: false",
+                "IncludeExecutionData: true",
+            ),
+            Mutation::swap(
+                CONTRACTS,
+                "Api",
+                "MetricsEnabled: false",
+                "DataTraceEnabled: true\n          MetricsEnabled: false",
+            )
+            .naming("ApiStage"),
+            Mutation::swap(
+                CONTRACTS,
+                "Api",
+                "MetricsEnabled: false",
+                "LoggingLevel: INFO\n          MetricsEnabled: false",
+            )
+            .naming("ApiStage"),
+            Mutation::add(
+                CONTRACTS,
+                "StatusPipe",
+                "      LogConfiguration: { Level: ERROR, IncludeExecutionData: [ALL] }",
+            ),
+        ],
+    },
 ];
 
 const CONTRACTS: &str = "contracts-service/template.yaml";
@@ -65,4 +100,25 @@ fn of_functions(deployment: &Deployment<'_>) -> Faults {
             "does not log as JSON into a log group of its own",
         )
     })
+}
+
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html>: INFO tells of
+/// every request; and data tracing, the whole of it.
+fn of_data(deployment: &Deployment<'_>) -> Faults {
+    let wrong = "logs what it works on";
+    let is_on = |value: &Value| !value.is_null() && *value != false && *value != "false";
+    let mut faults = deployment.each("AWS::ApiGateway::Stage", |stage| {
+        let mut settings = list(&stage.properties["MethodSettings"]);
+        let tells =
+            |setting: &Value| is_on(&setting["DataTraceEnabled"]) || setting["LoggingLevel"] == "INFO";
+        unless(!settings.any(tells), wrong)
+    });
+    faults.extend(deployment.each(PIPE, |pipe| {
+        let included = &pipe.properties["LogConfiguration"]["IncludeExecutionData"];
+        unless(list(included).next().is_none(), wrong)
+    }));
+    faults.extend(deployment.each(MACHINE, |machine| {
+        unless(!is_on(&machine.properties["LoggingConfiguration"]["IncludeExecutionData"]), wrong)
+    }));
+    faults
 }

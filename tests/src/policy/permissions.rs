@@ -2,10 +2,14 @@
 //! from outside. Whether a role allows what its code calls, no more and no less, is seen from the
 //! calls that tests record.
 
-use local_cloud::resource::Resource;
-use serde_json::Value;
+use std::collections::BTreeSet;
 
-use super::deployment::{FUNCTION, ROLE, list, texts};
+use local_cloud::resource::Resource;
+use serde_json::{Value, json};
+
+use super::api::{integration, operations};
+use super::deployment::{API, FUNCTION, MACHINE, ROLE, RULE, list, texts};
+use super::failures::PIPE;
 use super::{Deployment, Fault, Faults, Mutation, Rule, unless};
 
 pub(super) const RULES: &[Rule] = &[
@@ -44,7 +48,42 @@ pub(super) const RULES: &[Rule] = &[
                 "Resource: !Sub \"arn:${AWS::Partition}:dynamodb:*:*:table/*\"",
             )
             .naming("SearchFunctionRole"),
+            Mutation::swap(
+                WEB,
+                "SearchFunction",
+                "Resource: !GetAtt ListingsTable.Arn",
+                "Resource: !Sub \"${ListingsTable.Arn}?\"",
+            )
+            .naming("SearchFunctionRole"),
+            Mutation::swap(
+                WEB,
+                "SearchFunction",
+                "Resource: !GetAtt ListingsTable.Arn",
+                "Resource: !Sub \"arn:${AWS::Partition}:logs:*\"",
+            )
+            .naming("SearchFunctionRole"),
+            Mutation::swap(
+                WEB,
+                "SearchFunction",
+                "Resource: !GetAtt ListingsTable.Arn",
+                "Resource: !Sub \"arn:${AWS::Partition}:s3:::/*\"",
+            )
+            .naming("SearchFunctionRole"),
             Mutation::swap(ACCOUNT, "CloudFormationRole", ":table/uni-prop-${Stage}-*", ":table/*"),
+            Mutation::swap(
+                ACCOUNT,
+                "CloudFormationRole",
+                "- lambda:CreateEventSourceMapping",
+                "- iam:PassRole",
+            ),
+            Mutation::swap(ACCOUNT, "CloudFormationRole", ":table/uni-prop-", ":table/*-uni-prop-"),
+            Mutation::swap(ACCOUNT, "CloudFormationRole", ":dynamodb:${AWS::Region}:", ":dynamodb:*:"),
+            Mutation::swap(
+                ACCOUNT,
+                "CloudFormationRole",
+                ":sqs:${AWS::Region}:${AWS::AccountId}:",
+                ":sqs:${AWS::Region}:*:",
+            ),
         ],
     },
     Rule {
@@ -55,12 +94,19 @@ pub(super) const RULES: &[Rule] = &[
             Mutation::swap(CONTRACTS, "QueryFunction", "Action: dynamodb:GetItem", "Action: dynamodb:*")
                 .naming("QueryFunctionRole"),
             Mutation::swap(WEB, "WebApiRole", "Action: sqs:SendMessage", "Action: \"*\""),
+            Mutation::swap(WEB, "WebApiRole", "Action: sqs:SendMessage", "Action: sqs:?endMessage"),
             Mutation::swap(WEB, "WebApiRole", "Action: sqs:SendMessage", "NotAction: sqs:DeleteQueue"),
             Mutation::swap(
                 ACCOUNT,
                 "DeployRole",
                 "Action: cloudformation:GetTemplateSummary",
                 "Action: cloudformation:*",
+            ),
+            Mutation::swap(
+                ACCOUNT,
+                "CloudFormationRole",
+                "[cloudformation:*, ",
+                "[cloudformation:*, iam:*, ",
             ),
         ],
     },
@@ -78,7 +124,8 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "trust",
-        holds: "IAM: a role is taken on by one service, or by this account",
+        holds: "IAM: a role is taken on by the one service that uses it; a redrive role by this account; one for \
+                GitHub by the jobs of one environment of one repository",
         check: trust,
         notices: &[
             Mutation::swap(
@@ -93,11 +140,34 @@ pub(super) const RULES: &[Rule] = &[
                 "Principal: { Service: pipes.amazonaws.com }",
                 "Principal: { AWS: \"222222222222\" }",
             ),
+            Mutation::swap(
+                CONTRACTS,
+                "StatusPipeRole",
+                "Principal: { Service: pipes.amazonaws.com }",
+                "Principal: { AWS: !Sub \"arn:${AWS::Partition}:iam::${AWS::AccountId}:root\" }",
+            ),
+            Mutation::swap(CONTRACTS, "StatusPipeRole", "pipes.amazonaws.com", "ec2.amazonaws.com"),
+            Mutation::swap(
+                ACCOUNT,
+                "CloudFormationRole",
+                "cloudformation.amazonaws.com",
+                "ec2.amazonaws.com",
+            ),
+            Mutation::drop(ACCOUNT, "DeployRole", "token.actions.githubusercontent.com:sub"),
+            Mutation::drop(ACCOUNT, "DeployRole", "token.actions.githubusercontent.com:aud"),
+            Mutation::swap(ACCOUNT, "DeployRole", "StringEquals:", "StringLike:"),
+            Mutation::swap(
+                ACCOUNT,
+                "DeployRole",
+                "!Sub repo:${GitHubRepository}:environment:${Stage}",
+                "repo:*",
+            ),
         ],
     },
     Rule {
         name: "strangers",
-        holds: "the bus policy lets no other account in unless named, nor does the policy of any other resource",
+        holds: "the bus policy lets no other account in unless named, nor does the policy of any other resource; \
+                a service is let in for this account only",
         check: strangers,
         notices: &[
             Mutation::swap(WEB, "WebEventBusPolicy", "${AWS::AccountId}:root", "222222222222:root"),
@@ -120,6 +190,35 @@ pub(super) const RULES: &[Rule] = &[
                 "\"Principal\":{\"Service\":[\"events.amazonaws.com\",\"delivery.logs.amazonaws.com\"]}",
                 "\"Principal\":\"*\"",
             ),
+            Mutation::swap(
+                "template.yaml",
+                "AlarmTopicPolicy",
+                "Principal: { Service",
+                "NotPrincipal: { Service",
+            ),
+            Mutation::add(
+                WEB,
+                "WebEventBus",
+                "      Policy: { Statement: { Effect: Allow, Principal: \"*\", Action: events:PutEvents } }",
+            ),
+            Mutation::add(
+                WEB,
+                "ListingsTable",
+                "      ResourcePolicy:
+        PolicyDocument: { Statement: [{ Effect: Allow, Principal: \"*\", Action: dynamodb:GetItem }] }",
+            ),
+            Mutation::swap(
+                PROPERTIES,
+                "EventsDLQPolicy",
+                "Statement:",
+                "Statement:
+          - Effect: Allow
+            Principal: { Service: events.amazonaws.com }
+            Action: sqs:ReceiveMessage
+            Resource: !GetAtt EventsDLQ.Arn",
+            ),
+            Mutation::drop("template.yaml", "AlarmTopicPolicy", "StringEquals"),
+            Mutation::swap("template.yaml", "AlarmTopicPolicy", "!Ref AWS::AccountId", "\"222222222222\""),
         ],
     },
     Rule {
@@ -164,23 +263,39 @@ const WITHOUT_RESOURCE: [(&str, &str); 15] = [
     ("xray:PutTraceSegments", "as above"),
 ];
 
-/// Resources that end with a star and are still one thing.
-const ONE_THING: [(&str, &str, &str); 2] = [
-    ("arn:aws:s3:::", "/*", "the objects of one bucket"),
-    ("arn:aws:logs:", ":*", "the streams of one log group"),
-];
-
 /// The roles that deploy a whole stage, in `account.yaml`. They may have every action of a service and
-/// patterns of these names, since they make what bears them; never all resources.
+/// patterns of these names, since they make what bears them; never all resources. Each with its service
+/// and how its last part begins.
 const DEPLOYERS: [&str; 2] = ["CloudFormationRole", "DeployRole"];
-const THEIR_NAMES: [(&str, &str); 6] = [
-    ("uni-prop-", "what is called after the application"),
-    ("unicorn-", "buses and what belongs to them"),
-    (":log-group:/aws/", "the log groups of functions, APIs, workflows and buses"),
-    (":apigateway:", "APIs, their stages and deployments have ids, no names"),
-    ("aws-sam-cli-managed-default", "SAM's own stack, with the bucket for artefacts"),
-    (":aws:transform/", "SAM's transform"),
+#[rustfmt::skip]
+const THEIR_NAMES: [(&str, &str, &str); 22] = [
+    ("apigateway", "/restapis/", "APIs, their stages and deployments have ids, no names"),
+    ("apigateway", "/tags/", "as above"),
+    ("cloudformation", "stack/aws-sam-cli-managed-default/", "SAM's own stack, with the bucket for artefacts"),
+    ("cloudformation", "stack/uni-prop-{Stage}", "what is called after application and stage"),
+    ("cloudformation", "transform/", "SAM's transform"),
+    ("cloudwatch", "alarm:uni-prop-{Stage}", "called after the stage"),
+    ("dynamodb", "table/uni-prop-{Stage}-", "called after the stage"),
+    ("events", "*/unicorn-", "buses, their rules and archives"),
+    ("events", "rule/uni-prop-{Stage}-", "called after the stage"),
+    ("iam", "role/aws-service-role/ops.apigateway.amazonaws.com/", "API Gateway's own role"),
+    ("iam", "role/uni-prop-{Stage}/", "roles below the path of the stage"),
+    ("lambda", "function:uni-prop-{Stage}-", "called after the stage"),
+    ("logs", "delivery-destination:unicorn-", "logs of buses"),
+    ("logs", "delivery-source:unicorn-", "logs of buses"),
+    ("logs", "log-group:/aws/*/*{Stage}", "logs of functions, APIs, workflows and buses"),
+    ("pipes", "pipe/uni-prop-{Stage}-", "called after the stage"),
+    ("s3", "aws-sam-cli-managed-default-", "SAM's bucket for artefacts"),
+    ("s3", "uni-prop-{Stage}-images-", "called after the stage"),
+    ("schemas", "*/unicorn-", "registries and their schemas"),
+    ("sns", "uni-prop-{Stage}-", "called after the stage"),
+    ("sqs", "uni-prop-{Stage}-", "called after the stage"),
+    ("states", "stateMachine:uni-prop-{Stage}-", "called after the stage"),
 ];
+/// Services in whose ARNs no region stands, or no account:
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>.
+const GLOBAL: [&str; 2] = ["iam", "s3"];
+const WITHOUT_ACCOUNT: [&str; 2] = ["apigateway", "s3"];
 
 /// Their statements about all resources, which have no wildcard in an action then.
 const OF_DEPLOYERS: [(&str, &str); 2] = [
@@ -197,6 +312,42 @@ const MANAGED: [(&str, &str); 3] = [
     (
         "service-role/AmazonAPIGatewayPushToCloudWatchLogs",
         "API Gateway's role for the logs of all APIs, in account.yaml",
+    ),
+];
+
+/// Which service takes on the role that a resource of a type names, and the roles of `account.yaml`.
+const SERVICES: [(&str, &str); 5] = [
+    (API, "apigateway.amazonaws.com"),
+    (FUNCTION, "lambda.amazonaws.com"),
+    (MACHINE, "states.amazonaws.com"),
+    (PIPE, "pipes.amazonaws.com"),
+    (RULE, "events.amazonaws.com"),
+];
+const ROLES_OF_ACCOUNT: [(&str, &str); 2] = [
+    ("ApiGatewayLogRole", "apigateway.amazonaws.com"),
+    ("CloudFormationRole", "cloudformation.amazonaws.com"),
+];
+
+/// The services that a policy lets in without a word about whose they are, for what, and why.
+const FOR_ANYBODY: [(&str, &str, &[&str], &str); 3] = [
+    (
+        "AWS::SQS::QueuePolicy",
+        "events.amazonaws.com",
+        &["sqs:SendMessage"],
+        "the rule dead-letter-senders looks at its sources one by one",
+    ),
+    (
+        "AWS::Logs::ResourcePolicy",
+        "events.amazonaws.com",
+        &["logs:CreateLogStream", "logs:PutLogEvents"],
+        "as the guide of EventBridge gives it for a rule's log group: \
+         <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html>",
+    ),
+    (
+        "AWS::Logs::ResourcePolicy",
+        "delivery.logs.amazonaws.com",
+        &["logs:CreateLogStream", "logs:PutLogEvents"],
+        "as above",
     ),
 ];
 
@@ -230,7 +381,16 @@ fn all_statements<'a>(deployment: &Deployment<'a>) -> Vec<(&'a Resource, Value)>
     for resource in deployment.resources() {
         let given = &resource.properties;
         let inline = list(&given["Policies"]).map(|policy| &policy["PolicyDocument"]);
-        for document in inline.chain([&given["PolicyDocument"], given]) {
+        // Of queues, topics and logs; of buses and APIs; of tables and their streams; of a bus, one statement.
+        let own = [
+            &given["PolicyDocument"],
+            &given["Policy"],
+            &given["Body"]["x-amazon-apigateway-policy"],
+            &given["ResourcePolicy"]["PolicyDocument"],
+            &given["StreamSpecification"]["ResourcePolicy"]["PolicyDocument"],
+            given,
+        ];
+        for document in inline.chain(own) {
             // That of a log's resource policy is text.
             let parsed = document.as_str().and_then(|text| serde_json::from_str(text).ok());
             let document: Value = parsed.unwrap_or_else(|| document.clone());
@@ -253,6 +413,33 @@ fn each_statement(
     faults
 }
 
+/// Whether IAM reads a pattern: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html>.
+fn is_wild(text: &str) -> bool {
+    text.contains(['*', '?'])
+}
+
+/// Whether a pattern means one thing: the objects of one bucket, the streams of one log group.
+fn is_one_thing(arn: &str) -> bool {
+    let named = |name: &str| !name.is_empty() && !is_wild(name);
+    let objects = arn.strip_prefix("arn:aws:s3:::").and_then(|rest| rest.strip_suffix("/*"));
+    let streams = arn.strip_prefix("arn:aws:logs:").and_then(|rest| rest.strip_suffix(":*"));
+    let group = streams.filter(|rest| named(rest)).and_then(|rest| rest.split_once(":log-group:"));
+    objects.is_some_and(named) || group.is_some_and(|(_, name)| named(name))
+}
+
+/// Whether a pattern means what bears the names of the stage.
+fn is_of_stage(deployment: &Deployment<'_>, arn: &str) -> bool {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    let &[_, _, service, region, account, resource] = parts.as_slice() else { return false };
+    let somewhere = GLOBAL.contains(&service) || !region.is_empty() && !is_wild(region);
+    let is_transform = account == "aws" && resource.starts_with("transform/");
+    let someones = WITHOUT_ACCOUNT.contains(&service) || account == deployment.account() || is_transform;
+    let is_named = |(of, start, _): &(&str, &str, &str)| {
+        *of == service && resource.starts_with(&start.replace("{Stage}", deployment.stage()))
+    };
+    somewhere && someones && THEIR_NAMES.iter().any(is_named)
+}
+
 fn wildcard_resource(deployment: &Deployment<'_>) -> Faults {
     each_statement(deployment, |resource, statement| {
         if !statement["NotResource"].is_null() {
@@ -260,15 +447,15 @@ fn wildcard_resource(deployment: &Deployment<'_>) -> Faults {
         }
         let without_resource = |action: &str| WITHOUT_RESOURCE.iter().any(|(known, _)| *known == action);
         let has_reason = |arn: &str| match arn {
-            "*" if is_deployer(resource) => OF_DEPLOYERS.iter().any(|(sid, _)| statement["Sid"] == *sid),
-            "*" => texts(&statement["Action"]).all(without_resource),
-            _ if is_deployer(resource) => THEIR_NAMES.iter().any(|(name, _)| arn.contains(name)),
-            _ => {
-                arn.matches('*').count() == 1
-                    && ONE_THING.iter().any(|(start, end, _)| arn.starts_with(start) && arn.ends_with(end))
+            "*" if is_deployer(resource) => {
+                let of_roles = |action: &str| action.to_ascii_lowercase().starts_with("iam:");
+                OF_DEPLOYERS.iter().any(|(sid, _)| statement["Sid"] == *sid)
+                    && !texts(&statement["Action"]).any(of_roles)
             }
+            "*" => texts(&statement["Action"]).all(without_resource),
+            _ => is_one_thing(arn) || is_deployer(resource) && is_of_stage(deployment, arn),
         };
-        let arn = texts(&statement["Resource"]).find(|arn| arn.contains('*') && !has_reason(arn))?;
+        let arn = texts(&statement["Resource"]).find(|arn| is_wild(arn) && !has_reason(arn))?;
         let actions: Vec<&str> = texts(&statement["Action"]).collect();
         Some(format!("has Resource {arn:?} for {}", actions.join(", ")))
     })
@@ -284,9 +471,12 @@ fn wildcard_action(deployment: &Deployment<'_>) -> Faults {
             return Some("allows everything but a few actions".to_owned());
         }
         let named = is_deployer(resource) && texts(&statement["Resource"]).all(|arn| arn != "*");
-        let has_reason = |action: &str| named && action.ends_with(":*");
-        let action =
-            texts(&statement["Action"]).find(|action| action.contains('*') && !has_reason(action))?;
+        // Who may do everything with roles may do everything.
+        let has_reason = |action: &str| {
+            let whole = action.strip_suffix(":*");
+            named && whole.is_some_and(|service| !is_wild(service) && !service.eq_ignore_ascii_case("iam"))
+        };
+        let action = texts(&statement["Action"]).find(|action| is_wild(action) && !has_reason(action))?;
         Some(format!("allows {action:?}"))
     })
 }
@@ -308,30 +498,84 @@ fn is_own(deployment: &Deployment<'_>, principal: &str) -> bool {
     principal == account || principal.split(':').nth(4) == Some(account)
 }
 
+/// The services that take a role on: those of the resources that name it.
+fn users_of<'a>(deployment: &Deployment<'a>, role: &Resource) -> BTreeSet<&'static str> {
+    let of_account = ROLES_OF_ACCOUNT
+        .iter()
+        .filter(|(id, _)| role.file.template() == "account.yaml" && role.logical_id == *id);
+    let uses = |resource: &&'a Resource| -> bool {
+        let given = &resource.properties;
+        let named = |value: &Value| value == role.arn.as_str();
+        match resource.kind.as_str() {
+            API => operations(resource).any(|(_, operation)| named(&integration(operation)["credentials"])),
+            RULE => list(&given["Targets"]).any(|target| named(&target["RoleArn"])),
+            _ => named(&given["Role"]) || named(&given["RoleArn"]),
+        }
+    };
+    let service = |resource: &Resource| SERVICES.iter().find(|(kind, _)| resource.kind == *kind);
+    let users = deployment.resources().filter(uses).filter_map(service);
+    users.chain(of_account).map(|(_, service)| *service).collect()
+}
+
 fn trust(deployment: &Deployment<'_>) -> Faults {
+    let parameter = |name: &str| deployment.application.root().and_then(|root| root.parameters.get(name));
+    let jobs = parameter("GitHubRepository")
+        .map(|repository| format!("repo:{repository}:environment:{}", deployment.stage()));
+    let of_github = json!({ "StringEquals": {
+        "token.actions.githubusercontent.com:aud": "sts.amazonaws.com",
+        "token.actions.githubusercontent.com:sub": jobs,
+    } });
     deployment.each(ROLE, |role| {
         let own = |arn: &str| is_own(deployment, arn);
+        let users = users_of(deployment, role);
         let good = statements(&role.properties["AssumeRolePolicyDocument"]).all(|statement| {
             let Some(principal) = statement["Principal"].as_object() else { return false };
             principal.iter().all(|(kind, who)| match kind.as_str() {
-                "Service" => texts(who).count() == 1,
-                "AWS" => texts(who).all(own),
-                // GitHub's tokens, for one repository: see account.yaml.
-                "Federated" => texts(who).all(own) && statement["Condition"].is_object(),
+                "Service" => texts(who).count() == 1 && texts(who).all(|who| users.contains(who)),
+                // Whom the account's own policies let take it on.
+                "AWS" => role.logical_id == "RedriveRole" && texts(who).all(own),
+                "Federated" => texts(who).all(own) && statement["Condition"] == of_github,
                 _ => false,
             })
         });
-        unless(good, "can be taken on by more than one service, or from outside")
+        unless(good, "can be taken on by others than the service that uses it, or from outside")
+    })
+}
+
+/// Whether a statement holds only for what this account has a service do:
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html>.
+fn is_for_own(deployment: &Deployment<'_>, statement: &Value) -> bool {
+    ["StringEquals", "ArnEquals", "ArnLike"].iter().any(|operator| {
+        ["aws:SourceAccount", "aws:SourceArn"].iter().any(|key| {
+            let given = &statement["Condition"][operator][key];
+            texts(given).next().is_some() && texts(given).all(|source| is_own(deployment, source))
+        })
     })
 }
 
 fn strangers(deployment: &Deployment<'_>) -> Faults {
-    let mut faults = each_statement(deployment, |_, statement| {
+    let mut faults = each_statement(deployment, |resource, statement| {
+        if statement["Effect"] != "Allow" {
+            return None;
+        }
+        if !statement["NotPrincipal"].is_null() {
+            return Some("lets everybody in but a few".to_owned());
+        }
         // Only the policy of a resource says who.
-        let who = statement.get("Principal").filter(|_| statement["Effect"] == "Allow")?;
+        let who = statement.get("Principal")?;
         let own = |arn: &str| is_own(deployment, arn);
+        let excepted = |service: &str| {
+            let mut known =
+                FOR_ANYBODY.iter().filter(|(kind, of, ..)| resource.kind == *kind && *of == service);
+            known
+                .any(|(_, _, actions, _)| texts(&statement["Action"]).all(|action| actions.contains(&action)))
+        };
         let known = who.as_object().is_some_and(|who| {
-            who.iter().all(|(kind, who)| kind == "Service" || kind == "AWS" && texts(who).all(own))
+            who.iter().all(|(kind, who)| match kind.as_str() {
+                "Service" => is_for_own(deployment, statement) || texts(who).all(excepted),
+                "AWS" => texts(who).all(own),
+                _ => false,
+            })
         });
         unless(known, format!("lets {who} in"))
     });

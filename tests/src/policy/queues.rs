@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use local_cloud::resource::Resource;
 use serde_json::Value;
 
-use super::deployment::{API, FUNCTION, MAPPING, QUEUE, ROLE, is_true, list, number, texts};
+use super::deployment::{API, FUNCTION, MAPPING, QUEUE, ROLE, is_true, list, number, sole, texts};
 use super::failures::dead_letters;
 use super::{Deployment, Fault, Faults, Mutation, Rule, unless};
 
@@ -23,6 +23,12 @@ pub(super) const RULES: &[Rule] = &[
                 "BatchingWindowInSeconds: 1",
             )
             .naming("IngestQueue"),
+            Mutation::swap(
+                CONTRACTS,
+                "IngestMapping",
+                "FunctionName: !Ref IngestFunction",
+                "FunctionName: elsewhere",
+            ),
             // Without one it is 30 seconds.
             Mutation::drop(WEB, "WebIngestQueue", "VisibilityTimeout"),
         ],
@@ -89,7 +95,34 @@ pub(super) const RULES: &[Rule] = &[
             )
             .naming("IngestDLQ"),
             Mutation::remove(PROPERTIES, "FunctionsDLQPolicy").naming("FunctionsDLQ"),
+            // A second condition leaves all to whom it does not apply.
+            Mutation::swap(
+                PROPERTIES,
+                "FunctionsDLQPolicy",
+                "\"false\" }",
+                "\"false\" }, StringEquals: { \"aws:PrincipalAccount\": \"222222222222\" }",
+            )
+            .naming("FunctionsDLQ"),
+            Mutation::swap(
+                WEB,
+                "WebIngestDLQPolicy",
+                "\"aws:SecureTransport\": \"false\"",
+                "\"aws:SecureTransport\": \"false\", \"aws:ViaAWSService\": \"true\"",
+            )
+            .naming("WebIngestDLQ"),
         ],
+    },
+    Rule {
+        name: "queue-policy",
+        holds: "a queue stands in one policy only: on AWS a later one takes the place of the earlier",
+        check: one_policy,
+        notices: &[Mutation::swap(
+            WEB,
+            "WebIngestDLQPolicy",
+            "[!Ref WebIngestDLQ]",
+            "[!Ref WebIngestDLQ, !Ref FunctionsDLQ]",
+        )
+        .naming("FunctionsDLQ")],
     },
     Rule {
         name: "queue-senders",
@@ -112,6 +145,20 @@ pub(super) const RULES: &[Rule] = &[
                 "!GetAtt SearchFunctionRole.Arn",
             )
             .naming("WebIngestQueue"),
+            Mutation::swap(
+                WEB,
+                "WebIngestQueuePolicy",
+                "ArnNotEquals:",
+                "StringEquals: { \"aws:PrincipalAccount\": \"222222222222\" }\n              ArnNotEquals:",
+            )
+            .naming("WebIngestQueue"),
+            Mutation::swap(
+                CONTRACTS,
+                "IngestQueuePolicy",
+                "!GetAtt RedriveRole.Arn]",
+                "!GetAtt RedriveRole.Arn], \"aws:PrincipalAccount\": \"222222222222\"",
+            )
+            .naming("IngestQueue"),
         ],
     },
 ];
@@ -133,10 +180,13 @@ fn polled<'a>(deployment: &Deployment<'a>) -> Vec<(&'a Resource, &'a Resource)> 
 
 /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>
 fn visibility(deployment: &Deployment<'_>) -> Faults {
-    let mut faults = Faults::new();
+    let function = |mapping: &Resource| deployment.named(FUNCTION, &mapping.properties["FunctionName"]);
+    let mut faults = deployment.each(MAPPING, |mapping| {
+        unless(function(mapping).is_some(), "reads for a function that is not of the template")
+    });
     for (mapping, queue) in polled(deployment) {
-        let function = deployment.named(FUNCTION, &mapping.properties["FunctionName"]);
-        let timeout = function.and_then(|function| number(&function.properties["Timeout"])).unwrap_or(3);
+        let Some(function) = function(mapping) else { continue };
+        let timeout = number(&function.properties["Timeout"]).unwrap_or(3);
         let window = number(&mapping.properties["MaximumBatchingWindowInSeconds"]).unwrap_or(0);
         let given = number(&queue.properties["VisibilityTimeout"]).unwrap_or(VISIBILITY);
         let least = 6 * timeout + window;
@@ -196,12 +246,23 @@ fn encryption(deployment: &Deployment<'_>) -> Faults {
     })
 }
 
+/// The policies in which a queue stands.
+fn policies<'a>(deployment: &Deployment<'a>, queue: &Resource) -> impl Iterator<Item = &'a Resource> {
+    let is_of = |policy: &&Resource| texts(&policy.properties["Queues"]).any(|url| url == queue.physical_id);
+    deployment.all("AWS::SQS::QueuePolicy").filter(is_of)
+}
+
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html>
+fn one_policy(deployment: &Deployment<'_>) -> Faults {
+    deployment.each(QUEUE, |queue| {
+        unless(policies(deployment, queue).count() < 2, "stands in two policies, of which one takes effect")
+    })
+}
+
 /// The statements of a queue's policies that are about this very queue.
 pub(super) fn statements<'a>(deployment: &Deployment<'a>, queue: &Resource) -> Vec<&'a Value> {
-    let policies = deployment.all("AWS::SQS::QueuePolicy");
-    let own =
-        policies.filter(|policy| texts(&policy.properties["Queues"]).any(|url| url == queue.physical_id));
-    own.flat_map(|policy| list(&policy.properties["PolicyDocument"]["Statement"]))
+    policies(deployment, queue)
+        .flat_map(|policy| list(&policy.properties["PolicyDocument"]["Statement"]))
         .filter(|statement| texts(&statement["Resource"]).any(|arn| arn == queue.arn))
         .collect()
 }
@@ -218,7 +279,8 @@ fn tls(deployment: &Deployment<'_>) -> Faults {
     deployment.each(QUEUE, |queue| {
         let holds = statements(deployment, queue).into_iter().any(|statement| {
             is_of_all(statement, "Deny", "sqs:*")
-                && statement["Condition"]["Bool"]["aws:SecureTransport"] == "false"
+                && sole(&statement["Condition"], "Bool", "aws:SecureTransport")
+                    .is_some_and(|tls| tls == "false")
         });
         unless(holds, "has no policy that denies everything but TLS")
     })
@@ -242,7 +304,7 @@ fn senders(deployment: &Deployment<'_>) -> Faults {
         let statements = statements(deployment, queue);
         let denials = statements.iter().filter(|statement| is_of_all(statement, "Deny", "sqs:SendMessage"));
         let mut excepted =
-            denials.filter_map(|denial| denial["Condition"]["ArnNotEquals"].get("aws:PrincipalArn"));
+            denials.filter_map(|denial| sole(&denial["Condition"], "ArnNotEquals", "aws:PrincipalArn"));
         let Some(excepted) = excepted.next() else {
             return Some("lets anybody send whom a policy allows it".into());
         };

@@ -10,7 +10,8 @@ use super::{Deployment, Fault, Faults, Mutation, Rule};
 pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "tags",
-        holds: "every resource that can carry tags carries Owner, Service, Stage, Project",
+        holds: "every resource that can carry tags carries Owner, Service, Stage, Project: the owner that the stack \
+                was given, its stage, and this project",
         check: tags,
         notices: &[
             Mutation::drop(CONTRACTS, "IngestQueue", "Tags"),
@@ -19,6 +20,13 @@ pub(super) const RULES: &[Rule] = &[
             Mutation::drop(PROPERTIES, "ApprovalLogGroup", "- { Key: Project"),
             Mutation::swap(CONTRACTS, "StatusPipe", "Service: contracts", "Team: contracts"),
             Mutation::drop("template.yaml", "ImagesBucket", "- { Key: Service"),
+            Mutation::swap(
+                WEB,
+                "ListingsTable",
+                "Key: Owner, Value: !Ref Owner",
+                "Key: Owner, Value: nobody",
+            ),
+            Mutation::swap(WEB, "ListingsTable", "Value: unicorn-properties", "Value: another"),
         ],
     },
     Rule {
@@ -107,17 +115,23 @@ fn tags_of(resource: &Resource) -> BTreeMap<&str, &Value> {
 }
 
 fn tags(deployment: &Deployment<'_>) -> Faults {
-    let stage = deployment.stage();
+    let owner = deployment.application.root().and_then(|root| root.parameters.get("Owner"));
+    let given = [
+        ("Owner", owner.map(String::as_str)),
+        ("Stage", Some(deployment.stage())),
+        ("Project", Some("unicorn-properties")),
+    ];
     let complaint = |resource: &Resource| {
         let tags = tags_of(resource);
-        let given =
+        let value =
             |key: &str| tags.get(key).and_then(|value| value.as_str()).filter(|value| !value.is_empty());
         let missing: Vec<&str> =
-            ["Owner", "Service", "Stage", "Project"].into_iter().filter(|key| given(key).is_none()).collect();
-        match missing.is_empty() {
-            false => Some(format!("has no tag {}", missing.join(", "))),
-            true => (given("Stage") != Some(stage)).then(|| "has the tag of another stage".to_owned()),
+            ["Owner", "Service", "Stage", "Project"].into_iter().filter(|key| value(key).is_none()).collect();
+        if !missing.is_empty() {
+            return Some(format!("has no tag {}", missing.join(", ")));
         }
+        let wrong = given.iter().find(|(key, expected)| value(key) != *expected);
+        wrong.map(|(key, _)| format!("has the tag {key} of another"))
     };
     let taggable = deployment.resources().filter(|resource| can_carry(resource) == Some(true));
     taggable.filter_map(|resource| Some(Fault::of(resource, complaint(resource)?))).collect()

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::deployment::{LOG_GROUP, MACHINE, is_true, list, number};
+use super::deployment::{LOG_GROUP, MACHINE, list, number, texts};
 use super::{Deployment, Fault, Faults, Mutation, Rule, unless};
 
 pub(super) const RULES: &[Rule] = &[
@@ -15,26 +15,46 @@ pub(super) const RULES: &[Rule] = &[
             // Nested in a Parallel and in a Map.
             Mutation::drop(APPROVAL, "JudgeDescription", "TimeoutSeconds").naming(MACHINE_ID),
             Mutation::drop(APPROVAL, "FindImage", "TimeoutSeconds").naming(MACHINE_ID),
+            Mutation::swap(APPROVAL, "FindContract", "TimeoutSeconds: 10", "TimeoutSeconds: 99999999")
+                .naming(MACHINE_ID),
         ],
     },
     Rule {
         name: "wait-timeout",
-        holds: "Step Functions: a heartbeat or timeout on every wait",
+        holds: "Step Functions: a heartbeat or timeout on every wait, within that of the workflow",
         check: wait_timeout,
-        notices: &[Mutation::drop(APPROVAL, "WaitForContractApproval", "TimeoutSeconds").naming(MACHINE_ID)],
+        notices: &[
+            Mutation::drop(APPROVAL, "WaitForContractApproval", "TimeoutSeconds").naming(MACHINE_ID),
+            Mutation::swap(APPROVAL, "WaitForContractApproval", "${ContractWaitSeconds}", "99999999")
+                .naming(MACHINE_ID),
+            Mutation::swap(APPROVAL, "WaitForContractEvent", "${ContractLookupDelaySeconds}", "99999999")
+                .naming(MACHINE_ID),
+            Mutation::swap(APPROVAL, "WaitForContractEvent", "Seconds:", "Timestamp:").naming(MACHINE_ID),
+        ],
     },
     Rule {
         name: "workflow-timeout",
-        holds: "every workflow times out as a whole",
+        holds: "every workflow times out as a whole, within a year",
         check: workflow_timeout,
-        notices: &[Mutation::drop(APPROVAL, "", "TimeoutSeconds: 2678400").naming(MACHINE_ID)],
+        notices: &[
+            Mutation::drop(APPROVAL, "", "TimeoutSeconds: 2678400").naming(MACHINE_ID),
+            Mutation::swap(APPROVAL, "", "TimeoutSeconds: 2678400", "TimeoutSeconds: 99999999")
+                .naming(MACHINE_ID),
+        ],
     },
     Rule {
         name: "task-retries",
-        holds: "Step Functions: jittered retries",
+        holds: "Step Functions: jittered retries, of whatever fails a task",
         check: retries,
         notices: &[
             Mutation::drop(APPROVAL, "PublishAnswer", "Retry").naming(MACHINE_ID),
+            Mutation::swap(
+                APPROVAL,
+                "PublishAnswer",
+                "[States.ALL], IntervalSeconds",
+                "[States.Timeout], IntervalSeconds",
+            )
+            .naming(MACHINE_ID),
             Mutation::swap(
                 APPROVAL,
                 "ClaimRequest",
@@ -45,17 +65,11 @@ pub(super) const RULES: &[Rule] = &[
         ],
     },
     Rule {
-        name: "execution-data",
-        holds: "Step Functions: logging, without execution data in prod",
-        check: execution_data,
+        name: "workflow-logs",
+        holds: "Step Functions: logging",
+        check: logs,
         notices: &[
-            Mutation::swap(
-                PROPERTIES,
-                MACHINE_ID,
-                "IncludeExecutionData: false",
-                "IncludeExecutionData: true",
-            )
-            .on_prod(),
+            Mutation::drop(PROPERTIES, MACHINE_ID, "Level: ALL"),
             Mutation::swap(PROPERTIES, MACHINE_ID, "Level: ALL", "Level: \"OFF\""),
         ],
     },
@@ -75,17 +89,26 @@ fn states<'v>(definition: &'v Value, found: &mut Vec<(&'v str, &'v Value)>) {
     }
 }
 
-/// A fault for each task that `complaint` says something about.
-fn each_task(deployment: &Deployment<'_>, complaint: fn(&Value) -> Option<&'static str>) -> Faults {
+/// A workflow of AWS ends after a year:
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>.
+const YEAR: u64 = 31_536_000;
+
+/// A fault for each state that `complaint` says something about, which is told the state and the
+/// seconds after which the whole workflow ends.
+fn each_state(
+    deployment: &Deployment<'_>,
+    kind: &str,
+    complaint: impl Fn(&Value, u64) -> Option<&'static str>,
+) -> Faults {
     let mut faults = Faults::new();
     for machine in deployment.all(MACHINE) {
         let mut found = Vec::new();
-        states(&machine.properties["Definition"], &mut found);
-        let tasks = found.into_iter().filter(|(_, state)| state["Type"] == "Task");
-        let wrong = tasks.filter_map(|(name, task)| Some((name, complaint(task)?)));
-        faults.extend(
-            wrong.map(|(name, wrong)| Fault::of(machine, format!("has the task {name}, which {wrong}"))),
-        );
+        let definition = &machine.properties["Definition"];
+        let end = number(&definition["TimeoutSeconds"]).unwrap_or(YEAR);
+        states(definition, &mut found);
+        let of_kind = found.into_iter().filter(|(_, state)| state["Type"] == kind);
+        let wrong = of_kind.filter_map(|(name, state)| Some((name, complaint(state, end)?)));
+        faults.extend(wrong.map(|(name, wrong)| Fault::of(machine, format!("has {name}, which {wrong}"))));
     }
     faults
 }
@@ -96,51 +119,59 @@ fn is_wait(task: &Value) -> bool {
     resource.ends_with(".waitForTaskToken") || resource.contains(".sync")
 }
 
-/// A number, or an expression of it.
-fn is_set(task: &Value, field: &str) -> bool {
-    number(&task[field]).is_some_and(|seconds| seconds > 0)
-        || task[field].as_str().is_some_and(|text| text.starts_with("{%"))
+/// Whether a field holds seconds from one to `most`: a number, or an expression that is one.
+fn is_within(state: &Value, field: &str, most: u64) -> bool {
+    let given = &state[field];
+    let inside = given.as_str().and_then(|text| text.strip_prefix("{%")?.strip_suffix("%}"));
+    let seconds = inside.map_or_else(|| number(given), |text| text.trim().parse().ok());
+    seconds.is_some_and(|seconds| (1..=most).contains(&seconds))
 }
 
 fn task_timeout(deployment: &Deployment<'_>) -> Faults {
-    each_task(deployment, |task| {
-        (!is_wait(task) && !is_set(task, "TimeoutSeconds")).then_some("has no timeout")
+    each_state(deployment, "Task", |task, end| {
+        (!is_wait(task) && !is_within(task, "TimeoutSeconds", end)).then_some("has no timeout in good time")
     })
 }
 
 fn wait_timeout(deployment: &Deployment<'_>) -> Faults {
-    each_task(deployment, |task| {
-        let ends = is_set(task, "TimeoutSeconds") || is_set(task, "HeartbeatSeconds");
-        (is_wait(task) && !ends).then_some("waits without a heartbeat or a timeout")
-    })
+    let mut faults = each_state(deployment, "Task", |task, end| {
+        let ends = ["TimeoutSeconds", "HeartbeatSeconds"].iter().any(|field| is_within(task, field, end));
+        (is_wait(task) && !ends).then_some("waits without a heartbeat or a timeout in good time")
+    });
+    faults.extend(each_state(deployment, "Wait", |wait, end| {
+        (!is_within(wait, "Seconds", end)).then_some("waits for longer than anybody can tell")
+    }));
+    faults
 }
 
 fn workflow_timeout(deployment: &Deployment<'_>) -> Faults {
     deployment.each(MACHINE, |machine| {
-        unless(is_set(&machine.properties["Definition"], "TimeoutSeconds"), "has no timeout as a whole")
+        let ends = is_within(&machine.properties["Definition"], "TimeoutSeconds", YEAR);
+        unless(ends, "has no timeout as a whole")
     })
 }
 
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>
 fn retries(deployment: &Deployment<'_>) -> Faults {
-    each_task(deployment, |task| {
-        let mut retried = list(&task["Retry"]).filter(|retry| retry["MaxAttempts"] != 0).peekable();
-        if retried.peek().is_none() {
-            return Some("is never retried");
+    each_state(deployment, "Task", |task, _| {
+        let retried: Vec<&Value> =
+            list(&task["Retry"]).filter(|retry| number(&retry["MaxAttempts"]) != Some(0)).collect();
+        let of_all = |retry: &&Value| {
+            texts(&retry["ErrorEquals"]).any(|error| error == "States.ALL" || error == "States.TaskFailed")
+        };
+        if !retried.iter().any(of_all) {
+            return Some("is not retried whatever fails it");
         }
-        retried.any(|retry| retry["JitterStrategy"] != "FULL").then_some("is retried without jitter")
+        retried.iter().any(|retry| retry["JitterStrategy"] != "FULL").then_some("is retried without jitter")
     })
 }
 
-fn execution_data(deployment: &Deployment<'_>) -> Faults {
+fn logs(deployment: &Deployment<'_>) -> Faults {
     deployment.each(MACHINE, |machine| {
         let logging = &machine.properties["LoggingConfiguration"];
         let to = &logging["Destinations"][0]["CloudWatchLogsLogGroup"]["LogGroupArn"];
-        if logging["Level"] == "OFF" || deployment.named(LOG_GROUP, to).is_none() {
-            return Some("does not log its executions".to_owned());
-        }
-        unless(
-            !deployment.is_prod() || !is_true(&logging["IncludeExecutionData"]),
-            "logs what its executions work on",
-        )
+        // Where nothing is said it is OFF.
+        let level = ["ALL", "ERROR", "FATAL"].iter().any(|level| logging["Level"] == *level);
+        unless(level && deployment.named(LOG_GROUP, to).is_some(), "does not log its executions")
     })
 }
