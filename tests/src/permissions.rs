@@ -332,7 +332,7 @@ fn need(call: &Call) -> Permission {
 /// The role that an operator takes on to move dead messages back: nobody in the application does.
 const REDRIVE: &str = "RedriveRole";
 
-/// What SQS asks of who starts such a move; ending one and reading the depth are the operator's.
+/// What SQS asks of who starts, lists and cancels such moves, of the dead-letter queue.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-configure-dead-letter-queue-redrive.html>
 const REDRIVES: [&str; 6] = [
     "sqs:StartMessageMoveTask",
@@ -343,7 +343,7 @@ const REDRIVES: [&str; 6] = [
     "sqs:GetQueueAttributes",
 ];
 
-/// The queues that have a dead-letter queue, each with its ARN.
+/// The queues that have a dead-letter queue, each with the ARN of that one.
 fn with_dead_letters(application: &Application) -> impl Iterator<Item = (&Resource, &str)> {
     let queues = of_kind(application, "AWS::SQS::Queue").into_iter();
     queues.filter_map(|it| Some((it, text(&it.properties, "/RedrivePolicy/deadLetterTargetArn")?)))
