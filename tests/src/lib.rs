@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use futures::FutureExt;
 use local_cloud::Cloud;
 use local_cloud::up::{Options, up};
@@ -89,28 +89,6 @@ pub async fn watched<T>(
     ended.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// Calls a REST service of the AWS endpoint (Lambda, Schemas): `path` begins with `/`.
-///
-/// # Errors
-/// When it is refused.
-pub async fn rest(
-    client: &Client,
-    method: Method,
-    path: &str,
-    body: Option<&Value>,
-) -> anyhow::Result<Value> {
-    let mut request =
-        reqwest::Client::new().request(method, format!("{}{path}", client.addresses.endpoint_url));
-    if let Some(body) = body {
-        request = request.json(body);
-    }
-    let response = request.send().await?;
-    let status = response.status();
-    let answer: Value = serde_json::from_slice(&response.bytes().await?).unwrap_or(Value::Null);
-    ensure!(status.is_success(), "{path}: {status} {answer}");
-    Ok(answer)
-}
-
 /// Waits until a command is decided and returns its record.
 ///
 /// # Errors
@@ -144,36 +122,6 @@ pub async fn apply(client: &Client, method: Method, path: &str, body: &Value) ->
 /// The path below which the commands of a write are found.
 pub fn service_of(path: &str) -> &'static str {
     if path.starts_with("/contracts") { "/contracts" } else { "/listings" }
-}
-
-/// The event source mapping of a queue's function is switched off: what is sent stays in the queue.
-///
-/// # Errors
-/// When the function has none.
-pub async fn stop_polling(client: &Client, function: &str) -> anyhow::Result<()> {
-    set_polling(client, function, false).await
-}
-
-/// The event source mapping of a queue's function is switched on again.
-///
-/// # Errors
-/// When the function has none.
-pub async fn start_polling(client: &Client, function: &str) -> anyhow::Result<()> {
-    set_polling(client, function, true).await
-}
-
-async fn set_polling(client: &Client, function: &str, enabled: bool) -> anyhow::Result<()> {
-    let list = format!("/2015-03-31/event-source-mappings?FunctionName={function}");
-    let mappings = rest(client, Method::GET, &list, None).await?;
-    let id = mappings["EventSourceMappings"][0]["UUID"].as_str().context("the function has no mapping")?;
-    let path = format!("/2015-03-31/event-source-mappings/{id}");
-    rest(client, Method::PUT, &path, Some(&json!({"Enabled": enabled}))).await?;
-    // Until its poller has taken that up, it goes on as before.
-    let state = if enabled { "Enabled" } else { "Disabled" };
-    until(&format!("a mapping that is {state}"), PATIENCE, async || {
-        Ok((rest(client, Method::GET, &path, None).await?["State"] == state).then_some(()))
-    })
-    .await
 }
 
 /// Waits for a message of a queue, attributes included.

@@ -38,12 +38,16 @@ impl std::fmt::Display for Permission {
     }
 }
 
-/// `*` stands for any text.
+/// `*` stands for any text, `?` for any one character.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html>
 fn matches(pattern: &str, text: &str) -> bool {
-    let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(left) = text.strip_prefix(start) else { return false };
-    (0..=left.len()).filter(|at| left.is_char_boundary(*at)).any(|at| matches(rest, &left[at..]))
+    let (mut wanted, mut left) = (pattern.chars(), text.chars());
+    match (wanted.next(), left.next()) {
+        (Some('*'), None) => matches(wanted.as_str(), text),
+        (Some('*'), Some(_)) => matches(wanted.as_str(), text) || matches(pattern, left.as_str()),
+        (Some(wants), Some(has)) if wants == '?' || wants == has => matches(wanted.as_str(), left.as_str()),
+        (wants, has) => wants.is_none() && has.is_none(),
+    }
 }
 
 /// Where what `who` is allowed and what it needs differ, as sentences; none where they are the same.
@@ -61,42 +65,77 @@ pub fn compare(who: &str, allowed: &BTreeSet<Permission>, needed: &BTreeSet<Perm
     surplus.chain(missing).collect()
 }
 
-/// Everything that a role's policies allow. Conditions are left out: they only narrow it.
+/// The statements of a role: its own, and those of the policies that are attached to it.
+fn statements<'a>(application: &'a Application, role: &'a Resource) -> impl Iterator<Item = &'a Value> {
+    let attached = of_kind(application, "AWS::IAM::Policy").into_iter().filter(|policy| {
+        list(&policy.properties["Roles"]).iter().any(|name| *name == role.physical_id.as_str())
+    });
+    let own = list(&role.properties["Policies"]).iter();
+    own.chain(attached.map(|policy| &policy.properties))
+        .flat_map(|policy| list(&policy["PolicyDocument"]["Statement"]))
+}
+
+/// Everything that a role's policies allow. Conditions are left out: `CONDITIONS` lists them.
 ///
 /// # Errors
 /// When a policy says it in a way that is not read here.
-pub fn allowed(role: &Resource) -> anyhow::Result<BTreeSet<Permission>> {
+pub fn allowed(application: &Application, role: &Resource) -> anyhow::Result<BTreeSet<Permission>> {
     let mut allowed = BTreeSet::new();
     for arn in list(&role.properties["ManagedPolicyArns"]) {
         let arn = arn.as_str().unwrap_or_default();
         let (_, actions) = MANAGED
             .iter()
-            .find(|(name, _)| arn.rsplit('/').next() == Some(name))
+            .find(|(name, _)| arn.strip_prefix("arn:aws:iam::aws:policy/") == Some(name))
             .with_context(|| format!("{} has the policy {arn}, which is not known here", role.logical_id))?;
         allowed.extend(actions.iter().map(|action| Permission::new(*action, "*")));
     }
-    for policy in list(&role.properties["Policies"]) {
-        for statement in list(&policy["PolicyDocument"]["Statement"]) {
-            let members = statement.as_object().into_iter().flat_map(|statement| statement.keys());
-            let unread = members.filter(|name| {
-                !["Sid", "Effect", "Action", "Resource", "Condition"].contains(&name.as_str())
-            });
-            let unread: Vec<_> = unread.collect();
-            ensure!(
-                unread.is_empty(),
-                "a statement of {} has {unread:?}, which is not read here",
-                role.logical_id
-            );
-            ensure!(statement["Effect"] == "Allow", "a statement of {} does not allow", role.logical_id);
-            for action in list(&statement["Action"]) {
-                for resource in list(&statement["Resource"]) {
-                    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-                    allowed.insert(Permission::new(text(action), text(resource)));
-                }
+    for statement in statements(application, role) {
+        let members = statement.as_object().into_iter().flat_map(|statement| statement.keys());
+        let unread = members
+            .filter(|name| !["Sid", "Effect", "Action", "Resource", "Condition"].contains(&name.as_str()));
+        let unread: Vec<_> = unread.collect();
+        ensure!(
+            unread.is_empty(),
+            "a statement of {} has {unread:?}, which is not read here",
+            role.logical_id
+        );
+        ensure!(statement["Effect"] == "Allow", "a statement of {} does not allow", role.logical_id);
+        for action in list(&statement["Action"]) {
+            for resource in list(&statement["Resource"]) {
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                allowed.insert(Permission::new(text(action), text(resource)));
             }
         }
     }
     Ok(allowed)
+}
+
+/// The conditions under which roles are allowed something, each as (role, Sid, condition): no other
+/// is there, since a recorded call does not tell whether it would pass one, and none is missing.
+const CONDITIONS: &[(&str, &str, &str)] = &[(
+    "SearchFunctionRole",
+    "ReadWhatIsPublished",
+    r#"{"ForAllValues:StringLike":{"dynamodb:LeadingKeys":["SEARCH#*"]}}"#,
+)];
+
+/// Where the conditions of all roles and the `expected` ones differ, as sentences.
+fn conditions(application: &Application, expected: &[(&str, &str, &str)]) -> Vec<String> {
+    let mut found = BTreeSet::new();
+    for role in of_kind(application, "AWS::IAM::Role") {
+        for statement in statements(application, role).filter(|given| !given["Condition"].is_null()) {
+            let sid = statement["Sid"].as_str().unwrap_or_default().to_owned();
+            found.insert((role.logical_id.clone(), sid, statement["Condition"].to_string()));
+        }
+    }
+    let owned = |(role, sid, condition): &(&str, &str, &str)| {
+        (String::from(*role), String::from(*sid), String::from(*condition))
+    };
+    let expected: BTreeSet<_> = expected.iter().map(owned).collect();
+    let told = |(role, sid, condition): &(String, String, String), what: &str| {
+        format!("the statement {sid:?} of {role} {what} the condition {condition}")
+    };
+    let more = found.difference(&expected).map(|it| told(it, "has, without a reason here,"));
+    more.chain(expected.difference(&found).map(|it| told(it, "is without"))).collect()
 }
 
 /// A value or a list of values: policies take both.
@@ -118,15 +157,18 @@ const TRACES: [&str; 5] = [
     "xray:GetSamplingStatisticSummaries",
 ];
 
-/// The managed policies that SAM attaches: to every function the first, for tracing the second, and
+const BASIC: &str = "service-role/AWSLambdaBasicExecutionRole";
+const TRACING: &str = "AWSXrayWriteOnlyAccess";
+
+/// The managed policies that SAM attaches, by what follows `arn:aws:iam::aws:policy/`: to every function the first, for tracing the second, and
 /// for a queue or a stream among its events the others, which let it poll them all (samtranslator,
 /// `SamFunction._construct_role` and the `get_policy_arn` of each event source). What is in them:
 /// <https://docs.aws.amazon.com/aws-managed-policy/latest/reference/policy-list.html>
 const MANAGED: [(&str, &[&str]); 4] = [
-    ("AWSLambdaBasicExecutionRole", &LOGS),
-    ("AWSXrayWriteOnlyAccess", &TRACES),
+    (BASIC, &LOGS),
+    (TRACING, &TRACES),
     (
-        "AWSLambdaSQSQueueExecutionRole",
+        "service-role/AWSLambdaSQSQueueExecutionRole",
         &[
             "sqs:ReceiveMessage",
             "sqs:DeleteMessage",
@@ -137,7 +179,7 @@ const MANAGED: [(&str, &[&str]); 4] = [
         ],
     ),
     (
-        "AWSLambdaDynamoDBExecutionRole",
+        "service-role/AWSLambdaDynamoDBExecutionRole",
         &[
             "dynamodb:DescribeStream",
             "dynamodb:GetRecords",
@@ -239,9 +281,9 @@ fn mentions(document: &Value, arn: &str) -> bool {
 }
 
 fn of_function(application: &Application, function: &Resource) -> Vec<Permission> {
-    let mut fixed: Vec<Permission> = managed("AWSLambdaBasicExecutionRole").collect();
+    let mut fixed: Vec<Permission> = managed(BASIC).collect();
     if text(&function.properties, "/TracingConfig/Mode") == Some("Active") {
-        fixed.extend(managed("AWSXrayWriteOnlyAccess"));
+        fixed.extend(managed(TRACING));
     }
     let is_own = |properties: &Value| {
         [&function.physical_id, &function.arn].iter().any(|name| properties["FunctionName"] == name.as_str())
@@ -268,7 +310,7 @@ fn of_state_machine(properties: &Value) -> Vec<Permission> {
     let traced =
         properties.pointer("/TracingConfiguration/Enabled").is_some_and(|on| on == true || on == "true");
     let logs = everywhere(&LOG_DELIVERY).filter(|_| logs);
-    logs.chain(managed("AWSXrayWriteOnlyAccess").filter(|_| traced)).collect()
+    logs.chain(managed(TRACING).filter(|_| traced)).collect()
 }
 
 fn of_pipe(properties: &Value) -> Vec<Permission> {
@@ -287,24 +329,59 @@ fn need(call: &Call) -> Permission {
     Permission::new(&call.action, resource)
 }
 
-/// Where the roles of an application and the calls that were made differ, as sentences. `exempt`
-/// are roles, by logical id, that nobody in the application takes on, each with its reason.
+/// The role that an operator takes on to move dead messages back: nobody in the application does.
+const REDRIVE: &str = "RedriveRole";
+
+/// What SQS asks of who starts, lists and cancels such moves, of the dead-letter queue.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-configure-dead-letter-queue-redrive.html>
+const REDRIVES: [&str; 6] = [
+    "sqs:StartMessageMoveTask",
+    "sqs:ListMessageMoveTasks",
+    "sqs:CancelMessageMoveTask",
+    "sqs:ReceiveMessage",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+];
+
+/// The queues that have a dead-letter queue, each with the ARN of that one.
+fn with_dead_letters(application: &Application) -> impl Iterator<Item = (&Resource, &str)> {
+    let queues = of_kind(application, "AWS::SQS::Queue").into_iter();
+    queues.filter_map(|it| Some((it, text(&it.properties, "/RedrivePolicy/deadLetterTargetArn")?)))
+}
+
+/// What an operator needs: for every queue of the role's stack that has a dead-letter queue.
+fn of_operator(application: &Application, role: &Resource) -> BTreeSet<Permission> {
+    with_dead_letters(application)
+        .filter(|(queue, _)| queue.stack == role.stack)
+        .flat_map(|(queue, dead)| {
+            let send = Permission::new("sqs:SendMessage", &queue.arn);
+            REDRIVES.iter().map(move |action| Permission::new(*action, dead)).chain([send])
+        })
+        .collect()
+}
+
+/// Where the roles of an application and the calls that were made differ, as sentences.
 ///
 /// # Errors
 /// When a policy cannot be read.
 pub fn findings<'a>(
     application: &Application,
     calls: impl IntoIterator<Item = &'a Call> + Clone,
-    exempt: &[(&str, &str)],
 ) -> anyhow::Result<Vec<String>> {
+    let mut findings = conditions(application, CONDITIONS);
     let roles = of_kind(application, "AWS::IAM::Role");
-    let is_role = |name: &str| roles.iter().any(|role| role.logical_id == name);
-    let gone = exempt.iter().filter(|(name, _)| !is_role(name));
-    let mut findings: Vec<String> =
-        gone.map(|(name, _)| format!("{name} is exempt, and there is no such role")).collect();
-    for role in roles {
+    let has_operator =
+        |stack: &str| roles.iter().any(|role| role.logical_id == REDRIVE && role.stack == stack);
+    let stuck = with_dead_letters(application).filter(|(queue, _)| !has_operator(&queue.stack));
+    findings.extend(
+        stuck.map(|(queue, _)| format!("nobody may move the dead messages of {} back", queue.logical_id)),
+    );
+    for role in &roles {
         let owners = owners(application, role);
-        if exempt.iter().any(|(name, _)| *name == role.logical_id) {
+        let allowed = allowed(application, role)?;
+        if role.logical_id == REDRIVE && owners.is_empty() {
+            let who = format!("the operator with {REDRIVE} of {}", role.stack);
+            findings.extend(compare(&who, &allowed, &of_operator(application, role)));
             continue;
         }
         let names: Vec<&str> = owners.iter().map(|owner| owner.name.as_str()).collect();
@@ -321,7 +398,7 @@ pub fn findings<'a>(
         let own = calls.filter(|call| owners.iter().any(|owner| call.principal == owner.resource.arn));
         // What the fixed list has for every resource is not needed for one as well.
         let own = own.map(need).filter(|need| !fixed.iter().any(|fixed| fixed.covers(need)));
-        findings.extend(compare(&who, &allowed(role)?, &own.chain(fixed.clone()).collect()));
+        findings.extend(compare(&who, &allowed, &own.chain(fixed.clone()).collect()));
     }
     Ok(findings)
 }
@@ -369,10 +446,12 @@ mod tests {
     fn a_wider_resource_or_action_is_told() {
         let all_tables = TABLE.replace("listings", "*");
         let part = TABLE.replace("listings", "list*s");
+        let letter = TABLE.replace("listings", "list?ngs");
         for (action, resource) in [
             ("dynamodb:GetItem", "*"),
             ("dynamodb:GetItem", all_tables.as_str()),
             ("dynamodb:GetItem", part.as_str()),
+            ("dynamodb:GetItem", letter.as_str()),
             ("dynamodb:*", TABLE),
             ("*", TABLE),
         ] {
@@ -380,6 +459,16 @@ mod tests {
                 "search is allowed {action} on {resource}, wider than what it uses: dynamodb:GetItem on {TABLE}"
             );
             assert_eq!(told(&[(action, resource)], &[("dynamodb:GetItem", TABLE)]), [expected]);
+        }
+    }
+
+    #[test]
+    fn a_star_is_any_text_and_a_question_mark_one_character() {
+        for pattern in ["abc", "*", "a*", "*c", "a*c", "a?c", "???", "**a?*"] {
+            assert!(matches(pattern, "abc"), "{pattern}");
+        }
+        for pattern in ["", "ab", "abcd", "abc?", "??", "*b", "b*", "a?bc"] {
+            assert!(!matches(pattern, "abc"), "{pattern}");
         }
     }
 
@@ -412,6 +501,53 @@ mod tests {
         resource("AWS::IAM::Role", "SearchRole", "arn:role", properties)
     }
 
+    /// One stack of these.
+    fn application(resources: Vec<Resource>) -> Application {
+        let mut application = crate::templates::load(&crate::project().unwrap(), crate::ROOT, &[]).unwrap();
+        application.stacks.truncate(1);
+        application.stacks[0].resources = resources;
+        application
+    }
+
+    fn allowed(role: &Resource) -> anyhow::Result<BTreeSet<Permission>> {
+        super::allowed(&application(vec![]), role)
+    }
+
+    #[test]
+    fn a_policy_that_is_attached_to_a_role_counts_as_its_own() {
+        let policy = |role: &str| {
+            let statement = json!({"Effect": "Allow", "Action": "a:B", "Resource": "*"});
+            let properties = json!({"Roles": [role], "PolicyDocument": {"Statement": [statement]}});
+            application(vec![resource("AWS::IAM::Policy", "More", "arn:policy", properties)])
+        };
+        let role = role(json!({}));
+        assert_eq!(super::allowed(&policy("searchrole"), &role).unwrap(), set(&[("a:B", "*")]));
+        assert_eq!(super::allowed(&policy("another"), &role).unwrap(), set(&[]));
+    }
+
+    #[test]
+    fn a_condition_more_and_a_condition_less_are_told() {
+        let with = |condition: Value| {
+            let mut statement = json!({"Sid": "Read", "Effect": "Allow", "Action": "a:B", "Resource": "*"});
+            statement["Condition"] = condition;
+            application(vec![role(json!({"Policies": [{"PolicyDocument": {"Statement": [statement]}}]}))])
+        };
+        let (some, text) = (json!({"Bool": {"a:C": "true"}}), r#"{"Bool":{"a:C":"true"}}"#);
+        let expected = [("SearchRole", "Read", text)];
+        assert_eq!(conditions(&with(some.clone()), &expected), [""; 0]);
+        let more = conditions(&with(some), &[]);
+        assert_eq!(
+            more,
+            [format!(
+                "the statement \"Read\" of SearchRole has, without a reason here, the condition {text}"
+            )]
+        );
+        let less = conditions(&with(Value::Null), &expected);
+        assert_eq!(less, [format!("the statement \"Read\" of SearchRole is without the condition {text}")]);
+        let other = json!({"Bool": {"a:C": "false"}});
+        assert_eq!(conditions(&with(other), &expected).len(), 2);
+    }
+
     #[test]
     fn policies_are_read_whole_or_not_at_all() {
         let statement = |statement: Value| {
@@ -429,7 +565,13 @@ mod tests {
         ] {
             statement(unread).unwrap_err();
         }
-        let unknown = role(json!({"ManagedPolicyArns": ["arn:aws:iam::aws:policy/AdministratorAccess"]}));
-        assert!(allowed(&unknown).unwrap_err().to_string().contains("AdministratorAccess"));
+        for unknown in [
+            "arn:aws:iam::aws:policy/AdministratorAccess",
+            "arn:aws:iam::123456789012:policy/service-role/AWSLambdaBasicExecutionRole",
+            "arn:aws:iam::aws:policy/AWSLambdaBasicExecutionRole",
+        ] {
+            let role = role(json!({"ManagedPolicyArns": [unknown]}));
+            assert!(allowed(&role).unwrap_err().to_string().contains(unknown));
+        }
     }
 }

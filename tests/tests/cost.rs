@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use end_to_end_tests::counts::{Counts, LOGS, differences, read};
 use end_to_end_tests::flow::{execution_of, is_waiting};
-use end_to_end_tests::{PATIENCE, apply, project, runtime, start_polling, stop_polling, watched};
+use end_to_end_tests::{PATIENCE, apply, project, runtime, watched};
 use futures::future::try_join_all;
 use local_cloud::Cloud;
 use reqwest::Method;
@@ -53,6 +53,12 @@ fn the_counts_in_the_cost_document_are_what_a_run_makes() -> anyhow::Result<()> 
             wrong.extend(differences(name, expected, &counts));
             measured.insert(name, counts);
         }
+        let late = meter.late().await?;
+        wrong.extend(differences(
+            "after all requests",
+            &late.keys().map(|name| (name.clone(), 0.0)).collect(),
+            &late,
+        ));
         Ok(wrong)
     }))?;
     wrong.extend(
@@ -85,11 +91,11 @@ async fn scenario(client: &Client, name: &str) -> anyhow::Result<()> {
         "create" => send(client, Method::POST, "/contracts", &contract("oak-road", 1)).await,
         "update" => send(client, Method::PUT, "/contracts", &approved("oak-road", 1)).await,
         "ten creates" => {
-            stop_polling(client, "uni-prop-local-contracts-ingest").await?;
+            client.poll("uni-prop-local-contracts-ingest", false, PATIENCE).await?;
             for number in 101..=110 {
                 send(client, Method::POST, "/contracts", &contract("oak-road", number)).await?;
             }
-            start_polling(client, "uni-prop-local-contracts-ingest").await
+            client.poll("uni-prop-local-contracts-ingest", true, PATIENCE).await
         }
         "listing" => send(client, Method::POST, "/listings", &listing("oak-road", 2, 1)).await,
         "approval, 1 image" => request(client, "oak-road", 2).await,
@@ -195,22 +201,14 @@ struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    /// Begins when nothing has been counted for two seconds: the preparations are over.
+    /// Begins when the preparations are over.
     async fn start(client: &'a Client, cloud: &'a Cloud) -> anyhow::Result<Self> {
         let groups = client.aws("Logs_20140328.DescribeLogGroups", &json!({"limit": 50})).await?;
         assert!(groups["nextToken"].is_null(), "there are more groups than one answer holds");
         let names = groups["logGroups"].as_array().unwrap().iter();
         let groups = names.map(|group| group["logGroupName"].as_str().unwrap().to_owned()).collect();
         let mut meter = Self { client, cloud, groups, from_ms: now_ms(), before: Counts::new() };
-        let mut since = Instant::now();
-        until("the end of the preparations", PATIENCE, async || {
-            let now = meter.read().await?;
-            if now != meter.before {
-                (meter.before, since) = (now, Instant::now());
-            }
-            Ok((since.elapsed() > Duration::from_secs(2)).then_some(()))
-        })
-        .await?;
+        meter.still().await?;
         meter.from_ms = now_ms();
         meter.before = meter.read().await?;
         Ok(meter)
@@ -220,18 +218,41 @@ impl<'a> Meter<'a> {
     /// is then. Whatever comes later than that is counted for the next request, and tells there.
     async fn settle(&mut self, expected: &Counts) -> anyhow::Result<Counts> {
         let asked = Instant::now();
-        loop {
+        let (now, since) = until("the counts", PATIENCE, async || {
             let now = self.read().await?;
-            let since = now.iter().map(|(name, value)| {
-                let counted = value - self.before.get(name).copied().unwrap_or_default();
-                (name.clone(), (counted * 10.0).round() / 10.0)
-            });
-            let since: Counts = since.collect();
-            if differences("", expected, &since).is_empty() || asked.elapsed() > SETTLED {
-                self.before = now;
-                return Ok(since);
+            let since = self.since(&now);
+            let is_settled = differences("", expected, &since).is_empty() || asked.elapsed() > SETTLED;
+            Ok(is_settled.then_some((now, since)))
+        })
+        .await?;
+        self.before = now;
+        Ok(since)
+    }
+
+    /// What came after the last request was counted.
+    async fn late(&self) -> anyhow::Result<Counts> {
+        Ok(self.since(&self.still().await?))
+    }
+
+    fn since(&self, now: &Counts) -> Counts {
+        let since = now.iter().map(|(name, value)| {
+            let counted = value - self.before.get(name).copied().unwrap_or_default();
+            (name.clone(), (counted * 10.0).round() / 10.0)
+        });
+        since.collect()
+    }
+
+    /// Everything so far, once nothing has been counted for two seconds.
+    async fn still(&self) -> anyhow::Result<Counts> {
+        let (mut last, mut since) = (Counts::new(), Instant::now());
+        until("an end of what is counted", PATIENCE, async || {
+            let now = self.read().await?;
+            if now != last {
+                (last, since) = (now, Instant::now());
             }
-        }
+            Ok((since.elapsed() > Duration::from_secs(2)).then(|| last.clone()))
+        })
+        .await
     }
 
     /// Everything so far.
@@ -249,7 +270,6 @@ impl<'a> Meter<'a> {
         let pipe =
             count(&|principal, action, _| action == "events:PutEvents" && principal.contains(":pipe/"));
         let others = count(&|principal, action, _| is_rule(principal) && action != "events:PutEvents");
-        let batches = action("sqs:DeleteMessage");
         let units: Vec<_> = self.cloud.calls.units().into_values().collect();
         let images = action("rekognition:DetectModerationLabels");
         // "A unit is 100 characters", and a request is at least 3. https://aws.amazon.com/comprehend/pricing/
@@ -261,9 +281,9 @@ impl<'a> Meter<'a> {
                 (1..6).map(|digit| self.cloud.tally.requests(digit)).sum::<u64>() as f64,
             ),
             ("SQS requests to send", action("sqs:SendMessage")),
-            // A batch is received once and deleted once.
-            ("SQS requests to receive", batches),
-            ("SQS requests to delete", batches),
+            // Those that were answered with messages: how often an idle queue is asked is a matter of time.
+            ("SQS requests to receive", self.cloud.calls.receives() as f64),
+            ("SQS requests to delete", action("sqs:DeleteMessage")),
             ("Lambda invocations", invocations),
             ("DynamoDB read units", units.iter().map(|units| units.read).sum()),
             ("DynamoDB write units", units.iter().map(|units| units.write).sum()),

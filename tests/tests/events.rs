@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use end_to_end_tests::flow::{Flow, SELLER};
-use end_to_end_tests::{on_a_local_cloud, project, rest};
+use end_to_end_tests::{on_a_local_cloud, project};
 use events::{
     ContractStatusChanged, EventDetail, PublicationApprovalRequested, PublicationEvaluationCompleted,
 };
@@ -139,7 +139,7 @@ fn the_registries_publish_the_schemas_of_the_event_contracts() -> anyhow::Result
         for contract in contracts() {
             let name = format!("{}@{}", contract.source, contract.detail_type);
             let path = format!("/v1/registries/name/{}/schemas/name/{name}", contract.registry);
-            let schema = rest(client, Method::GET, &path, None).await?;
+            let schema = client.rest(Method::GET, &path, None).await?;
             assert_eq!(schema["Type"], "OpenApi3");
             let published: Value = serde_json::from_str(schema["Content"].as_str().unwrap())?;
             let ours: Value = serde_json::from_str(contract.document)?;

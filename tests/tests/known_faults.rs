@@ -48,10 +48,42 @@
 use std::collections::BTreeSet;
 
 use end_to_end_tests::flow::{CORPUS, Flow, House, SELLER};
-use end_to_end_tests::{PATIENCE, apply, on_a_local_cloud, outcome, project, receive, stop_polling};
+use end_to_end_tests::{PATIENCE, apply, on_a_local_cloud, outcome, project, receive};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use unicorn::client::{Client, until};
+
+/// Whether `source` has a test of this name that is run: what stands above it, up to an empty line or
+/// the end of what is before it, makes it a test, and does not ignore it.
+fn is_run(source: &str, test: &str) -> bool {
+    let is_it = |line: &str| {
+        let line = line.trim_start();
+        line.strip_prefix("async ").unwrap_or(line).starts_with(&format!("fn {test}()"))
+    };
+    let lines: Vec<&str> = source.lines().collect();
+    let Some(at) = lines.iter().position(|line| is_it(line)) else { return false };
+    let above =
+        || lines[..at].iter().rev().map(|line| line.trim()).take_while(|line| !matches!(*line, "" | "}"));
+    let is_test = |line: &str| line == "#[test]" || line.starts_with("#[tokio::test");
+    above().any(is_test) && !above().any(|line| line.starts_with("#[ignore"))
+}
+
+#[test]
+fn a_name_is_a_test_only_where_it_is_run() {
+    for run in ["#[test]\nfn a() {", "#[tokio::test(flavor = \"x\")]\n#[allow(b)]\nasync fn a() {"] {
+        assert!(is_run(run, "a"), "{run}");
+    }
+    for not_run in [
+        "fn a() {",
+        "#[test]\n#[ignore]\nfn a() {",
+        "#[ignore = \"slow\"]\n#[test]\nfn a() {",
+        "#[test]\nfn b() {}\n\nfn a() {",
+        "#[test]\nfn ba() {",
+        "// #[test]\nfn a() {",
+    ] {
+        assert!(!is_run(not_run, "a"), "{not_run}");
+    }
+}
 
 #[test]
 fn every_row_has_a_test_that_exists() {
@@ -62,9 +94,7 @@ fn every_row_has_a_test_that_exists() {
         let Ok(row) = cells[0].parse::<u32>() else { continue };
         let source = std::fs::read_to_string(project().unwrap().join(cells[1])).unwrap();
         for test in cells[2].split(", ") {
-            let is_there = [format!("fn {test}()"), format!("name: \"{test}\"")]
-                .iter()
-                .any(|line| source.contains(line));
+            let is_there = is_run(&source, test) || source.contains(&format!("name: \"{test}\""));
             assert!(is_there, "row {row}: {} has no test and no rule {test}", cells[1]);
         }
         rows.insert(row);
@@ -85,7 +115,7 @@ async fn post(client: &Client, path: &str, body: String) -> anyhow::Result<(Stat
 #[test]
 fn a_body_arrives_byte_for_byte_and_adds_no_parameter() -> anyhow::Result<()> {
     on_a_local_cloud(async |client| {
-        stop_polling(client, "uni-prop-local-contracts-ingest").await?;
+        client.poll("uni-prop-local-contracts-ingest", false, PATIENCE).await?;
         // White space, order and escapes of the client's own, which a parser would change.
         let contract = House(11).contract();
         let body = format!(

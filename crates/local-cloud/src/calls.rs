@@ -5,6 +5,7 @@
 //! authorised here, and nothing is kept when the process ends.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -44,6 +45,7 @@ pub struct Units {
 pub struct Calls {
     keys: Mutex<HashMap<String, Arc<str>>>,
     made: Mutex<BTreeMap<Call, u64>>,
+    receives: AtomicU64,
     units: Mutex<BTreeMap<(String, String), Units>>,
 }
 
@@ -72,6 +74,16 @@ impl Calls {
     /// All calls, and how often each was made.
     pub fn made(&self) -> BTreeMap<Call, u64> {
         lock(&self.made).clone()
+    }
+
+    /// How many of the calls of mappings to receive messages were answered with some.
+    pub fn receives(&self) -> u64 {
+        self.receives.load(Ordering::Relaxed)
+    }
+
+    /// Records that a mapping received messages.
+    pub(crate) fn received(&self) {
+        self.receives.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What each principal consumed of each table, by the ARNs of both. A write whose condition

@@ -15,7 +15,7 @@ use object::Endianness;
 use object::elf::{self, FileHeader64};
 use object::read::elf::FileHeader as _;
 
-use crate::{build, samples};
+use crate::{build, samples, seed};
 
 /// The processors of Lambda, as templates name them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -31,6 +31,11 @@ pub enum Architecture {
 impl Architecture {
     /// That of this machine.
     pub const HERE: Self = if cfg!(target_arch = "aarch64") { Self::Arm64 } else { Self::X86 };
+
+    /// The one that is written so in an ELF file.
+    fn of_machine(machine: u16) -> Option<Self> {
+        [Self::Arm64, Self::X86].into_iter().find(|known| known.machine() == machine)
+    }
 
     /// As it stands in an ELF file.
     const fn machine(self) -> u16 {
@@ -110,10 +115,10 @@ pub struct Options {
     /// glibc than that of provided.al2023.
     #[arg(long)]
     built: Option<PathBuf>,
-    /// The processor that it was built for; that of this machine if not given. What another one needs
-    /// is checked, and cannot be replayed.
-    #[arg(long, requires = "built", default_value_t = Architecture::HERE, hide_default_value = true)]
-    architecture: Architecture,
+    /// The processor that it was built for; if not given, any, as long as it is one for all. What
+    /// another one than this machine's needs is checked, and cannot be replayed.
+    #[arg(long, requires = "built")]
+    architecture: Option<Architecture>,
 }
 
 /// What is known of one function's program.
@@ -153,15 +158,17 @@ impl Artefact {
     pub fn faults(&self, name: &str, limits: &Limits) -> Vec<String> {
         let mut faults = Vec::new();
         if self.zip > limits.zip {
-            let (size, limit) = (mib(self.zip), mib(limits.zip));
+            let (mut size, mut limit) = (mib(self.zip), mib(limits.zip));
+            if size == limit {
+                (size, limit) = (format!("{} bytes", self.zip), format!("{} bytes", limits.zip));
+            }
             faults.push(format!("{name} is {size} zipped, and may be {limit}"));
         }
         if let Some(glibc) = self.glibc.as_ref().filter(|glibc| **glibc > limits.glibc) {
             faults.push(format!("{name} needs glibc {glibc}, and the runtime has {}", limits.glibc));
         }
         if self.machine != limits.architecture.machine() {
-            let known = [Architecture::Arm64, Architecture::X86];
-            let built = known.into_iter().find(|known| known.machine() == self.machine);
+            let built = Architecture::of_machine(self.machine);
             let built = built.map_or_else(|| format!("ELF machine {}", self.machine), |it| it.to_string());
             faults.push(format!("{name} is built for {built}, not for {}", limits.architecture));
         }
@@ -170,8 +177,10 @@ impl Artefact {
 }
 
 /// What was found of all functions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Report {
+    /// The processor that all are held against.
+    pub architecture: Architecture,
     /// A line for each function: its path, the size of its zip, the newest glibc that it needs.
     pub table: String,
     /// What keeps them from being shipped, a sentence each.
@@ -193,7 +202,7 @@ pub async fn run(project: &Path, options: &Options) -> anyhow::Result<bool> {
         return replay(project, &build::functions(project, ROOT, "local").await?).await;
     };
     let functions = local_cloud::up::functions(project, ROOT, "local")?;
-    let report = check(built, &functions, &Limits::of(options.architecture))?;
+    let report = check(built, &functions, options.architecture)?;
     print!("{}", report.table);
     for fault in &report.faults {
         eprintln!("error: {fault}");
@@ -201,10 +210,10 @@ pub async fn run(project: &Path, options: &Options) -> anyhow::Result<bool> {
     if !report.faults.is_empty() {
         return Ok(false);
     }
-    if options.architecture != Architecture::HERE {
+    if report.architecture != Architecture::HERE {
         println!(
             "Built for {}: checked, but no sample was replayed, since this machine cannot run it.",
-            options.architecture
+            report.architecture
         );
         return Ok(true);
     }
@@ -223,41 +232,58 @@ async fn replay(project: &Path, binaries: &Path) -> anyhow::Result<bool> {
     Ok(report.failed == 0)
 }
 
-/// Checks what `sam build` put into `built` for these functions.
+/// Checks what `sam build` put into `built` for these functions: all for this architecture, or, if
+/// none is given, for that of the first one.
 ///
 /// # Errors
 /// When a file that is there cannot be read.
-pub fn check(built: &Path, functions: &[Function], limits: &Limits) -> anyhow::Result<Report> {
-    let mut report = Report::default();
+pub fn check(
+    built: &Path,
+    functions: &[Function],
+    architecture: Option<Architecture>,
+) -> anyhow::Result<Report> {
+    let (mut table, mut faults, mut artefacts) = (String::new(), Vec::new(), Vec::new());
     // Writing to a String does not fail.
-    let _ = writeln!(report.table, "{:<52} {:>9} {:>6}", "function", "zip", "glibc");
+    let _ = writeln!(table, "{:<52} {:>9} {:>6}", "function", "zip", "glibc");
     for function in functions {
         let (name, path) = (&function.path, program(built, function));
         if !path.is_file() {
             let fault = format!("{name} has no program: there is no {}; run `sam build`", path.display());
-            report.faults.push(fault);
+            faults.push(fault);
             continue;
         }
         let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        match Artefact::read(&bytes, zipped(&bytes)?) {
+        match Artefact::read(&bytes, zipped(&built.join(name))?) {
             Ok(artefact) => {
                 let glibc = artefact.glibc.as_ref().map_or("none".to_owned(), ToString::to_string);
-                let _ = writeln!(report.table, "{name:<52} {:>9} {glibc:>6}", mib(artefact.zip));
-                report.faults.extend(artefact.faults(name, limits));
+                let _ = writeln!(table, "{name:<52} {:>9} {glibc:>6}", mib(artefact.zip));
+                artefacts.push((name, artefact));
             }
-            Err(why) => report.faults.push(format!("{name} is no program for Lambda: {why:#}")),
+            Err(why) => faults.push(format!("{name} is no program for Lambda: {why:#}")),
         }
     }
-    Ok(report)
+    let of_first = || artefacts.iter().find_map(|(_, artefact)| Architecture::of_machine(artefact.machine));
+    let architecture = architecture.or_else(of_first).unwrap_or(Architecture::HERE);
+    let limits = Limits::of(architecture);
+    faults.extend(artefacts.iter().flat_map(|(name, artefact)| artefact.faults(name, &limits)));
+    Ok(Report { architecture, table, faults })
 }
 
-/// The size of a zip with `program` in it as `bootstrap`, compressed as SAM does: deflate, level 6.
-fn zipped(program: &[u8]) -> anyhow::Result<u64> {
-    /// Local header, central directory entry and its end, with the name twice (APPNOTE.TXT, 4.3).
-    const FRAME: u64 = 30 + 46 + 22 + 2 * "bootstrap".len() as u64;
-    let mut encoder = DeflateEncoder::new(Count(0), Compression::new(6));
-    encoder.write_all(program)?;
-    Ok(encoder.finish()?.0 + FRAME)
+/// The size of a zip with all that is in `folder`, compressed as SAM does: deflate, level 6.
+fn zipped(folder: &Path) -> anyhow::Result<u64> {
+    /// Local header and central directory entry of a file, and the end of the directory
+    /// (APPNOTE.TXT, 4.3); the file's name stands in both.
+    const FILE: u64 = 30 + 46;
+    const END: u64 = 22;
+    let mut size = END;
+    for path in seed::files(folder)? {
+        let name = path.strip_prefix(folder)?.as_os_str().len() as u64;
+        let mut encoder = DeflateEncoder::new(Count(0), Compression::new(6));
+        let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        encoder.write_all(&bytes)?;
+        size += encoder.finish()?.0 + FILE + 2 * name;
+    }
+    Ok(size)
 }
 
 /// Counts what is written.
@@ -303,7 +329,7 @@ mod tests {
     fn a_byte_too_many_is_a_fault_with_both_sizes() {
         let artefact = Artefact { zip: 3 * MIB + 1, ..Artefact::read(&program(), 1_000).unwrap() };
         let limits = Limits { zip: 3 * MIB, ..just(&artefact) };
-        assert_eq!(artefact.faults("F", &limits), ["F is 3.00 MiB zipped, and may be 3.00 MiB"]);
+        assert_eq!(artefact.faults("F", &limits), ["F is 3145729 bytes zipped, and may be 3145728 bytes"]);
     }
 
     #[test]
@@ -330,6 +356,32 @@ mod tests {
     }
 
     #[test]
+    fn without_a_word_all_are_for_one_processor_whichever() {
+        let built = tempfile::tempdir().unwrap();
+        let here = Architecture::HERE;
+        let other = if here == Architecture::X86 { Architecture::Arm64 } else { Architecture::X86 };
+        let functions = ["A", "B"].map(|path| Function { path: path.into(), binary: path.into() });
+        let put = |path: &str, architecture: Architecture| {
+            // A small program that every machine has.
+            let mut program = std::fs::read("/bin/sh").unwrap();
+            program[18..20].copy_from_slice(&architecture.machine().to_le_bytes());
+            std::fs::create_dir_all(built.path().join(path)).unwrap();
+            std::fs::write(built.path().join(path).join("bootstrap"), program).unwrap();
+        };
+        let faults = |architecture| {
+            let report = check(built.path(), &functions, architecture).unwrap();
+            let faults = report.faults.into_iter().filter(|fault| fault.contains("is built for"));
+            (report.architecture, faults.collect::<Vec<_>>())
+        };
+        put("A", other);
+        put("B", other);
+        assert_eq!(faults(None), (other, vec![]));
+        put("B", here);
+        assert_eq!(faults(None), (other, vec![format!("B is built for {here}, not for {other}")]));
+        assert_eq!(faults(Some(here)), (here, vec![format!("A is built for {other}, not for {here}")]));
+    }
+
+    #[test]
     fn versions_of_glibc_order_by_their_numbers_and_those_without_are_the_newest() {
         let read = |name| Glibc::read(name).unwrap();
         let names =
@@ -352,7 +404,13 @@ mod tests {
     #[test]
     fn the_zip_is_as_large_as_python_makes_it() {
         // python3: zipfile.ZipFile(f, "w", zipfile.ZIP_DEFLATED).writestr("bootstrap", b"a" * 100_000)
-        let size = zipped(&[b'a'; 100_000]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("bootstrap"), [b'a'; 100_000]).unwrap();
+        let size = zipped(folder.path()).unwrap();
         assert!(size.abs_diff(231) < 20, "{size}");
+        // Whatever else is there is shipped, too: as large again, with six more characters of a name, twice.
+        std::fs::create_dir(folder.path().join("other")).unwrap();
+        std::fs::write(folder.path().join("other/bootstrap"), [b'a'; 100_000]).unwrap();
+        assert_eq!(zipped(folder.path()).unwrap(), 2 * size - 22 + 2 * 6);
     }
 }

@@ -102,6 +102,40 @@ impl Client {
         serde_json::from_slice(&body).with_context(|| format!("{function} did not answer in JSON"))
     }
 
+    /// Calls a REST service of the AWS endpoint (Lambda, Schemas): `path` begins with `/`.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn rest(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let mut request = self.http.request(method, format!("{}{path}", self.addresses.endpoint_url));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await?;
+        let status = response.status();
+        let answer: Value = serde_json::from_slice(&response.bytes().await?).unwrap_or(Value::Null);
+        if status.is_success() { Ok(answer) } else { bail!("{path}: {status} {answer}") }
+    }
+
+    /// Switches the event source mapping of a function on or off, and waits until its poller has
+    /// taken that up: until then it goes on as before.
+    ///
+    /// # Errors
+    /// When the function has none, or the poller takes longer than `patience`.
+    pub async fn poll(&self, function: &str, enabled: bool, patience: Duration) -> anyhow::Result<()> {
+        const MAPPINGS: &str = "/2015-03-31/event-source-mappings";
+        let mappings = self.rest(Method::GET, &format!("{MAPPINGS}?FunctionName={function}"), None).await?;
+        let id =
+            mappings["EventSourceMappings"][0]["UUID"].as_str().context("the function has no mapping")?;
+        let path = format!("{MAPPINGS}/{id}");
+        self.rest(Method::PUT, &path, Some(&json!({"Enabled": enabled}))).await?;
+        let state = if enabled { "Enabled" } else { "Disabled" };
+        until(&format!("a mapping that is {state}"), patience, async || {
+            Ok((self.rest(Method::GET, &path, None).await?["State"] == state).then_some(()))
+        })
+        .await
+    }
+
     /// Puts an object into the images bucket.
     ///
     /// # Errors

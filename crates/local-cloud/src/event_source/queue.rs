@@ -136,6 +136,7 @@ async fn gather(
             tokio::task::yield_now().await;
             continue;
         };
+        cloud.calls.received();
         if batch.is_empty() {
             let now = cloud.clock.now_ms();
             window_ends_ms = now + polling.window.as_millis() as i64;

@@ -75,8 +75,14 @@ fn what_cannot_be_shipped_is_refused_before_any_sample() {
     // As large as a program that is not stripped, and that nothing can compress.
     let noise: Vec<u8> = (0..4 << 20).map(|_| rand::random()).collect();
     let hello = std::fs::read(built.hello.path().join("target/debug/hello")).unwrap();
-    std::fs::write(&built.program, [hello, noise].concat()).unwrap();
+    std::fs::write(&built.program, [&hello[..], &noise].concat()).unwrap();
     assert_refused(built.lambda_test(&[]), &["Hello is ", "MiB zipped, and may be 3.00 MiB"]);
+    // Whatever is in its folder is shipped with it.
+    std::fs::write(&built.program, hello).unwrap();
+    let other = built.program.with_file_name("other");
+    std::fs::write(&other, noise).unwrap();
+    assert_refused(built.lambda_test(&[]), &["Hello is ", "MiB zipped, and may be 3.00 MiB"]);
+    std::fs::remove_file(other).unwrap();
     std::fs::write(&built.program, "#!/bin/sh\n").unwrap();
     assert_refused(built.lambda_test(&[]), &["Hello is no program for Lambda"]);
 }
@@ -90,10 +96,12 @@ fn what_is_built_for_another_processor_is_checked_and_not_replayed() {
     assert_refused(built.lambda_test(&["--architecture", other]), &words);
     // e_machine of an ELF file.
     built.patch(18, &[machine, 0]);
-    let (succeeded, said, errors) = run(built.lambda_test(&["--architecture", other]));
-    assert!(succeeded, "{said}{errors}");
-    assert!(said.contains(&format!("Built for {other}: checked, but no sample was replayed")), "{said}");
-    assert!(!said.contains("passed"), "{said}");
+    for arguments in [&["--architecture", other][..], &[]] {
+        let (succeeded, said, errors) = run(built.lambda_test(arguments));
+        assert!(succeeded, "{said}{errors}");
+        assert!(said.contains(&format!("Built for {other}: checked, but no sample was replayed")), "{said}");
+        assert!(!said.contains("passed"), "{said}");
+    }
 }
 
 #[test]

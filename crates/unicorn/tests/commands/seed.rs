@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use reqwest::Method;
+use reqwest::header::HeaderMap;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use unicorn::client::{Client, until};
@@ -13,6 +14,8 @@ use crate::support::{Up, alone, assert_refused, project, run, send, unicorn, wai
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const IMAGE: &str = "usa/anytown/main-street-111.png";
+/// The function that takes the commands of the web service.
+const INGEST: &str = "uni-prop-local-web-ingest";
 const LISTINGS: [&str; 3] =
     ["usa/anytown/main-street/111", "usa/anytown/station-road/12", "usa/lakeside/shore-drive/7"];
 
@@ -41,14 +44,13 @@ fn succeeds(command: Command) -> String {
     said
 }
 
-/// When each image was put, and its bytes.
-async fn image(client: &Client, key: &str) -> (String, Vec<u8>) {
+/// When an image was put, and its bytes, as they are asked for.
+async fn image(client: &Client, key: &str) -> (HeaderMap, Vec<u8>) {
     let url =
         format!("{}/{}/{key}", client.addresses.endpoint_url, client.output("ImagesBucketName").unwrap());
     let scope = "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/s3/aws4_request";
     let answer = reqwest::Client::new().get(url).header("Authorization", scope).send().await.unwrap();
-    let at = answer.headers()["last-modified"].to_str().unwrap().to_owned();
-    (at, answer.bytes().await.unwrap().to_vec())
+    (answer.headers().clone(), answer.bytes().await.unwrap().to_vec())
 }
 
 async fn status(client: &Client, listing: &str) -> Value {
@@ -86,7 +88,7 @@ async fn the_second_run_puts_nothing_and_sends_nothing() {
         assert!(said.contains(&format!("applied     {listing}\n")), "{said}");
         assert_eq!(status(&client, listing).await, "NEW");
     }
-    let (put_at, bytes) = image(&client, IMAGE).await;
+    let (first, bytes) = image(&client, IMAGE).await;
     assert_eq!(bytes, std::fs::read(project().join("web-service/data/images").join(IMAGE)).unwrap());
 
     // Found as a stack of AWS is, with credentials that a process of a profile gives.
@@ -96,8 +98,12 @@ async fn the_second_run_puts_nothing_and_sends_nothing() {
     let file = home.path().join("config");
     std::fs::write(&file, profile).unwrap();
     let endpoint = client.addresses.endpoint_url.as_str();
-    // A second later a put would have another time.
-    std::thread::sleep(Duration::from_millis(1_100));
+    // From then on a put would have another time.
+    until("another second", PATIENCE, async || {
+        Ok((image(&client, IMAGE).await.0["date"] != first["last-modified"]).then_some(()))
+    })
+    .await
+    .unwrap();
     let variables = [
         ("AWS_ENDPOINT_URL", endpoint),
         ("AWS_PROFILE", "agent"),
@@ -107,7 +113,7 @@ async fn the_second_run_puts_nothing_and_sends_nothing() {
     let nothing = "0 images and 0 listings loaded; 7 images and 3 listings were there already\n";
     assert!(said.contains(nothing), "{said}");
     assert!(!said.contains("applied"), "{said}");
-    assert_eq!(image(&client, IMAGE).await.0, put_at);
+    assert_eq!(image(&client, IMAGE).await.0["last-modified"], first["last-modified"]);
 
     let (_, printed) = running.end(Signal::TERM);
     let summary: Value = serde_json::from_str(printed.last().unwrap()).unwrap();
@@ -145,19 +151,23 @@ async fn an_interrupted_run_and_the_one_after_it_are_the_same_commands() {
     let running = Up::start(state.path(), &["--no-seed-data"]);
     let client = running.client();
     // Nothing is applied, so that the second run cannot see what the first one sent.
-    let mapping = web_ingest(&client).await;
-    enable(&client, &mapping, false).await;
+    client.poll(INGEST, false, PATIENCE).await.unwrap();
     let start = || seed(state.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let mut interrupted = start();
-    queued(&client, "3").await;
+    // Asked without a pause, so that the signal comes between its listings; wherever it comes, what
+    // follows holds.
+    let first = async { while queued(&client).await.unwrap() == 0 {} };
+    tokio::time::timeout(PATIENCE, first).await.unwrap();
     send(&interrupted, Signal::KILL);
     wait(&mut interrupted, PATIENCE);
+    let before = queued(&client).await.unwrap();
     let mut second = start();
-    queued(&client, "6").await;
-    enable(&client, &mapping, true).await;
+    let all = async || Ok((queued(&client).await? == before + LISTINGS.len()).then_some(()));
+    until("the listings of the second run", PATIENCE, all).await.unwrap();
+    client.poll(INGEST, true, PATIENCE).await.unwrap();
     assert!(wait(&mut second, PATIENCE).success());
 
-    // Six messages, and each listing was written once.
+    // More messages than listings, and each listing was written once.
     let scan = json!({"TableName": client.output("ListingsTableName").unwrap()});
     let items = client.aws("DynamoDB_20120810.Scan", &scan).await.unwrap();
     let versions: Vec<&Value> =
@@ -165,33 +175,12 @@ async fn an_interrupted_run_and_the_one_after_it_are_the_same_commands() {
     assert_eq!(versions, ["1", "1", "1"], "{items}");
 }
 
-/// The id of the mapping that brings the queue of the web service to its function.
-async fn web_ingest(client: &Client) -> String {
-    let url = format!("{}/2015-03-31/event-source-mappings", client.addresses.endpoint_url);
-    let answer = reqwest::Client::new().get(url).send().await.unwrap();
-    let mappings: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
-    let mappings = mappings["EventSourceMappings"].as_array().unwrap();
-    let is_it = |mapping: &&Value| mapping["FunctionArn"].as_str().unwrap().ends_with("web-ingest");
-    mappings.iter().find(is_it).unwrap()["UUID"].as_str().unwrap().to_owned()
-}
-
-async fn enable(client: &Client, mapping: &str, enabled: bool) {
-    let url = format!("{}/2015-03-31/event-source-mappings/{mapping}", client.addresses.endpoint_url);
-    let answer = reqwest::Client::new().put(url).json(&json!({"Enabled": enabled})).send().await.unwrap();
-    assert!(answer.status().is_success(), "{answer:?}");
-}
-
-/// Waits until so many messages are in the queue of the web service.
-async fn queued(client: &Client, count: &str) {
-    let queue = json!({"QueueUrl": client.output("WebIngestQueueUrl").unwrap(),
+/// How many messages are in the queue of the web service.
+async fn queued(client: &Client) -> anyhow::Result<usize> {
+    let queue = json!({"QueueUrl": client.output("WebIngestQueueUrl")?,
         "AttributeNames": ["ApproximateNumberOfMessages"]});
-    until("the messages", PATIENCE, async || {
-        let answer = client.aws("AmazonSQS.GetQueueAttributes", &queue).await?;
-        let is_it = answer["Attributes"]["ApproximateNumberOfMessages"] == count;
-        Ok(is_it.then_some(()))
-    })
-    .await
-    .unwrap();
+    let answer = client.aws("AmazonSQS.GetQueueAttributes", &queue).await?;
+    Ok(answer["Attributes"]["ApproximateNumberOfMessages"].as_str().unwrap().parse()?)
 }
 
 #[tokio::test(flavor = "multi_thread")]
