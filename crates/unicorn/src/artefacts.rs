@@ -201,6 +201,7 @@ pub async fn run(project: &Path, options: &Options) -> anyhow::Result<bool> {
     let Some(built) = &options.built else {
         return replay(project, &build::functions(project, ROOT, "local").await?).await;
     };
+    ensure!(built.is_dir(), "nothing is built in {}; run `sam build`", built.display());
     let functions = local_cloud::up::functions(project, ROOT, "local")?;
     let report = check(built, &functions, options.architecture)?;
     print!("{}", report.table);

@@ -70,6 +70,10 @@ fn the_samples_are_replayed_on_what_sam_built_and_not_on_what_cargo_builds() {
 fn what_cannot_be_shipped_is_refused_before_any_sample() {
     let _alone = alone();
     let built = Built::new();
+    assert_refused(
+        command(&built.hello, &["lambda-test", "--built", "none"]),
+        &["nothing is built in none", "sam build"],
+    );
     std::fs::remove_file(&built.program).unwrap();
     assert_refused(built.lambda_test(&[]), &["Hello has no program", "Hello/bootstrap", "sam build"]);
     // As large as a program that is not stripped, and that nothing can compress.
