@@ -8,6 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use unicorn::client::{Client, until};
 
+use crate::templates::{CONTRACTS, PROPERTIES, WEB};
 use crate::{PATIENCE, outcome, put_event, service_of};
 
 /// A part of a template that the flow needs.
@@ -28,10 +29,6 @@ impl std::fmt::Display for Part {
 const fn part(file: &'static str, name: &'static str) -> Part {
     Part { file, name }
 }
-
-const CONTRACTS: &str = "contracts-service/template.yaml";
-const PROPERTIES: &str = "properties-service/template.yaml";
-const WEB: &str = "web-service/template.yaml";
 
 /// Publishes the changes of contracts.
 pub const STATUS_PIPE: Part = part(CONTRACTS, "StatusPipe");

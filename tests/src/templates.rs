@@ -10,6 +10,13 @@ use local_cloud::resource::Resource;
 use local_cloud::template::{self, Application};
 use tempfile::TempDir;
 
+/// The template of the contracts service, relative to the project.
+pub const CONTRACTS: &str = "contracts-service/template.yaml";
+/// That of property approval.
+pub const PROPERTIES: &str = "properties-service/template.yaml";
+/// That of listings and search.
+pub const WEB: &str = "web-service/template.yaml";
+
 /// All files that make the application, relative to the project.
 pub const FILES: [&str; 10] = [
     "account.yaml",

@@ -232,6 +232,10 @@ impl Target {
 pub async fn run(project: &Path, options: &Options) -> anyhow::Result<()> {
     let name = options.stack_name.clone().unwrap_or_else(|| format!("uni-prop-{}", options.stage));
     let is_here = options.stage == "local" && std::env::var_os("AWS_ENDPOINT_URL").is_none();
+    ensure!(
+        is_here || options.state_dir.is_none(),
+        "--state-dir is a local cloud's; it has no meaning for another stage or with AWS_ENDPOINT_URL"
+    );
     let config = if is_here {
         let state = options.state_dir.clone().unwrap_or_else(|| project.join(".unicorn"));
         stack::of_local_cloud(&addresses(&state)?)

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::deployment::{API, FUNCTION, MACHINE, MAPPING, QUEUE, TABLE, is_true, list, number, texts};
 use super::failures::dead_letters;
 use super::{Deployment, Fault, Faults, Mutation, Rule, unless};
+use crate::templates::{CONTRACTS, PROPERTIES, WEB};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -135,9 +136,6 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-const CONTRACTS: &str = "contracts-service/template.yaml";
-const PROPERTIES: &str = "properties-service/template.yaml";
-const WEB: &str = "web-service/template.yaml";
 const MACHINE_ID: &str = "ApprovalStateMachine";
 
 const ALARM: &str = "AWS::CloudWatch::Alarm";

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::deployment::{FUNCTION, MAPPING, QUEUE, RULE, is_true, list, number, sole, texts};
 use super::queues::{self, KEPT};
 use super::{Deployment, Fault, Faults, Mutation, Rule, unless};
+use crate::templates::{CONTRACTS, PROPERTIES, WEB};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -133,10 +134,6 @@ pub(super) const RULES: &[Rule] = &[
         ],
     },
 ];
-
-const CONTRACTS: &str = "contracts-service/template.yaml";
-const PROPERTIES: &str = "properties-service/template.yaml";
-const WEB: &str = "web-service/template.yaml";
 
 pub(super) const PIPE: &str = "AWS::Pipes::Pipe";
 const INVOKE_CONFIG: &str = "AWS::Lambda::EventInvokeConfig";

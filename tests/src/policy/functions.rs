@@ -2,6 +2,7 @@
 
 use super::deployment::{FUNCTION, MACHINE, is_true, number, texts};
 use super::{Deployment, Fault, Faults, Mutation, Rule, unless};
+use crate::templates::{CONTRACTS, PROPERTIES, WEB};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -39,10 +40,6 @@ pub(super) const RULES: &[Rule] = &[
         ],
     },
 ];
-
-const CONTRACTS: &str = "contracts-service/template.yaml";
-const PROPERTIES: &str = "properties-service/template.yaml";
-const WEB: &str = "web-service/template.yaml";
 
 fn runtime(deployment: &Deployment<'_>) -> Faults {
     deployment.each(FUNCTION, |function| {

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::deployment::{QUEUE, TABLE, is_true};
 use super::{Deployment, Fault, Faults, Mutation, Rule, unless};
+use crate::templates::{CONTRACTS, WEB};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -83,9 +84,6 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-const CONTRACTS: &str = "contracts-service/template.yaml";
-const WEB: &str = "web-service/template.yaml";
-
 /// What holds data, and the property that names it.
 const HOLDS_DATA: [(&str, &str); 3] =
     [(TABLE, "TableName"), (QUEUE, "QueueName"), ("AWS::S3::Bucket", "BucketName")];
@@ -116,7 +114,7 @@ fn retained(deployment: &Deployment<'_>) -> Faults {
         // What a first deployment made and could not finish holds nothing, and would bar the next one.
         let kept =
             written["DeletionPolicy"] == "RetainExceptOnCreate" && written["UpdateReplacePolicy"] == "Retain";
-        unless(kept, "goes with its stack")
+        unless(kept, "lacks DeletionPolicy RetainExceptOnCreate or UpdateReplacePolicy Retain")
     })
 }
 

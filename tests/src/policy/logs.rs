@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::deployment::{FUNCTION, LOG_GROUP, MACHINE, list, number};
 use super::failures::PIPE;
 use super::{Deployment, Faults, Mutation, Rule, unless};
+use crate::templates::{CONTRACTS, PROPERTIES};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -71,9 +72,6 @@ pub(super) const RULES: &[Rule] = &[
         ],
     },
 ];
-
-const CONTRACTS: &str = "contracts-service/template.yaml";
-const PROPERTIES: &str = "properties-service/template.yaml";
 
 fn retention(deployment: &Deployment<'_>) -> Faults {
     deployment.each(LOG_GROUP, |group| {

@@ -11,6 +11,7 @@ use super::api::{integration, operations};
 use super::deployment::{API, FUNCTION, MACHINE, ROLE, RULE, list, texts};
 use super::failures::PIPE;
 use super::{Deployment, Fault, Faults, Mutation, Rule, unless};
+use crate::templates::{CONTRACTS, PROPERTIES, WEB};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -230,9 +231,6 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 const ACCOUNT: &str = "account.yaml";
-const CONTRACTS: &str = "contracts-service/template.yaml";
-const PROPERTIES: &str = "properties-service/template.yaml";
-const WEB: &str = "web-service/template.yaml";
 
 /// All that a function is allowed, as it is written.
 const POLICIES: &str = "Policies:

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::deployment::{API, FUNCTION, MAPPING, QUEUE, ROLE, is_true, list, number, sole, texts};
 use super::failures::dead_letters;
 use super::{Deployment, Fault, Faults, Mutation, Rule, unless};
+use crate::templates::{CONTRACTS, PROPERTIES, WEB};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -162,10 +163,6 @@ pub(super) const RULES: &[Rule] = &[
         ],
     },
 ];
-
-const CONTRACTS: &str = "contracts-service/template.yaml";
-const PROPERTIES: &str = "properties-service/template.yaml";
-const WEB: &str = "web-service/template.yaml";
 
 /// Seconds, where the template says nothing:
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html>.

@@ -6,6 +6,7 @@ use local_cloud::resource::Resource;
 use serde_json::Value;
 
 use super::{Deployment, Fault, Faults, Mutation, Rule};
+use crate::templates::{CONTRACTS, PROPERTIES, WEB};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -51,10 +52,6 @@ pub(super) const RULES: &[Rule] = &[
         ],
     },
 ];
-
-const CONTRACTS: &str = "contracts-service/template.yaml";
-const PROPERTIES: &str = "properties-service/template.yaml";
-const WEB: &str = "web-service/template.yaml";
 
 /// Whether a type can carry tags. Source: `tagging.taggable` in each type's schema in the
 /// CloudFormation registry, as cfn-lint 1.58.0 carries them;

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::deployment::{LOG_GROUP, MACHINE, list, number, texts};
 use super::{Deployment, Fault, Faults, Mutation, Rule, unless};
+use crate::templates::PROPERTIES;
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -76,7 +77,6 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 const APPROVAL: &str = "properties-service/approval.asl.yaml";
-const PROPERTIES: &str = "properties-service/template.yaml";
 const MACHINE_ID: &str = "ApprovalStateMachine";
 
 /// Every state of a definition with its name, those inside Parallel and Map states too.

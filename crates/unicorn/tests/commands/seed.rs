@@ -215,6 +215,9 @@ fn what_stands_in_the_way_is_told_in_one_sentence() {
     let nobody = ("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
 
     assert_refused(seed(state.path()), &["no local cloud runs on", "cargo unicorn up", "--state-dir"]);
+    let mut elsewhere = seed(state.path());
+    elsewhere.args(["--stage", "dev"]);
+    assert_refused(elsewhere, &["--state-dir is a local cloud's"]);
     assert_refused(seed_with(&["--stage", "dev"], home.path(), &[region]), &["there are no AWS credentials"]);
     assert_refused(seed_with(&["--stage", "dev"], home.path(), &key), &["no AWS region", "AWS_REGION"]);
     let unreachable = [region, key[0], key[1], nobody];
