@@ -3,7 +3,7 @@
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
-use lambda_kit::Unavailable;
+use lambda_kit::CallError;
 use lambda_kit::ledger::{Committed, Entry, Item, Ledger, Record, Records};
 use vocabulary::{CommandId, ContractVersion, PropertyId};
 
@@ -31,7 +31,7 @@ impl DynamoContracts {
         contracts
     }
 
-    async fn get(&self, property_id: AttributeValue) -> Result<Option<Item>, Unavailable> {
+    async fn get(&self, property_id: AttributeValue) -> Result<Option<Item>, CallError> {
         let answer = self
             .client
             .get_item()
@@ -40,15 +40,15 @@ impl DynamoContracts {
             .consistent_read(true)
             .send()
             .await
-            .map_err(Unavailable::from_sdk)?;
+            .map_err(CallError::from_sdk)?;
         Ok(answer.item)
     }
 
     /// Writes `contract` only onto the version just before it.
-    fn put(&self, contract: &Contract) -> Result<TransactWriteItem, Unavailable> {
+    fn put(&self, contract: &Contract) -> Result<TransactWriteItem, CallError> {
         let put = Put::builder()
             .table_name(&self.table)
-            .set_item(Some(serde_dynamo::to_item(contract).map_err(Unavailable::from_sdk)?))
+            .set_item(Some(serde_dynamo::to_item(contract).map_err(CallError::refused)?))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let put = if contract.contract_version == ContractVersion::FIRST {
             put.condition_expression("attribute_not_exists(property_id)")
@@ -57,16 +57,16 @@ impl DynamoContracts {
             put.condition_expression("contract_version = :before")
                 .expression_attribute_values(":before", AttributeValue::N(before.to_string()))
         };
-        Ok(TransactWriteItem::builder().put(put.build().map_err(Unavailable::from_sdk)?).build())
+        Ok(TransactWriteItem::builder().put(put.build().map_err(CallError::refused)?).build())
     }
 }
 
-fn read(item: Item) -> Result<Contract, Unavailable> {
-    serde_dynamo::from_item(item).map_err(Unavailable::from_sdk)
+fn read(item: Item) -> Result<Contract, CallError> {
+    serde_dynamo::from_item(item).map_err(CallError::corrupt)
 }
 
 impl Contracts for DynamoContracts {
-    async fn find(&self, property: &PropertyId) -> Result<Option<Contract>, Unavailable> {
+    async fn find(&self, property: &PropertyId) -> Result<Option<Contract>, CallError> {
         self.get(AttributeValue::S(property.to_string())).await?.map(read).transpose()
     }
 
@@ -74,14 +74,14 @@ impl Contracts for DynamoContracts {
         &self,
         entry: &Entry,
         contract: Option<&Contract>,
-    ) -> Result<Committed<Contract>, Unavailable> {
+    ) -> Result<Committed<Contract>, CallError> {
         let effects = contract.map(|contract| self.put(contract)).transpose()?;
         self.ledger.commit(entry, effects.into_iter().collect(), |item| item.map(read).transpose()).await
     }
 }
 
 impl Records for DynamoContracts {
-    async fn record(&self, id: &CommandId) -> Result<Option<Record>, Unavailable> {
+    async fn record(&self, id: &CommandId) -> Result<Option<Record>, CallError> {
         self.ledger.find(id).await
     }
 }
@@ -102,7 +102,7 @@ mod tests {
     struct Ignore;
 
     impl Redelivery for Ignore {
-        async fn redeliver(&self, _: &str, _: Duration) -> Result<(), Unavailable> {
+        async fn redeliver(&self, _: &str, _: Duration) -> Result<(), CallError> {
             Ok(())
         }
     }

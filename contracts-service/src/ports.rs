@@ -1,6 +1,6 @@
 //! What the handlers need from the outside.
 
-use lambda_kit::Unavailable;
+use lambda_kit::CallError;
 use lambda_kit::ledger::{Committed, Entry};
 use vocabulary::PropertyId;
 
@@ -9,7 +9,7 @@ use crate::domain::Contract;
 /// The contracts, one per property.
 pub trait Contracts {
     /// The property's current contract, as of now.
-    fn find(&self, property: &PropertyId) -> impl Future<Output = Result<Option<Contract>, Unavailable>>;
+    fn find(&self, property: &PropertyId) -> impl Future<Output = Result<Option<Contract>, CallError>>;
 
     /// Records what became of a command and, where it was applied, writes the contract: both
     /// or neither. Overtaken when the property's contract is not the one just before `contract`.
@@ -17,5 +17,5 @@ pub trait Contracts {
         &self,
         entry: &Entry,
         contract: Option<&Contract>,
-    ) -> impl Future<Output = Result<Committed<Contract>, Unavailable>>;
+    ) -> impl Future<Output = Result<Committed<Contract>, CallError>>;
 }

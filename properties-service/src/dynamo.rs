@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use events::ContractStatusChanged;
-use lambda_kit::Unavailable;
+use lambda_kit::CallError;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vocabulary::{PropertyId, Timestamp};
@@ -40,12 +40,12 @@ const NEWER_WITH_VERSION: &str = "attribute_not_exists(property_id) \
 const NEWER_WITHOUT_VERSION: &str = "attribute_not_exists(property_id) OR contract_last_modified_on < :time";
 
 impl ContractStatuses for ContractStatusTable {
-    async fn keep(&self, news: &ContractStatusChanged) -> Result<Kept, Unavailable> {
+    async fn keep(&self, news: &ContractStatusChanged) -> Result<Kept, CallError> {
         let mut put = self
             .client
             .put_item()
             .table_name(&self.table)
-            .set_item(Some(serde_dynamo::to_item(news).map_err(Unavailable::from_sdk)?))
+            .set_item(Some(serde_dynamo::to_item(news).map_err(CallError::refused)?))
             .condition_expression(NEWER_WITHOUT_VERSION)
             .expression_attribute_values(":time", text(news.contract_last_modified_on));
         if let Some(version) = news.contract_version {
@@ -62,11 +62,11 @@ impl ContractStatuses for ContractStatusTable {
             {
                 Ok(Kept::Outdated)
             }
-            Err(error) => Err(Unavailable::from_sdk(error)),
+            Err(error) => Err(CallError::from_sdk(error)),
         }
     }
 
-    async fn current(&self, property_id: &PropertyId) -> Result<Option<ContractStatusChanged>, Unavailable> {
+    async fn current(&self, property_id: &PropertyId) -> Result<Option<ContractStatusChanged>, CallError> {
         let answer = self
             .client
             .get_item()
@@ -75,8 +75,8 @@ impl ContractStatuses for ContractStatusTable {
             .consistent_read(true)
             .send()
             .await
-            .map_err(Unavailable::from_sdk)?;
-        answer.item.map(|item| serde_dynamo::from_item(item).map_err(Unavailable::from_sdk)).transpose()
+            .map_err(CallError::from_sdk)?;
+        answer.item.map(|item| serde_dynamo::from_item(item).map_err(CallError::corrupt)).transpose()
     }
 }
 
@@ -130,7 +130,7 @@ fn waiting_sk(token: &TaskToken) -> String {
 }
 
 impl WaitingRoom for ApprovalsTable {
-    async fn enter(&self, waiting: &Waiting) -> Result<(), Unavailable> {
+    async fn enter(&self, waiting: &Waiting) -> Result<(), CallError> {
         let row = WaitingRow {
             pk: waiting_pk(&waiting.property_id),
             sk: waiting_sk(&waiting.task_token),
@@ -143,14 +143,14 @@ impl WaitingRoom for ApprovalsTable {
         self.client
             .put_item()
             .table_name(&self.table)
-            .set_item(Some(serde_dynamo::to_item(row).map_err(Unavailable::from_sdk)?))
+            .set_item(Some(serde_dynamo::to_item(row).map_err(CallError::refused)?))
             .send()
             .await
-            .map_err(Unavailable::from_sdk)?;
+            .map_err(CallError::from_sdk)?;
         Ok(())
     }
 
-    async fn of(&self, property_id: &PropertyId) -> Result<Vec<Waiting>, Unavailable> {
+    async fn of(&self, property_id: &PropertyId) -> Result<Vec<Waiting>, CallError> {
         let mut rows = self
             .client
             .query()
@@ -163,8 +163,8 @@ impl WaitingRoom for ApprovalsTable {
             .send();
         let mut waiting = Vec::new();
         while let Some(item) = rows.next().await {
-            let item = item.map_err(Unavailable::from_sdk)?;
-            let row: WaitingRow = serde_dynamo::from_item(item).map_err(Unavailable::from_sdk)?;
+            let item = item.map_err(CallError::from_sdk)?;
+            let row: WaitingRow = serde_dynamo::from_item(item).map_err(CallError::corrupt)?;
             waiting.push(Waiting {
                 property_id: row.property_id,
                 execution_arn: row.execution_arn,
@@ -175,7 +175,7 @@ impl WaitingRoom for ApprovalsTable {
         Ok(waiting)
     }
 
-    async fn leave(&self, waiting: &Waiting) -> Result<(), Unavailable> {
+    async fn leave(&self, waiting: &Waiting) -> Result<(), CallError> {
         self.client
             .delete_item()
             .table_name(&self.table)
@@ -183,7 +183,7 @@ impl WaitingRoom for ApprovalsTable {
             .key("sk", text(waiting_sk(&waiting.task_token)))
             .send()
             .await
-            .map_err(Unavailable::from_sdk)?;
+            .map_err(CallError::from_sdk)?;
         Ok(())
     }
 }
@@ -194,9 +194,8 @@ impl Claims for ApprovalsTable {
         request: &Request,
         execution_arn: &str,
         answer: &Answer,
-    ) -> Result<Option<SettledClaim>, Unavailable> {
-        let answer: AttributeValue =
-            serde_dynamo::to_attribute_value(answer).map_err(Unavailable::from_sdk)?;
+    ) -> Result<Option<SettledClaim>, CallError> {
+        let answer: AttributeValue = serde_dynamo::to_attribute_value(answer).map_err(CallError::refused)?;
         // The same update as the workflow's own `StoreAnswer`, so that it does not matter
         // which of the two comes first.
         let updated = self
@@ -221,7 +220,7 @@ impl Claims for ApprovalsTable {
         match updated {
             Ok(updated) => {
                 let row: ClaimRow = serde_dynamo::from_item(updated.attributes.unwrap_or_default())
-                    .map_err(Unavailable::from_sdk)?;
+                    .map_err(CallError::corrupt)?;
                 Ok(Some(SettledClaim { answer: row.answer, answered: row.answered_at.is_some() }))
             }
             Err(error)
@@ -231,11 +230,11 @@ impl Claims for ApprovalsTable {
             {
                 Ok(None)
             }
-            Err(error) => Err(Unavailable::from_sdk(error)),
+            Err(error) => Err(CallError::from_sdk(error)),
         }
     }
 
-    async fn mark_answered(&self, request: &Request) -> Result<(), Unavailable> {
+    async fn mark_answered(&self, request: &Request) -> Result<(), CallError> {
         self.client
             .update_item()
             .table_name(&self.table)
@@ -245,7 +244,7 @@ impl Claims for ApprovalsTable {
             .expression_attribute_values(":now", text(Timestamp::now()))
             .send()
             .await
-            .map_err(Unavailable::from_sdk)?;
+            .map_err(CallError::from_sdk)?;
         Ok(())
     }
 }

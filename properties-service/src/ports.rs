@@ -2,7 +2,7 @@
 //! so that a test can fail, repeat or interleave between any two of them.
 
 use events::{ContractStatusChanged, PublicationEvaluationCompleted};
-use lambda_kit::Unavailable;
+use lambda_kit::CallError;
 use vocabulary::PropertyId;
 
 use crate::domain::{Answer, Request, SettledClaim, TaskToken, Waiting, Wake};
@@ -19,25 +19,25 @@ pub enum Kept {
 /// The last known state of every property's contract.
 pub trait ContractStatuses {
     /// Keeps `news`, unless it is not newer than what is known; atomically.
-    fn keep(&self, news: &ContractStatusChanged) -> impl Future<Output = Result<Kept, Unavailable>>;
+    fn keep(&self, news: &ContractStatusChanged) -> impl Future<Output = Result<Kept, CallError>>;
 
     /// The last known state, never a stale one; `None` where nothing was ever told.
     fn current(
         &self,
         property_id: &PropertyId,
-    ) -> impl Future<Output = Result<Option<ContractStatusChanged>, Unavailable>>;
+    ) -> impl Future<Output = Result<Option<ContractStatusChanged>, CallError>>;
 }
 
 /// Who waits for which contract.
 pub trait WaitingRoom {
     /// Adds one; adding it again changes nothing.
-    fn enter(&self, waiting: &Waiting) -> impl Future<Output = Result<(), Unavailable>>;
+    fn enter(&self, waiting: &Waiting) -> impl Future<Output = Result<(), CallError>>;
 
     /// All that wait for the contract of a property, those who just entered included.
-    fn of(&self, property_id: &PropertyId) -> impl Future<Output = Result<Vec<Waiting>, Unavailable>>;
+    fn of(&self, property_id: &PropertyId) -> impl Future<Output = Result<Vec<Waiting>, CallError>>;
 
     /// Removes one; it may be gone already.
-    fn leave(&self, waiting: &Waiting) -> impl Future<Output = Result<(), Unavailable>>;
+    fn leave(&self, waiting: &Waiting) -> impl Future<Output = Result<(), CallError>>;
 }
 
 /// What became of an answer to a waiting task.
@@ -52,7 +52,7 @@ pub enum Woken {
 /// The executions of the workflow.
 pub trait Executions {
     /// Answers the task that waits with `token`.
-    fn wake(&self, token: &TaskToken, with: &Wake) -> impl Future<Output = Result<Woken, Unavailable>>;
+    fn wake(&self, token: &TaskToken, with: &Wake) -> impl Future<Output = Result<Woken, CallError>>;
 }
 
 /// The claims on requests for approval.
@@ -64,23 +64,21 @@ pub trait Claims {
         request: &Request,
         execution_arn: &str,
         answer: &Answer,
-    ) -> impl Future<Output = Result<Option<SettledClaim>, Unavailable>>;
+    ) -> impl Future<Output = Result<Option<SettledClaim>, CallError>>;
 
     /// Marks the claim's answer as published.
-    fn mark_answered(&self, request: &Request) -> impl Future<Output = Result<(), Unavailable>>;
+    fn mark_answered(&self, request: &Request) -> impl Future<Output = Result<(), CallError>>;
 }
 
 /// Where answers are published.
 pub trait Answers {
     /// Publishes one.
-    fn publish(
-        &self,
-        answer: &PublicationEvaluationCompleted,
-    ) -> impl Future<Output = Result<(), Unavailable>>;
+    fn publish(&self, answer: &PublicationEvaluationCompleted)
+    -> impl Future<Output = Result<(), CallError>>;
 }
 
 impl Answers for lambda_kit::publish::Bus {
-    async fn publish(&self, answer: &PublicationEvaluationCompleted) -> Result<(), Unavailable> {
+    async fn publish(&self, answer: &PublicationEvaluationCompleted) -> Result<(), CallError> {
         lambda_kit::publish::Bus::publish(self, answer, answer.property_id.as_str()).await
     }
 }

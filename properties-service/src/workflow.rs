@@ -3,7 +3,7 @@
 
 use aws_sdk_sfn::Client;
 use aws_sdk_sfn::operation::send_task_success::SendTaskSuccessError;
-use lambda_kit::Unavailable;
+use lambda_kit::CallError;
 
 use crate::domain::{TaskToken, Wake};
 use crate::ports::{Executions, Woken};
@@ -22,13 +22,13 @@ impl StepFunctions {
 }
 
 impl Executions for StepFunctions {
-    async fn wake(&self, token: &TaskToken, with: &Wake) -> Result<Woken, Unavailable> {
-        let output = serde_json::to_string(with).map_err(Unavailable::from_sdk)?;
+    async fn wake(&self, token: &TaskToken, with: &Wake) -> Result<Woken, CallError> {
+        let output = serde_json::to_string(with).map_err(CallError::refused)?;
         let sent = self.client.send_task_success().task_token(token.reveal()).output(output).send().await;
         match sent {
             Ok(_) => Ok(Woken::Now),
             Err(error) if error.as_service_error().is_some_and(is_dead) => Ok(Woken::DeadAlready),
-            Err(error) => Err(without(token, Unavailable::from_sdk(error))),
+            Err(error) => Err(without(token, CallError::from_sdk(error))),
         }
     }
 }
@@ -40,8 +40,8 @@ fn is_dead(error: &SendTaskSuccessError) -> bool {
 }
 
 /// A validation error repeats the value that it refuses; the cause goes to the log.
-fn without(token: &TaskToken, Unavailable(cause): Unavailable) -> Unavailable {
-    Unavailable(cause.replace(token.reveal(), "(token)"))
+fn without(token: &TaskToken, cause: CallError) -> CallError {
+    cause.map_text(|text| text.replace(token.reveal(), "(token)"))
 }
 
 #[cfg(test)]
@@ -61,7 +61,10 @@ mod tests {
     /// Known fault 30: task tokens were logged.
     #[test]
     fn an_error_that_repeats_the_token_loses_it_before_it_is_logged() {
-        let cause = Unavailable("Value 'secret' at 'taskToken' is too short".into());
-        assert_eq!(without(&"secret".into(), cause).0, "Value '(token)' at 'taskToken' is too short");
+        let cause = CallError::Unavailable("Value 'secret' at 'taskToken' is too short".into());
+        assert_eq!(
+            without(&"secret".into(), cause).to_string(),
+            "Value '(token)' at 'taskToken' is too short"
+        );
     }
 }

@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use lambda_kit::Unavailable;
+use lambda_kit::CallError;
 use lambda_kit::batch::Redelivery;
 use proptest::prelude::*;
 use serde_json::json;
@@ -102,7 +102,7 @@ impl Model {
 struct Queue(RefCell<Vec<u64>>);
 
 impl Redelivery for Queue {
-    async fn redeliver(&self, _: &str, after: Duration) -> Result<(), Unavailable> {
+    async fn redeliver(&self, _: &str, after: Duration) -> Result<(), CallError> {
         self.0.borrow_mut().push(after.as_secs());
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! the catalogue that the public searches, the bus, and the records of commands.
 
 use events::PublicationApprovalRequested;
-use lambda_kit::Unavailable;
+use lambda_kit::CallError;
 use lambda_kit::ledger::{Committed, Entry};
 use lambda_kit::publish::Bus;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use crate::page::{Position, Scope};
 /// The listings as agents change them.
 pub trait Listings {
     /// The listing of a property, in any status, as of the latest write.
-    fn find(&self, property: &PropertyId) -> impl Future<Output = Result<Option<Listing>, Unavailable>>;
+    fn find(&self, property: &PropertyId) -> impl Future<Output = Result<Option<Listing>, CallError>>;
 
     /// Writes a command's record and, where it has one, its effect on the listing and on
     /// what search shows, all or nothing.
@@ -22,7 +22,7 @@ pub trait Listings {
         &self,
         entry: &Entry,
         revision: Option<&Revision>,
-    ) -> impl Future<Output = Result<Committed<Listing>, Unavailable>>;
+    ) -> impl Future<Output = Result<Committed<Listing>, CallError>>;
 }
 
 /// The listings as events change them, and the ended contracts that these changes depend on.
@@ -31,7 +31,7 @@ pub trait Publications {
     fn load(
         &self,
         property: &PropertyId,
-    ) -> impl Future<Output = Result<(Option<Listing>, Option<EndedContract>), Unavailable>>;
+    ) -> impl Future<Output = Result<(Option<Listing>, Option<EndedContract>), CallError>>;
 
     /// Writes a listing and its effect on search, all or nothing, provided that neither the
     /// listing nor the ended contract has changed since they were loaded; `false` if one has.
@@ -39,7 +39,7 @@ pub trait Publications {
         &self,
         revision: &Revision,
         ended: Option<&EndedContract>,
-    ) -> impl Future<Output = Result<bool, Unavailable>>;
+    ) -> impl Future<Output = Result<bool, CallError>>;
 
     /// Keeps an ended contract in place of the `known` one; `false` if that has changed
     /// since it was loaded.
@@ -47,7 +47,7 @@ pub trait Publications {
         &self,
         ended: &EndedContract,
         known: Option<&EndedContract>,
-    ) -> impl Future<Output = Result<bool, Unavailable>>;
+    ) -> impl Future<Output = Result<bool, CallError>>;
 }
 
 /// What the public sees: published listings, and nothing else.
@@ -59,10 +59,10 @@ pub trait Catalogue {
         scope: &Scope,
         after: Option<&Position>,
         limit: u32,
-    ) -> impl Future<Output = Result<Page, Unavailable>>;
+    ) -> impl Future<Output = Result<Page, CallError>>;
 
     /// The published listing of a property, with its images.
-    fn details(&self, property: &PropertyId) -> impl Future<Output = Result<Option<Published>, Unavailable>>;
+    fn details(&self, property: &PropertyId) -> impl Future<Output = Result<Option<Published>, CallError>>;
 }
 
 /// Requests to have a listing evaluated.
@@ -71,7 +71,7 @@ pub trait Requests {
     fn publish(
         &self,
         request: &PublicationApprovalRequested,
-    ) -> impl Future<Output = Result<(), Unavailable>>;
+    ) -> impl Future<Output = Result<(), CallError>>;
 }
 
 /// A part of a search's results.
@@ -129,7 +129,7 @@ impl From<&Listing> for Published {
 }
 
 impl Requests for Bus {
-    async fn publish(&self, request: &PublicationApprovalRequested) -> Result<(), Unavailable> {
+    async fn publish(&self, request: &PublicationApprovalRequested) -> Result<(), CallError> {
         Bus::publish(self, request, request.property_id.as_str()).await
     }
 }

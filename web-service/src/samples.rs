@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use lambda_kit::Unavailable;
+use lambda_kit::CallError;
 use lambda_kit::batch::Redelivery;
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
@@ -20,7 +20,7 @@ use crate::testing::World;
 struct Queue;
 
 impl Redelivery for Queue {
-    async fn redeliver(&self, _: &str, _: Duration) -> Result<(), Unavailable> {
+    async fn redeliver(&self, _: &str, _: Duration) -> Result<(), CallError> {
         Ok(())
     }
 }
@@ -80,7 +80,7 @@ async fn the_samples_of_web_ingest_are_answered_as_they_say() {
     replay("web-ingest", async |world, event| {
         let batch = serde_json::from_value(event).unwrap();
         let patience = Duration::from_secs(30);
-        let mut answer = told(ingest::ingest(batch, Timestamp::now(), patience, world, world, &Queue).await);
+        let mut answer = or_failure(ingest::ingest(batch, Timestamp::now(), patience, world, world, &Queue).await);
         // Different properties are handled side by side, so that the order means nothing.
         let failures = answer["batchItemFailures"].as_array_mut().unwrap();
         failures.sort_by_key(|failure| failure["itemIdentifier"].to_string());
@@ -93,7 +93,7 @@ async fn the_samples_of_web_ingest_are_answered_as_they_say() {
 async fn the_samples_of_search_are_answered_as_they_say() {
     replay("search", async |world, event| {
         let request = serde_json::from_value(event).unwrap();
-        told(Ok::<_, String>(search::answer(world, &request).await))
+        or_failure(Ok::<_, String>(search::answer(world, &request).await))
     })
     .await;
 }
@@ -102,7 +102,7 @@ async fn the_samples_of_search_are_answered_as_they_say() {
 async fn the_samples_of_listings_query_are_answered_as_they_say() {
     replay("listings-query", async |world, event| {
         let request = serde_json::from_value(event).unwrap();
-        told(Ok::<_, String>(listings_query::answer(world, &request).await))
+        or_failure(Ok::<_, String>(listings_query::answer(world, &request).await))
     })
     .await;
 }
@@ -110,14 +110,14 @@ async fn the_samples_of_listings_query_are_answered_as_they_say() {
 #[tokio::test]
 async fn the_samples_of_on_evaluation_completed_are_answered_as_they_say() {
     replay("on-evaluation-completed", async |world, event| {
-        told(on_evaluation_completed::apply(world, event).await)
+        or_failure(on_evaluation_completed::apply(world, event).await)
     })
     .await;
 }
 
 #[tokio::test]
 async fn the_samples_of_on_contract_ended_are_answered_as_they_say() {
-    replay("on-contract-ended", async |world, event| told(on_contract_ended::apply(world, event).await))
+    replay("on-contract-ended", async |world, event| or_failure(on_contract_ended::apply(world, event).await))
         .await;
 }
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use aws_lambda_events::encodings::Body;
 use events::PublicationApprovalRequested;
-use lambda_kit::Unavailable;
+use lambda_kit::CallError;
 use lambda_kit::ledger::{CommandStatus, Committed, Entry, Record, Records};
 use serde_json::{Value, json};
 use vocabulary::{
@@ -192,15 +192,15 @@ impl World {
     fn call<T>(
         &self,
         name: &'static str,
-        work: impl FnOnce() -> Result<T, Unavailable>,
-    ) -> Result<T, Unavailable> {
+        work: impl FnOnce() -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
         self.calls.borrow_mut().push(name);
         let next = self.faults.borrow().iter().position(|(call, _)| *call == name);
         let fault = next.map(|index| self.faults.borrow_mut().remove(index).1);
         match fault {
             None => work(),
-            Some(Fault::FailBefore) => Err(Unavailable("planned, before".into())),
-            Some(Fault::FailAfter) => work().and(Err(Unavailable("planned, after".into()))),
+            Some(Fault::FailBefore) => Err(CallError::Unavailable("planned, before".into())),
+            Some(Fault::FailAfter) => work().and(Err(CallError::Unavailable("planned, after".into()))),
             Some(Fault::Meanwhile(happening)) => {
                 happening(self);
                 work()
@@ -221,7 +221,7 @@ impl World {
 }
 
 impl Listings for World {
-    async fn find(&self, property: &PropertyId) -> Result<Option<Listing>, Unavailable> {
+    async fn find(&self, property: &PropertyId) -> Result<Option<Listing>, CallError> {
         self.call("find", || Ok(self.listings.borrow().get(property).cloned()))
     }
 
@@ -229,7 +229,7 @@ impl Listings for World {
         &self,
         entry: &Entry,
         revision: Option<&Revision>,
-    ) -> Result<Committed<Listing>, Unavailable> {
+    ) -> Result<Committed<Listing>, CallError> {
         self.call("commit", || {
             let id = &entry.record.command_id;
             let before = self.records.borrow().get(id).map(|record| record.status);
@@ -253,13 +253,13 @@ impl Publications for World {
     async fn load(
         &self,
         property: &PropertyId,
-    ) -> Result<(Option<Listing>, Option<EndedContract>), Unavailable> {
+    ) -> Result<(Option<Listing>, Option<EndedContract>), CallError> {
         self.call("load", || {
             Ok((self.listings.borrow().get(property).cloned(), self.ended.borrow().get(property).cloned()))
         })
     }
 
-    async fn store(&self, revision: &Revision, ended: Option<&EndedContract>) -> Result<bool, Unavailable> {
+    async fn store(&self, revision: &Revision, ended: Option<&EndedContract>) -> Result<bool, CallError> {
         self.call("store", || {
             let unchanged = self.ended.borrow().get(&revision.listing.property_id()) == ended;
             Ok(unchanged && self.revise(revision))
@@ -270,7 +270,7 @@ impl Publications for World {
         &self,
         ended: &EndedContract,
         known: Option<&EndedContract>,
-    ) -> Result<bool, Unavailable> {
+    ) -> Result<bool, CallError> {
         self.call("remember", || {
             let unchanged = self.ended.borrow().get(&ended.property_id) == known;
             if unchanged {
@@ -282,7 +282,7 @@ impl Publications for World {
 }
 
 impl Requests for World {
-    async fn publish(&self, request: &PublicationApprovalRequested) -> Result<(), Unavailable> {
+    async fn publish(&self, request: &PublicationApprovalRequested) -> Result<(), CallError> {
         self.call("publish", || {
             self.published.borrow_mut().push(request.clone());
             Ok(())
@@ -291,7 +291,7 @@ impl Requests for World {
 }
 
 impl Catalogue for World {
-    async fn page(&self, scope: &Scope, after: Option<&Position>, limit: u32) -> Result<Page, Unavailable> {
+    async fn page(&self, scope: &Scope, after: Option<&Position>, limit: u32) -> Result<Page, CallError> {
         self.call("page", || {
             let listings = self.listings.borrow();
             let mut found: Vec<_> = listings
@@ -316,7 +316,7 @@ impl Catalogue for World {
         })
     }
 
-    async fn details(&self, property: &PropertyId) -> Result<Option<Published>, Unavailable> {
+    async fn details(&self, property: &PropertyId) -> Result<Option<Published>, CallError> {
         self.call("details", || {
             let listings = self.listings.borrow();
             let listing = listings.get(property).filter(|listing| listing.status == ListingStatus::Approved);
@@ -326,7 +326,7 @@ impl Catalogue for World {
 }
 
 impl Records for World {
-    async fn record(&self, id: &CommandId) -> Result<Option<Record>, Unavailable> {
+    async fn record(&self, id: &CommandId) -> Result<Option<Record>, CallError> {
         self.call("record", || Ok(self.records.borrow().get(id).cloned()))
     }
 }

@@ -1,8 +1,8 @@
 //! What an agent asks: the contract of a property, and what became of a command.
 
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
-use lambda_kit::Unavailable;
-use lambda_kit::api::{json, outcome, property_in_path, refusal, route, told};
+use lambda_kit::CallError;
+use lambda_kit::api::{json, outcome, property_in_path, refusal, route, or_failure};
 use lambda_kit::ledger::Records;
 
 use crate::ports::Contracts;
@@ -12,7 +12,7 @@ pub async fn answer(
     store: &(impl Contracts + Records),
     request: &ApiGatewayProxyRequest,
 ) -> ApiGatewayProxyResponse {
-    told(match route(request) {
+    or_failure(match route(request) {
         "/contracts/{country}/{city}/{street}/{number}" => contract(store, request).await,
         "/contracts/commands/{command_id}" => outcome(store, request).await,
         _ => Ok(refusal(404, "There is no such route.")),
@@ -22,7 +22,7 @@ pub async fn answer(
 async fn contract(
     contracts: &impl Contracts,
     request: &ApiGatewayProxyRequest,
-) -> Result<ApiGatewayProxyResponse, Unavailable> {
+) -> Result<ApiGatewayProxyResponse, CallError> {
     let contract = match property_in_path(request) {
         Some(property) => contracts.find(&property).await?,
         None => None,
@@ -49,8 +49,8 @@ mod tests {
     }
 
     impl Store {
-        fn ask<T>(&self, answer: T) -> Result<T, Unavailable> {
-            if self.answers { Ok(answer) } else { Err(Unavailable("no table".into())) }
+        fn ask<T>(&self, answer: T) -> Result<T, CallError> {
+            if self.answers { Ok(answer) } else { Err(CallError::Unavailable("no table".into())) }
         }
     }
 
@@ -65,18 +65,18 @@ mod tests {
     }
 
     impl Contracts for Store {
-        async fn find(&self, property: &PropertyId) -> Result<Option<Contract>, Unavailable> {
+        async fn find(&self, property: &PropertyId) -> Result<Option<Contract>, CallError> {
             let contract: Contract = serde_json::from_value(stored()).unwrap();
             self.ask(Some(contract).filter(|contract| contract.property_id == *property))
         }
 
-        async fn commit(&self, _: &Entry, _: Option<&Contract>) -> Result<Committed<Contract>, Unavailable> {
+        async fn commit(&self, _: &Entry, _: Option<&Contract>) -> Result<Committed<Contract>, CallError> {
             panic!("a query writes nothing")
         }
     }
 
     impl Records for Store {
-        async fn record(&self, id: &CommandId) -> Result<Option<Record>, Unavailable> {
+        async fn record(&self, id: &CommandId) -> Result<Option<Record>, CallError> {
             let record = Record {
                 command_id: id.clone(),
                 status: CommandStatus::Pending,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
-use lambda_kit::Unavailable;
+use lambda_kit::CallError;
 use lambda_kit::batch::{Failure, Outcome, Redelivery, each_message};
 use lambda_kit::command::{Command, NotFromTheGateway};
 use lambda_kit::ledger::settle;
@@ -26,7 +26,7 @@ pub async fn ingest(
     patience: Duration,
     contracts: &impl Contracts,
     queue: &impl Redelivery,
-) -> Result<SqsBatchResponse, Unavailable> {
+) -> Result<SqsBatchResponse, CallError> {
     each_message(batch, queue, parse, async |(command, request)| {
         let span = tracing::info_span!(
             "command",
@@ -201,9 +201,9 @@ mod tests {
     }
 
     impl Contracts for Fake {
-        async fn find(&self, property: &PropertyId) -> Result<Option<Contract>, Unavailable> {
+        async fn find(&self, property: &PropertyId) -> Result<Option<Contract>, CallError> {
             match self.fails() {
-                Some(_) => Err(Unavailable("lost".into())),
+                Some(_) => Err(CallError::Unavailable("lost".into())),
                 None => Ok(self.contracts.borrow().get(property).cloned()),
             }
         }
@@ -212,12 +212,12 @@ mod tests {
             &self,
             entry: &Entry,
             contract: Option<&Contract>,
-        ) -> Result<Committed<Contract>, Unavailable> {
+        ) -> Result<Committed<Contract>, CallError> {
             match self.fails() {
-                Some(false) => Err(Unavailable("lost before".into())),
+                Some(false) => Err(CallError::Unavailable("lost before".into())),
                 Some(true) => {
                     self.write(entry, contract);
-                    Err(Unavailable("lost after".into()))
+                    Err(CallError::Unavailable("lost after".into()))
                 }
                 None => Ok(self.write(entry, contract)),
             }
@@ -225,7 +225,7 @@ mod tests {
     }
 
     impl Redelivery for Fake {
-        async fn redeliver(&self, receipt_handle: &str, after: Duration) -> Result<(), Unavailable> {
+        async fn redeliver(&self, receipt_handle: &str, after: Duration) -> Result<(), CallError> {
             self.redelivered.borrow_mut().push((receipt_handle.to_owned(), after.as_secs()));
             Ok(())
         }

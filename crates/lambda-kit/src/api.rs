@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 use vocabulary::{Address, PropertyId};
 
-use crate::Unavailable;
+use crate::CallError;
 use crate::ledger::Records;
 
 /// A JSON answer. The CORS headers are those of the gateway's own answers.
@@ -37,11 +37,17 @@ pub fn refusal(status: i64, message: &str) -> ApiGatewayProxyResponse {
     json(status, &json!({ "message": message }))
 }
 
-/// The answer to a client, whatever happened; a failure is told to the log, once.
-pub fn told(answer: Result<ApiGatewayProxyResponse, Unavailable>) -> ApiGatewayProxyResponse {
+/// The answer to a client, whatever happened; the log gets the cause of a failure, once. Only what
+/// may pass is answered with "try again".
+pub fn or_failure(answer: Result<ApiGatewayProxyResponse, CallError>) -> ApiGatewayProxyResponse {
     answer.unwrap_or_else(|cause| {
-        tracing::error!(%cause, "the request could not be answered");
-        refusal(503, "This is not available now; please try again.")
+        tracing::error!(%cause, kind = cause.kind(), "the request could not be answered");
+        match cause {
+            CallError::Unavailable(_) => refusal(503, "This is not available now; please try again."),
+            CallError::Refused(_) | CallError::Corrupt(_) => {
+                refusal(500, "This cannot be answered; trying again does not help.")
+            }
+        }
     })
 }
 
@@ -74,7 +80,7 @@ pub fn property_in_path(request: &ApiGatewayProxyRequest) -> Option<PropertyId> 
 pub async fn outcome(
     records: &impl Records,
     request: &ApiGatewayProxyRequest,
-) -> Result<ApiGatewayProxyResponse, Unavailable> {
+) -> Result<ApiGatewayProxyResponse, CallError> {
     let record = match path_parameter(request, "command_id").parse() {
         Ok(id) => records.record(&id).await?,
         // Nothing that the gateway could have given out.

@@ -1,6 +1,7 @@
 //! The loop over a batch of queue messages. Every message is parsed and handled on its own:
-//! messages of one key run in order, different keys side by side; a panic belongs to its
-//! message; exactly the ids that failed are reported.
+//! messages of one key run in the order of their request times, different keys side by side; a
+//! panic belongs to its message; exactly the ids that failed are reported. The loop ends in
+//! time: what it has not finished goes back to the queue.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -11,8 +12,13 @@ use std::time::Duration;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures::FutureExt;
 use futures::future::join_all;
+use lambda_runtime::Context;
+use tokio::time::{Instant, timeout_at};
+use vocabulary::Timestamp;
 
-use crate::Unavailable;
+use crate::CallError;
+use crate::command::receive_count;
+use crate::redelivery::{after_contention, after_unavailable};
 
 /// What became of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,19 +35,28 @@ pub enum Failure {
     /// It can never succeed: delivered again at once, so that it is dead-lettered in seconds.
     #[error("{0}")]
     Poison(String),
-    /// Something it needs is not there: delivered again when its visibility timeout ends.
+    /// Others won every race: delivered again after 1, 2, 4, 8 s.
+    #[error("other writes of the same property came first, again and again")]
+    Contended,
+    /// Something that it needs is not there: delivered again after 1 s, doubling up to 300 s.
     #[error("{0}")]
-    Unavailable(#[from] Unavailable),
+    Unavailable(String),
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Unavailable(cause) => Self::Unavailable(cause),
+            CallError::Refused(cause) | CallError::Corrupt(cause) => Self::Poison(cause),
+        }
+    }
 }
 
 /// Sets when a message that stays in the queue is delivered again.
 pub trait Redelivery {
     /// Changes the visibility timeout of one received message.
-    fn redeliver(
-        &self,
-        receipt_handle: &str,
-        after: Duration,
-    ) -> impl Future<Output = Result<(), Unavailable>>;
+    fn redeliver(&self, receipt_handle: &str, after: Duration)
+    -> impl Future<Output = Result<(), CallError>>;
 }
 
 /// The queue that feeds the function.
@@ -59,7 +74,7 @@ impl Queue {
 }
 
 impl Redelivery for Queue {
-    async fn redeliver(&self, receipt_handle: &str, after: Duration) -> Result<(), Unavailable> {
+    async fn redeliver(&self, receipt_handle: &str, after: Duration) -> Result<(), CallError> {
         self.client
             .change_message_visibility()
             .queue_url(&self.url)
@@ -67,49 +82,110 @@ impl Redelivery for Queue {
             .visibility_timeout(i32::try_from(after.as_secs()).unwrap_or(i32::MAX))
             .send()
             .await
-            .map_err(Unavailable::from_sdk)?;
+            .map_err(CallError::from_sdk)?;
         Ok(())
     }
 }
 
+/// The time that one invocation has.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline {
+    /// When no message is worked on any more.
+    stop: Instant,
+    /// When the answer must be on its way.
+    end: Instant,
+}
+
+impl Deadline {
+    /// Time to give messages back: one attempt of a call, and what a second one needs to start.
+    const GIVING_BACK: Duration = Duration::from_millis(1_500);
+
+    /// Time for the answer itself.
+    const ANSWERING: Duration = Duration::from_millis(300);
+
+    /// The deadline of an invocation that Lambda ends after `left`.
+    pub fn after(left: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            stop: now + left.saturating_sub(Self::GIVING_BACK),
+            end: now + left.saturating_sub(Self::ANSWERING),
+        }
+    }
+
+    /// The deadline that Lambda gave with the invocation.
+    pub fn of(context: &Context) -> Self {
+        let left = i64::try_from(context.deadline).unwrap_or(i64::MAX) - Timestamp::now().as_millis();
+        Self::after(Duration::from_millis(left.max(0).cast_unsigned()))
+    }
+}
+
+/// A message that can be handled.
+#[derive(Debug)]
+pub struct Parsed<K, M> {
+    /// Messages of one key run in order.
+    pub key: K,
+    /// That order.
+    pub requested_at: Timestamp,
+    /// What is handled.
+    pub work: M,
+}
+
 /// Runs `handle` on every message of the batch and reports those that stay in the queue.
 ///
-/// `parse` turns a message into its key and what is to be handled; it fails for poison.
+/// `parse` fails for poison.
 ///
 /// # Errors
 /// When a message has no id, so that no answer could name it: the whole batch fails then.
 pub async fn each_message<M, K: Hash + Eq, P: Display>(
     batch: SqsEvent,
+    deadline: Deadline,
     redelivery: &impl Redelivery,
-    parse: impl Fn(&SqsMessage) -> Result<(K, M), P>,
+    parse: impl Fn(&SqsMessage) -> Result<Parsed<K, M>, P>,
     handle: impl AsyncFn(M) -> Result<Outcome, Failure>,
-) -> Result<SqsBatchResponse, Unavailable> {
-    let mut groups: HashMap<Option<K>, Vec<Delivery<M>>> = HashMap::new();
+) -> Result<SqsBatchResponse, CallError> {
+    let mut lanes: HashMap<K, Vec<(Timestamp, Delivery, M)>> = HashMap::new();
+    let mut poison = Vec::new();
     for message in batch.records {
         let Some(id) = message.message_id.clone() else {
-            return Err(Unavailable("a message without an id".into()));
+            return Err(CallError::Corrupt("a message without an id".into()));
         };
         let parsed = std::panic::catch_unwind(AssertUnwindSafe(|| parse(&message)));
-        let (key, work) = match parsed {
-            Ok(Ok((key, work))) => (Some(key), Ok(work)),
-            Ok(Err(poison)) => (None, Err(Failure::Poison(poison.to_string()))),
-            Err(_) => (None, Err(Failure::Poison("the parser panicked".into()))),
-        };
+        let receive_count = receive_count(&message);
         let receipt_handle = message.receipt_handle.unwrap_or_default();
-        groups.entry(key).or_default().push(Delivery { id, receipt_handle, work });
+        let delivery = Delivery { id, receipt_handle, receive_count };
+        match parsed {
+            Ok(Ok(Parsed { key, requested_at, work })) => {
+                lanes.entry(key).or_default().push((requested_at, delivery, work));
+            }
+            Ok(Err(cause)) => poison.push((delivery, cause.to_string())),
+            Err(_) => poison.push((delivery, "the parser panicked".into())),
+        }
     }
 
-    let failed = join_all(groups.into_values().map(async |group| {
-        let mut failed = Vec::new();
-        for delivery in group {
-            failed.extend(delivery.handle(redelivery, &handle).await);
+    let poison = poison.into_iter().map(async |(delivery, cause)| {
+        delivery.give_back(Err(Failure::Poison(cause)), deadline, redelivery).await
+    });
+    let lanes = lanes.into_values().map(async |mut lane| {
+        lane.sort_by_key(|(requested_at, ..)| *requested_at);
+        let mut stays = Vec::new();
+        let mut left = lane.into_iter();
+        for (_, delivery, work) in left.by_ref() {
+            let result = in_time(deadline, handle(work)).await;
+            stays.extend(delivery.give_back(result, deadline, redelivery).await);
+            if Instant::now() >= deadline.stop {
+                break;
+            }
         }
-        failed
-    }))
-    .await;
+        // All at once: there is little time left.
+        let rest = left.map(|(_, delivery, _)| delivery.give_back(Err(out_of_time()), deadline, redelivery));
+        stays.extend(join_all(rest).await.into_iter().flatten());
+        stays
+    });
+    let (poison, lanes) = tokio::join!(join_all(poison), join_all(lanes));
 
+    let stays = poison.into_iter().flatten().chain(lanes.into_iter().flatten());
     let mut response = SqsBatchResponse::default();
-    response.batch_item_failures = failed.into_iter().flatten().map(failure).collect();
+    response.batch_item_failures = stays.map(failure).collect();
     Ok(response)
 }
 
@@ -119,43 +195,62 @@ fn failure(message_id: String) -> BatchItemFailure {
     failure
 }
 
-struct Delivery<M> {
-    id: String,
-    receipt_handle: String,
-    work: Result<M, Failure>,
+fn out_of_time() -> Failure {
+    Failure::Unavailable("the invocation had no time left for it".into())
 }
 
-impl<M> Delivery<M> {
+/// The result of one message's work, which may panic and may take too long.
+async fn in_time(
+    deadline: Deadline,
+    work: impl Future<Output = Result<Outcome, Failure>>,
+) -> Result<Outcome, Failure> {
+    match timeout_at(deadline.stop, AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(Failure::Poison("the handler panicked".into())),
+        Err(_) => Err(out_of_time()),
+    }
+}
+
+struct Delivery {
+    id: String,
+    receipt_handle: String,
+    receive_count: u32,
+}
+
+impl Delivery {
     /// The message's id, if it stays in the queue.
-    async fn handle(
+    async fn give_back(
         self,
+        result: Result<Outcome, Failure>,
+        deadline: Deadline,
         redelivery: &impl Redelivery,
-        handle: &impl AsyncFn(M) -> Result<Outcome, Failure>,
     ) -> Option<String> {
-        let result = match self.work {
-            Ok(work) => AssertUnwindSafe(handle(work))
-                .catch_unwind()
-                .await
-                .unwrap_or_else(|_| Err(Failure::Poison("the handler panicked".into()))),
-            Err(poison) => Err(poison),
-        };
-        let redeliver_after = match result {
+        let after = match result {
             Ok(Outcome::Done) => return None,
-            Ok(Outcome::Again(after)) => Some(after),
+            Ok(Outcome::Again(after)) => after,
             Err(Failure::Poison(cause)) => {
                 tracing::error!(message_id = %self.id, %cause, "poison message");
-                Some(Duration::ZERO)
+                Duration::ZERO
+            }
+            Err(cause @ Failure::Contended) => {
+                tracing::warn!(message_id = %self.id, %cause, "message will be delivered again");
+                after_contention(self.receive_count)
             }
             Err(Failure::Unavailable(cause)) => {
                 tracing::warn!(message_id = %self.id, %cause, "message failed, and will be delivered again");
-                None
+                after_unavailable(&self.id, self.receive_count)
             }
         };
-        if let Some(after) = redeliver_after
-            && let Err(cause) = redelivery.redeliver(&self.receipt_handle, after).await
-        {
-            // Not lost: it comes back when the queue's own visibility timeout ends.
-            tracing::warn!(message_id = %self.id, %cause, "could not set when the message is delivered again");
+        let change = timeout_at(deadline.end, redelivery.redeliver(&self.receipt_handle, after)).await;
+        // Not lost: it comes back when the queue's own visibility timeout ends.
+        match change {
+            Ok(Ok(())) => {}
+            Ok(Err(cause)) => {
+                tracing::warn!(message_id = %self.id, %cause, "could not set when the message is delivered again");
+            }
+            Err(_) => {
+                tracing::warn!(message_id = %self.id, "no time to set when the message is delivered again");
+            }
         }
         Some(self.id)
     }
@@ -172,7 +267,7 @@ mod tests {
     struct Redeliveries(RefCell<Vec<(String, u64)>>);
 
     impl Redelivery for Redeliveries {
-        async fn redeliver(&self, receipt_handle: &str, after: Duration) -> Result<(), Unavailable> {
+        async fn redeliver(&self, receipt_handle: &str, after: Duration) -> Result<(), CallError> {
             self.0.borrow_mut().push((receipt_handle.to_owned(), after.as_secs()));
             Ok(())
         }
@@ -188,21 +283,32 @@ mod tests {
     }
 
     /// `key:action` is a message; anything else is poison.
-    fn parse(message: &SqsMessage) -> Result<(String, String), String> {
+    ///
+    /// An action that begins with a number is requested at that second.
+    fn parse(message: &SqsMessage) -> Result<Parsed<String, String>, String> {
         let body = message.body.clone().unwrap_or_default();
         let (key, action) = body.split_once(':').ok_or("no key")?;
-        Ok((key.to_owned(), action.to_owned()))
+        let second: i64 = action.parse().unwrap_or(0);
+        let requested_at = Timestamp::from_millis(second * 1_000).unwrap();
+        Ok(Parsed { key: key.to_owned(), requested_at, work: action.to_owned() })
     }
 
     async fn run(bodies: &[&str]) -> (Vec<String>, Vec<(String, u64)>, Vec<String>) {
         let redeliveries = Redeliveries::default();
         let handled = RefCell::new(Vec::new());
-        let response = each_message(batch(bodies), &redeliveries, parse, async |action: String| {
+        let deadline = Deadline::after(Duration::from_secs(10));
+        let response = each_message(batch(bodies), deadline, &redeliveries, parse, async |action: String| {
             handled.borrow_mut().push(action.clone());
             match action.as_str() {
                 "panic" => panic!("on purpose"),
                 "wait" => Ok(Outcome::Again(Duration::from_secs(4))),
-                "down" => Err(Unavailable("no table".into()).into()),
+                "down" => Err(CallError::Unavailable("no table".into()).into()),
+                "contended" => Err(Failure::Contended),
+                "corrupt" => Err(CallError::Corrupt("a row that is none".into()).into()),
+                "slow" => {
+                    tokio::time::sleep(Duration::from_secs(4)).await;
+                    Ok(Outcome::Done)
+                }
                 _ => Ok(Outcome::Done),
             }
         })
@@ -226,8 +332,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn messages_of_one_key_run_in_their_order() {
-        let (_, _, handled) = run(&["a:1", "b:x", "a:2", "a:3"]).await;
+    async fn messages_of_one_key_run_in_the_order_of_their_requests() {
+        let (_, _, handled) = run(&["a:2", "b:x", "a:3", "a:1"]).await;
         let of_a: Vec<_> = handled.iter().filter(|action| action.parse::<u8>().is_ok()).collect();
         assert_eq!(of_a, ["1", "2", "3"]);
     }
@@ -240,8 +346,43 @@ mod tests {
 
     /// Known fault 3: a database error was logged and answered as success.
     #[tokio::test]
-    async fn a_message_whose_dependency_is_down_fails_and_keeps_its_visibility_timeout() {
+    async fn a_message_whose_dependency_is_down_fails_and_backs_off() {
         let (failed, redelivered, _) = run(&["a:down", "b:ok"]).await;
-        assert_eq!((failed, redelivered), (vec!["id-0".into()], vec![]));
+        assert_eq!((failed, redelivered), (vec!["id-0".into()], vec![("r-0".into(), 1)]));
+    }
+
+    #[tokio::test]
+    async fn a_contended_message_comes_back_soon_and_one_that_meets_a_corrupt_row_is_poison() {
+        let (failed, redelivered, _) = run(&["a:contended", "b:corrupt"]).await;
+        assert_eq!(failed, ["id-0", "id-1"]);
+        assert_eq!(redelivered, [("r-0".into(), 1), ("r-1".into(), 0)]);
+    }
+
+    /// Ten slow commands of one property outlasted the function: all were delivered again after
+    /// their visibility timeout, those that were done as well.
+    #[tokio::test(start_paused = true)]
+    async fn slow_messages_of_one_key_stop_in_time_and_the_rest_goes_back() {
+        let begun = Instant::now();
+        let (failed, redelivered, handled) = run(&["a:slow"; 10]).await;
+        assert_eq!(handled.len(), 3, "the third is cut short");
+        assert_eq!(failed.len(), 8);
+        assert!(redelivered.iter().all(|(_, after)| *after == 1) && redelivered.len() == 8);
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_that_does_not_answer_does_not_hold_the_invocation() {
+        struct Stalled;
+        impl Redelivery for Stalled {
+            async fn redeliver(&self, _: &str, _: Duration) -> Result<(), CallError> {
+                std::future::pending().await
+            }
+        }
+        let begun = Instant::now();
+        let deadline = Deadline::after(Duration::from_secs(10));
+        let handle = async |_| Ok(Outcome::Again(Duration::from_secs(2)));
+        let response = each_message(batch(&["a:1", "a:2"]), deadline, &Stalled, parse, handle).await.unwrap();
+        assert_eq!(response.batch_item_failures.len(), 2);
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     }
 }

@@ -18,8 +18,18 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
+/// Connecting takes some 10 ms inside a region; one that takes longer is tried anew.
+const CONNECT: Duration = Duration::from_millis(500);
+
+/// A call takes some 10 ms; one that stalls leaves time for the next attempt.
+const ATTEMPT: Duration = Duration::from_secs(1);
+
+/// Three attempts with their pauses, well below every function's own timeout, so that a hanging
+/// call fails its message and not the whole invocation.
+pub const OPERATION: Duration = Duration::from_secs(5);
+
 /// The shared configuration: region, endpoint and credentials come from the environment; three
-/// attempts a call, 3 seconds in all.
+/// attempts a call, each with a timeout of its own, 5 seconds in all.
 pub fn of_environment() -> SdkConfig {
     let http =
         aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
@@ -28,10 +38,17 @@ pub fn of_environment() -> SdkConfig {
         .behavior_version(BehaviorVersion::latest())
         .http_client(http)
         .credentials_provider(credentials)
-        .retry_config(RetryConfig::standard().with_max_attempts(3))
-        // Well below every function's own timeout, so that a hanging call fails its message and
-        // not the whole invocation.
-        .timeout_config(TimeoutConfig::builder().operation_timeout(Duration::from_secs(3)).build());
+        // The SDK's own first pause of up to a second would use up the operation's time.
+        .retry_config(
+            RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(100)),
+        )
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(CONNECT)
+                .operation_attempt_timeout(ATTEMPT)
+                .operation_timeout(OPERATION)
+                .build(),
+        );
     config.set_region(std::env::var("AWS_REGION").ok().map(Region::new));
     config.set_endpoint_url(std::env::var("AWS_ENDPOINT_URL").ok());
     config.build()

@@ -2,9 +2,8 @@
 //! what the gateway said about it in message attributes. Only the attributes count: a
 //! redrive changes a message's own id and times.
 
-use std::time::Duration;
-
 use aws_lambda_events::sqs::SqsMessage;
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use vocabulary::{CommandId, IdempotencyKey, Timestamp};
 
@@ -42,7 +41,6 @@ impl Command {
         let attribute =
             |name: &str| message.message_attributes.get(name).and_then(|value| value.string_value.clone());
         let parsed = |name: &'static str| attribute(name).ok_or(NotFromTheGateway(name));
-        let receive_count = message.attributes.get("ApproximateReceiveCount");
         Ok(Self {
             id: parsed("CommandId")?.parse().map_err(|_| NotFromTheGateway("CommandId"))?,
             method: parsed("HttpMethod")?,
@@ -54,7 +52,7 @@ impl Command {
                 .ok_or(NotFromTheGateway("RequestTimeEpoch"))?,
             idempotency_key: attribute("IdempotencyKey"),
             body: message.body.clone().unwrap_or_default(),
-            receive_count: receive_count.and_then(|count| count.parse().ok()).unwrap_or(1),
+            receive_count: receive_count(message),
         })
     }
 
@@ -71,25 +69,48 @@ impl Command {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&hash.finalize())
     }
 
-    /// How long a command that came too early waits before its next try: 2, 4, 8, 16 s, and
-    /// no longer than what is left of `patience` since the request. `None`: its time is up.
-    pub fn retry_after(&self, now: Timestamp, patience: Duration) -> Option<Duration> {
-        let deadline = self.requested_at.plus_millis(patience.as_millis() as i64);
-        let left = deadline.as_millis() - now.as_millis();
-        if left <= 0 {
-            return None;
+    /// Reads the body.
+    ///
+    /// # Errors
+    /// When it is not the JSON of a `T`. A body that did not come as UTF-8 has U+FFFD in the place
+    /// of what the gateway could not read. JSON that is nested more than 128 levels deep, or holds
+    /// a number out of range, is refused wherever it stands, in members that are ignored as well.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, InvalidBody> {
+        if let Some(at) = self.body.find(char::REPLACEMENT_CHARACTER) {
+            let before = &self.body[..at];
+            let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+            let line = before.matches('\n').count() + 1;
+            return Err(InvalidBody { line, column: before[line_start..].chars().count() + 1 });
         }
-        // Visibility is set in whole seconds: round up, so that the last try finds the time up.
-        Some(self.backoff().min(Duration::from_secs((left as u64).div_ceil(1_000))))
+        // As a whole first: a `T` passes over members that it does not know.
+        serde_json::from_str::<serde_json::Value>(&self.body)
+            .and_then(|_| serde_json::from_str(&self.body))
+            .map_err(|error| InvalidBody { line: error.line(), column: error.column() })
     }
+}
 
-    /// The time before the next try: 2, 4, 8 and from then on 16 s, by how often it was received.
-    pub fn backoff(&self) -> Duration {
-        Duration::from_secs(2 << self.receive_count.saturating_sub(1).min(3))
-    }
+/// Where a body is not what the API describes. The place only: a body holds names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the body is not what the API describes, at line {line}, column {column}")]
+pub struct InvalidBody {
+    /// From 1.
+    pub line: usize,
+    /// From 1.
+    pub column: usize,
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// How often the queue has handed the message out, this time included.
+pub(crate) fn receive_count(message: &SqsMessage) -> u32 {
+    let count = message.attributes.get("ApproximateReceiveCount");
+    count.and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -133,26 +154,34 @@ pub(crate) mod tests {
         assert_eq!(Command::from_message(&odd), Err(NotFromTheGateway("RequestTimeEpoch")));
     }
 
-    #[test]
-    fn a_command_that_came_too_early_waits_2_4_8_and_16_seconds_and_30_in_all() {
-        let patience = Duration::from_secs(30);
-        let mut command = command();
-        let mut now = command.requested_at;
-        let mut waits = Vec::new();
-        while let Some(wait) = command.retry_after(now, patience) {
-            waits.push(wait.as_secs());
-            now = now.plus_millis(wait.as_millis() as i64);
-            command.receive_count += 1;
+    fn read(body: &str) -> Result<serde_json::Value, InvalidBody> {
+        #[derive(serde::Deserialize)]
+        struct Body {
+            known: serde_json::Value,
         }
-        assert_eq!(waits, [2, 4, 8, 16]);
+        Command { body: body.into(), ..command() }.read::<Body>().map(|body| body.known)
     }
 
     #[test]
-    fn the_last_wait_ends_when_the_time_is_up_and_not_before() {
-        let mut command = command();
-        command.receive_count = 4;
-        let now = command.requested_at.plus_millis(29_500);
-        assert_eq!(command.retry_after(now, Duration::from_secs(30)), Some(Duration::from_secs(1)));
+    fn a_body_that_was_not_utf_8_is_refused_at_its_place() {
+        assert_eq!(read("{\"known\": 1,\n \"é\": \"\u{FFFD}\"}"), Err(InvalidBody { line: 2, column: 8 }));
+        assert_eq!(read(r#"{"known": "\ufffd"}"#), Ok(json!("\u{FFFD}")), "written as an escape it is text");
+    }
+
+    #[test]
+    fn what_json_cannot_hold_is_refused_in_unknown_members_as_well() {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        for odd in ["1e999", &deep] {
+            assert!(read(&format!(r#"{{"known": 1, "extra": {odd}}}"#)).is_err(), "{odd}");
+            assert!(read(&format!(r#"{{"known": {odd}}}"#)).is_err(), "{odd}");
+        }
+        assert_eq!(read(r#"{"known": 1, "extra": [{}]}"#), Ok(json!(1)));
+    }
+
+    #[test]
+    fn an_invalid_body_tells_its_place_and_none_of_its_text() {
+        let error = read(&format!(r#"{{"known": {}}}"#, "secret".repeat(100))).unwrap_err();
+        assert_eq!(error.to_string(), "the body is not what the API describes, at line 1, column 11");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! one transaction with the effect, so that there is never one without the other. It is what
 //! makes a redelivered command harmless and a client's own retry one command.
 //!
-//! Two kinds of rows, of one shape: `COMMAND#{id}`, and `KEY#{agent}#{idempotency key}`,
+//! Two kinds of rows, of one shape: `COMMAND#{id}`, and `KEY#{hash of agent and idempotency key}`,
 //! which repeats the row of the first command that used the key.
 
 use std::collections::HashMap;
@@ -13,12 +13,14 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, CancellationReason, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::time::Duration;
 use vocabulary::{CommandId, Decision, IdempotencyKey, Reason, Timestamp};
 
-use crate::Unavailable;
-use crate::batch::Outcome;
-use crate::command::Command;
+use crate::CallError;
+use crate::batch::{Failure, Outcome};
+use crate::command::{Command, hex};
+use crate::redelivery::{MAX_ATTEMPTS, PREDECESSOR_WAITS, STATE_WAITS, backoff, pause};
 
 /// A `DynamoDB` item.
 pub type Item = HashMap<String, AttributeValue>;
@@ -30,31 +32,17 @@ const KEPT_SECONDS: i64 = 30 * 24 * 60 * 60;
 /// Who sent a command, as long as agents need not sign in: keys are kept per agent.
 const ANYONE: &str = "anyone";
 
-/// When a row may be written.
-#[derive(Clone, Copy)]
-struct Condition {
-    expression: &'static str,
-    /// Whether it compares with the time of the request, which `DynamoDB` refuses to be given
-    /// where it is not used.
-    looks_at_the_time: bool,
-}
+/// When a row may be written: by its own command, until that command is decided.
+const MAY_BE_WRITTEN: &str = "attribute_not_exists(pk) OR (command_id = :me AND #status = :pending)";
 
-/// By its own command, until that command is decided.
-const MAY_BE_WRITTEN: Condition = Condition {
-    expression: "attribute_not_exists(pk) OR (command_id = :me AND #status = :pending)",
-    looks_at_the_time: false,
-};
-
-/// The same, and by any command once the key has expired: `DynamoDB` deletes an expired row
-/// within days, not at once.
+/// When the row of a key may be written: as above; by any command once the key has expired, since
+/// `DynamoDB` deletes an expired row within days, not at once; and by a repeat of a command that
+/// never finished.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html>
-const KEY_MAY_BE_USED: Condition = Condition {
-    expression: "attribute_not_exists(pk) OR (command_id = :me AND #status = :pending) OR expires_at <= :now",
-    looks_at_the_time: true,
-};
-
-/// How often a lost race is decided anew before the message goes back to the queue.
-const MOST_RACES: usize = 8;
+const KEY_MAY_BE_USED: &str = "attribute_not_exists(pk) OR (command_id = :me AND #status = :pending) \
+     OR expires_at <= :now \
+     OR (#status = :pending AND fingerprint = :fingerprint \
+         AND (attribute_not_exists(pending_until) OR pending_until <= :now))";
 
 /// Where a command stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,25 +71,38 @@ pub struct Record {
 
 /// The reasons that every service has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum KeyMisuse {
-    Reused,
-    Invalid,
+enum CommonReason {
+    KeyReused,
+    InvalidKey,
+    TooLarge,
 }
 
-impl Reason for KeyMisuse {
+impl Reason for CommonReason {
     fn code(&self) -> &'static str {
         match self {
-            Self::Reused => "idempotency_key_reused",
-            Self::Invalid => "invalid_idempotency_key",
+            Self::KeyReused => "idempotency_key_reused",
+            Self::InvalidKey => "invalid_idempotency_key",
+            Self::TooLarge => "invalid_body",
         }
     }
 
     fn sentence(&self) -> &'static str {
         match self {
-            Self::Reused => "This Idempotency-Key was used before, with another request.",
-            Self::Invalid => "An Idempotency-Key is 1 to 128 visible ASCII characters.",
+            Self::KeyReused => "This Idempotency-Key was used before, with another request.",
+            Self::InvalidKey => "An Idempotency-Key is 1 to 128 visible ASCII characters.",
+            Self::TooLarge => "The request holds more than can be stored.",
         }
     }
+}
+
+/// Since when a command waits, and until when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Waiting {
+    /// The receive (from 1) that found it too early for the first time. Receives before it were
+    /// lost to faults, and do not count as waits.
+    first_wait: u32,
+    /// Unix seconds; a command that is still pending then never finished.
+    pending_until: i64,
 }
 
 /// One row to be written, with what a later command of the same key is compared with.
@@ -114,6 +115,9 @@ pub struct Entry {
     fingerprint: String,
     /// Unix seconds.
     requested_at: i64,
+    /// The consumer's time, in Unix seconds.
+    now: i64,
+    waiting: Option<Waiting>,
 }
 
 /// A row as it is stored.
@@ -124,6 +128,8 @@ struct Row {
     record: Record,
     fingerprint: String,
     expires_at: i64,
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    waiting: Option<Waiting>,
 }
 
 /// The first command that used an idempotency key.
@@ -141,15 +147,17 @@ pub enum Committed<S> {
     /// Written.
     Done,
     /// This command was applied or rejected before: it is a redelivery.
-    Before,
+    AlreadySettled,
     /// Another command used the key first.
     KeyTaken(First),
     /// Somebody else changed the aggregate; this is what it is now.
     Overtaken(Option<S>),
+    /// Another transaction was at work on one of the rows. Nothing is decided.
+    Collided,
 }
 
 impl Entry {
-    fn new(command: &Command, status: CommandStatus, reason: Option<&dyn Reason>) -> Self {
+    fn new(command: &Command, now: Timestamp, status: CommandStatus, reason: Option<&dyn Reason>) -> Self {
         Self {
             record: Record {
                 command_id: command.id.clone(),
@@ -160,78 +168,140 @@ impl Entry {
             key: command.key().and_then(Result::ok),
             fingerprint: command.fingerprint(),
             requested_at: command.requested_at.as_millis() / 1_000,
+            now: now.as_millis() / 1_000,
+            waiting: None,
         }
     }
 
     fn without_key(self) -> Self {
         Self { key: None, ..self }
     }
+
+    /// Since which receive the command waits; `None` where it does not wait.
+    pub fn first_wait(&self) -> Option<u32> {
+        self.waiting.map(|waiting| waiting.first_wait)
+    }
 }
 
 /// Decides a command and writes the decision, again and again while others win the race.
 ///
 /// `current` is the aggregate as far as the caller has read it (`None` also for "not read":
-/// the write's condition will tell). `commit` writes the entry and, for a `Write`, its
-/// effect, in one transaction.
+/// the write's condition will tell). `first_wait` looks up since which receive the command waits
+/// ([`Ledger::first_wait`]). `commit` writes the entry and, for a `Write`, its effect, in one
+/// transaction.
 ///
 /// # Errors
-/// When the store fails, or the aggregate is contended beyond reason.
+/// When the store fails, or others win every race.
 pub async fn settle<S, W, R: Reason>(
     command: &Command,
     now: Timestamp,
-    patience: Duration,
     current: Option<S>,
     decide: impl Fn(Option<&S>) -> Decision<W, R>,
-    commit: impl AsyncFn(&Entry, Option<&W>) -> Result<Committed<S>, Unavailable>,
-) -> Result<Outcome, Unavailable> {
+    first_wait: impl AsyncFn() -> Result<Option<u32>, CallError>,
+    commit: impl AsyncFn(&Entry, Option<&W>) -> Result<Committed<S>, CallError>,
+) -> Result<Outcome, Failure> {
+    let rejected = |reason: &dyn Reason| Entry::new(command, now, CommandStatus::Rejected, Some(reason));
     if let Some(Err(_)) = command.key() {
-        let entry = Entry::new(command, CommandStatus::Rejected, Some(&KeyMisuse::Invalid));
-        commit(&entry, None).await?;
+        commit(&rejected(&CommonReason::InvalidKey), None).await?;
         return Ok(Outcome::Done);
     }
     let mut current = current;
-    for _ in 0..MOST_RACES {
+    for attempt in 0..MAX_ATTEMPTS {
+        pause(command.id.as_str(), attempt).await;
         let decision = decide(current.as_ref());
         let wait = match &decision {
-            Decision::NotYet(_) => command.retry_after(now, patience),
-            _ => None,
+            Decision::NotYet(_) => next_wait(command, &PREDECESSOR_WAITS, &first_wait).await?,
+            Decision::NotNow(_) => next_wait(command, &STATE_WAITS, &first_wait).await?,
+            Decision::Write(_) | Decision::Reject(_) => None,
         };
-        let (entry, effect) = match &decision {
-            Decision::Write(effect) => (Entry::new(command, CommandStatus::Applied, None), Some(effect)),
-            Decision::NotYet(reason) if wait.is_some() => {
-                (Entry::new(command, CommandStatus::Pending, Some(reason)), None)
+        let (entry, effect) = match (&decision, wait) {
+            (Decision::Write(effect), _) => {
+                (Entry::new(command, now, CommandStatus::Applied, None), Some(effect))
             }
-            Decision::NotYet(reason) | Decision::Reject(reason) => {
-                (Entry::new(command, CommandStatus::Rejected, Some(reason)), None)
+            (Decision::NotYet(reason) | Decision::NotNow(reason), Some(wait)) => {
+                (wait.entry(command, now, reason), None)
+            }
+            (Decision::NotYet(reason) | Decision::NotNow(reason) | Decision::Reject(reason), _) => {
+                (rejected(reason), None)
             }
         };
-        match commit(&entry, effect).await? {
+        let committed = match commit(&entry, effect).await {
+            // No retry can store it. The record alone can be stored.
+            Err(CallError::Refused(cause)) if effect.is_some() => {
+                tracing::warn!(%cause, "the command cannot be stored");
+                commit(&rejected(&CommonReason::TooLarge), None).await?
+            }
+            committed => committed?,
+        };
+        match committed {
             Committed::Done => {
                 tracing::info!(status = ?entry.record.status, reason = entry.record.reason, "command settled");
-                return Ok(wait.map_or(Outcome::Done, Outcome::Again));
+                return Ok(wait.map_or(Outcome::Done, |wait| Outcome::Again(wait.time)));
             }
-            Committed::Before => return Ok(Outcome::Done),
+            Committed::AlreadySettled => return Ok(Outcome::Done),
             Committed::Overtaken(actual) => current = actual,
-            Committed::KeyTaken(first) => return repeat(command, &first, commit).await,
+            Committed::Collided => {}
+            Committed::KeyTaken(first) => return repeat(command, now, &first, commit).await,
         }
     }
-    Err(Unavailable("the aggregate is contended".into()))
+    Err(Failure::Contended)
+}
+
+/// How long a command waits now.
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    time: Duration,
+    first_wait: u32,
+}
+
+impl Wait {
+    /// The row of the waiting command. Its time is up when it could have waited all over again.
+    fn entry(self, command: &Command, now: Timestamp, reason: &dyn Reason) -> Entry {
+        let entry = Entry::new(command, now, CommandStatus::Pending, Some(reason));
+        let whole = self.time.as_secs() + PREDECESSOR_WAITS.iter().sum::<u64>();
+        let pending_until = entry.now + whole.cast_signed();
+        Entry { waiting: Some(Waiting { first_wait: self.first_wait, pending_until }), ..entry }
+    }
+}
+
+/// The next of `waits`; `None` when all are over.
+///
+/// They are counted by the message's own receives from the first that had to wait, so that a
+/// message that was redriven, delayed or lost to faults before waits all the same. After an outage
+/// the first wait is as long as the back-off of a predecessor that met the same outage.
+async fn next_wait(
+    command: &Command,
+    waits: &[u64],
+    first_wait: impl AsyncFn() -> Result<Option<u32>, CallError>,
+) -> Result<Option<Wait>, CallError> {
+    let receive = command.receive_count;
+    let known = if receive > 1 { first_wait().await? } else { None };
+    // A redriven message counts from 1 again.
+    let first_wait = known.filter(|first| *first <= receive).unwrap_or(receive);
+    let index = receive - first_wait;
+    let Some(seconds) = waits.get(index as usize) else { return Ok(None) };
+    let time = Duration::from_secs(*seconds);
+    let time = if index == 0 { time.max(backoff(receive - 1)) } else { time };
+    Ok(Some(Wait { time, first_wait }))
 }
 
 /// Gives `command` the outcome of the first command that used its key.
 async fn repeat<S, W>(
     command: &Command,
+    now: Timestamp,
     first: &First,
-    commit: impl AsyncFn(&Entry, Option<&W>) -> Result<Committed<S>, Unavailable>,
-) -> Result<Outcome, Unavailable> {
-    let mut entry = Entry::new(command, CommandStatus::Rejected, Some(&KeyMisuse::Reused)).without_key();
+    commit: impl AsyncFn(&Entry, Option<&W>) -> Result<Committed<S>, CallError>,
+) -> Result<Outcome, Failure> {
+    let reused = &CommonReason::KeyReused;
+    let mut entry = Entry::new(command, now, CommandStatus::Rejected, Some(reused)).without_key();
     let mut outcome = Outcome::Done;
     if first.fingerprint == entry.fingerprint {
         entry.record = Record { command_id: command.id.clone(), ..first.record.clone() };
         if first.record.status == CommandStatus::Pending {
-            // However long that takes: the first may have been requested later than this one,
-            // or be held up by a fault, and its outcome is the only one that this one can have.
-            outcome = Outcome::Again(command.backoff());
+            // Until the first is decided, or its time is up and this one takes the key over.
+            let last = PREDECESSOR_WAITS.len() - 1;
+            let index = (command.receive_count.saturating_sub(1) as usize).min(last);
+            outcome = Outcome::Again(Duration::from_secs(PREDECESSOR_WAITS[index]));
         }
     }
     commit(&entry, None).await?;
@@ -241,7 +311,7 @@ async fn repeat<S, W>(
 /// What became of commands.
 pub trait Records {
     /// The record of one; `None` where no function has seen it.
-    fn record(&self, id: &CommandId) -> impl Future<Output = Result<Option<Record>, Unavailable>>;
+    fn record(&self, id: &CommandId) -> impl Future<Output = Result<Option<Record>, CallError>>;
 }
 
 /// The ledger's table.
@@ -261,7 +331,20 @@ impl Ledger {
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub async fn find(&self, id: &CommandId) -> Result<Option<Record>, Unavailable> {
+    pub async fn find(&self, id: &CommandId) -> Result<Option<Record>, CallError> {
+        Ok(self.row(id).await?.map(|row| row.record))
+    }
+
+    /// Since which receive a command waits; `None` where it does not wait, or is settled.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn first_wait(&self, id: &CommandId) -> Result<Option<u32>, CallError> {
+        let waits = |row: &Row| row.record.status == CommandStatus::Pending;
+        Ok(self.row(id).await?.filter(waits).and_then(|row| row.waiting).map(|waiting| waiting.first_wait))
+    }
+
+    async fn row(&self, id: &CommandId) -> Result<Option<Row>, CallError> {
         let answer = self
             .client
             .get_item()
@@ -270,8 +353,8 @@ impl Ledger {
             .consistent_read(true)
             .send()
             .await
-            .map_err(Unavailable::from_sdk)?;
-        answer.item.map(|item| read_row(item).map(|row| row.record)).transpose()
+            .map_err(CallError::from_sdk)?;
+        answer.item.map(read_row).transpose()
     }
 
     /// Writes `entry` and `effects` in one transaction. An effect that is to tell what it
@@ -284,61 +367,62 @@ impl Ledger {
         &self,
         entry: &Entry,
         effects: Vec<TransactWriteItem>,
-        overtaken: impl FnOnce(Option<Item>) -> Result<Option<S>, Unavailable>,
-    ) -> Result<Committed<S>, Unavailable> {
+        overtaken: impl FnOnce(Option<Item>) -> Result<Option<S>, CallError>,
+    ) -> Result<Committed<S>, CallError> {
         let mut writes = vec![self.put(command_pk(&entry.record.command_id), entry, MAY_BE_WRITTEN)?];
         if let Some(key) = &entry.key {
-            writes.push(self.put(format!("KEY#{ANYONE}#{key}"), entry, KEY_MAY_BE_USED)?);
+            writes.push(self.put(key_pk(ANYONE, key), entry, KEY_MAY_BE_USED)?);
         }
         let own_rows = writes.len();
         writes.extend(effects);
-        for _ in 0..MOST_RACES {
-            let sent =
-                self.client.transact_write_items().set_transact_items(Some(writes.clone())).send().await;
-            let Err(error) = sent else { return Ok(Committed::Done) };
-            let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
-                error.as_service_error()
-            else {
-                return Err(Unavailable::from_sdk(error));
-            };
-            let reasons = cancelled.cancellation_reasons();
-            let item = |index: usize| reasons[index].item.clone();
-            match Cancelled::by(reasons) {
-                Cancelled::Condition(0) => return Ok(Committed::Before),
-                Cancelled::Condition(index) if index < own_rows => {
-                    let row = read_row(item(index).unwrap_or_default())?;
-                    let first = First { record: row.record, fingerprint: row.fingerprint };
-                    return Ok(Committed::KeyTaken(first));
-                }
-                Cancelled::Condition(index) => return Ok(Committed::Overtaken(overtaken(item(index))?)),
-                Cancelled::Collision => {}
-                Cancelled::Other(codes) => {
-                    return Err(Unavailable(format!("the transaction was cancelled: {codes}")));
-                }
+        let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
+        let Err(error) = sent else { return Ok(Committed::Done) };
+        let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
+        else {
+            return Err(CallError::from_sdk(error));
+        };
+        let reasons = cancelled.cancellation_reasons();
+        let item = |index: usize| reasons[index].item.clone();
+        match Cancelled::by(reasons) {
+            Cancelled::Condition(0) => Ok(Committed::AlreadySettled),
+            Cancelled::Condition(index) if index < own_rows => {
+                let row = read_row(item(index).unwrap_or_default())?;
+                Ok(Committed::KeyTaken(First { record: row.record, fingerprint: row.fingerprint }))
             }
+            Cancelled::Condition(index) => Ok(Committed::Overtaken(overtaken(item(index))?)),
+            Cancelled::Collision => Ok(Committed::Collided),
+            Cancelled::Other(cause) => Err(cause),
         }
-        Err(Unavailable("the transaction collided with others, again and again".into()))
     }
 
-    fn put(&self, pk: String, entry: &Entry, condition: Condition) -> Result<TransactWriteItem, Unavailable> {
+    fn put(
+        &self,
+        pk: String,
+        entry: &Entry,
+        condition: &'static str,
+    ) -> Result<TransactWriteItem, CallError> {
         let row = Row {
             pk,
             record: entry.record.clone(),
             fingerprint: entry.fingerprint.clone(),
             expires_at: entry.requested_at + KEPT_SECONDS,
+            waiting: entry.waiting,
         };
         let mut put = Put::builder()
             .table_name(&self.table)
-            .set_item(Some(serde_dynamo::to_item(row).map_err(Unavailable::from_sdk)?))
-            .condition_expression(condition.expression)
+            .set_item(Some(serde_dynamo::to_item(row).map_err(CallError::refused)?))
+            .condition_expression(condition)
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":me", AttributeValue::S(entry.record.command_id.to_string()))
             .expression_attribute_values(":pending", AttributeValue::S("PENDING".into()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        if condition.looks_at_the_time {
-            put = put.expression_attribute_values(":now", AttributeValue::N(entry.requested_at.to_string()));
+        // DynamoDB refuses values that an expression does not use.
+        if condition == KEY_MAY_BE_USED {
+            put = put
+                .expression_attribute_values(":now", AttributeValue::N(entry.now.to_string()))
+                .expression_attribute_values(":fingerprint", AttributeValue::S(entry.fingerprint.clone()));
         }
-        Ok(TransactWriteItem::builder().put(put.build().map_err(Unavailable::from_sdk)?).build())
+        Ok(TransactWriteItem::builder().put(put.build().map_err(CallError::refused)?).build())
     }
 }
 
@@ -347,12 +431,11 @@ impl Ledger {
 enum Cancelled {
     /// The condition of the write at this place does not hold.
     Condition(usize),
-    /// Another transaction is at work on one of the items. Nothing is decided: it is sent again,
-    /// which the SDK does not do by itself.
+    /// Another transaction is at work on one of the items. The SDK does not send it again by itself.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling>
     Collision,
-    /// The codes of anything else, throttling for one.
-    Other(String),
+    /// Anything else, throttling for one, or an item that is too large.
+    Other(CallError),
 }
 
 impl Cancelled {
@@ -363,8 +446,11 @@ impl Cancelled {
         } else if at("TransactionConflict").is_some() {
             Self::Collision
         } else {
-            let codes: Vec<_> = reasons.iter().filter_map(CancellationReason::code).collect();
-            Self::Other(codes.join(", "))
+            let failed = reasons.iter().find(|reason| reason.code().is_some_and(|code| code != "None"));
+            let code = failed.and_then(CancellationReason::code);
+            let message = failed.and_then(CancellationReason::message).unwrap_or("no message");
+            let text = format!("the transaction was cancelled: {}: {message}", code.unwrap_or("no code"));
+            Self::Other(CallError::by_code(code, text))
         }
     }
 }
@@ -373,8 +459,19 @@ fn command_pk(id: &CommandId) -> String {
     format!("COMMAND#{id}")
 }
 
-fn read_row(item: Item) -> Result<Row, Unavailable> {
-    serde_dynamo::from_item(item).map_err(Unavailable::from_sdk)
+/// Each part with its length before it, so that no two pairs make one text, and hashed, so that the
+/// key stays short.
+fn key_pk(agent: &str, key: &IdempotencyKey) -> String {
+    let mut hash = Sha256::new();
+    for part in [agent, key.as_str()] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    format!("KEY#{}", hex(&hash.finalize()))
+}
+
+fn read_row(item: Item) -> Result<Row, CallError> {
+    serde_dynamo::from_item(item).map_err(CallError::corrupt)
 }
 
 #[cfg(test)]
@@ -394,8 +491,6 @@ mod tests {
         }
     }
 
-    const PATIENCE: Duration = Duration::from_secs(30);
-
     async fn ledger() -> Ledger {
         Ledger::new(dynamodb(&[("commands", &["pk"])]).await.unwrap(), "commands")
     }
@@ -411,9 +506,9 @@ mod tests {
         settle(
             command,
             now,
-            PATIENCE,
             None::<()>,
             |_| decision.borrow_mut().take().unwrap(),
+            async || ledger.first_wait(&command.id).await,
             async |entry, _| ledger.commit(entry, vec![], |_| Ok(None)).await,
         )
         .await
@@ -450,13 +545,75 @@ mod tests {
         );
     }
 
+    fn received(command: &Command, receive_count: u32) -> Command {
+        Command { receive_count, ..command.clone() }
+    }
+
+    /// The waits, in seconds, from receive `first` on, until the command is rejected.
+    async fn waits(ledger: &Ledger, first: u32, decision: fn(No) -> Decision<(), No>) -> Vec<u64> {
+        let mut waits = Vec::new();
+        for receive in first.. {
+            let command = received(&command(), receive);
+            match settled(ledger, &command, decision(No), command.requested_at).await {
+                Outcome::Again(wait) => waits.push(wait.as_secs()),
+                Outcome::Done => break,
+            }
+        }
+        assert_eq!(status(ledger, "c-1").await, (CommandStatus::Rejected, Some("no".into())));
+        waits
+    }
+
     #[tokio::test]
-    async fn a_command_whose_time_is_up_is_rejected() {
+    async fn a_command_without_its_predecessor_waits_two_minutes_and_one_that_is_not_allowed_14_s() {
+        assert_eq!(waits(&ledger().await, 1, Decision::NotYet).await, [2, 4, 8, 16, 30, 30, 30]);
+        assert_eq!(waits(&ledger().await, 1, Decision::NotNow).await, [2, 4, 8]);
+    }
+
+    /// The receives of an outage are no waits: counted, they left none for the predecessor.
+    #[tokio::test]
+    async fn after_an_outage_a_command_waits_as_long_as_its_predecessor_may_back_off() {
+        assert_eq!(waits(&ledger().await, 8, Decision::NotYet).await, [64, 4, 8, 16, 30, 30, 30]);
+        assert_eq!(waits(&ledger().await, 3, Decision::NotNow).await, [2, 4, 8]);
+    }
+
+    #[tokio::test]
+    async fn a_redriven_command_waits_anew() {
+        let ledger = ledger().await;
+        for receive in [5, 6, 1, 2] {
+            let command = received(&command(), receive);
+            settled(&ledger, &command, Decision::NotYet(No), command.requested_at).await;
+        }
+        assert_eq!(ledger.first_wait(&"c-1".parse().unwrap()).await.unwrap(), Some(1));
+        let third = received(&command(), 3);
+        let outcome = settled(&ledger, &third, Decision::NotYet(No), third.requested_at).await;
+        assert_eq!(outcome, Outcome::Again(Duration::from_secs(8)));
+    }
+
+    /// A `seller_name` of 500,000 letters was answered with 200, retried ten times, and
+    /// dead-lettered.
+    #[tokio::test]
+    async fn a_command_that_cannot_be_stored_is_rejected_at_once() {
         let ledger = ledger().await;
         let command = command();
-        let late = command.requested_at.plus_millis(30_000);
-        assert_eq!(settled(&ledger, &command, Decision::NotYet(No), late).await, Outcome::Done);
-        assert_eq!(status(&ledger, "c-1").await, (CommandStatus::Rejected, Some("no".into())));
+        let too_large = async |entry: &Entry, effect: Option<&()>| match effect {
+            Some(()) => Err(CallError::Refused("Item size has exceeded the maximum allowed size".into())),
+            None => ledger.commit(entry, vec![], |_| Ok(None::<()>)).await,
+        };
+        let write = |_: Option<&()>| Decision::<(), No>::Write(());
+        let none = async || Ok(None);
+        let outcome = settle(&command, command.requested_at, None, write, none, too_large).await.unwrap();
+        assert_eq!(outcome, Outcome::Done);
+        assert_eq!(status(&ledger, "c-1").await, (CommandStatus::Rejected, Some("invalid_body".into())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_loses_every_race_is_contended() {
+        let command = command();
+        let lost = async |_: &Entry, _: Option<&()>| Ok(Committed::<()>::Collided);
+        let write = |_: Option<&()>| Decision::<(), No>::Write(());
+        let none = async || Ok(None);
+        let outcome = settle(&command, command.requested_at, None, write, none, lost).await;
+        assert!(matches!(outcome, Err(Failure::Contended)), "{outcome:?}");
     }
 
     #[tokio::test]
@@ -483,24 +640,31 @@ mod tests {
         assert_eq!(status(&ledger, "c-2").await, (CommandStatus::Applied, None));
     }
 
-    /// A standard queue keeps no order: the first to arrive may be the later request.
+    /// The key was dead for 30 days.
     #[tokio::test]
-    async fn a_retry_never_gives_up_before_the_first_command_does() {
+    async fn a_repeat_takes_over_the_key_of_a_command_that_never_finished() {
         let ledger = ledger().await;
-        let retry = Command { idempotency_key: Some("order-17".into()), ..command() };
-        let arrived_first = Command {
-            id: "c-2".parse().unwrap(),
-            requested_at: retry.requested_at.plus_millis(10_000),
-            ..retry.clone()
-        };
-        settled(&ledger, &arrived_first, Decision::NotYet(No), arrived_first.requested_at).await;
-        let retrys_time_is_up = retry.requested_at.plus_millis(31_000);
-        let outcome = settled(&ledger, &retry, Decision::NotYet(No), retrys_time_is_up).await;
-        assert!(matches!(outcome, Outcome::Again(_)), "{outcome:?}");
-        assert_eq!(status(&ledger, "c-1").await.0, CommandStatus::Pending);
-        settled(&ledger, &arrived_first, Decision::Write(()), retrys_time_is_up).await;
-        assert_eq!(settled(&ledger, &retry, Decision::NotYet(No), retrys_time_is_up).await, Outcome::Done);
+        let first = Command { idempotency_key: Some("order-17".into()), ..command() };
+        let retry = Command { id: "c-2".parse().unwrap(), ..first.clone() };
+        let after = |seconds: i64| first.requested_at.plus_millis(seconds * 1_000);
+        settled(&ledger, &first, Decision::NotYet(No), after(0)).await;
+        let early = settled(&ledger, &retry, Decision::Write(()), after(121)).await;
+        assert!(matches!(early, Outcome::Again(_)), "{early:?}");
+        let other = Command { id: "c-3".parse().unwrap(), body: "[]".into(), ..first.clone() };
+        settled(&ledger, &other, Decision::Write(()), after(122)).await;
+        assert_eq!(status(&ledger, "c-3").await.1.as_deref(), Some("idempotency_key_reused"));
+        assert_eq!(settled(&ledger, &retry, Decision::Write(()), after(122)).await, Outcome::Done);
+        assert_eq!(status(&ledger, "c-2").await, (CommandStatus::Applied, None));
+        // The first is redriven: it is the same command, which was applied once.
+        assert_eq!(settled(&ledger, &first, Decision::Reject(No), after(200)).await, Outcome::Done);
         assert_eq!(status(&ledger, "c-1").await, (CommandStatus::Applied, None));
+    }
+
+    #[test]
+    fn no_two_pairs_of_agent_and_key_share_a_row() {
+        let pk = |agent: &str, key: &str| key_pk(agent, &key.parse().unwrap());
+        assert_ne!(pk("a#b", "c"), pk("a", "b#c"));
+        assert_eq!(pk("a", "c"), pk("a", "c"));
     }
 
     #[tokio::test]
@@ -551,7 +715,12 @@ mod tests {
             Cancelled::Condition(1),
             "a condition is decided whatever else happened"
         );
-        assert_eq!(cancelled(&["None", "ThrottlingError"]), Cancelled::Other("None, ThrottlingError".into()));
+        let other = |code| match cancelled(&["None", code]) {
+            Cancelled::Other(error) => error.kind(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(other("ThrottlingError"), "Unavailable");
+        assert_eq!(other("ValidationError"), "Refused", "an item that is too large");
     }
 
     #[tokio::test]

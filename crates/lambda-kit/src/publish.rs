@@ -5,7 +5,7 @@ use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use events::EventDetail;
 use serde::Serialize;
 
-use crate::Unavailable;
+use crate::CallError;
 
 /// One bus to publish to.
 #[derive(Debug, Clone)]
@@ -29,8 +29,8 @@ impl Bus {
         &self,
         detail: &T,
         resource: &str,
-    ) -> Result<(), Unavailable> {
-        let detail = serde_json::to_string(detail).map_err(Unavailable::from_sdk)?;
+    ) -> Result<(), CallError> {
+        let detail = serde_json::to_string(detail).map_err(CallError::refused)?;
         let entry = PutEventsRequestEntry::builder()
             .event_bus_name(&self.name)
             .source(T::SOURCE)
@@ -38,16 +38,16 @@ impl Bus {
             .resources(resource)
             .detail(detail)
             .build();
-        let answer = self.client.put_events().entries(entry).send().await.map_err(Unavailable::from_sdk)?;
+        let answer = self.client.put_events().entries(entry).send().await.map_err(CallError::from_sdk)?;
         let refused =
             answer.entries().iter().find_map(|entry| Some((entry.error_code()?, entry.error_message())));
         match refused {
-            Some((code, message)) => Err(Unavailable(format!(
-                "the bus refused the event: {code}: {}",
-                message.unwrap_or("no message")
-            ))),
+            Some((code, message)) => Err(CallError::by_code(
+                Some(code),
+                format!("the bus refused the event: {code}: {}", message.unwrap_or("no message")),
+            )),
             None if answer.failed_entry_count() > 0 => {
-                Err(Unavailable("the bus refused the event without a reason".into()))
+                Err(CallError::Unavailable("the bus refused the event without a reason".into()))
             }
             None => Ok(()),
         }
@@ -93,7 +93,7 @@ mod tests {
         Bus::new(Client::from_conf(config), "a-bus")
     }
 
-    async fn publish_to(bus: Bus) -> Result<(), Unavailable> {
+    async fn publish_to(bus: Bus) -> Result<(), CallError> {
         let detail = json!({"property_id": "usa/anytown/main-street/111", "evaluation_result": "APPROVED"});
         let detail: PublicationEvaluationCompleted = serde_json::from_value(detail).unwrap();
         bus.publish(&detail, "usa/anytown/main-street/111").await

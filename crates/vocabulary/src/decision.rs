@@ -5,17 +5,20 @@
 pub enum Decision<W, R> {
     /// Write this, and the command is applied.
     Write(W),
-    /// Never, for this reason.
+    /// Reject it at once: no command that is still on its way can change that.
     Reject(R),
-    /// Not now: what the command needs may be on its way. Rejected for this reason once its
-    /// time is up.
+    /// The command that it builds on may still be on its way: wait long, then reject it.
     NotYet(R),
+    /// The present state does not allow it, and an earlier command may still change the state:
+    /// wait briefly, then reject it.
+    NotNow(R),
 }
 
 /// Why a command is rejected, as a client reads it.
 pub trait Reason {
     /// A stable code, `snake_case`: part of the contract with clients.
     fn code(&self) -> &'static str;
+
     /// One plain sentence.
     fn sentence(&self) -> &'static str;
 }

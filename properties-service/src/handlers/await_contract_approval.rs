@@ -2,7 +2,7 @@
 //! contract is read: whoever writes second, this function or the one that keeps the status,
 //! sees what the other wrote, so that no approval falls between the two.
 
-use lambda_kit::Unavailable;
+use lambda_kit::CallError;
 
 use crate::domain::{Waiting, Wake};
 use crate::handlers::tell;
@@ -18,7 +18,7 @@ pub async fn handle(
     room: &impl WaitingRoom,
     statuses: &impl ContractStatuses,
     executions: &impl Executions,
-) -> Result<(), Unavailable> {
+) -> Result<(), CallError> {
     room.enter(&waiting).await?;
     let contract = statuses.current(&waiting.property_id).await?;
     match contract.as_ref().and_then(Wake::from_contract) {
@@ -42,7 +42,7 @@ mod tests {
     use crate::handlers::on_contract_status_stream::tests::deliver;
     use vocabulary::ContractStatus::{Approved, Cancelled, Draft};
 
-    async fn wait(world: &World, token: &str) -> Result<(), Unavailable> {
+    async fn wait(world: &World, token: &str) -> Result<(), CallError> {
         handle(waiting(token, 1), world, world, world).await
     }
 

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use events::{ContractStatusChanged, PublicationEvaluationCompleted};
-use lambda_kit::Unavailable;
+use lambda_kit::CallError;
 use vocabulary::PropertyId;
 
 use crate::domain::{Answer, Request, SettledClaim, TaskToken, Waiting, Wake};
@@ -111,7 +111,7 @@ impl World {
         self.others_act.set(false);
     }
 
-    fn call<T>(&self, effect: impl FnOnce() -> T) -> Result<T, Unavailable> {
+    fn call<T>(&self, effect: impl FnOnce() -> T) -> Result<T, CallError> {
         if self.others_act.get() {
             return Ok(effect());
         }
@@ -122,10 +122,10 @@ impl World {
             self.fault.set(None);
         }
         match fault {
-            Some(Fault::Before) => Err(Unavailable("failed before the call".into())),
+            Some(Fault::Before) => Err(CallError::Unavailable("failed before the call".into())),
             Some(Fault::After) => {
                 effect();
-                Err(Unavailable("the reply is lost".into()))
+                Err(CallError::Unavailable("the reply is lost".into()))
             }
             None => Ok(effect()),
         }
@@ -133,7 +133,7 @@ impl World {
 }
 
 impl ContractStatuses for World {
-    async fn keep(&self, news: &ContractStatusChanged) -> Result<Kept, Unavailable> {
+    async fn keep(&self, news: &ContractStatusChanged) -> Result<Kept, CallError> {
         self.call(|| {
             let mut contracts = self.contracts.borrow_mut();
             match contracts.get(&news.property_id) {
@@ -146,13 +146,13 @@ impl ContractStatuses for World {
         })
     }
 
-    async fn current(&self, property_id: &PropertyId) -> Result<Option<ContractStatusChanged>, Unavailable> {
+    async fn current(&self, property_id: &PropertyId) -> Result<Option<ContractStatusChanged>, CallError> {
         self.call(|| self.contracts.borrow().get(property_id).cloned())
     }
 }
 
 impl WaitingRoom for World {
-    async fn enter(&self, waiting: &Waiting) -> Result<(), Unavailable> {
+    async fn enter(&self, waiting: &Waiting) -> Result<(), CallError> {
         self.call(|| {
             let mut room = self.waiting.borrow_mut();
             room.retain(|other| other.task_token != waiting.task_token);
@@ -160,7 +160,7 @@ impl WaitingRoom for World {
         })
     }
 
-    async fn of(&self, property_id: &PropertyId) -> Result<Vec<Waiting>, Unavailable> {
+    async fn of(&self, property_id: &PropertyId) -> Result<Vec<Waiting>, CallError> {
         self.call(|| {
             self.waiting
                 .borrow()
@@ -171,15 +171,15 @@ impl WaitingRoom for World {
         })
     }
 
-    async fn leave(&self, waiting: &Waiting) -> Result<(), Unavailable> {
+    async fn leave(&self, waiting: &Waiting) -> Result<(), CallError> {
         self.call(|| self.waiting.borrow_mut().retain(|other| other.task_token != waiting.task_token))
     }
 }
 
 impl Executions for World {
-    async fn wake(&self, token: &TaskToken, with: &Wake) -> Result<Woken, Unavailable> {
+    async fn wake(&self, token: &TaskToken, with: &Wake) -> Result<Woken, CallError> {
         if self.refused.borrow().contains(token.reveal()) {
-            return Err(Unavailable("Step Functions throttles".into()));
+            return Err(CallError::Unavailable("Step Functions throttles".into()));
         }
         self.call(|| {
             if self.dead.borrow_mut().insert(token.reveal().to_owned()) {
@@ -198,7 +198,7 @@ impl Claims for World {
         request: &Request,
         execution_arn: &str,
         answer: &Answer,
-    ) -> Result<Option<SettledClaim>, Unavailable> {
+    ) -> Result<Option<SettledClaim>, CallError> {
         self.call(|| {
             let mut claims = self.claims.borrow_mut();
             let claim = claims.entry(request.id.to_string()).or_insert_with(|| Claim {
@@ -213,7 +213,7 @@ impl Claims for World {
         })
     }
 
-    async fn mark_answered(&self, request: &Request) -> Result<(), Unavailable> {
+    async fn mark_answered(&self, request: &Request) -> Result<(), CallError> {
         self.call(|| {
             if let Some(claim) = self.claims.borrow_mut().get_mut(request.id.as_str()) {
                 claim.answered = true;
@@ -223,7 +223,7 @@ impl Claims for World {
 }
 
 impl Answers for World {
-    async fn publish(&self, answer: &PublicationEvaluationCompleted) -> Result<(), Unavailable> {
+    async fn publish(&self, answer: &PublicationEvaluationCompleted) -> Result<(), CallError> {
         self.call(|| self.published.borrow_mut().push(answer.clone()))
     }
 }

@@ -5,7 +5,7 @@ pub mod on_approval_ended;
 pub mod on_contract_status_changed;
 pub mod on_contract_status_stream;
 
-use lambda_kit::Unavailable;
+use lambda_kit::CallError;
 
 use crate::domain::{Waiting, Wake};
 use crate::ports::{Executions, WaitingRoom};
@@ -17,7 +17,7 @@ async fn tell(
     wake: &Wake,
     executions: &impl Executions,
     room: &impl WaitingRoom,
-) -> Result<(), Unavailable> {
+) -> Result<(), CallError> {
     let woken = executions.wake(&waiting.task_token, wake).await?;
     room.leave(waiting).await?;
     tracing::info!(

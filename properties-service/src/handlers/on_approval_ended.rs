@@ -2,7 +2,7 @@
 //! failed in a way that no Catch sees.
 
 use events::Envelope;
-use lambda_kit::Unavailable;
+use lambda_kit::CallError;
 use serde::Deserialize;
 use vocabulary::{ApprovalRequestId, PropertyId};
 
@@ -46,9 +46,9 @@ pub enum Failure {
     /// The input names no request: there is nobody to answer.
     #[error("the execution's input names no request: {0}")]
     NoRequest(String),
-    /// Something was not to be had: the event is delivered again.
+    /// A call failed: the event is delivered again.
     #[error(transparent)]
-    Unavailable(#[from] Unavailable),
+    Call(#[from] CallError),
 }
 
 /// Publishes the answer that the claim holds, or `DECLINED` (`evaluation_failed`) where it

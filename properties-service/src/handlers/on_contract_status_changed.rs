@@ -1,7 +1,7 @@
 //! Keeps what a `ContractStatusChanged` tells, unless something newer is known.
 
 use events::{ContractStatusChanged, Envelope};
-use lambda_kit::Unavailable;
+use lambda_kit::CallError;
 
 use crate::ports::{ContractStatuses, Kept};
 
@@ -12,7 +12,7 @@ use crate::ports::{ContractStatuses, Kept};
 pub async fn handle(
     event: Envelope<ContractStatusChanged>,
     statuses: &impl ContractStatuses,
-) -> Result<Kept, Unavailable> {
+) -> Result<Kept, CallError> {
     let news = event.detail;
     let kept = statuses.keep(&news).await?;
     tracing::info!(
@@ -33,7 +33,7 @@ mod tests {
     use crate::handlers::fakes::{Fault, World};
     use vocabulary::ContractStatus::{self, Approved, Cancelled, Draft};
 
-    async fn tell(world: &World, status: ContractStatus, version: u64) -> Result<Kept, Unavailable> {
+    async fn tell(world: &World, status: ContractStatus, version: u64) -> Result<Kept, CallError> {
         let event = Envelope {
             id: "e-1".into(),
             source: "unicorn-contracts".into(),

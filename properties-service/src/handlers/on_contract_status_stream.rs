@@ -2,7 +2,7 @@
 //! record of a batch is handled on its own, and exactly those that failed are reported.
 
 use events::ContractStatusChanged;
-use lambda_kit::Unavailable;
+use lambda_kit::CallError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -75,7 +75,7 @@ async fn handle_change(
     image: Option<Value>,
     room: &impl WaitingRoom,
     executions: &impl Executions,
-) -> Result<(), Unavailable> {
+) -> Result<(), CallError> {
     // A deleted item tells nothing: the service itself never deletes one.
     let Some(image) = image else { return Ok(()) };
     let news = read(image)?;
@@ -90,9 +90,9 @@ async fn handle_change(
     outcome
 }
 
-fn read(image: Value) -> Result<ContractStatusChanged, Unavailable> {
-    let item: serde_dynamo::Item = serde_json::from_value(image).map_err(Unavailable::from_sdk)?;
-    serde_dynamo::from_item(item).map_err(Unavailable::from_sdk)
+fn read(image: Value) -> Result<ContractStatusChanged, CallError> {
+    let item: serde_dynamo::Item = serde_json::from_value(image).map_err(CallError::corrupt)?;
+    serde_dynamo::from_item(item).map_err(CallError::corrupt)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use lambda_kit::Unavailable;
+use lambda_kit::CallError;
 use lambda_kit::ledger::Item;
 use vocabulary::PropertyId;
 
@@ -28,15 +28,15 @@ impl DynamoCatalogue {
     }
 }
 
-fn position(item: &Item) -> Result<Position, Unavailable> {
+fn position(item: &Item) -> Result<Position, CallError> {
     match item.get(SK) {
         Some(AttributeValue::S(sort_key)) => Ok(sort_key.clone().into()),
-        _ => Err(Unavailable("an item without a sort key".into())),
+        _ => Err(CallError::Corrupt("an item without a sort key".into())),
     }
 }
 
 impl Catalogue for DynamoCatalogue {
-    async fn page(&self, scope: &Scope, after: Option<&Position>, limit: u32) -> Result<Page, Unavailable> {
+    async fn page(&self, scope: &Scope, after: Option<&Position>, limit: u32) -> Result<Page, CallError> {
         let partition = search_partition(scope.country(), scope.city());
         let query = self
             .0
@@ -60,7 +60,7 @@ impl Catalogue for DynamoCatalogue {
                 .expression_attribute_values(":street", AttributeValue::S(format!("{street}#"))),
             None => query.key_condition_expression(format!("{PK} = :pk")),
         };
-        let answer = query.send().await.map_err(Unavailable::from_sdk)?;
+        let answer = query.send().await.map_err(CallError::from_sdk)?;
         // A page also ends where DynamoDB has read 1 MB:
         // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Query.Pagination.html
         let cut_short = answer.last_evaluated_key.is_some();
@@ -72,7 +72,7 @@ impl Catalogue for DynamoCatalogue {
         Ok(Page { listings: items.into_iter().map(read).collect::<Result<_, _>>()?, next })
     }
 
-    async fn details(&self, property: &PropertyId) -> Result<Option<Published>, Unavailable> {
+    async fn details(&self, property: &PropertyId) -> Result<Option<Published>, CallError> {
         // What has no house number has no place in the catalogue.
         if Position::of(property).is_none() {
             return Ok(None);

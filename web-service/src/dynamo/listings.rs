@@ -1,7 +1,7 @@
 //! Listings as agents change and read them, with the ledger of their commands.
 
 use aws_sdk_dynamodb::Client;
-use lambda_kit::Unavailable;
+use lambda_kit::CallError;
 use lambda_kit::ledger::{Committed, Entry, Ledger, Record, Records};
 use vocabulary::{CommandId, PropertyId};
 
@@ -27,7 +27,7 @@ impl DynamoListings {
 }
 
 impl Listings for DynamoListings {
-    async fn find(&self, property: &PropertyId) -> Result<Option<Listing>, Unavailable> {
+    async fn find(&self, property: &PropertyId) -> Result<Option<Listing>, CallError> {
         self.table.get(listing_key(property)).await
     }
 
@@ -35,14 +35,14 @@ impl Listings for DynamoListings {
         &self,
         entry: &Entry,
         revision: Option<&Revision>,
-    ) -> Result<Committed<Listing>, Unavailable> {
+    ) -> Result<Committed<Listing>, CallError> {
         let effects = revision.map(|revision| self.table.revise(revision)).transpose()?;
         self.ledger.commit(entry, effects.unwrap_or_default(), stored_listing).await
     }
 }
 
 impl Records for DynamoListings {
-    async fn record(&self, id: &CommandId) -> Result<Option<Record>, Unavailable> {
+    async fn record(&self, id: &CommandId) -> Result<Option<Record>, CallError> {
         self.ledger.find(id).await
     }
 }

@@ -17,7 +17,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
     AttributeValue, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
-use lambda_kit::Unavailable;
+use lambda_kit::CallError;
 use lambda_kit::ledger::Item;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -44,7 +44,7 @@ struct Table {
 type Key = HashMap<String, AttributeValue>;
 
 impl Table {
-    async fn get<T: DeserializeOwned>(&self, key: Key) -> Result<Option<T>, Unavailable> {
+    async fn get<T: DeserializeOwned>(&self, key: Key) -> Result<Option<T>, CallError> {
         let answer = self
             .client
             .get_item()
@@ -53,7 +53,7 @@ impl Table {
             .consistent_read(true)
             .send()
             .await
-            .map_err(Unavailable::from_sdk)?;
+            .map_err(CallError::from_sdk)?;
         answer.item.map(read).transpose()
     }
 
@@ -65,7 +65,7 @@ impl Table {
     }
 
     /// A listing in place of the version before it, and what search shows of it from now on.
-    fn revise(&self, revision: &Revision) -> Result<Vec<TransactWriteItem>, Unavailable> {
+    fn revise(&self, revision: &Revision) -> Result<Vec<TransactWriteItem>, CallError> {
         let Revision { listing, leaves_search } = revision;
         let property = listing.property_id();
         let put = Put::builder()
@@ -78,33 +78,33 @@ impl Table {
                 .condition_expression("listing_version = :seen")
                 .expression_attribute_values(":seen", AttributeValue::N((version - 1).to_string())),
         };
-        let put = put.build().map_err(Unavailable::from_sdk)?;
+        let put = put.build().map_err(CallError::refused)?;
         let mut writes = vec![TransactWriteItem::builder().put(put).build()];
         if listing.status == ListingStatus::Approved {
             let shown = Put::builder()
                 .table_name(&self.name)
                 .set_item(Some(item(search_key(&property)?, &Published::from(listing))?))
                 .build()
-                .map_err(Unavailable::from_sdk)?;
+                .map_err(CallError::refused)?;
             writes.push(TransactWriteItem::builder().put(shown).build());
         } else if *leaves_search {
             let hidden = Delete::builder()
                 .table_name(&self.name)
                 .set_key(Some(search_key(&property)?))
                 .build()
-                .map_err(Unavailable::from_sdk)?;
+                .map_err(CallError::refused)?;
             writes.push(TransactWriteItem::builder().delete(hidden).build());
         }
         Ok(writes)
     }
 }
 
-fn read<T: DeserializeOwned>(item: Item) -> Result<T, Unavailable> {
-    serde_dynamo::from_item(item).map_err(Unavailable::from_sdk)
+fn read<T: DeserializeOwned>(item: Item) -> Result<T, CallError> {
+    serde_dynamo::from_item(item).map_err(CallError::corrupt)
 }
 
-fn item(key: Key, value: &impl Serialize) -> Result<Item, Unavailable> {
-    let mut item: Item = serde_dynamo::to_item(value).map_err(Unavailable::from_sdk)?;
+fn item(key: Key, value: &impl Serialize) -> Result<Item, CallError> {
+    let mut item: Item = serde_dynamo::to_item(value).map_err(CallError::refused)?;
     item.extend(key);
     Ok(item)
 }
@@ -127,14 +127,14 @@ fn search_partition(country: &str, city: &str) -> String {
     format!("SEARCH#{country}#{city}")
 }
 
-fn search_key(property: &PropertyId) -> Result<Key, Unavailable> {
+fn search_key(property: &PropertyId) -> Result<Key, CallError> {
     let [country, city, _, _] = property.segments();
     let position = Position::of(property)
-        .ok_or_else(|| Unavailable(format!("{property} was published without a house number")))?;
+        .ok_or_else(|| CallError::Corrupt(format!("{property} was published without a house number")))?;
     Ok(key(search_partition(country, city), position.as_str().to_owned()))
 }
 
-fn stored_listing(item: Option<Item>) -> Result<Option<Listing>, Unavailable> {
+fn stored_listing(item: Option<Item>) -> Result<Option<Listing>, CallError> {
     item.map(read).transpose()
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, TransactWriteItem};
-use lambda_kit::Unavailable;
+use lambda_kit::CallError;
 use vocabulary::PropertyId;
 
 use super::{Table, contract_key, item, key, listing_key};
@@ -43,11 +43,11 @@ impl Publications for DynamoPublications {
     async fn load(
         &self,
         property: &PropertyId,
-    ) -> Result<(Option<Listing>, Option<EndedContract>), Unavailable> {
+    ) -> Result<(Option<Listing>, Option<EndedContract>), CallError> {
         tokio::try_join!(self.0.get(listing_key(property)), self.0.get(contract_key(property)))
     }
 
-    async fn store(&self, revision: &Revision, ended: Option<&EndedContract>) -> Result<bool, Unavailable> {
+    async fn store(&self, revision: &Revision, ended: Option<&EndedContract>) -> Result<bool, CallError> {
         let (condition, values) = still(ended);
         let check = ConditionCheck::builder()
             .table_name(&self.0.name)
@@ -55,7 +55,7 @@ impl Publications for DynamoPublications {
             .condition_expression(condition)
             .set_expression_attribute_values(values)
             .build()
-            .map_err(Unavailable::from_sdk)?;
+            .map_err(CallError::refused)?;
         let mut writes = self.0.revise(revision)?;
         writes.push(TransactWriteItem::builder().condition_check(check).build());
         let sent = self.0.client.transact_write_items().set_transact_items(Some(writes)).send().await;
@@ -74,7 +74,7 @@ impl Publications for DynamoPublications {
                 {
                     Ok(false)
                 }
-                _ => Err(Unavailable::from_sdk(error)),
+                _ => Err(CallError::from_sdk(error)),
             },
         }
     }
@@ -83,7 +83,7 @@ impl Publications for DynamoPublications {
         &self,
         ended: &EndedContract,
         known: Option<&EndedContract>,
-    ) -> Result<bool, Unavailable> {
+    ) -> Result<bool, CallError> {
         let (condition, values) = still(known);
         let sent = self
             .0
@@ -104,7 +104,7 @@ impl Publications for DynamoPublications {
             {
                 Ok(false)
             }
-            Err(error) => Err(Unavailable::from_sdk(error)),
+            Err(error) => Err(CallError::from_sdk(error)),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use events::PublicationApprovalRequested;
-use lambda_kit::Unavailable;
+use lambda_kit::CallError;
 use lambda_kit::batch::{Failure, Outcome, Redelivery, each_message};
 use lambda_kit::command::{Command, NotFromTheGateway};
 use lambda_kit::ledger::{Committed, settle};
@@ -29,7 +29,7 @@ pub async fn ingest(
     listings: &impl Listings,
     requests: &impl Requests,
     queue: &impl Redelivery,
-) -> Result<SqsBatchResponse, Unavailable> {
+) -> Result<SqsBatchResponse, CallError> {
     each_message(batch, queue, parse, async |order: Order| {
         let span = tracing::info_span!("command", command_id = %order.command.id, property_id = order.key());
         handle(order, now, patience, listings, requests).instrument(span).await
@@ -183,7 +183,7 @@ async fn to_be_published(
     property: &PropertyId,
     request: &ApprovalRequestId,
     progress: Progress,
-) -> Result<Option<Listing>, Unavailable> {
+) -> Result<Option<Listing>, CallError> {
     let candidate = match progress.written.into_inner() {
         None if progress.settled_before.get() => listings.find(property).await?,
         written => written,
@@ -224,7 +224,7 @@ mod tests {
     struct Queue(RefCell<Vec<(String, u64)>>);
 
     impl Redelivery for Queue {
-        async fn redeliver(&self, receipt_handle: &str, after: Duration) -> Result<(), Unavailable> {
+        async fn redeliver(&self, receipt_handle: &str, after: Duration) -> Result<(), CallError> {
             self.0.borrow_mut().push((receipt_handle.to_owned(), after.as_secs()));
             Ok(())
         }

@@ -1,8 +1,8 @@
 //! What an agent asks: one listing in any status, and what became of a command.
 
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
-use lambda_kit::Unavailable;
-use lambda_kit::api::{json, outcome, property_in_path, refusal, route, told};
+use lambda_kit::CallError;
+use lambda_kit::api::{json, outcome, property_in_path, refusal, route, or_failure};
 use lambda_kit::ledger::Records;
 use serde::Serialize;
 use vocabulary::{ApprovalRequestId, EvaluationReason, PropertyId, Timestamp};
@@ -44,7 +44,7 @@ pub async fn answer(
     store: &(impl Listings + Records),
     request: &ApiGatewayProxyRequest,
 ) -> ApiGatewayProxyResponse {
-    told(match route(request) {
+    or_failure(match route(request) {
         "/listings/{country}/{city}/{street}/{number}" => listing(store, request).await,
         "/listings/commands/{command_id}" => outcome(store, request).await,
         _ => Ok(refusal(404, "There is no such route.")),
@@ -54,7 +54,7 @@ pub async fn answer(
 async fn listing(
     listings: &impl Listings,
     request: &ApiGatewayProxyRequest,
-) -> Result<ApiGatewayProxyResponse, Unavailable> {
+) -> Result<ApiGatewayProxyResponse, CallError> {
     let listing = match property_in_path(request) {
         Some(property) => listings.find(&property).await?,
         None => None,

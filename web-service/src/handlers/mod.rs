@@ -7,7 +7,7 @@ pub mod on_evaluation_completed;
 pub mod search;
 
 use events::Envelope;
-use lambda_kit::Unavailable;
+use lambda_kit::CallError;
 use lambda_runtime::Diagnostic;
 
 /// How often a lost race is decided anew before the event goes back to its queue.
@@ -25,23 +25,23 @@ pub enum EventFailure {
         /// What is wrong with it.
         cause: String,
     },
-    /// Something that is needed is not there.
+    /// A call failed.
     #[error(transparent)]
-    Unavailable(#[from] Unavailable),
+    Call(#[from] CallError),
 }
 
 impl From<EventFailure> for Diagnostic {
     fn from(failure: EventFailure) -> Self {
         let error_type = match &failure {
             EventFailure::Malformed { .. } => "Malformed",
-            EventFailure::Unavailable(_) => "Unavailable",
+            EventFailure::Call(failure) => failure.kind(),
         };
         Self { error_type: error_type.into(), error_message: failure.to_string() }
     }
 }
 
 fn contended() -> EventFailure {
-    Unavailable("the listing is contended".into()).into()
+    CallError::Unavailable("the listing is contended".into()).into()
 }
 
 /// Reads an event as a rule's target receives it.

@@ -164,7 +164,7 @@ mod tests {
             async fn load(
                 &self,
                 _: &PropertyId,
-            ) -> Result<(Option<crate::domain::Listing>, Option<EndedContract>), lambda_kit::Unavailable>
+            ) -> Result<(Option<crate::domain::Listing>, Option<EndedContract>), lambda_kit::CallError>
             {
                 Ok((Some(listing(ListingStatus::Pending)), None))
             }
@@ -172,14 +172,14 @@ mod tests {
                 &self,
                 _: &Revision,
                 _: Option<&EndedContract>,
-            ) -> Result<bool, lambda_kit::Unavailable> {
+            ) -> Result<bool, lambda_kit::CallError> {
                 Ok(false)
             }
             async fn remember(
                 &self,
                 _: &EndedContract,
                 _: Option<&EndedContract>,
-            ) -> Result<bool, lambda_kit::Unavailable> {
+            ) -> Result<bool, lambda_kit::CallError> {
                 Ok(false)
             }
         }

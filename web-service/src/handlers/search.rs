@@ -2,8 +2,8 @@
 
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use aws_lambda_events::http::header::{HOST, HeaderValue, LINK};
-use lambda_kit::Unavailable;
-use lambda_kit::api::{json, path_parameter, property_in_path, refusal, route, told};
+use lambda_kit::CallError;
+use lambda_kit::api::{json, path_parameter, property_in_path, refusal, route, or_failure};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::page::{Position, Scope};
@@ -33,7 +33,7 @@ const NOT_IN_A_PATH: &AsciiSet = &CONTROLS
 
 /// Answers one request.
 pub async fn answer(catalogue: &impl Catalogue, request: &ApiGatewayProxyRequest) -> ApiGatewayProxyResponse {
-    told(match route(request) {
+    or_failure(match route(request) {
         "/search/{country}/{city}" | "/search/{country}/{city}/{street}" => search(catalogue, request).await,
         "/properties/{country}/{city}/{street}/{number}" => details(catalogue, request).await,
         _ => Ok(refusal(404, "There is no such route.")),
@@ -45,7 +45,7 @@ pub async fn answer(catalogue: &impl Catalogue, request: &ApiGatewayProxyRequest
 async fn details(
     catalogue: &impl Catalogue,
     request: &ApiGatewayProxyRequest,
-) -> Result<ApiGatewayProxyResponse, Unavailable> {
+) -> Result<ApiGatewayProxyResponse, CallError> {
     let published = match property_in_path(request) {
         Some(property) => catalogue.details(&property).await?,
         None => None,
@@ -59,7 +59,7 @@ async fn details(
 async fn search(
     catalogue: &impl Catalogue,
     request: &ApiGatewayProxyRequest,
-) -> Result<ApiGatewayProxyResponse, Unavailable> {
+) -> Result<ApiGatewayProxyResponse, CallError> {
     let Ok(limit) = limit(request) else {
         return Ok(refusal(400, "limit is a whole number from 1 to 100."));
     };
@@ -108,20 +108,20 @@ fn after(request: &ApiGatewayProxyRequest, scope: Option<&Scope>) -> Result<Opti
 }
 
 /// `<absolute address>; rel="next"` (RFC 8288).
-fn next_page(request: &ApiGatewayProxyRequest, limit: u32, token: &str) -> Result<HeaderValue, Unavailable> {
+fn next_page(request: &ApiGatewayProxyRequest, limit: u32, token: &str) -> Result<HeaderValue, CallError> {
     let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
     let scheme = header("x-forwarded-proto").unwrap_or("https");
     let host = header(HOST.as_str()).or(request.request_context.domain_name.as_deref());
     // With the stage, which `request.path` lacks.
     let path = request.request_context.path.as_deref().or(request.path.as_deref());
     let (Some(host), Some(path)) = (host, path) else {
-        return Err(Unavailable(
+        return Err(CallError::Unavailable(
             "the request names no host or no path, so the next page has no address".into(),
         ));
     };
     let path = utf8_percent_encode(path, NOT_IN_A_PATH);
     HeaderValue::from_str(&format!("<{scheme}://{host}{path}?limit={limit}&next={token}>; rel=\"next\""))
-        .map_err(Unavailable::from_sdk)
+        .map_err(CallError::from_sdk)
 }
 
 #[cfg(test)]

@@ -1,0 +1,141 @@
+//! When a message that stays in its queue is delivered again, and how a lost race is repeated.
+//!
+//! The numbers follow from each other, and the policy test holds the templates to them:
+//!
+//! - [`PREDECESSOR_WAITS`] add up to twice the queue's visibility timeout. A predecessor whose
+//!   function was killed comes back after one visibility timeout, and once more after two.
+//! - `maxReceiveCount` is at least [`RECEIVES`], so that waiting, contention and an outage of
+//!   15 minutes together dead-letter nothing.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+/// Seconds between the tries of a command whose predecessor may still be on its way.
+pub const PREDECESSOR_WAITS: [u64; 7] = [2, 4, 8, 16, 30, 30, 30];
+
+/// Seconds between the tries of a command that the present state does not allow.
+pub const STATE_WAITS: [u64; 3] = [2, 4, 8];
+
+/// Seconds between the tries of a command that lost too many races: the last one repeats.
+const CONTENDED: [u64; 4] = [1, 2, 4, 8];
+
+/// Seconds between two tries while a service is unavailable, at most. SQS keeps a message
+/// invisible for 12 hours at most, and an operator wants it back sooner.
+const LONGEST_BACKOFF: u64 = 300;
+
+/// Seconds of an outage that dead-letters nothing.
+pub const OUTAGE: u64 = 15 * 60;
+
+/// The share of a back-off that is always waited; jitter takes up to the rest off.
+const LEAST_SHARE: f64 = 0.75;
+
+/// Receives that a command can need: all waits and the try after them, contention, an outage of
+/// 15 minutes with the shortest jitter, and four invocations that are killed.
+pub const RECEIVES: u64 =
+    PREDECESSOR_WAITS.len() as u64 + 1 + CONTENDED.len() as u64 + receives_in_an_outage() + 4;
+
+/// How often one message is received in an outage of 15 minutes, where jitter takes off all
+/// that it can.
+const fn receives_in_an_outage() -> u64 {
+    let (mut waited, mut receives, mut backoff) = (0, 1, 1);
+    // Three quarters, in whole numbers.
+    while waited * 3 / 4 < OUTAGE {
+        waited += backoff;
+        receives += 1;
+        backoff = if backoff * 2 > LONGEST_BACKOFF { LONGEST_BACKOFF } else { backoff * 2 };
+    }
+    receives
+}
+
+/// How often a lost race is decided again before the message goes back to its queue: with the
+/// pauses between them about a second, well below a function's time-out.
+pub const MAX_ATTEMPTS: u32 = 8;
+
+/// The back-off after `lost` receives that met an unavailable service: 1 s, doubling up to 300 s.
+/// Zero for none.
+pub fn backoff(lost: u32) -> Duration {
+    match lost {
+        0 => Duration::ZERO,
+        // 2^9 is above the cap.
+        _ => Duration::from_secs((1 << (lost - 1).min(9)).min(LONGEST_BACKOFF)),
+    }
+}
+
+/// When a message whose service was unavailable is delivered again, by how often it was received
+/// (from 1). Jitter spreads messages that failed together.
+pub fn after_unavailable(message_id: &str, receive_count: u32) -> Duration {
+    let share = LEAST_SHARE + (1.0 - LEAST_SHARE) * fraction((message_id, receive_count));
+    whole_seconds(backoff(receive_count).mul_f64(share))
+}
+
+/// When a contended message is delivered again: 1, 2, 4 and from then on 8 s.
+pub fn after_contention(receive_count: u32) -> Duration {
+    let index = (receive_count.saturating_sub(1) as usize).min(CONTENDED.len() - 1);
+    Duration::from_secs(CONTENDED[index])
+}
+
+/// Pauses before attempt `attempt` (from 0) of a lost race: nothing before the first repetition,
+/// then some 10 ms, doubling up to 200 ms, spread by who tries.
+pub async fn pause(who: &str, attempt: u32) {
+    if let Some(repetition) = attempt.checked_sub(1).filter(|repetition| *repetition > 0) {
+        let most = Duration::from_millis((10 << repetition.min(5)).min(200));
+        tokio::time::sleep(most.mul_f64(0.5 + fraction((who, attempt)) / 2.0)).await;
+    }
+}
+
+/// A visibility timeout has whole seconds; rounded up, so that nothing is tried too early.
+fn whole_seconds(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
+}
+
+/// A number from 0 up to 1 that differs from one `value` to the next, and needs no randomness.
+fn fraction(value: impl Hash) -> f64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    (hasher.finish() >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unavailable_service_is_tried_after_1_s_doubling_up_to_300_s() {
+        let waits: Vec<_> = (1..=11).map(|lost| backoff(lost).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        assert_eq!(backoff(u32::MAX).as_secs(), 300);
+    }
+
+    #[test]
+    fn jitter_takes_up_to_a_quarter_off_and_spreads_messages() {
+        let waits: Vec<_> = (0..100).map(|n| after_unavailable(&format!("m-{n}"), 9).as_secs()).collect();
+        assert!(waits.iter().all(|wait| (192..=256).contains(wait)), "{waits:?}");
+        assert!(waits.iter().collect::<std::collections::BTreeSet<_>>().len() > 20, "{waits:?}");
+    }
+
+    #[test]
+    fn the_receives_cover_an_outage_of_15_minutes() {
+        let shortest: f64 =
+            (1..receives_in_an_outage()).map(|lost| backoff(lost as u32).as_secs_f64() * LEAST_SHARE).sum();
+        assert!(shortest >= OUTAGE as f64, "{shortest}");
+        assert_eq!((receives_in_an_outage(), RECEIVES), (13, 29));
+    }
+
+    #[test]
+    fn contention_is_tried_again_after_1_2_4_and_8_s() {
+        let waits: Vec<_> = (1..=6).map(|receive| after_contention(receive).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 8, 8]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_pauses_of_a_lost_race_take_less_than_a_second() {
+        let begun = tokio::time::Instant::now();
+        pause("c-1", 0).await;
+        pause("c-1", 1).await;
+        assert_eq!(begun.elapsed(), Duration::ZERO, "the first repetition is immediate");
+        for attempt in 2..MAX_ATTEMPTS {
+            pause("c-1", attempt).await;
+        }
+        assert!((200..1_000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    }
+}
