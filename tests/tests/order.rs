@@ -33,8 +33,9 @@ use unicorn::client::Client;
 
 use End::{Contract, Listing, NewContract, Published};
 use Outcome::{Applied, AppliedOrSuperseded, Superseded};
+use RequestTime::{Ago, JustAfter};
 use Step::{NewTexts, OtherCommands, Outcomes, Pause, Sees, Sent};
-use Write::{Create, LateMove, Move, Request, Text, Withdraw};
+use Write::{Create, Late, Move, Request, Text, Withdraw};
 
 /// Rounds of each row in a normal run.
 const ROUNDS: usize = 4;
@@ -73,7 +74,7 @@ struct Row {
 const USUAL: Row =
     Row { name: "", start: &[], sequence: &[], end: Contract("DRAFT"), healthy: HEALTHY, once: false };
 
-const ROWS: [Row; 12] = [
+const ROWS: [Row; 13] = [
     Row {
         name: "an approved listing gets a new text that is requested at once, and is published again",
         start: &[Create, Move("APPROVED"), Text(1), Request],
@@ -134,7 +135,7 @@ const ROWS: [Row; 12] = [
     Row {
         name: "an approval that comes after the end of its contract never approves the next one",
         start: &[Create, Move("CANCELLED"), Create],
-        sequence: &[Sent(LateMove { to: "APPROVED", after: 0 }, Superseded)],
+        sequence: &[Sent(Late { write: &Move("APPROVED"), requested: JustAfter(0), delay: 0 }, Superseded)],
         end: Contract("DRAFT"),
         ..USUAL
     },
@@ -165,6 +166,15 @@ const ROWS: [Row; 12] = [
         end: Contract("APPROVED"),
         ..USUAL
     },
+    Row {
+        name: "in a queue that is 45 s behind, an approval that comes before its create waits for it",
+        sequence: &[
+            Sent(Late { write: &Create, requested: Ago(45), delay: 5 }, Applied),
+            Sent(Late { write: &Move("APPROVED"), requested: Ago(44), delay: 0 }, Applied),
+        ],
+        end: Contract("APPROVED"),
+        ..USUAL
+    },
 ];
 
 /// A step of a sequence.
@@ -191,15 +201,24 @@ enum Write {
     Create,
     /// `PUT /contracts` with this status.
     Move(&'static str),
-    /// The same, put into the queue as if it were requested just after the round's command number
-    /// `after`, counted from 0, and had been on its way since.
-    LateMove { to: &'static str, after: usize },
     /// `POST /listings`; the number stands in text and price.
     Text(u32),
     /// `POST /request_approval`.
     Request,
     /// `DELETE /listings/...`.
     Withdraw,
+    /// A write that was on its way for long: put into the queue with an earlier request time, to be
+    /// delivered after so many seconds.
+    Late { write: &'static Self, requested: RequestTime, delay: u32 },
+}
+
+/// When the gateway is said to have taken a write.
+#[derive(Debug, Clone, Copy)]
+enum RequestTime {
+    /// Just after the round's command with this number, counted from 0.
+    JustAfter(usize),
+    /// So many seconds ago.
+    Ago(u64),
 }
 
 /// What must become of a command.
@@ -258,6 +277,20 @@ struct Command {
     record: Value,
     /// How long the outcome took, as far as a client that asks again and again can see.
     took: Option<Duration>,
+    /// Neither decided nor late.
+    is_open: bool,
+}
+
+impl Command {
+    /// What is wrong with a command that is not open any more.
+    fn wrong(&self, patience: Duration) -> Option<String> {
+        let Self { write, expected, record, .. } = self;
+        if self.took.is_none() {
+            return Some(format!("{write} has no outcome within {} s", patience.as_secs()));
+        }
+        let (status, reason) = (&record["status"], &record["reason"]);
+        (!expected.is(record)).then(|| format!("{write} must be {expected:?}, and is {status} {reason}"))
+    }
 }
 
 /// One client with one property.
@@ -337,9 +370,7 @@ impl Round<'_> {
                 "/contracts",
                 json!({"property_id": property, "address": self.address(), "seller_name": "Smith & Sons"}),
             ),
-            Move(status) | LateMove { to: status, .. } => {
-                (Method::PUT, "/contracts", json!({"property_id": property, "status": status}))
-            }
+            Move(status) => (Method::PUT, "/contracts", json!({"property_id": property, "status": status})),
             Text(number) => (
                 Method::POST,
                 "/listings",
@@ -350,6 +381,7 @@ impl Round<'_> {
             ),
             Request => (Method::POST, "/request_approval", json!({"property_id": property})),
             Withdraw => return (Method::DELETE, format!("/listings/{property}"), None),
+            Late { write, .. } => return self.request(*write),
         };
         (method, path.to_owned(), Some(body))
     }
@@ -357,12 +389,18 @@ impl Round<'_> {
     /// Sends a write again and again until it is accepted, as agents are told to.
     async fn send(&mut self, write: Write, expected: Outcome) -> anyhow::Result<()> {
         let (method, path, body) = self.request(write);
-        let id = if let LateMove { after, .. } = write {
-            let requested_ms = self.commands[after].accepted_ms + 1;
-            let id = format!("late-{}-{}", self.city, self.street);
-            let mut message = message(&id, &method, &path, requested_ms, &body.unwrap_or_default());
-            message["QueueUrl"] = self.client.output("ContractsIngestQueueUrl")?.into();
-            self.client.aws("AmazonSQS.SendMessage", &message).await?;
+        let service = service_of(&path.replace("/request_approval", "/listings"));
+        let id = if let Late { requested, delay, .. } = write {
+            let requested_ms = match requested {
+                JustAfter(number) => self.commands[number].accepted_ms + 1,
+                Ago(seconds) => now_ms() - seconds * 1_000,
+            };
+            let queue = if service == "/contracts" { "ContractsIngestQueueUrl" } else { "WebIngestQueueUrl" };
+            let id = format!("late-{}-{}-{}", self.city, self.street, self.commands.len());
+            let mut input = message(&id, &method, &path, requested_ms, &body.unwrap_or_default());
+            input["QueueUrl"] = self.client.output(queue)?.into();
+            input["DelaySeconds"] = delay.into();
+            self.client.aws("AmazonSQS.SendMessage", &input).await?;
             id
         } else {
             let first = Instant::now();
@@ -378,11 +416,12 @@ impl Round<'_> {
         self.commands.push(Command {
             write: format!("{write:?}"),
             expected,
-            path: format!("{}/commands/{id}", service_of(&path.replace("/request_approval", "/listings"))),
+            path: format!("{service}/commands/{id}"),
             accepted,
             accepted_ms,
             record: Value::Null,
             took: None,
+            is_open: true,
         });
         // The gateway's times are whole milliseconds: two requests in one have no order.
         while now_ms() <= accepted_ms {
@@ -423,10 +462,11 @@ impl Round<'_> {
 
     /// Waits until every command is decided, also after one that was decided wrongly.
     async fn outcomes(&mut self) -> anyhow::Result<()> {
-        let mut wrong = Vec::new();
-        for command in &mut self.commands {
-            while command.took.is_none() {
-                let waited = command.accepted.elapsed();
+        let patience = self.patience;
+        loop {
+            let begun = Instant::now();
+            for command in self.commands.iter_mut().filter(|command| command.is_open) {
+                let is_late = command.accepted.elapsed() > patience;
                 // Under faults a read may fail, too; a client reads again.
                 if let Ok(answer) = self.client.get(&command.path).await
                     && answer.status == StatusCode::OK
@@ -434,24 +474,15 @@ impl Round<'_> {
                     command.record = answer.body;
                     if command.record["status"] != "PENDING" {
                         command.took = Some(command.accepted.elapsed());
-                        break;
                     }
                 }
-                if waited > self.patience {
-                    break;
-                }
-                pause_after(waited).await;
+                command.is_open = command.took.is_none() && !is_late;
             }
-            let Command { write, expected, record, took, .. } = command;
-            match took {
-                None => wrong.push(format!("{write} has no outcome within {} s", self.patience.as_secs())),
-                Some(_) if expected.is(record) => {}
-                Some(_) => {
-                    let (status, reason) = (&record["status"], &record["reason"]);
-                    wrong.push(format!("{write} must be {expected:?}, and is {status} {reason}"));
-                }
-            }
+            let open = self.commands.iter().filter(|command| command.is_open);
+            let Some(waited) = open.map(|command| command.accepted.elapsed()).min() else { break };
+            pause_after(waited.max(begun.elapsed() * 10)).await;
         }
+        let wrong: Vec<String> = self.commands.iter().filter_map(|command| command.wrong(patience)).collect();
         ensure!(wrong.is_empty(), "{}", wrong.join("; "));
         Ok(())
     }
