@@ -405,7 +405,9 @@ mod tests {
     #[test]
     fn every_change_is_the_next_version_and_later_than_the_one_before() {
         let before = listing(New);
-        let Decision::Write(revision) = decide(Some(&before), &Change::Withdraw, &by("c-2"), at(0)) else { panic!() };
+        let Decision::Write(revision) = decide(Some(&before), &Change::Withdraw, &by("c-2"), at(0)) else {
+            panic!()
+        };
         assert_eq!(revision.listing.listing_version, before.listing_version + 1);
         assert!(revision.listing.updated_at > before.updated_at, "even where its request is older");
     }
@@ -466,7 +468,11 @@ mod tests {
         }
         let before = Listing { approval_requested_at: Some(at(6)), ..listing(Pending) };
         let later = decide(Some(&before), &write, &by("c-2"), at(6));
-        assert_eq!(later, Decision::NotNow(Rejection::EvaluationInProgress), "the request meant the old text");
+        assert_eq!(
+            later,
+            Decision::NotNow(Rejection::EvaluationInProgress),
+            "the request meant the old text"
+        );
     }
 
     #[test]

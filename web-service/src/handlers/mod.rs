@@ -49,3 +49,6 @@ fn envelope<T: serde::de::DeserializeOwned>(event: serde_json::Value) -> Result<
     let id = event.get("id").and_then(serde_json::Value::as_str).unwrap_or("without id").to_owned();
     serde_json::from_value(event).map_err(|cause| EventFailure::Malformed { id, cause: cause.to_string() })
 }
+
+#[cfg(test)]
+mod order_tests;
