@@ -71,7 +71,7 @@ pub(super) const RULES: &[Rule] = &[
             Mutation::swap(WEB, "Listing", "minLength: 1, maxLength: 512", "minLength: 1").naming("WebApi"),
             Mutation::swap(WEB, "Listing", ", maximum: 9007199254740991", "").naming("WebApi"),
             Mutation::swap(WEB, "limit", ", maximum: 100", "").naming("WebApi"),
-            // What stood here before: 100,000 blanks took some minutes in Java.
+            // What stood here before: 40,000 letters and a sign took 8 s in Python's engine.
             Mutation::swap(WEB, "AddressText", "\"^[ ", "\"^[A-Za-z0-9_ -").naming("WebApi"),
             Mutation::swap(CONTRACTS, "CreateContract", "\"\\\\S\"", "\"\\\\s*\\\\S\"").naming("Api"),
         ],
