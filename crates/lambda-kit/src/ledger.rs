@@ -235,8 +235,13 @@ pub async fn settle<S, W, R: Reason>(
         };
         match committed {
             Committed::Done => {
-                tracing::info!(status = ?entry.record.status, reason = entry.record.reason, "command settled");
-                return Ok(wait.map_or(Outcome::Done, |wait| Outcome::Again(wait.time)));
+                let Record { status, reason, .. } = &entry.record;
+                let Some(wait) = wait else {
+                    tracing::info!(?status, reason, "command settled");
+                    return Ok(Outcome::Done);
+                };
+                tracing::info!(?status, reason, seconds = wait.time.as_secs(), "command waits");
+                return Ok(Outcome::Again(wait.time));
             }
             Committed::AlreadySettled => return Ok(Outcome::Done),
             Committed::Overtaken(actual) => current = actual,
