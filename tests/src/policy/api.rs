@@ -409,6 +409,7 @@ fn answers(deployment: &Deployment<'_>) -> Faults {
             ("403", true, "does not name 403"),
             ("415", integration["passthroughBehavior"] == "never", "does not name 415"),
             ("429", true, "does not name 429"),
+            ("500", is_of_type(integration, "aws_proxy"), "does not name 500"),
             ("502", is_of_type(integration, "aws_proxy"), "does not name 502"),
         ];
         let named = |status: &str| {
