@@ -24,6 +24,10 @@ pub struct Contract {
     pub contract_last_modified_on: Timestamp,
     /// Grows by one with every write to the property, across its contracts.
     pub contract_version: ContractVersion,
+    /// The request time of the newest command that was applied: an older one is superseded.
+    /// `None` in rows that were stored before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_requested_at: Option<Timestamp>,
 }
 
 /// What an agent asks for, about one property, at one time.
@@ -31,7 +35,7 @@ pub struct Contract {
 pub struct Request {
     /// The property that it is about.
     pub property_id: PropertyId,
-    /// When the API took it.
+    /// When the API took it, at most the consumer's own time.
     pub requested_at: Timestamp,
     /// What is asked.
     pub change: Change,
@@ -66,6 +70,8 @@ pub enum Rejection {
     ContractNotFound,
     /// The contract's status does not allow this change.
     InvalidTransition,
+    /// A later request was applied before this one came.
+    Superseded,
     /// The property id is not the one of the address.
     PropertyIdMismatch,
     /// The body is not what the API describes.
@@ -78,6 +84,7 @@ impl Reason for Rejection {
             Self::ContractExists => "contract_exists",
             Self::ContractNotFound => "contract_not_found",
             Self::InvalidTransition => "invalid_transition",
+            Self::Superseded => "superseded",
             Self::PropertyIdMismatch => "property_id_mismatch",
             Self::InvalidBody => "invalid_body",
         }
@@ -88,6 +95,7 @@ impl Reason for Rejection {
             Self::ContractExists => "The property has a contract that is a draft or approved.",
             Self::ContractNotFound => "The property has no contract.",
             Self::InvalidTransition => "The contract's status does not allow this change.",
+            Self::Superseded => "A later request for this property was applied before this one.",
             Self::PropertyIdMismatch => "The property_id is not the one that the address builds.",
             Self::InvalidBody => "The body is not what the API describes.",
         }
@@ -95,19 +103,37 @@ impl Reason for Rejection {
 }
 
 /// What to do with `request`, given the contract that the property has now.
+///
+/// The queue keeps no order. The outcome follows the order of the requests all the same: of two
+/// requests that exclude each other the later one wins, and a request that may have overtaken an
+/// earlier one waits for it.
 pub fn decide(current: Option<&Contract>, request: &Request) -> Decision<Contract, Rejection> {
+    if current.is_some_and(|contract| contract.supersedes(request)) {
+        return Decision::Reject(Rejection::Superseded);
+    }
     match (current, &request.change) {
         (None, Change::Create(terms)) => Decision::Write(draft(None, request, terms)),
         (Some(last), Change::Create(terms)) if last.contract_status.is_ended() => {
             Decision::Write(draft(Some(last), request, terms))
         }
-        (Some(_), Change::Create(_)) => Decision::Reject(Rejection::ContractExists),
-        // Its create may be on the way: the queue keeps no order.
+        // The end of the present contract may be on its way.
+        (Some(_), Change::Create(_)) => Decision::NotNow(Rejection::ContractExists),
+        // No earlier request can change this.
+        (_, Change::Move(Draft)) => Decision::Reject(Rejection::InvalidTransition),
+        // Its create may be on its way.
         (None, Change::Move(_)) => Decision::NotYet(Rejection::ContractNotFound),
         (Some(contract), Change::Move(next)) if contract.contract_status.may_become(*next) => {
             Decision::Write(moved(contract, *next, request.requested_at))
         }
-        (Some(_), Change::Move(_)) => Decision::Reject(Rejection::InvalidTransition),
+        // The change before it may be on its way.
+        (Some(_), Change::Move(_)) => Decision::NotNow(Rejection::InvalidTransition),
+    }
+}
+
+impl Contract {
+    /// Whether a later request than this one was applied already.
+    fn supersedes(&self, request: &Request) -> bool {
+        self.last_requested_at.is_some_and(|last| request.requested_at < last)
     }
 }
 
@@ -123,6 +149,7 @@ fn draft(last: Option<&Contract>, request: &Request, terms: &Terms) -> Contract 
         contract_created: time,
         contract_last_modified_on: time,
         contract_version: last.map_or(ContractVersion::FIRST, |last| last.contract_version.next()),
+        last_requested_at: Some(request.requested_at),
     }
 }
 
@@ -132,6 +159,7 @@ fn moved(contract: &Contract, next: ContractStatus, requested_at: Timestamp) -> 
         contract_status: next,
         contract_last_modified_on: modified_at(Some(contract), requested_at),
         contract_version: contract.contract_version.next(),
+        last_requested_at: Some(requested_at),
         ..contract.clone()
     }
 }
@@ -143,7 +171,7 @@ fn modified_at(last: Option<&Contract>, requested_at: Timestamp) -> Timestamp {
 }
 
 /// The status that `PUT /contracts` gives where it names none.
-pub const STATUS_OF_A_PLAIN_UPDATE: ContractStatus = Approved;
+pub const DEFAULT_STATUS: ContractStatus = Approved;
 
 #[cfg(test)]
 mod tests {
@@ -190,11 +218,11 @@ mod tests {
     }
 
     #[test]
-    fn a_draft_or_approved_contract_bars_a_second_one() {
+    fn a_draft_or_approved_contract_bars_a_second_one_unless_its_end_is_on_the_way() {
         for status in [Draft, Approved] {
             assert_eq!(
                 decide(Some(&contract(status)), &create(2_000, "two")),
-                Decision::Reject(Rejection::ContractExists)
+                Decision::NotNow(Rejection::ContractExists)
             );
         }
     }
@@ -215,8 +243,10 @@ mod tests {
                 let decision = decide(Some(&contract(from)), &request(2_000, Change::Move(to)));
                 if from.may_become(to) {
                     assert_eq!(written(decision).contract_status, to);
-                } else {
+                } else if to == Draft {
                     assert_eq!(decision, Decision::Reject(Rejection::InvalidTransition), "{from} to {to}");
+                } else {
+                    assert_eq!(decision, Decision::NotNow(Rejection::InvalidTransition), "{from} to {to}");
                 }
             }
         }
@@ -231,11 +261,32 @@ mod tests {
         );
     }
 
+    /// An approve without a contract approved the create that somebody sent 9 s later, and one
+    /// for a cancelled contract approved the next one.
     #[test]
-    fn a_change_that_was_requested_earlier_than_the_last_write_is_dated_after_it() {
-        let moved = written(decide(Some(&contract(Draft)), &request(500, Change::Move(Approved))));
+    fn a_request_never_changes_a_contract_that_was_requested_after_it() {
+        for change in [Change::Move(Approved), Change::Move(Cancelled), Change::Create(terms("two"))] {
+            let older = request(999, change);
+            let decision = decide(Some(&contract(Draft)), &older);
+            assert_eq!(decision, Decision::Reject(Rejection::Superseded), "{older:?}");
+        }
+        let moved = written(decide(Some(&contract(Draft)), &request(1_000, Change::Move(Approved))));
+        assert_eq!(moved.contract_status, Approved, "one of the same millisecond may follow it");
+    }
+
+    #[test]
+    fn time_grows_with_the_version_where_two_requests_share_a_millisecond() {
+        let moved = written(decide(Some(&contract(Draft)), &request(1_000, Change::Move(Approved))));
         assert_eq!(moved.contract_last_modified_on, at(1_001));
-        assert_eq!(moved.contract_created, at(1_000));
+        assert_eq!((moved.contract_created, moved.last_requested_at), (at(1_000), Some(at(1_000))));
+        let closed = written(decide(Some(&moved), &request(1_000, Change::Move(Closed))));
+        assert_eq!(closed.contract_last_modified_on, at(1_002));
+    }
+
+    #[test]
+    fn a_contract_stored_without_a_request_time_supersedes_nothing() {
+        let stored = Contract { last_requested_at: None, ..contract(Draft) };
+        assert!(matches!(decide(Some(&stored), &request(1, Change::Move(Approved))), Decision::Write(_)));
     }
 
     fn any_request() -> impl Strategy<Value = Request> {

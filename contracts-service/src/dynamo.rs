@@ -70,6 +70,10 @@ impl Contracts for DynamoContracts {
         self.get(AttributeValue::S(property.to_string())).await?.map(read).transpose()
     }
 
+    async fn first_wait(&self, command: &CommandId) -> Result<Option<u32>, CallError> {
+        self.ledger.first_wait(command).await
+    }
+
     async fn commit(
         &self,
         entry: &Entry,
@@ -91,7 +95,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use lambda_kit::batch::Redelivery;
+    use lambda_kit::batch::{Deadline, Redelivery};
     use lambda_kit::fixture::dynamodb;
     use lambda_kit::ledger::CommandStatus;
     use serde_json::{Value, json};
@@ -122,8 +126,8 @@ mod tests {
         });
         let batch = serde_json::from_value(json!({"Records": [record]})).unwrap();
         let now = Timestamp::from_millis(1_000_000).unwrap();
-        let response = ingest(batch, now, Duration::from_secs(30), tables, &Ignore).await.unwrap();
-        assert!(response.batch_item_failures.is_empty(), "{id}");
+        let deadline = Deadline::after(Duration::from_secs(10));
+        ingest(batch, now, deadline, tables, &Ignore).await.unwrap();
     }
 
     fn terms() -> Value {

@@ -2,7 +2,7 @@
 
 use lambda_kit::CallError;
 use lambda_kit::ledger::{Committed, Entry};
-use vocabulary::PropertyId;
+use vocabulary::{CommandId, PropertyId};
 
 use crate::domain::Contract;
 
@@ -10,6 +10,9 @@ use crate::domain::Contract;
 pub trait Contracts {
     /// The property's current contract, as of now.
     fn find(&self, property: &PropertyId) -> impl Future<Output = Result<Option<Contract>, CallError>>;
+
+    /// Since which receive (from 1) a command waits; `None` where it does not wait.
+    fn first_wait(&self, command: &CommandId) -> impl Future<Output = Result<Option<u32>, CallError>>;
 
     /// Records what became of a command and, where it was applied, writes the contract: both
     /// or neither. Overtaken when the property's contract is not the one just before `contract`.

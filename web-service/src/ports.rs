@@ -6,7 +6,7 @@ use lambda_kit::CallError;
 use lambda_kit::ledger::{Committed, Entry};
 use lambda_kit::publish::Bus;
 use serde::{Deserialize, Serialize};
-use vocabulary::PropertyId;
+use vocabulary::{CommandId, PropertyId};
 
 use crate::domain::{ContractKind, EndedContract, Listing, ListingStatus, Revision};
 use crate::page::{Position, Scope};
@@ -15,6 +15,9 @@ use crate::page::{Position, Scope};
 pub trait Listings {
     /// The listing of a property, in any status, as of the latest write.
     fn find(&self, property: &PropertyId) -> impl Future<Output = Result<Option<Listing>, CallError>>;
+
+    /// Since which receive (from 1) a command waits; `None` where it does not wait.
+    fn first_wait(&self, command: &CommandId) -> impl Future<Output = Result<Option<u32>, CallError>>;
 
     /// Writes a command's record and, where it has one, its effect on the listing and on
     /// what search shows, all or nothing.

@@ -7,15 +7,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use lambda_kit::CallError;
-use lambda_kit::batch::Redelivery;
+use lambda_kit::batch::{Deadline, Redelivery};
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde_json::{Value, json};
 use vocabulary::Timestamp;
 
-use crate::domain::Offer;
 use crate::handlers::{ingest, listings_query, on_contract_ended, on_evaluation_completed, search};
-use crate::testing::World;
+use crate::testing::{World, offer_of};
 
 struct Queue;
 
@@ -79,8 +78,8 @@ async fn replay(binary: &str, handle: impl AsyncFn(&World, Value) -> Value) {
 async fn the_samples_of_web_ingest_are_answered_as_they_say() {
     replay("web-ingest", async |world, event| {
         let batch = serde_json::from_value(event).unwrap();
-        let patience = Duration::from_secs(30);
-        let mut answer = or_failure(ingest::ingest(batch, Timestamp::now(), patience, world, world, &Queue).await);
+        let deadline = Deadline::after(Duration::from_secs(10));
+        let mut answer = told(ingest::ingest(batch, Timestamp::now(), deadline, world, world, &Queue).await);
         // Different properties are handled side by side, so that the order means nothing.
         let failures = answer["batchItemFailures"].as_array_mut().unwrap();
         failures.sort_by_key(|failure| failure["itemIdentifier"].to_string());
@@ -93,7 +92,7 @@ async fn the_samples_of_web_ingest_are_answered_as_they_say() {
 async fn the_samples_of_search_are_answered_as_they_say() {
     replay("search", async |world, event| {
         let request = serde_json::from_value(event).unwrap();
-        or_failure(Ok::<_, String>(search::answer(world, &request).await))
+        told(Ok::<_, String>(search::answer(world, &request).await))
     })
     .await;
 }
@@ -102,7 +101,7 @@ async fn the_samples_of_search_are_answered_as_they_say() {
 async fn the_samples_of_listings_query_are_answered_as_they_say() {
     replay("listings-query", async |world, event| {
         let request = serde_json::from_value(event).unwrap();
-        or_failure(Ok::<_, String>(listings_query::answer(world, &request).await))
+        told(Ok::<_, String>(listings_query::answer(world, &request).await))
     })
     .await;
 }
@@ -110,14 +109,14 @@ async fn the_samples_of_listings_query_are_answered_as_they_say() {
 #[tokio::test]
 async fn the_samples_of_on_evaluation_completed_are_answered_as_they_say() {
     replay("on-evaluation-completed", async |world, event| {
-        or_failure(on_evaluation_completed::apply(world, event).await)
+        told(on_evaluation_completed::apply(world, event).await)
     })
     .await;
 }
 
 #[tokio::test]
 async fn the_samples_of_on_contract_ended_are_answered_as_they_say() {
-    replay("on-contract-ended", async |world, event| or_failure(on_contract_ended::apply(world, event).await))
+    replay("on-contract-ended", async |world, event| told(on_contract_ended::apply(world, event).await))
         .await;
 }
 
@@ -130,7 +129,7 @@ fn every_seed_listing_is_one_that_the_service_takes_and_its_images_are_here() {
     let listings = listings.as_array().unwrap();
     assert_eq!(listings.len(), 3);
     for listing in listings {
-        let offer = Offer::from_body(&listing.to_string()).unwrap();
+        let offer = offer_of(listing.clone());
         for key in offer.images() {
             let image = std::fs::read(data.join("images").join(key)).unwrap();
             assert!(image.starts_with(b"\x89PNG\r\n\x1a\n") && image.len() < 15 * 1024, "{key}");

@@ -14,7 +14,7 @@ use vocabulary::{
     ApprovalRequestId, CommandId, ContractVersion, EvaluationReason, EvaluationResult, PropertyId, Timestamp,
 };
 
-use crate::domain::{EndedContract, Evaluation, Listing, ListingStatus, Offer, Revision};
+use crate::domain::{EndedContract, Evaluation, Listing, ListingStatus, NewOffer, Offer, Revision};
 use crate::page::{Position, Scope};
 use crate::ports::{Catalogue, Listings, Page, Publications, Published, Requests};
 
@@ -49,14 +49,18 @@ pub(crate) fn offer_json() -> Value {
 }
 
 pub(crate) fn offer() -> Offer {
-    Offer::from_body(&offer_json().to_string()).unwrap()
+    offer_of(offer_json())
+}
+
+pub(crate) fn offer_of(body: Value) -> Offer {
+    serde_json::from_value::<NewOffer>(body).unwrap().0
 }
 
 /// An offer at another place.
 pub(crate) fn offer_at(city: &str, street: &str, number: u32) -> Offer {
     let mut body = offer_json();
     body["address"] = json!({"country": "USA", "city": city, "street": street, "number": number});
-    Offer::from_body(&body.to_string()).unwrap()
+    offer_of(body)
 }
 
 /// The listing of [`offer`], as its life so far has made it; its request is `r-1`, its
@@ -71,6 +75,9 @@ pub(crate) fn listing(status: ListingStatus) -> Listing {
             ListingStatus::Declined => vec![EvaluationReason::UnsafeImage],
             _ => vec![],
         },
+        approval_requested_at: None,
+        approval_command: None,
+        last_write_at: None,
         contract_version: is_evaluated.then_some(ContractVersion(3)),
         evaluated_at: is_evaluated.then(|| at(2)),
         created_at: at(1),
@@ -149,6 +156,7 @@ pub(crate) struct World {
     pub(crate) listings: RefCell<HashMap<PropertyId, Listing>>,
     pub(crate) ended: RefCell<HashMap<PropertyId, EndedContract>>,
     pub(crate) records: RefCell<HashMap<CommandId, Record>>,
+    pub(crate) first_waits: RefCell<HashMap<CommandId, u32>>,
     pub(crate) published: RefCell<Vec<PublicationApprovalRequested>>,
     pub(crate) calls: RefCell<Vec<&'static str>>,
     faults: RefCell<Vec<(&'static str, Fault)>>,
@@ -225,6 +233,10 @@ impl Listings for World {
         self.call("find", || Ok(self.listings.borrow().get(property).cloned()))
     }
 
+    async fn first_wait(&self, command: &CommandId) -> Result<Option<u32>, CallError> {
+        Ok(self.first_waits.borrow().get(command).copied())
+    }
+
     async fn commit(
         &self,
         entry: &Entry,
@@ -234,7 +246,7 @@ impl Listings for World {
             let id = &entry.record.command_id;
             let before = self.records.borrow().get(id).map(|record| record.status);
             if before.is_some_and(|status| status != CommandStatus::Pending) {
-                return Ok(Committed::Before);
+                return Ok(Committed::AlreadySettled);
             }
             if let Some(revision) = revision
                 && !self.revise(revision)
@@ -244,6 +256,7 @@ impl Listings for World {
                 ));
             }
             self.records.borrow_mut().insert(id.clone(), entry.record.clone());
+            self.first_waits.borrow_mut().extend(entry.first_wait().map(|receive| (id.clone(), receive)));
             Ok(Committed::Done)
         })
     }

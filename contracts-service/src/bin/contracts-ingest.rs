@@ -1,11 +1,9 @@
 //! Trigger: the ingest queue. Applies what agents asked for.
 
-use std::time::Duration;
-
 use aws_lambda_events::sqs::SqsEvent;
 use contracts_service::dynamo::DynamoContracts;
 use contracts_service::handlers::ingest::ingest;
-use lambda_kit::batch::Queue;
+use lambda_kit::batch::{Deadline, Queue};
 use lambda_kit::config::{ConfigError, Env};
 use lambda_kit::{clients, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
@@ -15,7 +13,6 @@ struct Config {
     contracts_table: String,
     commands_table: String,
     queue_url: String,
-    command_wait: Duration,
 }
 
 impl Config {
@@ -25,7 +22,6 @@ impl Config {
             contracts_table: env.text("CONTRACTS_TABLE"),
             commands_table: env.text("COMMANDS_TABLE"),
             queue_url: env.text("INGEST_QUEUE_URL"),
-            command_wait: env.seconds("COMMAND_WAIT_SECONDS"),
         };
         env.finish(config)
     }
@@ -40,7 +36,8 @@ async fn main() -> Result<(), Error> {
     let dynamodb = aws_sdk_dynamodb::Client::new(&sdk);
     let contracts = &DynamoContracts::connect(dynamodb, config.contracts_table, config.commands_table).await;
     run(service_fn(async |batch: LambdaEvent<SqsEvent>| {
-        ingest(batch.payload, Timestamp::now(), config.command_wait, contracts, queue).await
+        let deadline = Deadline::of(&batch.context);
+        ingest(batch.payload, Timestamp::now(), deadline, contracts, queue).await
     }))
     .await
 }

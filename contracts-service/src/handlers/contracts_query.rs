@@ -5,6 +5,7 @@ use lambda_kit::CallError;
 use lambda_kit::api::{json, outcome, property_in_path, refusal, route, or_failure};
 use lambda_kit::ledger::Records;
 
+use crate::domain::Contract;
 use crate::ports::Contracts;
 
 /// Answers one request.
@@ -27,8 +28,9 @@ async fn contract(
         Some(property) => contracts.find(&property).await?,
         None => None,
     };
-    Ok(match &contract {
-        Some(contract) => json(200, contract),
+    Ok(match contract {
+        // When it was asked for last is a matter of the consumer.
+        Some(contract) => json(200, &Contract { last_requested_at: None, ..contract }),
         None => refusal(404, "The property has no contract."),
     })
 }
@@ -40,8 +42,6 @@ mod tests {
     use lambda_kit::ledger::{CommandStatus, Committed, Entry, Record};
     use serde_json::{Value, json};
     use vocabulary::{CommandId, PropertyId};
-
-    use crate::domain::Contract;
 
     /// One contract and one record, or tables that do not answer.
     struct Store {
@@ -66,8 +66,14 @@ mod tests {
 
     impl Contracts for Store {
         async fn find(&self, property: &PropertyId) -> Result<Option<Contract>, CallError> {
-            let contract: Contract = serde_json::from_value(stored()).unwrap();
+            let mut row = stored();
+            row["last_requested_at"] = json!("2026-11-23T18:23:06.123Z");
+            let contract: Contract = serde_json::from_value(row).unwrap();
             self.ask(Some(contract).filter(|contract| contract.property_id == *property))
+        }
+
+        async fn first_wait(&self, _: &CommandId) -> Result<Option<u32>, CallError> {
+            panic!("a query settles nothing")
         }
 
         async fn commit(&self, _: &Entry, _: Option<&Contract>) -> Result<Committed<Contract>, CallError> {

@@ -1,39 +1,37 @@
 //! The consumer of the queue: contracts are created and moved.
 
-use std::time::Duration;
-
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_kit::CallError;
-use lambda_kit::batch::{Failure, Outcome, Redelivery, each_message};
-use lambda_kit::command::{Command, NotFromTheGateway};
+use lambda_kit::batch::{Deadline, Failure, Outcome, Parsed, Redelivery, each_message};
+use lambda_kit::command::{Command, InvalidBody, NotFromTheGateway};
 use lambda_kit::ledger::settle;
 use serde::Deserialize;
 use tracing::Instrument;
 use uuid::Uuid;
 use vocabulary::{Address, ContractStatus, Decision, PropertyId, Timestamp};
 
-use crate::domain::{Change, Rejection, Request, STATUS_OF_A_PLAIN_UPDATE, Terms, decide};
+use crate::domain::{Change, DEFAULT_STATUS, Rejection, Request, Terms, decide};
 use crate::ports::Contracts;
 
-/// Handles one batch at the time `now`; a command that comes too early waits for
-/// `patience` since its request.
+/// Handles one batch at the time `now`.
 ///
 /// # Errors
 /// When the batch names no messages that an answer could name.
 pub async fn ingest(
     batch: SqsEvent,
     now: Timestamp,
-    patience: Duration,
+    deadline: Deadline,
     contracts: &impl Contracts,
     queue: &impl Redelivery,
 ) -> Result<SqsBatchResponse, CallError> {
-    each_message(batch, queue, parse, async |(command, request)| {
+    let parse = |message: &SqsMessage| parse(message, now);
+    each_message(batch, deadline, queue, parse, async |(command, request)| {
         let span = tracing::info_span!(
             "command",
             command_id = %command.id,
             property_id = request.as_ref().ok().map(|request| request.property_id.as_str()),
         );
-        handle(contracts, now, patience, &command, request).instrument(span).await
+        handle(contracts, now, &command, request).instrument(span).await
     })
     .await
 }
@@ -41,7 +39,6 @@ pub async fn ingest(
 async fn handle(
     contracts: &impl Contracts,
     now: Timestamp,
-    patience: Duration,
     command: &Command,
     request: Result<Request, Rejection>,
 ) -> Result<Outcome, Failure> {
@@ -54,17 +51,21 @@ async fn handle(
         Ok(request) => decide(current, request),
         Err(rejection) => Decision::Reject(*rejection),
     };
-    let outcome = settle(command, now, patience, current, decision, async |entry, contract| {
-        contracts.commit(entry, contract).await
-    })
-    .await?;
-    Ok(outcome)
+    settle(
+        command,
+        now,
+        current,
+        decision,
+        async || contracts.first_wait(&command.id).await,
+        async |entry, contract| contracts.commit(entry, contract).await,
+    )
+    .await
 }
 
 /// What runs in order: a property's commands, or alone, by its id, a command that names none.
 type Lane = String;
 
-type Parsed = (Command, Result<Request, Rejection>);
+type Order = (Command, Result<Request, Rejection>);
 
 /// The message can never be handled.
 #[derive(Debug, thiserror::Error)]
@@ -75,18 +76,18 @@ enum Poison {
     UnknownRoute { method: String },
 }
 
-fn parse(message: &SqsMessage) -> Result<(Lane, Parsed), Poison> {
+fn parse(message: &SqsMessage, now: Timestamp) -> Result<Parsed<Lane, Order>, Poison> {
     let command = Command::from_message(message)?;
     let request = match command.method.as_str() {
-        "POST" => create(&command),
-        "PUT" => move_on(&command),
+        "POST" => create(&command, now),
+        "PUT" => move_on(&command, now),
         method => return Err(Poison::UnknownRoute { method: method.into() }),
     };
-    let lane = match &request {
+    let key = match &request {
         Ok(request) => request.property_id.to_string(),
         Err(_) => format!("command {}", command.id),
     };
-    Ok((lane, (command, request)))
+    Ok(Parsed { key, requested_at: command.requested_at, work: (command, request) })
 }
 
 #[derive(Deserialize)]
@@ -96,15 +97,34 @@ struct CreateBody {
     address: Address,
 }
 
-#[derive(Deserialize)]
-struct MoveBody {
-    property_id: PropertyId,
-    status: Option<ContractStatus>,
+impl CreateBody {
+    /// Unicode code points.
+    const MAX_SELLER_NAME: usize = 200;
+
+    fn is_within_limits(&self) -> bool {
+        !self.seller_name.trim().is_empty()
+            && self.seller_name.chars().count() <= Self::MAX_SELLER_NAME
+            && self.address.is_within_limits()
+    }
 }
 
-fn create(command: &Command) -> Result<Request, Rejection> {
-    let body: CreateBody = read_body(&command.body)?;
-    if body.seller_name.trim().is_empty() {
+/// A misspelt `status` would be an approval, so unknown members are refused.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MoveBody {
+    property_id: PropertyId,
+    #[serde(default = "default_status")]
+    status: ContractStatus,
+}
+
+/// Where it is absent; `null` is no status.
+fn default_status() -> ContractStatus {
+    DEFAULT_STATUS
+}
+
+fn create(command: &Command, now: Timestamp) -> Result<Request, Rejection> {
+    let body: CreateBody = command.read().map_err(invalid)?;
+    if !body.is_within_limits() {
         return Err(Rejection::InvalidBody);
     }
     if body.property_id != body.address.property_id() {
@@ -113,29 +133,22 @@ fn create(command: &Command) -> Result<Request, Rejection> {
     // From the command, so that a redelivery creates the same contract.
     let contract_id = Uuid::new_v5(&Uuid::NAMESPACE_OID, command.id.as_str().as_bytes()).to_string();
     let terms = Terms { contract_id, seller_name: body.seller_name, address: body.address };
-    Ok(request(command, body.property_id, Change::Create(terms)))
+    Ok(request(command, now, body.property_id, Change::Create(terms)))
 }
 
-fn move_on(command: &Command) -> Result<Request, Rejection> {
-    let body: MoveBody = read_body(&command.body)?;
-    let next = body.status.unwrap_or(STATUS_OF_A_PLAIN_UPDATE);
-    Ok(request(command, body.property_id, Change::Move(next)))
+fn move_on(command: &Command, now: Timestamp) -> Result<Request, Rejection> {
+    let body: MoveBody = command.read().map_err(invalid)?;
+    Ok(request(command, now, body.property_id, Change::Move(body.status)))
 }
 
-fn request(command: &Command, property_id: PropertyId, change: Change) -> Request {
-    Request { property_id, requested_at: command.requested_at, change }
+fn request(command: &Command, now: Timestamp, property_id: PropertyId, change: Change) -> Request {
+    // A clock that runs ahead at the gateway must not supersede what comes after it.
+    Request { property_id, requested_at: command.requested_at.min(now), change }
 }
 
-fn read_body<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, Rejection> {
-    serde_json::from_str(body).map_err(|error| {
-        // The position, not the text: a body holds names.
-        tracing::info!(
-            line = error.line(),
-            column = error.column(),
-            "the body is not what the API describes"
-        );
-        Rejection::InvalidBody
-    })
+fn invalid(InvalidBody { line, column }: InvalidBody) -> Rejection {
+    tracing::info!(line, column, "the body is not what the API describes");
+    Rejection::InvalidBody
 }
 
 #[cfg(test)]
@@ -143,6 +156,7 @@ mod tests {
     use super::*;
     use std::cell::{Cell, RefCell};
     use std::collections::HashMap;
+    use std::time::Duration;
 
     use lambda_kit::ledger::{CommandStatus, Committed, Entry, Record};
     use serde_json::{Value, json};
@@ -151,13 +165,13 @@ mod tests {
     use crate::domain::Contract;
 
     const NOW_MS: i64 = 1_000_000;
-    const PATIENCE: Duration = Duration::from_secs(30);
 
     /// Keeps contracts and records as the tables do, and can lose the reply of one call.
     #[derive(Default)]
     struct Fake {
         contracts: RefCell<HashMap<PropertyId, Contract>>,
         records: RefCell<HashMap<CommandId, Record>>,
+        first_waits: RefCell<HashMap<CommandId, u32>>,
         calls: Cell<u32>,
         /// The call (counted from 1) that fails, and whether it has its effect before.
         fault: Cell<Option<(u32, bool)>>,
@@ -185,7 +199,7 @@ mod tests {
             let mut contracts = self.contracts.borrow_mut();
             let id = &entry.record.command_id;
             if records.get(id).is_some_and(|record| record.status != CommandStatus::Pending) {
-                return Committed::Before;
+                return Committed::AlreadySettled;
             }
             if let Some(contract) = contract {
                 let stored = contracts.get(&contract.property_id).cloned();
@@ -196,11 +210,16 @@ mod tests {
                 contracts.insert(contract.property_id.clone(), contract.clone());
             }
             records.insert(id.clone(), entry.record.clone());
+            self.first_waits.borrow_mut().extend(entry.first_wait().map(|receive| (id.clone(), receive)));
             Committed::Done
         }
     }
 
     impl Contracts for Fake {
+        async fn first_wait(&self, command: &CommandId) -> Result<Option<u32>, CallError> {
+            Ok(self.first_waits.borrow().get(command).copied())
+        }
+
         async fn find(&self, property: &PropertyId) -> Result<Option<Contract>, CallError> {
             match self.fails() {
                 Some(_) => Err(CallError::Unavailable("lost".into())),
@@ -232,36 +251,46 @@ mod tests {
     }
 
     fn message(id: &str, method: &str, body: &Value) -> Value {
+        received(id, method, body, 1)
+    }
+
+    /// A message as it is when it is received for the nth time.
+    fn received(id: &str, method: &str, body: &Value, receive: u32) -> Value {
         let text = |value: &str| json!({"stringValue": value, "dataType": "String"});
         json!({
             "messageId": id, "receiptHandle": id, "body": body.as_str().map_or_else(|| body.to_string(), str::to_owned),
-            "attributes": {"ApproximateReceiveCount": "1"},
+            "attributes": {"ApproximateReceiveCount": receive.to_string()},
             "messageAttributes": {
                 "CommandId": text(id), "HttpMethod": text(method), "RequestTimeEpoch": text(&NOW_MS.to_string()),
             },
         })
     }
 
+    fn create_body() -> Value {
+        json!({
+            "property_id": "usa/anytown/main-street/111", "seller_name": "Smith & Sons",
+            "address": {"country": "USA", "city": "Anytown", "street": "Main Street", "number": 111},
+        })
+    }
+
     fn create(id: &str) -> Value {
-        message(
-            id,
-            "POST",
-            &json!({
-                "property_id": "usa/anytown/main-street/111", "seller_name": "Smith & Sons",
-                "address": {"country": "USA", "city": "Anytown", "street": "Main Street", "number": 111},
-            }),
-        )
+        message(id, "POST", &create_body())
     }
 
     fn approve(id: &str) -> Value {
-        message(id, "PUT", &json!({"property_id": "USA/anytown/main-street/111"}))
+        approve_again(id, 1)
+    }
+
+    fn approve_again(id: &str, receive: u32) -> Value {
+        received(id, "PUT", &json!({"property_id": "USA/anytown/main-street/111"}), receive)
     }
 
     /// The ids that stay in the queue.
     async fn deliver(fake: &Fake, late_ms: i64, records: &[Value]) -> Vec<String> {
         let batch = serde_json::from_value(json!({ "Records": records })).unwrap();
         let now = Timestamp::from_millis(NOW_MS + late_ms).unwrap();
-        let response = ingest(batch, now, PATIENCE, fake, fake).await.unwrap();
+        let deadline = Deadline::after(Duration::from_secs(10));
+        let response = ingest(batch, now, deadline, fake, fake).await.unwrap();
         response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
     }
 
@@ -279,43 +308,73 @@ mod tests {
     #[tokio::test]
     async fn an_approval_that_overtakes_its_create_is_applied_after_it() {
         let fake = Fake::default();
-        let still_queued = deliver(&fake, 0, &[approve("c-2"), create("c-1")]).await;
-        assert_eq!(still_queued, ["c-2"]);
+        assert_eq!(deliver(&fake, 0, &[approve("c-2")]).await, ["c-2"]);
         assert_eq!(*fake.redelivered.borrow(), [("c-2".into(), 2)]);
         assert_eq!(fake.record("c-2"), (CommandStatus::Pending, Some("contract_not_found".into())));
-        assert!(deliver(&fake, 2_000, &[approve("c-2")]).await.is_empty());
+        deliver(&fake, 1_000, &[create("c-1")]).await;
+        assert!(deliver(&fake, 2_000, &[approve_again("c-2", 2)]).await.is_empty());
         assert_eq!(fake.contract().unwrap().contract_status, ContractStatus::Approved);
         assert_eq!(fake.record("c-2"), (CommandStatus::Applied, None));
     }
 
     #[tokio::test]
-    async fn an_approval_whose_create_never_comes_is_rejected_when_its_time_is_up() {
+    async fn an_approval_whose_create_never_comes_is_rejected_after_two_minutes() {
         let fake = Fake::default();
-        assert!(deliver(&fake, 30_000, &[approve("c-2")]).await.is_empty());
+        for receive in 1..=7 {
+            assert_eq!(deliver(&fake, 0, &[approve_again("c-2", receive)]).await, ["c-2"]);
+        }
+        assert!(deliver(&fake, 120_000, &[approve_again("c-2", 8)]).await.is_empty());
         assert_eq!(fake.record("c-2"), (CommandStatus::Rejected, Some("contract_not_found".into())));
+        assert_eq!(fake.redelivered.borrow().iter().map(|(_, after)| after).sum::<u64>(), 120);
     }
 
     #[tokio::test]
     async fn every_reason_to_reject_has_a_record() {
         let fake = Fake::default();
         deliver(&fake, 0, &[create("c-1")]).await;
-        let other_address = json!({
-            "property_id": "usa/anytown/main-street/112", "seller_name": "x",
-            "address": {"country": "USA", "city": "Anytown", "street": "Main Street", "number": 111},
-        });
-        let closed = json!({"property_id": "usa/anytown/main-street/111", "status": "CLOSED"});
-        let sold = json!({"property_id": "usa/anytown/main-street/111", "status": "SOLD"});
-        for (id, message, reason) in [
-            ("r-1", create("r-1"), "contract_exists"),
-            ("r-2", message("r-2", "POST", &other_address), "property_id_mismatch"),
-            ("r-3", message("r-3", "PUT", &closed), "invalid_transition"),
-            ("r-4", message("r-4", "PUT", &sold), "invalid_body"),
-            ("r-5", message("r-5", "POST", &json!("{not json")), "invalid_body"),
-        ] {
-            assert!(deliver(&fake, 0, &[message]).await.is_empty(), "{id} leaves the queue");
-            assert_eq!(fake.record(id), (CommandStatus::Rejected, Some(reason.into())), "{id}");
+        let with = |member: &str, value: Value| {
+            let mut body = create_body();
+            body[member] = value;
+            body
+        };
+        let moved = |status: &str| json!({"property_id": "usa/anytown/main-street/111", "status": status});
+        let cases = [
+            ("contract_exists", "POST", create_body(), 4),
+            ("invalid_transition", "PUT", moved("CLOSED"), 4),
+            ("invalid_transition", "PUT", moved("DRAFT"), 1),
+            ("property_id_mismatch", "POST", with("property_id", json!("usa/anytown/main-street/112")), 1),
+            ("invalid_body", "PUT", moved("SOLD"), 1),
+            ("invalid_body", "POST", json!("{not json"), 1),
+            ("invalid_body", "POST", with("seller_name", json!(" \t")), 1),
+            ("invalid_body", "POST", with("seller_name", json!("é".repeat(201))), 1),
+            ("invalid_body", "POST", with("seller_name", json!("\u{FFFD}")), 1),
+            // A body with optional members refuses others: this one would approve the contract.
+            ("invalid_body", "PUT", json!({"property_id": "usa/anytown/main-street/111", "Status": "CANCELLED"}), 1),
+            ("invalid_body", "PUT", json!({"property_id": "usa/anytown/main-street/111", "status": null}), 1),
+        ];
+        for (number, (reason, method, body, receive)) in cases.into_iter().enumerate() {
+            let id = format!("r-{number}");
+            // It has waited from its first receive on.
+            fake.first_waits.borrow_mut().insert(id.parse().unwrap(), 1);
+            let message = received(&id, method, &body, receive);
+            assert!(deliver(&fake, 0, &[message]).await.is_empty(), "{body} leaves the queue");
+            assert_eq!(fake.record(&id), (CommandStatus::Rejected, Some(reason.into())), "{body}");
         }
         assert_eq!(fake.contract().unwrap().contract_version.0, 1, "nothing else was disturbed");
+    }
+
+    #[tokio::test]
+    async fn the_limits_of_texts_are_code_points_and_bind_new_commands() {
+        let fake = Fake::default();
+        let mut body = create_body();
+        body["seller_name"] = json!("🦄".repeat(200));
+        body["extra"] = json!("ignored");
+        deliver(&fake, 0, &[message("c-1", "POST", &body)]).await;
+        assert_eq!(fake.record("c-1"), (CommandStatus::Applied, None));
+        // White space collapses in the property id: only this limit keeps it out.
+        body["address"]["street"] = json!(format!("Main{}Street", " ".repeat(262_000)));
+        deliver(&fake, 0, &[message("c-2", "POST", &body)]).await;
+        assert_eq!(fake.record("c-2"), (CommandStatus::Rejected, Some("invalid_body".into())));
     }
 
     #[tokio::test]
@@ -348,7 +407,9 @@ mod tests {
         let mut stay = deliver(&fake, 0, &[stray, no_route, create("c-1")]).await;
         stay.sort();
         assert_eq!(stay, ["x", "y"]);
-        assert_eq!(*fake.redelivered.borrow(), [("x".into(), 0), ("y".into(), 0)]);
+        let mut redelivered = fake.redelivered.borrow().clone();
+        redelivered.sort();
+        assert_eq!(redelivered, [("x".into(), 0), ("y".into(), 0)]);
         assert!(fake.records.borrow().keys().all(|id| id.as_str() == "c-1"), "no record of a stray message");
         assert!(fake.contract().is_some());
     }

@@ -36,9 +36,9 @@ pub struct Options {
     state_dir: Option<PathBuf>,
 }
 
-/// The longest wait for a command: one that came too early waits for 60 s at most (the parameter
-/// CommandWaitSeconds).
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest wait for a command: one that came too early waits for two minutes, and one whose
+/// function was killed comes back after another one.
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// When the seed data is loaded by `up`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -35,6 +35,10 @@ impl Address {
     /// The greatest house number.
     pub const MAX_NUMBER: u32 = 999_999_999;
 
+    /// The greatest length of country, city and street each, as written, in Unicode code points.
+    /// It binds new commands; addresses are read as they were stored.
+    pub const MAX_TEXT: usize = 100;
+
     /// Checks and keeps the texts as they were written.
     ///
     /// # Errors
@@ -53,6 +57,12 @@ impl Address {
     pub fn property_id(&self) -> PropertyId {
         // `new` let only addresses through for which this succeeds.
         self.build_id().unwrap_or_else(|_| unreachable!("an Address has a property id"))
+    }
+
+    /// Whether each text is short enough for a new command.
+    pub fn is_within_limits(&self) -> bool {
+        let texts = [&self.country, &self.city, &self.street];
+        texts.iter().all(|text| text.chars().count() <= Self::MAX_TEXT)
     }
 
     /// The country, as written.
@@ -145,6 +155,16 @@ mod tests {
                 "{country} {street} {number}"
             );
         }
+    }
+
+    /// White space collapses in the property id, so that its own limit does not bind the texts.
+    #[test]
+    fn a_text_of_more_than_100_characters_is_not_within_the_limits_of_a_command() {
+        let street = |blanks: usize| Address::new("usa", "town", format!("a{}b", " ".repeat(blanks)), 1).unwrap();
+        assert!(street(98).is_within_limits());
+        assert!(!street(99).is_within_limits(), "it is still read where it is stored");
+        let country = Address::new(format!("u{}", ".".repeat(100)), "town", "a", 1).unwrap();
+        assert!(!country.is_within_limits());
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use lambda_kit::redelivery::{PREDECESSOR_WAITS, RECEIVES};
 use local_cloud::resource::Resource;
 use serde_json::Value;
 
@@ -36,11 +37,20 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "queue-receives",
-        holds: "maxReceiveCount >= 5, so that a passing fault dead-letters nothing",
+        holds: "maxReceiveCount covers waits, contention and an outage of 15 minutes",
         check: receives,
         notices: &[
-            Mutation::swap(CONTRACTS, "IngestQueue", "maxReceiveCount: 10", "maxReceiveCount: 4"),
-            Mutation::swap(WEB, "WebIngestQueue", "maxReceiveCount: 10", "maxReceiveCount: 1"),
+            Mutation::swap(CONTRACTS, "IngestQueue", "maxReceiveCount: 30", "maxReceiveCount: 28"),
+            Mutation::swap(WEB, "WebIngestQueue", "maxReceiveCount: 30", "maxReceiveCount: 1"),
+        ],
+    },
+    Rule {
+        name: "queue-waits",
+        holds: "the long waits of commands last two visibility timeouts: a killed predecessor is back",
+        check: waits,
+        notices: &[
+            Mutation::swap(CONTRACTS, "IngestQueue", "VisibilityTimeout: 60", "VisibilityTimeout: 61"),
+            Mutation::swap(WEB, "WebIngestQueue", "VisibilityTimeout: 60", "VisibilityTimeout: 90"),
         ],
     },
     Rule {
@@ -200,8 +210,26 @@ fn visibility(deployment: &Deployment<'_>) -> Faults {
 fn receives(deployment: &Deployment<'_>) -> Faults {
     deployment.each(QUEUE, |queue| {
         let most = number(&queue.properties.get("RedrivePolicy")?["maxReceiveCount"]).unwrap_or(0);
-        unless(most >= 5, format!("gives a message up after {most} receives"))
+        unless(
+            most >= RECEIVES,
+            format!("gives a message up after {most} receives, and it can need {RECEIVES}"),
+        )
     })
+}
+
+fn waits(deployment: &Deployment<'_>) -> Faults {
+    let waited: u64 = PREDECESSOR_WAITS.iter().sum();
+    let complaint = |queue: &Resource| {
+        let hidden = number(&queue.properties["VisibilityTimeout"]).unwrap_or(VISIBILITY);
+        unless(
+            waited >= 2 * hidden,
+            format!("hides the message of a killed function for {hidden} s, and others wait {waited} s for it"),
+        )
+    };
+    polled(deployment)
+        .into_iter()
+        .filter_map(|(_, queue)| Some(Fault::of(queue, complaint(queue)?)))
+        .collect()
 }
 
 fn partial_batches(deployment: &Deployment<'_>) -> Faults {

@@ -1,9 +1,7 @@
 //! Trigger: the ingest queue. Applies what agents asked for.
 
-use std::time::Duration;
-
 use aws_lambda_events::sqs::SqsEvent;
-use lambda_kit::batch::Queue;
+use lambda_kit::batch::{Deadline, Queue};
 use lambda_kit::config::{ConfigError, Env};
 use lambda_kit::publish::Bus;
 use lambda_kit::{clients, telemetry};
@@ -17,7 +15,6 @@ struct Config {
     commands_table: String,
     event_bus: String,
     queue_url: String,
-    command_wait: Duration,
 }
 
 impl Config {
@@ -28,7 +25,6 @@ impl Config {
             commands_table: env.text("COMMANDS_TABLE"),
             event_bus: env.text("EVENT_BUS"),
             queue_url: env.text("INGEST_QUEUE_URL"),
-            command_wait: env.seconds("COMMAND_WAIT_SECONDS"),
         };
         env.finish(config)
     }
@@ -44,7 +40,8 @@ async fn main() -> Result<(), Error> {
     let bus = &Bus::new(aws_sdk_eventbridge::Client::new(&aws), &config.event_bus);
     let queue = &Queue::new(aws_sdk_sqs::Client::new(&aws), &config.queue_url);
     run(service_fn(async |batch: LambdaEvent<SqsEvent>| {
-        ingest(batch.payload, Timestamp::now(), config.command_wait, listings, bus, queue).await
+        let deadline = Deadline::of(&batch.context);
+        ingest(batch.payload, Timestamp::now(), deadline, listings, bus, queue).await
     }))
     .await
 }

@@ -6,5 +6,5 @@ mod offer;
 mod publication;
 
 pub use listing::{Change, Listing, ListingStatus, Rejection, Revision, approval_request_id, decide};
-pub use offer::{ContractKind, InvalidOffer, Offer};
+pub use offer::{ContractKind, InvalidOffer, NewOffer, Offer};
 pub use publication::{EndedContract, Evaluation, Ignored, end, evaluate};

@@ -51,8 +51,11 @@ pub enum InvalidOffer {
     Currency,
     /// An S3 key has up to 1,024 bytes:
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
-    #[error("a listing has 1 to 20 images, each an object key of 1 to 1,024 bytes")]
+    #[error("a listing has 1 to 20 images, each an object key of 1 to 512 characters and 1,024 bytes")]
     Images,
+    /// Limits of a new offer only: a stored one is read as it is.
+    #[error("country, city and street have up to 100 characters each")]
+    Address,
 }
 
 /// An offer before its values are checked, with the address in an object of its own, as
@@ -85,16 +88,22 @@ struct Terms {
 impl Offer {
     const MOST_CHARACTERS: usize = 1_200;
     const MOST_IMAGES: usize = 20;
+    /// Bytes.
     const LONGEST_KEY: usize = 1_024;
+    /// Code points; of new offers.
+    const MAX_KEY: usize = 512;
     const HIGHEST_PRICE: u64 = (1 << 53) - 1;
 
-    /// Reads the body of `POST /listings`; members that it does not know are ignored.
-    ///
-    /// # Errors
-    /// When the text is not JSON, or misses or mistakes a member.
-    pub fn from_body(body: &str) -> Result<Self, serde_json::Error> {
-        let body: Body = serde_json::from_str(body)?;
-        Self::checked(body.address, body.terms).map_err(serde::de::Error::custom)
+    /// Checks the body of `POST /listings`, and the limits that bind new offers alone.
+    fn new(body: Body) -> Result<Self, InvalidOffer> {
+        let offer = Self::checked(body.address, body.terms)?;
+        if !offer.address.is_within_limits() {
+            return Err(InvalidOffer::Address);
+        }
+        if offer.images.iter().any(|key| key.chars().count() > Self::MAX_KEY) {
+            return Err(InvalidOffer::Images);
+        }
+        Ok(offer)
     }
 
     fn checked(address: Address, terms: Terms) -> Result<Self, InvalidOffer> {
@@ -151,6 +160,19 @@ impl Offer {
     }
 }
 
+/// As an agent sends it; members that are not known are ignored.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Body")]
+pub struct NewOffer(pub Offer);
+
+impl TryFrom<Body> for NewOffer {
+    type Error = InvalidOffer;
+
+    fn try_from(body: Body) -> Result<Self, Self::Error> {
+        Offer::new(body).map(Self)
+    }
+}
+
 impl TryFrom<Unchecked> for Offer {
     type Error = InvalidOffer;
 
@@ -167,7 +189,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn parse(body: &Value) -> Result<Offer, serde_json::Error> {
-        Offer::from_body(&body.to_string())
+        serde_json::from_str::<NewOffer>(&body.to_string()).map(|new| new.0)
     }
 
     #[test]
@@ -195,7 +217,9 @@ mod tests {
     #[test]
     fn what_the_gateway_cannot_check_is_checked_here() {
         let long = "ä".repeat(1_201);
-        let key = "k".repeat(1_025);
+        let key = "k".repeat(513);
+        let wide_key = "🏠".repeat(257);
+        let long_street = format!("Main{}Street", " ".repeat(91));
         for (member, wrong) in [
             ("description", json!("")),
             ("description", json!(long)),
@@ -211,6 +235,8 @@ mod tests {
             ("images", json!([])),
             ("images", json!([""])),
             ("images", json!([key])),
+            ("images", json!([wide_key])),
+            ("address", json!({"country": "USA", "city": "Anytown", "street": long_street, "number": 1})),
             ("images", json!(vec!["a.png"; 21])),
             ("address", json!({"country": "USA", "city": "Any/town", "street": "Main", "number": 1})),
             ("address", json!({"country": "USA", "city": "Anytown", "street": "Main", "number": 0})),
@@ -230,15 +256,24 @@ mod tests {
     fn the_limits_themselves_are_allowed() {
         let mut body = offer_json();
         body["description"] = json!("🏠".repeat(1_200));
-        body["images"] = json!(vec!["k".repeat(1_024); 20]);
+        body["images"] = json!(vec!["ä".repeat(512); 20]);
+        body["address"]["street"] = json!(format!("Main{}Street", " ".repeat(90)));
         body["listprice"] = json!(9_007_199_254_740_991_u64);
         assert!(parse(&body).is_ok());
+    }
+
+    #[test]
+    fn a_stored_offer_is_read_even_where_its_texts_are_longer_than_new_ones_may_be() {
+        let mut stored = serde_json::to_value(parse(&offer_json()).unwrap()).unwrap();
+        stored["street"] = json!(format!("Main{}Street", " ".repeat(5_000)));
+        stored["images"] = json!(["k".repeat(1_024)]);
+        assert!(serde_json::from_value::<Offer>(stored).is_ok());
     }
 
     proptest! {
         #[test]
         fn no_text_makes_the_parser_panic(text in any::<String>()) {
-            let _ = Offer::from_body(&text);
+            let _ = serde_json::from_str::<NewOffer>(&text);
         }
 
         #[test]

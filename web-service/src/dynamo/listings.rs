@@ -31,6 +31,10 @@ impl Listings for DynamoListings {
         self.table.get(listing_key(property)).await
     }
 
+    async fn first_wait(&self, command: &CommandId) -> Result<Option<u32>, CallError> {
+        self.ledger.first_wait(command).await
+    }
+
     async fn commit(
         &self,
         entry: &Entry,

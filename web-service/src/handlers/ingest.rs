@@ -1,38 +1,36 @@
 //! The consumer of the queue: writes, requests and withdrawals of listings.
 
 use std::cell::{Cell, RefCell};
-use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use events::PublicationApprovalRequested;
 use lambda_kit::CallError;
-use lambda_kit::batch::{Failure, Outcome, Redelivery, each_message};
-use lambda_kit::command::{Command, NotFromTheGateway};
+use lambda_kit::batch::{Deadline, Failure, Outcome, Parsed, Redelivery, each_message};
+use lambda_kit::command::{Command, InvalidBody, NotFromTheGateway};
 use lambda_kit::ledger::{Committed, settle};
-use percent_encoding::percent_decode_str;
 use serde::Deserialize;
+use serde_json::json;
 use tracing::Instrument;
-use vocabulary::{Address, ApprovalRequestId, Decision, PropertyId, Timestamp};
+use vocabulary::{Address, CommandId, Decision, PropertyId, Timestamp};
 
-use crate::domain::{Change, Listing, Offer, Rejection, approval_request_id, decide};
+use crate::domain::{Change, Listing, NewOffer, Rejection, decide};
 use crate::ports::{Listings, Requests};
 
-/// Handles one batch at the time `now`; a command that comes too early waits for
-/// `patience` since its request.
+/// Handles one batch at the time `now`.
 ///
 /// # Errors
 /// When the batch names no messages that an answer could name.
 pub async fn ingest(
     batch: SqsEvent,
     now: Timestamp,
-    patience: Duration,
+    deadline: Deadline,
     listings: &impl Listings,
     requests: &impl Requests,
     queue: &impl Redelivery,
 ) -> Result<SqsBatchResponse, CallError> {
-    each_message(batch, queue, parse, async |order: Order| {
+    each_message(batch, deadline, queue, parse, async |order: Order| {
         let span = tracing::info_span!("command", command_id = %order.command.id, property_id = order.key());
-        handle(order, now, patience, listings, requests).instrument(span).await
+        handle(order, now, listings, requests).instrument(span).await
     })
     .await
 }
@@ -49,7 +47,7 @@ enum Poison {
 /// A command and what its body asks for; the body can still be wrong.
 struct Order {
     command: Command,
-    task: Result<Task, String>,
+    task: Result<Task, InvalidBody>,
 }
 
 struct Task {
@@ -64,57 +62,71 @@ impl Order {
     }
 }
 
-fn parse(message: &SqsMessage) -> Result<(String, Order), Poison> {
-    let command = Command::from_message(message)?;
+fn parse(message: &SqsMessage) -> Result<Parsed<String, Order>, Poison> {
+    let mut command = Command::from_message(message)?;
     let task = match (command.method.as_str(), command.resource.as_str()) {
-        ("POST", "/listings") => write(&command.body),
+        ("POST", "/listings") => write(&command),
         ("POST", "/request_approval") => request(&command),
-        ("DELETE", "/listings/{country}/{city}/{street}/{number}" | "") => withdrawal(&command.body),
+        ("DELETE", "/listings/{country}/{city}/{street}/{number}" | "") => withdrawal(&mut command),
         // The attributes that a command must have do not tell the two apart; its body does.
-        ("POST", "") if names_an_address(&command.body) => write(&command.body),
+        ("POST", "") if names_an_address(&command) => write(&command),
         ("POST", "") => request(&command),
         (method, resource) => {
             return Err(Poison::UnknownRoute { method: method.into(), resource: resource.into() });
         }
     };
-    let order = Order { task: task.map_err(|cause| cause.to_string()), command };
-    Ok((order.key().to_owned(), order))
+    let requested_at = command.requested_at;
+    let order = Order { task, command };
+    Ok(Parsed { key: order.key().to_owned(), requested_at, work: order })
 }
 
-fn names_an_address(body: &str) -> bool {
+fn names_an_address(command: &Command) -> bool {
     #[derive(Deserialize)]
     struct Body {
         #[serde(rename = "address")]
         _address: serde::de::IgnoredAny,
     }
-    serde_json::from_str::<Body>(body).is_ok()
+    command.read::<Body>().is_ok()
 }
 
-fn write(body: &str) -> Result<Task, serde_json::Error> {
-    let offer = Offer::from_body(body)?;
+fn write(command: &Command) -> Result<Task, InvalidBody> {
+    let NewOffer(offer) = command.read()?;
     Ok(Task { property: offer.property_id(), change: Change::Write(Box::new(offer)) })
 }
 
-fn request(command: &Command) -> Result<Task, serde_json::Error> {
+fn request(command: &Command) -> Result<Task, InvalidBody> {
     #[derive(Deserialize)]
     struct Body {
         property_id: PropertyId,
     }
-    let Body { property_id } = serde_json::from_str(&command.body)?;
-    Ok(Task { property: property_id, change: Change::RequestApproval(approval_request_id(&command.id)) })
+    let Body { property_id } = command.read()?;
+    Ok(Task { property: property_id, change: Change::RequestApproval })
 }
 
-/// The gateway makes this body of the path, whose segments are decoded and normalised as those
-/// of every route are.
-fn withdrawal(body: &str) -> Result<Task, serde_json::Error> {
+/// The gateway makes this body of the path, whose segments it has decoded; they are normalised as
+/// those of every route are. The body is normalised with them, so that a client's retry in another
+/// spelling is the same command.
+fn withdrawal(command: &mut Command) -> Result<Task, InvalidBody> {
     #[derive(Deserialize)]
-    struct Body {
+    #[serde(try_from = "Path")]
+    struct Body(PropertyId);
+
+    #[derive(Deserialize)]
+    struct Path {
         property_id: String,
     }
-    let Body { property_id } = serde_json::from_str(body)?;
-    let segment = |raw| Address::segment(&percent_decode_str(raw).decode_utf8_lossy());
-    let segments: Vec<_> = property_id.split('/').map(segment).collect();
-    let property = segments.join("/").parse().map_err(serde::de::Error::custom)?;
+
+    impl TryFrom<Path> for Body {
+        type Error = vocabulary::InvalidPropertyId;
+
+        fn try_from(Path { property_id }: Path) -> Result<Self, Self::Error> {
+            let segments: Vec<_> = property_id.split('/').map(Address::segment).collect();
+            segments.join("/").parse().map(Self)
+        }
+    }
+
+    let Body(property) = command.read()?;
+    command.body = json!({"property_id": property}).to_string();
     Ok(Task { property, change: Change::Withdraw })
 }
 
@@ -130,47 +142,49 @@ struct Progress {
 async fn handle(
     order: Order,
     now: Timestamp,
-    patience: Duration,
     listings: &impl Listings,
     requests: &impl Requests,
 ) -> Result<Outcome, Failure> {
     let Order { command, task } = &order;
-    if let Err(cause) = task {
-        tracing::info!(%cause, "invalid body");
+    if let Err(InvalidBody { line, column }) = task {
+        tracing::info!(line, column, "the body is not what the API describes");
     }
     let current = match task {
         // A new listing is the common case, and its write finds out whether it is one.
         Err(_) | Ok(Task { change: Change::Write(_), .. }) => None,
         Ok(task) => listings.find(&task.property).await?,
     };
+    // A clock that runs ahead at the gateway must not supersede what comes after it.
+    let requested_at = command.requested_at.min(now);
     let progress = Progress::default();
     let outcome = settle(
         command,
         now,
-        patience,
         current,
         |current| match task {
-            Ok(task) => decide(current, &task.change, command.requested_at),
+            Ok(task) => decide(current, &task.change, &command.id, requested_at),
             Err(_) => Decision::Reject(Rejection::InvalidBody),
         },
+        async || listings.first_wait(&command.id).await,
         async |entry, revision| {
             let committed = listings.commit(entry, revision).await?;
             match &committed {
                 Committed::Done => {
                     *progress.written.borrow_mut() = revision.map(|revision| revision.listing.clone());
                 }
-                Committed::Before => progress.settled_before.set(true),
-                Committed::Overtaken(_) | Committed::KeyTaken(_) => {}
+                Committed::AlreadySettled => progress.settled_before.set(true),
+                Committed::Overtaken(_) | Committed::KeyTaken(_) | Committed::Collided => {}
             }
             Ok(committed)
         },
     )
     .await?;
-    if let Ok(Task { property, change: Change::RequestApproval(request) }) = task
-        && let Some(listing) = to_be_published(listings, property, request, progress).await?
+    if let Ok(Task { property, change: Change::RequestApproval | Change::Write(_) }) = task
+        && let Some(listing) = to_be_published(listings, property, &command.id, progress).await?
     {
         requests.publish(&event(&listing)).await?;
-        tracing::info!(approval_request_id = %request, "evaluation requested");
+        let request = listing.approval_request_id.as_ref().map(tracing::field::display);
+        tracing::info!(approval_request_id = request, "evaluation requested");
     }
     Ok(outcome)
 }
@@ -181,14 +195,14 @@ async fn handle(
 async fn to_be_published(
     listings: &impl Listings,
     property: &PropertyId,
-    request: &ApprovalRequestId,
+    command: &CommandId,
     progress: Progress,
 ) -> Result<Option<Listing>, CallError> {
     let candidate = match progress.written.into_inner() {
         None if progress.settled_before.get() => listings.find(property).await?,
         written => written,
     };
-    Ok(candidate.filter(|listing| listing.is_pending_for(request)))
+    Ok(candidate.filter(|listing| listing.is_pending_by(command)))
 }
 
 fn event(listing: &Listing) -> PublicationApprovalRequested {
@@ -209,12 +223,12 @@ fn event(listing: &Listing) -> PublicationApprovalRequested {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ListingStatus;
+    use crate::domain::{ListingStatus, approval_request_id};
+    use std::time::Duration;
     use crate::testing::{Fault, World, at, at_once, listing, offer, offer_json};
     use lambda_kit::ledger::CommandStatus::{Applied, Pending, Rejected};
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
     const LISTINGS: &str = "/listings";
     const REQUEST: &str = "/request_approval";
     const LISTING: &str = "/listings/{country}/{city}/{street}/{number}";
@@ -255,6 +269,14 @@ mod tests {
         message(id, "DELETE", LISTING, r#"{"property_id": "USA/Anytown/Main Street/111"}"#)
     }
 
+    /// The same message at its nth receive, requested `seconds` after `at(0)`.
+    fn received(mut message: Value, receive: u32, seconds: i64) -> Value {
+        message["attributes"]["ApproximateReceiveCount"] = json!(receive.to_string());
+        let time = at(seconds).as_millis().to_string();
+        message["messageAttributes"]["RequestTimeEpoch"]["stringValue"] = json!(time);
+        message
+    }
+
     /// The ids that stay in the queue after a delivery at `at(seconds)`, and their delays.
     async fn deliver_at(
         world: &World,
@@ -263,7 +285,8 @@ mod tests {
     ) -> (Vec<String>, Vec<(String, u64)>) {
         let queue = Queue::default();
         let batch = serde_json::from_value(json!({ "Records": messages })).unwrap();
-        let response = ingest(batch, at(seconds), PATIENCE, world, world, &queue).await.unwrap();
+        let deadline = Deadline::after(Duration::from_secs(10));
+        let response = ingest(batch, at(seconds), deadline, world, world, &queue).await.unwrap();
         let failed = response.batch_item_failures.into_iter().map(|failure| failure.item_identifier);
         (failed.collect(), queue.0.into_inner())
     }
@@ -291,11 +314,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_withdrawal_finds_its_listing_however_the_path_is_written() {
-        for path in [
-            "usa/anytown/main-street/111",
-            " USA/AnyTown/Main  Street/111",
-            "USA/Any%74own/Main%20Street/111",
-        ] {
+        for path in ["usa/anytown/main-street/111", " USA/AnyTown/Main  Street/111", "USA/Any.town/Main Street/111"] {
             let world = world(ListingStatus::Approved);
             deliver(&world, &[message("c-1", "DELETE", LISTING, &json!({"property_id": path}).to_string())])
                 .await;
@@ -383,10 +402,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_and_a_withdrawal_without_a_listing_are_rejected_when_their_time_is_up() {
+    async fn a_request_and_a_withdrawal_without_a_listing_are_rejected_after_all_waits() {
         let world = World::default();
-        let late = deliver_at(&world, 30, &[request_message("c-1"), withdrawal_message("c-2")]).await;
-        assert_eq!(late, (vec![], vec![]));
+        let at_receive =
+            |receive| [received(request_message("c-1"), receive, 0), received(withdrawal_message("c-2"), receive, 0)];
+        for receive in 1..=7 {
+            assert_eq!(deliver_at(&world, 0, &at_receive(receive)).await.0.len(), 2, "{receive}");
+        }
+        assert_eq!(deliver_at(&world, 120, &at_receive(8)).await, (vec![], vec![]));
         for id in ["c-1", "c-2"] {
             assert_eq!(world.outcome(id), (Rejected, Some("listing_not_found".into())));
         }
@@ -395,18 +418,86 @@ mod tests {
 
     /// Known fault 22: approved listings were resubmitted.
     #[tokio::test]
-    async fn a_request_that_cannot_be_is_rejected_and_publishes_nothing() {
+    async fn a_request_that_cannot_be_waits_14_s_then_is_rejected_and_publishes_nothing() {
         for (status, reason) in [
             (ListingStatus::Approved, "already_approved"),
             (ListingStatus::Pending, "evaluation_in_progress"),
             (ListingStatus::Withdrawn, "withdrawn"),
         ] {
             let world = world(status);
-            assert!(deliver(&world, &[request_message("c-1")]).await.is_empty());
+            for (receive, wait) in [(1, 2), (2, 4), (3, 8)] {
+                let (_, delays) = deliver_at(&world, 1, &[received(request_message("c-1"), receive, 0)]).await;
+                assert_eq!(delays, [("c-1".into(), wait)]);
+                assert_eq!(world.outcome("c-1"), (Pending, Some(reason.into())));
+            }
+            assert!(deliver(&world, &[received(request_message("c-1"), 4, 0)]).await.is_empty());
             assert_eq!(world.outcome("c-1"), (Rejected, Some(reason.into())));
             assert!(world.published.borrow().is_empty());
             assert_eq!(world.listing(), Some(listing(status)));
         }
+    }
+
+    /// The client sent the text, then the request; the queue turned them round.
+    #[tokio::test]
+    async fn a_request_that_overtook_its_text_publishes_the_text() {
+        let world = world(ListingStatus::New);
+        let (write, request) = (received(write_message("c-1"), 1, 0), received(request_message("c-2"), 1, 1));
+        deliver(&world, &[request]).await;
+        for fault in [Some(Fault::FailBefore), Some(Fault::FailAfter), None] {
+            if let Some(fault) = fault {
+                world.plan("publish", fault);
+            }
+            deliver(&world, std::slice::from_ref(&write)).await;
+        }
+        let pending = world.listing().unwrap();
+        assert_eq!((pending.status, world.outcome("c-1")), (ListingStatus::Pending, (Applied, None)));
+        let published = world.published.borrow();
+        let requests: std::collections::BTreeSet<_> =
+            published.iter().map(|event| event.approval_request_id.clone().unwrap().to_string()).collect();
+        assert_eq!(requests.len(), 2, "the first, and the one that the late text made, however often");
+        assert_eq!(published.last().unwrap().approval_request_id, pending.approval_request_id);
+    }
+
+    /// `%2531` is `%31` once it is decoded, which the gateway does; it withdrew number 1.
+    #[tokio::test]
+    async fn a_path_is_not_decoded_twice() {
+        let world = World::default();
+        deliver(&world, &[message("c-1", "DELETE", LISTING, r#"{"property_id": "usa/anytown/main-street/%31"}"#)])
+            .await;
+        assert_eq!(world.outcome("c-1"), (Rejected, Some("invalid_body".into())));
+    }
+
+    #[test]
+    fn a_withdrawal_is_the_same_command_however_its_path_is_written() {
+        let fingerprint = |path: &str| {
+            let message = message("c-1", "DELETE", LISTING, &json!({"property_id": path}).to_string());
+            parse(&serde_json::from_value(message).unwrap()).unwrap().work.command.fingerprint()
+        };
+        assert_eq!(fingerprint("USA/Anytown/Main Street/111"), fingerprint("usa/anytown/main-street/111"));
+        assert_ne!(fingerprint("usa/anytown/main-street/111"), fingerprint("usa/anytown/main-street/112"));
+    }
+
+    #[tokio::test]
+    async fn of_many_writes_in_any_order_the_newest_stays() {
+        let world = World::default();
+        for second in [3, 9, 1, 7, 5] {
+            let mut body = offer_json();
+            body["listprice"] = json!(100 + second);
+            let id = format!("c-{second}");
+            let write = received(message(&id, "POST", LISTINGS, &body.to_string()), 1, second);
+            assert!(deliver_at(&world, 10, &[write]).await.0.is_empty());
+        }
+        assert_eq!(world.listing().unwrap().offer.listprice(), 109);
+        assert_eq!(world.outcome("c-9"), (Applied, None));
+        assert_eq!(world.outcome("c-7"), (Rejected, Some("superseded".into())));
+    }
+
+    #[tokio::test]
+    async fn a_request_from_a_clock_that_runs_ahead_supersedes_nothing_that_comes_after_it() {
+        let world = World::default();
+        deliver_at(&world, 1, &[received(write_message("c-1"), 1, 3_600)]).await;
+        deliver_at(&world, 2, &[received(write_message("c-2"), 1, 2)]).await;
+        assert_eq!(world.outcome("c-2"), (Applied, None));
     }
 
     /// Known fault 14: load, then save the whole item.
@@ -423,7 +514,7 @@ mod tests {
         );
         deliver(&world, &[request_message("c-1")]).await;
         assert_eq!(world.status(), Some(ListingStatus::Approved));
-        assert_eq!(world.outcome("c-1"), (Rejected, Some("already_approved".into())));
+        assert_eq!(world.outcome("c-1"), (Pending, Some("already_approved".into())));
     }
 
     #[tokio::test]
@@ -431,14 +522,17 @@ mod tests {
         let mut without_images = offer_json();
         without_images["images"] = json!([]);
         let world = World::default();
+        let mut not_utf8 = offer_json();
+        not_utf8["description"] = json!("Stra\u{FFFD}e");
         let messages = [
+            message("c-5", "POST", LISTINGS, &not_utf8.to_string()),
             message("c-1", "POST", LISTINGS, &without_images.to_string()),
             message("c-2", "POST", REQUEST, "not JSON"),
             message("c-3", "POST", REQUEST, r#"{"property_id": "usa/anytown"}"#),
             message("c-4", "DELETE", LISTING, r#"{"property_id": "usa/anytown/a%2Fb/1"}"#),
         ];
         assert!(deliver(&world, &messages).await.is_empty());
-        for id in ["c-1", "c-2", "c-3", "c-4"] {
+        for id in ["c-1", "c-2", "c-3", "c-4", "c-5"] {
             assert_eq!(world.outcome(id), (Rejected, Some("invalid_body".into())), "{id}");
         }
     }

@@ -115,13 +115,13 @@ fn next_page(request: &ApiGatewayProxyRequest, limit: u32, token: &str) -> Resul
     // With the stage, which `request.path` lacks.
     let path = request.request_context.path.as_deref().or(request.path.as_deref());
     let (Some(host), Some(path)) = (host, path) else {
-        return Err(CallError::Unavailable(
+        return Err(CallError::Corrupt(
             "the request names no host or no path, so the next page has no address".into(),
         ));
     };
     let path = utf8_percent_encode(path, NOT_IN_A_PATH);
     HeaderValue::from_str(&format!("<{scheme}://{host}{path}?limit={limit}&next={token}>; rel=\"next\""))
-        .map_err(CallError::from_sdk)
+        .map_err(CallError::corrupt)
 }
 
 #[cfg(test)]
