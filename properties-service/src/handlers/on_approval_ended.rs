@@ -59,7 +59,7 @@ pub async fn handle(
     claims: &impl Claims,
     answers: &impl Answers,
 ) -> Result<Outcome, EventFailure> {
-    let Envelope { id: event_id, detail: ended, .. } = Envelope::<ExecutionStatusChange>::read(event)?;
+    let Envelope { id: event_id, detail: ended, .. } = Envelope::<ExecutionStatusChange>::read(&event)?;
     let is_included = ended.input_details.and_then(|details| details.included) != Some(false);
     let input = match ended.input.filter(|_| is_included) {
         Some(input) => Some(input),
@@ -96,7 +96,7 @@ pub async fn handle(
 fn request(input: Option<&str>) -> Result<Request, String> {
     let input = input.ok_or("Step Functions does not know the execution any more")?;
     let event: Value = serde_json::from_str(input).map_err(|cause| format!("it is not JSON: {cause}"))?;
-    let event = Envelope::<RequestNames>::read(event).map_err(|malformed| malformed.to_string())?;
+    let event = Envelope::<RequestNames>::read(&event).map_err(|malformed| malformed.to_string())?;
     let id = match event.detail.approval_request_id {
         Some(id) => id,
         None => event.id.parse().map_err(|_| "its event has no id")?,

@@ -12,7 +12,7 @@ use crate::ports::{ContractStatuses, Kept};
 /// When the event cannot be read, or the status not be kept: the event is delivered again, and
 /// dead-lettered in the end.
 pub async fn handle(event: Value, statuses: &impl ContractStatuses) -> Result<Kept, EventFailure> {
-    let event = Envelope::<ContractStatusChanged>::read(event)?;
+    let event = Envelope::<ContractStatusChanged>::read(&event)?;
     let news = event.detail;
     let kept = statuses.keep(&news).await?;
     tracing::info!(

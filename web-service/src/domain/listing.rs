@@ -65,6 +65,10 @@ pub struct Listing {
     /// The version of the contract that its approval relies on, where the evaluation told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract_version: Option<ContractVersion>,
+    /// Since when, at the latest, the contract had been in the state that its approval relies on.
+    /// `None` in rows that were evaluated before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relied_on_at: Option<Timestamp>,
     /// When the latest evaluation was published; `None` until there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluated_at: Option<Timestamp>,
@@ -238,6 +242,7 @@ impl Revision {
             approval_command: None,
             evaluation_reasons: Vec::new(),
             contract_version: None,
+            relied_on_at: None,
             evaluated_at: None,
             created_at: at,
             updated_at: at,
@@ -274,6 +279,7 @@ impl Listing {
             approval_command: Some(command.clone()),
             evaluation_reasons: Vec::new(),
             contract_version: None,
+            relied_on_at: None,
             evaluated_at: None,
             ..self.clone()
         }
@@ -405,7 +411,9 @@ mod tests {
     #[test]
     fn every_change_is_the_next_version_and_later_than_the_one_before() {
         let before = listing(New);
-        let Decision::Write(revision) = decide(Some(&before), &Change::Withdraw, &by("c-2"), at(0)) else { panic!() };
+        let Decision::Write(revision) = decide(Some(&before), &Change::Withdraw, &by("c-2"), at(0)) else {
+            panic!()
+        };
         assert_eq!(revision.listing.listing_version, before.listing_version + 1);
         assert!(revision.listing.updated_at > before.updated_at, "even where its request is older");
     }
@@ -466,7 +474,11 @@ mod tests {
         }
         let before = Listing { approval_requested_at: Some(at(6)), ..listing(Pending) };
         let later = decide(Some(&before), &write, &by("c-2"), at(6));
-        assert_eq!(later, Decision::NotNow(Rejection::EvaluationInProgress), "the request meant the old text");
+        assert_eq!(
+            later,
+            Decision::NotNow(Rejection::EvaluationInProgress),
+            "the request meant the old text"
+        );
     }
 
     #[test]
