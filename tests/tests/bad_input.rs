@@ -2,12 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use end_to_end_tests::flow::{CORPUS, House};
 use end_to_end_tests::{
     PATIENCE, ROOT, apply, binaries, on_a_local_cloud, outcome, project, put_event, receive, runtime,
-    templates, with_templates,
+    templates,
 };
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

@@ -71,10 +71,7 @@ pub trait Catalogue {
 /// Requests to have a listing evaluated.
 pub trait Requests {
     /// Publishes one; may be repeated.
-    fn publish(
-        &self,
-        request: &PublicationApprovalRequested,
-    ) -> impl Future<Output = Result<(), CallError>>;
+    fn publish(&self, request: &PublicationApprovalRequested) -> impl Future<Output = Result<(), CallError>>;
 }
 
 /// A part of a search's results.

@@ -152,7 +152,7 @@ fn invalid(InvalidBody { line, column }: InvalidBody) -> Rejection {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::cell::{Cell, RefCell};
     use std::collections::HashMap;
@@ -164,17 +164,17 @@ mod tests {
 
     use crate::domain::Contract;
 
-    const NOW_MS: i64 = 1_000_000;
+    pub(crate) const NOW_MS: i64 = 1_000_000;
 
     /// Keeps contracts and records as the tables do, and can lose the reply of one call.
     #[derive(Default)]
-    struct Fake {
+    pub(crate) struct Fake {
         contracts: RefCell<HashMap<PropertyId, Contract>>,
-        records: RefCell<HashMap<CommandId, Record>>,
+        pub(crate) records: RefCell<HashMap<CommandId, Record>>,
         first_waits: RefCell<HashMap<CommandId, u32>>,
-        calls: Cell<u32>,
+        pub(crate) calls: Cell<u32>,
         /// The call (counted from 1) that fails, and whether it has its effect before.
-        fault: Cell<Option<(u32, bool)>>,
+        pub(crate) fault: Cell<Option<(u32, bool)>>,
         redelivered: RefCell<Vec<(String, u64)>>,
     }
 
@@ -185,12 +185,12 @@ mod tests {
             self.fault.get().filter(|(call, _)| *call == self.calls.get()).map(|(_, applied)| applied)
         }
 
-        fn record(&self, command: &str) -> (CommandStatus, Option<String>) {
+        pub(crate) fn record(&self, command: &str) -> (CommandStatus, Option<String>) {
             let record = self.records.borrow()[&command.parse().unwrap()].clone();
             (record.status, record.reason)
         }
 
-        fn contract(&self) -> Option<Contract> {
+        pub(crate) fn contract(&self) -> Option<Contract> {
             self.contracts.borrow().values().next().cloned()
         }
 
@@ -250,7 +250,7 @@ mod tests {
         }
     }
 
-    fn message(id: &str, method: &str, body: &Value) -> Value {
+    pub(crate) fn message(id: &str, method: &str, body: &Value) -> Value {
         received(id, method, body, 1)
     }
 
@@ -266,7 +266,7 @@ mod tests {
         })
     }
 
-    fn create_body() -> Value {
+    pub(crate) fn create_body() -> Value {
         json!({
             "property_id": "usa/anytown/main-street/111", "seller_name": "Smith & Sons",
             "address": {"country": "USA", "city": "Anytown", "street": "Main Street", "number": 111},
@@ -349,7 +349,12 @@ mod tests {
             ("invalid_body", "POST", with("seller_name", json!("é".repeat(201))), 1),
             ("invalid_body", "POST", with("seller_name", json!("\u{FFFD}")), 1),
             // A body with optional members refuses others: this one would approve the contract.
-            ("invalid_body", "PUT", json!({"property_id": "usa/anytown/main-street/111", "Status": "CANCELLED"}), 1),
+            (
+                "invalid_body",
+                "PUT",
+                json!({"property_id": "usa/anytown/main-street/111", "Status": "CANCELLED"}),
+                1,
+            ),
             ("invalid_body", "PUT", json!({"property_id": "usa/anytown/main-street/111", "status": null}), 1),
         ];
         for (number, (reason, method, body, receive)) in cases.into_iter().enumerate() {

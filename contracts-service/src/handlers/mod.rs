@@ -2,3 +2,6 @@
 
 pub mod contracts_query;
 pub mod ingest;
+
+#[cfg(test)]
+mod order_tests;

@@ -1,9 +1,12 @@
-//! JSON logs on standard output, one object a line, with the fields of the current spans
+//! JSON logs on standard output, one object a line, with the fields of all spans around it
 //! (request id, command id, property id). No log line carries a seller's name or a task token.
 
 use tracing::level_filters::STATIC_MAX_LEVEL;
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// Installs the subscriber; `RUST_LOG` or, as Lambda sets it, `AWS_LAMBDA_LOG_LEVEL` choose the
@@ -11,17 +14,27 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// `Cargo.toml`), and says so to whoever asks for them.
 pub fn init() {
     let level = ["RUST_LOG", "AWS_LAMBDA_LOG_LEVEL"].into_iter().find_map(|name| std::env::var(name).ok());
-    let lines = tracing_subscriber::fmt::layer()
-        .json()
-        .flatten_event(true)
-        .with_current_span(true)
-        .with_span_list(false);
     let levels = levels(level.as_deref());
     let asked = levels.default_level();
-    tracing_subscriber::registry().with(lines).with(levels).init();
+    tracing_subscriber::registry().with(lines(std::io::stdout)).with(levels).init();
     if asked.is_some_and(|asked| asked > STATIC_MAX_LEVEL) {
         tracing::warn!(most = %STATIC_MAX_LEVEL, "lines below this level are not compiled in");
     }
+}
+
+/// One JSON object a line. All spans, from the outside in: the runtime's own, which has the request
+/// id, is around those of commands and events.
+fn lines<S, W>(output: W) -> impl Layer<S>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(true)
+        .with_writer(output)
 }
 
 /// What is logged. Not an `EnvFilter`, whose regular expressions nobody needs here: they are
@@ -39,6 +52,36 @@ fn levels(level: Option<&str>) -> Targets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::{Arc, Mutex};
+
+    /// Lines inside the span of a command lacked the request id.
+    #[test]
+    fn a_line_has_the_fields_of_all_spans_around_it() {
+        #[derive(Clone, Default)]
+        struct Output(Arc<Mutex<Vec<u8>>>);
+        impl std::io::Write for Output {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let output = Output::default();
+        let writer = output.clone();
+        let subscriber = tracing_subscriber::registry().with(lines(move || writer.clone()));
+        tracing::subscriber::with_default(subscriber, || {
+            let invocation = tracing::info_span!("Lambda runtime invoke", requestId = "r-1").entered();
+            let command = tracing::info_span!("command", command_id = "c-1").entered();
+            tracing::info!(status = "APPLIED", "command settled");
+            drop((command, invocation));
+        });
+        let line: serde_json::Value = serde_json::from_slice(&output.0.lock().unwrap()).unwrap();
+        assert_eq!((&line["message"], &line["status"]), (&"command settled".into(), &"APPLIED".into()));
+        assert_eq!(line["spans"][0]["requestId"], "r-1");
+        assert_eq!(line["spans"][1]["command_id"], "c-1");
+    }
 
     #[test]
     fn lambdas_levels_and_those_of_rust_are_understood() {

@@ -160,7 +160,8 @@ mod tests {
     /// White space collapses in the property id, so that its own limit does not bind the texts.
     #[test]
     fn a_text_of_more_than_100_characters_is_not_within_the_limits_of_a_command() {
-        let street = |blanks: usize| Address::new("usa", "town", format!("a{}b", " ".repeat(blanks)), 1).unwrap();
+        let street =
+            |blanks: usize| Address::new("usa", "town", format!("a{}b", " ".repeat(blanks)), 1).unwrap();
         assert!(street(98).is_within_limits());
         assert!(!street(99).is_within_limits(), "it is still read where it is stored");
         let country = Address::new(format!("u{}", ".".repeat(100)), "town", "a", 1).unwrap();

@@ -223,7 +223,9 @@ fn waits(deployment: &Deployment<'_>) -> Faults {
         let hidden = number(&queue.properties["VisibilityTimeout"]).unwrap_or(VISIBILITY);
         unless(
             waited >= 2 * hidden,
-            format!("hides the message of a killed function for {hidden} s, and others wait {waited} s for it"),
+            format!(
+                "hides the message of a killed function for {hidden} s, and others wait {waited} s for it"
+            ),
         )
     };
     polled(deployment)

@@ -72,9 +72,7 @@ impl Database {
         let seen = self.listings.find(&property).await.unwrap();
         self.settle(&format!("{id}-ask"), seen, Change::RequestApproval).await;
         let (listing, ended) = self.publications.load(&property).await.unwrap();
-        let revision =
-            crate::domain::evaluate(listing.as_ref(), ended.as_ref(), &answer(Some(3)))
-                .unwrap();
+        let revision = crate::domain::evaluate(listing.as_ref(), ended.as_ref(), &answer(Some(3))).unwrap();
         assert!(self.publications.store(&revision, ended.as_ref()).await.unwrap());
     }
 

@@ -221,17 +221,17 @@ fn event(listing: &Listing) -> PublicationApprovalRequested {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::domain::{ListingStatus, approval_request_id};
-    use std::time::Duration;
     use crate::testing::{Fault, World, at, at_once, listing, offer, offer_json};
     use lambda_kit::ledger::CommandStatus::{Applied, Pending, Rejected};
     use serde_json::Value;
+    use std::time::Duration;
 
-    const LISTINGS: &str = "/listings";
-    const REQUEST: &str = "/request_approval";
-    const LISTING: &str = "/listings/{country}/{city}/{street}/{number}";
+    pub(crate) const LISTINGS: &str = "/listings";
+    pub(crate) const REQUEST: &str = "/request_approval";
+    pub(crate) const LISTING: &str = "/listings/{country}/{city}/{street}/{number}";
 
     /// Remembers which messages were to be redelivered, and when.
     #[derive(Default)]
@@ -245,7 +245,7 @@ mod tests {
     }
 
     /// A message as the gateway queues it, requested at `at(0)`; its id is that of its command.
-    fn message(id: &str, method: &str, resource: &str, body: &str) -> Value {
+    pub(crate) fn message(id: &str, method: &str, resource: &str, body: &str) -> Value {
         let text = |value: &str| json!({"stringValue": value, "dataType": "String"});
         json!({
             "messageId": id, "receiptHandle": id, "body": body,
@@ -261,11 +261,11 @@ mod tests {
         message(id, "POST", LISTINGS, &offer_json().to_string())
     }
 
-    fn request_message(id: &str) -> Value {
+    pub(crate) fn request_message(id: &str) -> Value {
         message(id, "POST", REQUEST, r#"{"property_id": "USA/Anytown/main-street/111"}"#)
     }
 
-    fn withdrawal_message(id: &str) -> Value {
+    pub(crate) fn withdrawal_message(id: &str) -> Value {
         message(id, "DELETE", LISTING, r#"{"property_id": "USA/Anytown/Main Street/111"}"#)
     }
 
@@ -314,7 +314,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_withdrawal_finds_its_listing_however_the_path_is_written() {
-        for path in ["usa/anytown/main-street/111", " USA/AnyTown/Main  Street/111", "USA/Any.town/Main Street/111"] {
+        for path in
+            ["usa/anytown/main-street/111", " USA/AnyTown/Main  Street/111", "USA/Any.town/Main Street/111"]
+        {
             let world = world(ListingStatus::Approved);
             deliver(&world, &[message("c-1", "DELETE", LISTING, &json!({"property_id": path}).to_string())])
                 .await;
@@ -404,8 +406,9 @@ mod tests {
     #[tokio::test]
     async fn a_request_and_a_withdrawal_without_a_listing_are_rejected_after_all_waits() {
         let world = World::default();
-        let at_receive =
-            |receive| [received(request_message("c-1"), receive, 0), received(withdrawal_message("c-2"), receive, 0)];
+        let at_receive = |receive| {
+            [received(request_message("c-1"), receive, 0), received(withdrawal_message("c-2"), receive, 0)]
+        };
         for receive in 1..=7 {
             assert_eq!(deliver_at(&world, 0, &at_receive(receive)).await.0.len(), 2, "{receive}");
         }
@@ -426,7 +429,8 @@ mod tests {
         ] {
             let world = world(status);
             for (receive, wait) in [(1, 2), (2, 4), (3, 8)] {
-                let (_, delays) = deliver_at(&world, 1, &[received(request_message("c-1"), receive, 0)]).await;
+                let (_, delays) =
+                    deliver_at(&world, 1, &[received(request_message("c-1"), receive, 0)]).await;
                 assert_eq!(delays, [("c-1".into(), wait)]);
                 assert_eq!(world.outcome("c-1"), (Pending, Some(reason.into())));
             }
@@ -462,8 +466,11 @@ mod tests {
     #[tokio::test]
     async fn a_path_is_not_decoded_twice() {
         let world = World::default();
-        deliver(&world, &[message("c-1", "DELETE", LISTING, r#"{"property_id": "usa/anytown/main-street/%31"}"#)])
-            .await;
+        deliver(
+            &world,
+            &[message("c-1", "DELETE", LISTING, r#"{"property_id": "usa/anytown/main-street/%31"}"#)],
+        )
+        .await;
         assert_eq!(world.outcome("c-1"), (Rejected, Some("invalid_body".into())));
     }
 

@@ -2,7 +2,7 @@
 
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use lambda_kit::CallError;
-use lambda_kit::api::{json, outcome, property_in_path, refusal, route, or_failure};
+use lambda_kit::api::{json, or_failure, outcome, property_in_path, refusal, route};
 use lambda_kit::ledger::Records;
 use serde::Serialize;
 use vocabulary::{ApprovalRequestId, EvaluationReason, PropertyId, Timestamp};

@@ -3,7 +3,7 @@
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use aws_lambda_events::http::header::{HOST, HeaderValue, LINK};
 use lambda_kit::CallError;
-use lambda_kit::api::{json, path_parameter, property_in_path, refusal, route, or_failure};
+use lambda_kit::api::{json, or_failure, path_parameter, property_in_path, refusal, route};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::page::{Position, Scope};
