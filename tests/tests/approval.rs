@@ -77,7 +77,8 @@ impl Approval {
             let key = json!({"property_id": {"S": PROPERTY}});
             let input = json!({"TableName": self.0.output("ContractStatusTableName")?, "Key": key});
             let row = self.0.aws("DynamoDB_20120810.GetItem", &input).await?;
-            Ok((row["Item"]["contract_version"]["N"] == version.to_string()).then_some(()))
+            let kept = row["Item"]["contract_version"]["N"].as_str().and_then(|kept| kept.parse().ok());
+            Ok((kept == Some(version)).then_some(()))
         })
         .await
     }
