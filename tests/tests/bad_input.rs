@@ -1,6 +1,8 @@
 //! Bad input gets what product.md says, and disturbs nothing else.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,18 @@ async fn send(
     Ok((status, serde_json::from_slice(&response.bytes().await?).unwrap_or(Value::Null)))
 }
 
+/// Waits until a command is rejected, for a reason that the API lists.
+async fn rejection(client: &Client, service: &str, command: &str) -> anyhow::Result<Value> {
+    let record = outcome(client, service, command, PATIENCE).await?;
+    assert_eq!(record["status"], "REJECTED", "{record}");
+    let folder = if service == "/contracts" { "contracts-service" } else { "web-service" };
+    let api: Value =
+        serde_norway::from_str(&std::fs::read_to_string(project()?.join(folder).join("api.yaml"))?)?;
+    let listed = &api["components"]["schemas"]["CommandRecord"]["properties"]["reason"]["enum"];
+    assert!(listed.as_array().unwrap().contains(&record["reason"]), "{record} is for none of {listed}");
+    Ok(record)
+}
+
 /// How many messages a queue holds, in flight or not.
 async fn messages_in(client: &Client, queue_output: &str) -> anyhow::Result<u64> {
     let input = json!({"QueueUrl": client.output(queue_output)?, "AttributeNames": ["All"]});
@@ -35,6 +49,47 @@ async fn messages_in(client: &Client, queue_output: &str) -> anyhow::Result<u64>
     let count = |name: &str| attributes["Attributes"][name].as_str().unwrap().parse::<u64>().unwrap();
     Ok(count("ApproximateNumberOfMessages") + count("ApproximateNumberOfMessagesNotVisible"))
 }
+
+/// Sends a request byte by byte as it is written here, which a client library would not, and returns
+/// the status.
+fn send_raw(client: &Client, request: &str, headers: &[(&str, &str)], body: &[u8]) -> anyhow::Result<u16> {
+    let host = client.addresses.api_url.trim_start_matches("http://");
+    let mut head = format!("{request} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    let mut stream = TcpStream::connect(host)?;
+    stream.write_all(format!("{head}Content-Length: {}\r\n\r\n", body.len()).as_bytes())?;
+    stream.write_all(body)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).split(' ').nth(1).unwrap_or_default().parse()?)
+}
+
+/// Runs `test` against a local cloud whose queues no function reads, so that it sees what the gateway
+/// puts into them.
+fn on_a_gateway(test: impl AsyncFnOnce(&Client) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    on_a_local_cloud(async |client| {
+        for function in ["uni-prop-local-contracts-ingest", "uni-prop-local-web-ingest"] {
+            client.poll(function, false, PATIENCE).await?;
+        }
+        test(client).await
+    })
+}
+
+/// The writes, each with a body that the gateway accepts, and the queue that it leads to.
+fn writes() -> [(&'static str, &'static str, Value, &'static str); 5] {
+    let property = json!({"property_id": House(11).id()});
+    [
+        ("POST", "/contracts", House(11).contract(), "ContractsIngestQueueUrl"),
+        ("PUT", "/contracts", property.clone(), "ContractsIngestQueueUrl"),
+        ("POST", "/listings", House(11).listing(), "WebIngestQueueUrl"),
+        ("POST", "/request_approval", property, "WebIngestQueueUrl"),
+        ("DELETE", "/listings/usa/anytown/main-street/11", Value::Null, "WebIngestQueueUrl"),
+    ]
+}
+
+const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 /// A body with one member changed; `null` takes it away.
 fn changed(mut body: Value, pointer: &str, value: Value) -> Value {
@@ -65,7 +120,26 @@ fn an_invalid_body_is_refused_and_nothing_is_queued() -> anyhow::Result<()> {
             (Method::POST, "/contracts", changed(contract(), "/address/number", json!("eleven")).to_string()),
             (Method::POST, "/contracts", changed(contract(), "/address/number", json!(0)).to_string()),
             (Method::POST, "/contracts", changed(contract(), "/address/city", json!("Zürich")).to_string()),
+            (Method::POST, "/contracts", changed(contract(), "/seller_name", json!("")).to_string()),
+            (Method::POST, "/contracts", changed(contract(), "/seller_name", json!(" \n")).to_string()),
+            (
+                Method::POST,
+                "/contracts",
+                changed(contract(), "/seller_name", json!("é".repeat(201))).to_string(),
+            ),
+            (
+                Method::POST,
+                "/contracts",
+                changed(contract(), "/address/city", json!("x".repeat(101))).to_string(),
+            ),
+            (Method::POST, "/contracts", changed(contract(), "/address/city", json!(" .,' ")).to_string()),
             (Method::PUT, "/contracts", json!({"status": "APPROVED"}).to_string()),
+            // A misspelt status would approve the contract.
+            (
+                Method::PUT,
+                "/contracts",
+                json!({"property_id": House(11).id(), "Status": "CANCELLED"}).to_string(),
+            ),
             (Method::PUT, "/contracts", json!({"property_id": House(11).id(), "status": "SOLD"}).to_string()),
             (Method::POST, "/listings", changed(listing(), "/images", Value::Null).to_string()),
             (Method::POST, "/listings", changed(listing(), "/listprice", json!(0)).to_string()),
@@ -77,6 +151,14 @@ fn an_invalid_body_is_refused_and_nothing_is_queued() -> anyhow::Result<()> {
                 "/listings",
                 changed(listing(), "/description", json!("x".repeat(1201))).to_string(),
             ),
+            // The id that it builds would be short: white space collapses there.
+            (
+                Method::POST,
+                "/listings",
+                changed(listing(), "/address/street", json!(format!("x{}", " ".repeat(262_000)))).to_string(),
+            ),
+            (Method::POST, "/listings", changed(listing(), "/images", json!([""])).to_string()),
+            (Method::POST, "/listings", changed(listing(), "/images", json!(["x".repeat(513)])).to_string()),
             (Method::POST, "/request_approval", "{}".to_owned()),
             (Method::POST, "/request_approval", json!({"property_id": "a b/c/d/e"}).to_string()),
         ];
@@ -92,6 +174,181 @@ fn an_invalid_body_is_refused_and_nothing_is_queued() -> anyhow::Result<()> {
     })
 }
 
+#[test]
+fn texts_at_their_limits_are_accepted_and_counted_in_characters() -> anyhow::Result<()> {
+    on_a_gateway(async |client| {
+        let mut contract = changed(House(11).contract(), "/seller_name", json!("é".repeat(200)));
+        contract = changed(contract, "/address/city", json!(format!("{}x", ".".repeat(99))));
+        client.write(Method::POST, "/contracts", Some(&contract)).await?;
+        let mut listing = changed(House(11).listing(), "/images", json!(["é".repeat(512)]));
+        listing = changed(listing, "/address/street", json!(format!("-{}", " ".repeat(99))));
+        client.write(Method::POST, "/listings", Some(&listing)).await?;
+        Ok(())
+    })
+}
+
+/// Extra keys are ignored where all keys are required; these are not JSON that every reader takes.
+#[test]
+fn a_body_that_nests_too_deep_or_holds_too_large_a_number_is_refused_on_every_route_that_takes_one()
+-> anyhow::Result<()> {
+    on_a_gateway(async |client| {
+        for (method, path, body, queue) in writes().into_iter().filter(|(.., body, _)| body.is_object()) {
+            let before = messages_in(client, queue).await?;
+            let text = body.to_string();
+            let with = |extra: &str| format!("{},\"extra\":{extra}}}", text.strip_suffix('}').unwrap());
+            let nested = |levels: usize| with(&format!("{}{}", "[".repeat(levels), "]".repeat(levels)));
+            // The body itself is the first level.
+            for bad in [nested(200), nested(127), with("1e999"), with("[-1e999]")] {
+                let answer = send(client, method.parse()?, path, JSON.1, &bad).await?;
+                let expected = (StatusCode::BAD_REQUEST, json!({"message": "Invalid request body"}));
+                assert_eq!(answer, expected, "{method} {path} {bad}");
+            }
+            assert_eq!(messages_in(client, queue).await?, before, "{method} {path}");
+            // One that has optional keys refuses every other one.
+            if method != "PUT" {
+                for good in [nested(126), with("1e308")] {
+                    let (status, answer) = send(client, method.parse()?, path, JSON.1, &good).await?;
+                    assert_eq!(status, StatusCode::OK, "{method} {path} {good}: {answer}");
+                    assert_eq!(receive(client, client.output(queue)?).await?["Body"], good);
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_key_reaches_the_queue_in_any_spelling_of_its_header_and_never_from_the_query() -> anyhow::Result<()> {
+    on_a_gateway(async |client| {
+        for (method, path, body, queue) in writes() {
+            let body = if body.is_null() { String::new() } else { body.to_string() };
+            let queue = client.output(queue)?;
+            for name in ["Idempotency-Key", "idempotency-key", "IDEMPOTENCY-KEY", "Idempotency-key"] {
+                let headers = [JSON, (name, "my & key"), ("X-Idempotency-Key", "another")];
+                assert_eq!(send_raw(client, &format!("{method} {path}"), &headers, body.as_bytes())?, 200);
+                let message = receive(client, queue).await?;
+                let key = &message["MessageAttributes"]["IdempotencyKey"]["StringValue"];
+                assert_eq!(key, "my & key", "{method} {path} {name}");
+            }
+            let request = format!("{method} {path}?Idempotency-Key=mine&IDEMPOTENCY-KEY=mine");
+            assert_eq!(send_raw(client, &request, &[JSON, ("Idempotency-Key", "")], body.as_bytes())?, 200);
+            let message = receive(client, queue).await?;
+            assert!(message["MessageAttributes"]["CommandId"].is_object(), "{message}");
+            assert!(message["MessageAttributes"]["IdempotencyKey"].is_null(), "{message}");
+        }
+        Ok(())
+    })
+}
+
+/// Its schema lets no value through that the encoding changes; of two members of one name, the gateway
+/// judges the last.
+#[test]
+fn the_body_of_a_change_of_a_contract_arrives_byte_for_byte() -> anyhow::Result<()> {
+    on_a_gateway(async |client| {
+        let (id, smuggled) = (House(11).id(), json!(format!("{CORPUS}&DelaySeconds=900+%2B#")));
+        let body = format!(r#"{{"status":{smuggled}, "property_id":"{id}", "status" : "APPROVED"}}"#);
+        let (status, answer) = send(client, Method::PUT, "/contracts", JSON.1, &body).await?;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        let message = receive(client, client.output("ContractsIngestQueueUrl")?).await?;
+        assert_eq!(message["Body"], body);
+        Ok(())
+    })
+}
+
+/// "REST APIs decode URL-encoded request parameters before passing them to backend integrations"
+/// (API Gateway guide, "Important notes"): once, so that the consumer must not do it again.
+#[test]
+fn a_path_is_decoded_once_and_the_message_that_is_made_of_it_is_always_json() -> anyhow::Result<()> {
+    on_a_gateway(async |client| {
+        let queue = client.output("WebIngestQueueUrl")?;
+        for (written, arrives) in [
+            ("usa/Any%20Town/Main%20Street/1", "usa/Any Town/Main Street/1"),
+            ("usa/anytown/main-street/%2531", "usa/anytown/main-street/%31"),
+            ("usa/anytown/a+b/1", "usa/anytown/a+b/1"),
+            ("usa/any%2Ftown/main-street/1", "usa/any/town/main-street/1"),
+            ("usa/%22%2C%22x%22%3A%22/%5C/%5C%22", "usa/\",\"x\":\"/\\/\\\""),
+            ("usa/O'Hara/%27%5C%27/%5C%5C'", "usa/O'Hara/'\\'/\\\\'"),
+            ("usa/%0A%0D%09%08%0C/%01%7F/1", "usa/\n\r\t\u{8}\u{c}/\u{1}\u{7f}/1"),
+            ("usa/%F0%9F%A6%84/Z%C3%BCrich/1", "usa/\u{1f984}/Zürich/1"),
+            ("usa/%FF/a%26DelaySeconds=900/1", "usa/\u{fffd}/a&DelaySeconds=900/1"),
+            (
+                "$context.apiId/%23if(true)/$input.body/%24%7Bx%7D",
+                "$context.apiId/#if(true)/$input.body/${x}",
+            ),
+        ] {
+            assert_eq!(
+                send_raw(client, &format!("DELETE /listings/{written}"), &[JSON], b"")?,
+                200,
+                "{written}"
+            );
+            let message = receive(client, queue).await?;
+            let body: Value = serde_json::from_str(message["Body"].as_str().unwrap())?;
+            assert_eq!(body, json!({"property_id": arrives}), "{written}");
+        }
+        Ok(())
+    })
+}
+
+/// A client sets `$context.requestId` by a header, and the text stands in the log as it is.
+#[test]
+fn an_access_log_line_is_the_gateways_alone_and_says_how_the_integration_went() -> anyhow::Result<()> {
+    on_a_gateway(async |client| {
+        let forged = ("x-amzn-RequestId", "\",\"status\":\"200\",\"ip\":\"10.0.0.1");
+        let last = async |service: &str, count: usize| {
+            let group = format!("/aws/apigateway/uni-prop-local-{service}");
+            let events = client.log_events(&group, 0).await?;
+            assert_eq!(events.len(), count, "{events:?}");
+            let line = events[count - 1]["message"].as_str().unwrap_or_default().to_owned();
+            assert!(!line.contains("10.0.0.1"), "{line}");
+            anyhow::Ok(serde_json::from_str::<Value>(&line)?)
+        };
+        for (service, path, body, queue) in [
+            ("contracts", "/contracts", House(11).contract().to_string(), "ContractsIngestQueueUrl"),
+            ("web", "/listings", House(11).listing().to_string(), "WebIngestQueueUrl"),
+        ] {
+            let request = format!("POST {path}");
+            assert_eq!(send_raw(client, &request, &[JSON, forged], body.as_bytes())?, 200);
+            let line = last(service, 1).await?;
+            let message = receive(client, client.output(queue)?).await?;
+            let seen = ["requestId", "status", "error", "integrationStatus"].map(|name| line[name].clone());
+            let id = &message["MessageAttributes"]["CommandId"]["StringValue"];
+            assert_eq!(seen, [id.clone(), json!("200"), json!("-"), json!("200")], "{line}");
+            for number in ["time", "latencyMs", "integrationLatencyMs"] {
+                assert!(line[number].as_str().is_some_and(|text| text.parse::<u64>().is_ok()), "{line}");
+            }
+
+            assert_eq!(send_raw(client, &request, &[JSON, forged], b"{}")?, 400);
+            let line = last(service, 2).await?;
+            assert_eq!(
+                (&line["status"], &line["error"]),
+                (&json!("400"), &json!("BAD_REQUEST_BODY")),
+                "{line}"
+            );
+
+            client.aws("AmazonSQS.DeleteQueue", &json!({"QueueUrl": client.output(queue)?})).await?;
+            assert_eq!(send_raw(client, &request, &[JSON, forged], body.as_bytes())?, 503);
+            let line = last(service, 3).await?;
+            let seen = ["method", "resource", "status", "integrationStatus"].map(|name| line[name].clone());
+            assert_eq!(seen, [json!("POST"), json!(path), json!("503"), json!("400")], "{line}");
+        }
+        Ok(())
+    })
+}
+
+/// As on AWS; the consumer rejects what holds one.
+#[test]
+fn bytes_that_are_not_utf_8_reach_the_queue_as_replacement_characters() -> anyhow::Result<()> {
+    on_a_gateway(async |client| {
+        let body = House(11).contract().to_string();
+        let (before, after) = body.split_once("Zebediah").unwrap();
+        let bytes = [before.as_bytes(), b"\xffSm\xc3", after.as_bytes()].concat();
+        assert_eq!(send_raw(client, "POST /contracts", &[JSON], &bytes)?, 200);
+        let message = receive(client, client.output("ContractsIngestQueueUrl")?).await?;
+        assert_eq!(message["Body"], format!("{before}\u{fffd}Sm\u{fffd}{after}"));
+        Ok(())
+    })
+}
+
 /// The gateway's validator ignores the length of arrays, and does not know that two members must agree.
 #[test]
 fn what_the_gateway_cannot_check_is_rejected_with_a_record() -> anyhow::Result<()> {
@@ -102,8 +359,8 @@ fn what_the_gateway_cannot_check_is_rejected_with_a_record() -> anyhow::Result<(
             [("/contracts", mismatch, "property_id_mismatch"), ("/listings", no_images, "invalid_body")]
         {
             let command = client.write(Method::POST, path, Some(&body)).await?;
-            let record = outcome(client, path, &command, PATIENCE).await?;
-            assert_eq!((&record["status"], &record["reason"]), (&json!("REJECTED"), &json!(reason)));
+            let record = rejection(client, path, &command).await?;
+            assert_eq!(record["reason"], reason);
             assert!(record["message"].is_string(), "{record}");
         }
         Ok(())
@@ -199,12 +456,7 @@ fn a_forbidden_change_is_rejected_and_leaves_the_contract_as_it_is() -> anyhow::
         ] {
             let before = client.get(&path).await?.body;
             let command = client.write(method, "/contracts", Some(&body)).await?;
-            let record = outcome(client, "/contracts", &command, PATIENCE).await?;
-            assert_eq!(
-                (&record["status"], &record["reason"]),
-                (&json!("REJECTED"), &json!(reason)),
-                "{body}"
-            );
+            assert_eq!(rejection(client, "/contracts", &command).await?["reason"], reason, "{body}");
             assert_eq!(client.get(&path).await?.body, before);
         }
         // Upper case is the same property.

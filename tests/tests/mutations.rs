@@ -76,7 +76,12 @@ fn without_its_url_encoding_the_flow_names_the_operation() {
         .map(|file| std::fs::read_to_string(project().unwrap().join(file)).unwrap())
         .map(|text| text.matches("Action=SendMessage").count())
         .sum();
-    assert_eq!(written, ENCODINGS.len(), "every operation that sends into a queue has its encoding tested");
+    // That of PUT /contracts is tested in bad_input.rs.
+    assert_eq!(
+        written - 1,
+        ENCODINGS.len(),
+        "each operation that sends into a queue has its encoding tested"
+    );
     each_is_noticed(ENCODINGS.map(|encoding| (encoding, unencoded as _)).to_vec());
 }
 

@@ -30,10 +30,19 @@ pub const OPERATION: Duration = Duration::from_secs(5);
 
 /// The shared configuration: region, endpoint and credentials come from the environment; three
 /// attempts a call, each with a timeout of its own, 5 seconds in all.
-pub fn of_environment() -> SdkConfig {
+pub fn from_env() -> SdkConfig {
+    let credentials = SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new());
+    let variable = |name: &str| std::env::var(name).ok();
+    configuration(variable("AWS_REGION"), variable("AWS_ENDPOINT_URL"), credentials)
+}
+
+fn configuration(
+    region: Option<String>,
+    endpoint: Option<String>,
+    credentials: SharedCredentialsProvider,
+) -> SdkConfig {
     let http =
         aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-    let credentials = SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new());
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .http_client(http)
@@ -49,7 +58,40 @@ pub fn of_environment() -> SdkConfig {
                 .operation_timeout(OPERATION)
                 .build(),
         );
-    config.set_region(std::env::var("AWS_REGION").ok().map(Region::new));
-    config.set_endpoint_url(std::env::var("AWS_ENDPOINT_URL").ok());
+    config.set_region(region.map(Region::new));
+    config.set_endpoint_url(endpoint);
     config.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    use aws_credential_types::Credentials;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// One stalled connection used up a call's whole time.
+    #[tokio::test]
+    async fn a_stalled_connection_costs_one_attempt_and_not_the_call() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (_stalled, _) = listener.accept().await.unwrap();
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let _ = connection.read(&mut request).await.unwrap();
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: 2\r\n\r\n{}";
+            connection.write_all(head.as_bytes()).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let credentials = Credentials::new("local", "local", None, None, "test");
+        let credentials = SharedCredentialsProvider::new(credentials);
+        let config = configuration(Some("us-east-1".into()), Some(endpoint), credentials);
+        let begun = Instant::now();
+        let tables = aws_sdk_dynamodb::Client::new(&config).list_tables().send().await;
+        tables.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    }
 }

@@ -81,7 +81,7 @@ const ROWS: &[Row] = &[
         (CONTRACTS, "        Type: REGIONAL", "        Type: PRIVATE", &[CONTRACTS, "Api", "EndpointConfiguration", "PRIVATE"]),
         (CONTRACTS, "      TracingEnabled: true", "      Auth: {}\n      TracingEnabled: true", &[CONTRACTS, "Api", "Auth"]),
         (CONTRACTS, "      TracingEnabled: true", "      BinaryMediaTypes: [\"*/*\"]\n      TracingEnabled: true", &[CONTRACTS, "Api", "BinaryMediaTypes"]),
-        (CONTRACTS, "{\"requestId\":\"$context.requestId\",\"commandId\":\"$context.extendedRequestId\",", "{", &[CONTRACTS, "AccessLogSetting.Format", "$context.requestId"]),
+        (CONTRACTS, "{\"requestId\":\"$context.extendedRequestId\",", "{", &[CONTRACTS, "AccessLogSetting.Format", "$context.requestId"]),
     ]),
     ("DynamoDB", "imports, Kinesis streams, warm throughput", &[
         (CONTRACTS, "      BillingMode: PAY_PER_REQUEST", "      BillingMode: PAY_PER_REQUEST\n      KinesisStreamSpecification: { StreamArn: x }", &[CONTRACTS, "ContractsTable", "KinesisStreamSpecification"]),

@@ -30,7 +30,7 @@ pub enum Log {
 /// The hop of a line that a function wrote: its message is that line.
 const FUNCTION: &str = "function";
 
-/// Longer values are cut in the text; JSON has them whole.
+/// Longer values are cut in the text, unless something went wrong; JSON has them whole.
 const LONGEST: usize = 120;
 
 /// Installs the live log on standard error; standard output is for addresses and results.
@@ -113,7 +113,9 @@ impl Hop {
         }
         if let Some(Value::Object(mut span)) = line.remove("span") {
             span.remove("name");
-            span.remove("requestId");
+            // Every line has it; it is of use where something went wrong.
+            let request = span.remove("requestId").filter(|_| self.level <= Level::WARN);
+            line.extend(request.map(|id| ("request".to_owned(), id)));
             line.extend(span);
         }
         hide_secrets(&mut line);
@@ -154,8 +156,8 @@ fn hide_below(value: &mut Value) {
     }
 }
 
-/// ` name=value` of each field.
-fn fields(rest: &BTreeMap<String, Value>) -> String {
+/// ` name=value` of each field, cut unless `whole`.
+fn fields(rest: &BTreeMap<String, Value>, whole: bool) -> String {
     let mut text = String::new();
     for (name, value) in rest {
         let value = match value {
@@ -165,6 +167,7 @@ fn fields(rest: &BTreeMap<String, Value>) -> String {
         };
         // Eight digits tell ids of one screen apart.
         let most = match name.as_str() {
+            _ if whole => usize::MAX,
             "id" | "event" | "request" | "execution" => 8,
             _ => LONGEST,
         };
@@ -220,7 +223,7 @@ impl Text {
         let style = if self.colours { colour(service, *level) } else { Style::new() };
         // The whole line has the colour of what stands out; otherwise only the service's name.
         let (loud, mark) = if stands_out { (style, '!') } else { (Style::new(), ' ') };
-        let (resource, rest) = (short(&hop.resource), fields(rest));
+        let (resource, rest) = (short(&hop.resource), fields(rest, stands_out));
         format!("{time} {style}{mark} {service:<11}{style:#} {loud}{resource:<43} {message}{rest}{loud:#}")
     }
 }
@@ -315,6 +318,20 @@ mod tests {
         let coloured = Text { colours: true }.line("t", &written(Level::INFO, &line));
         let yellow = AnsiColor::Yellow.on_default().to_string();
         assert!(coloured.matches(&yellow).count() == 2, "{coloured}");
+    }
+
+    #[test]
+    fn what_went_wrong_is_shown_with_its_whole_cause_and_its_whole_ids() {
+        let id = "8f2d6c1e-0000-4000-8000-123456789abc";
+        let cause = format!("the detail is not a ContractStatusChanged: {}", "because ".repeat(100));
+        let line = json!({"message": "the event is malformed", "event": id, "error": cause.trim(),
+            "span": {"name": "invocation", "requestId": id}})
+        .to_string();
+        let failed = Text { colours: false }.line("t", &written(Level::ERROR, &line));
+        let expected = format!(" the event is malformed error={} event={id} request={id}", cause.trim());
+        assert!(failed.ends_with(&expected), "{failed}");
+        let as_usual = Text { colours: false }.line("t", &written(Level::INFO, &line));
+        assert!(as_usual.ends_with("... event=8f2d6c1e"), "{as_usual}");
     }
 
     #[test]

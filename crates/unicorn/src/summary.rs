@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use local_cloud::cloud::Cloud;
 use local_cloud::cloudformation;
 use local_cloud::endpoint::call;
+use local_cloud::lambda;
 use local_cloud::resource::Resource;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -66,6 +67,8 @@ pub struct Summary {
     pub executions: BTreeMap<String, u64>,
     /// Messages that are still to be dealt with, by queue.
     pub waiting: BTreeMap<String, u64>,
+    /// Asynchronous invocations that failed and are due again, by function.
+    pub retrying: BTreeMap<String, u64>,
     /// Messages that were given up, by dead-letter queue; of earlier runs too.
     pub dead_letters: BTreeMap<String, u64>,
 }
@@ -129,6 +132,7 @@ impl Summary {
             events_published: tally.events(),
             executions,
             waiting,
+            retrying: lambda::retrying(cloud)?,
             dead_letters,
         })
     }
@@ -156,8 +160,9 @@ impl Summary {
             ("commands", format!("{} applied, {} rejected", commands.applied, commands.rejected)),
             ("events", format!("{} published", self.events_published)),
             ("executions", or_none(&executions)),
-            ("waiting", in_queues(&self.waiting)),
-            ("dead letters", in_queues(&self.dead_letters)),
+            ("waiting", by_name(&self.waiting, "in")),
+            ("retrying", by_name(&self.retrying, "of")),
+            ("dead letters", by_name(&self.dead_letters, "in")),
         ] {
             // Writing to a String does not fail.
             let _ = writeln!(text, "  {what:<13} {figures}");
@@ -170,8 +175,8 @@ fn or_none(parts: &[String]) -> String {
     if parts.is_empty() { "none".into() } else { parts.join(", ") }
 }
 
-fn in_queues(queues: &BTreeMap<String, u64>) -> String {
-    let parts: Vec<String> = queues.iter().map(|(queue, count)| format!("{count} in {queue}")).collect();
+fn by_name(counts: &BTreeMap<String, u64>, joined: &str) -> String {
+    let parts: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {joined} {name}")).collect();
     or_none(&parts)
 }
 

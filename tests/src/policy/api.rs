@@ -38,6 +38,80 @@ pub(super) const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        name: "api-access-log-fields",
+        holds: "API: the access log has the same fields everywhere, and only what the gateway makes",
+        check: access_log_fields,
+        notices: &[
+            Mutation::swap(
+                "contracts-service/template.yaml",
+                "Api",
+                "$context.extendedRequestId\"",
+                "$context.requestId\"",
+            )
+            .naming("ApiStage"),
+            Mutation::swap("web-service/template.yaml", "WebApi", "\"latencyMs\"", "\"latency_ms\"")
+                .naming("WebApiStage"),
+            Mutation::swap(
+                "web-service/template.yaml",
+                "WebApi",
+                "$context.error.responseType",
+                "$context.integration.error",
+            )
+            .naming("WebApiStage"),
+        ],
+    },
+    Rule {
+        name: "api-limits",
+        holds: "API: every text and every number that a client sends has its limits, and no pattern takes \
+                more than linear time",
+        check: limits,
+        notices: &[
+            Mutation::drop(CONTRACTS, "AddressText", "maxLength:").naming("Api"),
+            Mutation::swap(CONTRACTS, "CreateContract", "maxLength: 200, ", "").naming("Api"),
+            Mutation::swap(WEB, "Listing", "minLength: 1, maxLength: 512", "minLength: 1").naming("WebApi"),
+            Mutation::swap(WEB, "Listing", ", maximum: 9007199254740991", "").naming("WebApi"),
+            Mutation::swap(WEB, "limit", ", maximum: 100", "").naming("WebApi"),
+            // What stood here before: 40,000 letters and a sign took 8 s in Python's engine.
+            Mutation::swap(WEB, "AddressText", "\"^[ ", "\"^[A-Za-z0-9_ -").naming("WebApi"),
+            Mutation::swap(CONTRACTS, "CreateContract", "\"\\\\S\"", "\"\\\\s*\\\\S\"").naming("Api"),
+        ],
+    },
+    Rule {
+        name: "api-unknown-keys",
+        holds: "API: a body that has optional keys refuses unknown ones",
+        check: unknown_keys,
+        notices: &[
+            Mutation::drop(CONTRACTS, "UpdateContract", "additionalProperties:").naming("Api"),
+            Mutation::swap(WEB, "Listing", "currency, images]", "currency]").naming("WebApi"),
+        ],
+    },
+    Rule {
+        name: "api-answers",
+        holds: "API: every operation names the statuses that the gateway answers in its place",
+        check: answers,
+        notices: &[
+            Mutation::drop(CONTRACTS, "/contracts", "\"403\":").naming("Api"),
+            Mutation::drop(CONTRACTS, "/contracts", "\"415\":").naming("Api"),
+            Mutation::drop(WEB, "/listings", "\"429\":").naming("WebApi"),
+            Mutation::drop(WEB, "/search/{country}/{city}", "\"502\":").naming("WebApi"),
+        ],
+    },
+    Rule {
+        name: "api-reasons",
+        holds: "API: the reasons of a command's record are a list, with those that every service has",
+        check: reasons,
+        notices: &[
+            Mutation::swap(
+                CONTRACTS,
+                "CommandRecord",
+                "enum:\n            - invalid_body",
+                "x-enum:\n            - invalid_body",
+            )
+            .naming("Api"),
+            Mutation::swap(WEB, "CommandRecord", "            - superseded\n", "").naming("WebApi"),
+        ],
+    },
+    Rule {
         name: "api-failures",
         holds: "API: explicit mapping of every failure; only a 2xx of the backend is answered with 2xx",
         check: failures,
@@ -169,6 +243,196 @@ fn access_logs(deployment: &Deployment<'_>) -> Faults {
     })
 }
 
+/// The fields of every access log. None can hold a quote of somebody else's: the gateway makes them
+/// all, or the service behind it (`integrationRequestId`).
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html>
+const LOGGED: [(&str, &str); 11] = [
+    ("requestId", "$context.extendedRequestId"),
+    ("time", "$context.requestTimeEpoch"),
+    ("ip", "$context.identity.sourceIp"),
+    ("method", "$context.httpMethod"),
+    ("resource", "$context.resourcePath"),
+    ("status", "$context.status"),
+    ("error", "$context.error.responseType"),
+    ("integrationStatus", "$context.integrationStatus"),
+    ("integrationRequestId", "$context.integration.requestId"),
+    ("integrationLatencyMs", "$context.integrationLatency"),
+    ("latencyMs", "$context.responseLatency"),
+];
+
+fn access_log_fields(deployment: &Deployment<'_>) -> Faults {
+    let expected: Value =
+        LOGGED.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
+    deployment.each(STAGE, |stage| {
+        // One without a log is the fault of another rule.
+        let format = stage.properties["AccessLogSetting"]["Format"].as_str()?;
+        let logged: Value = serde_json::from_str(format).unwrap_or_default();
+        unless(logged == expected, "logs other fields than every API does")
+    })
+}
+
+/// What an operation takes: the schema of its body, if it has any.
+fn body_schema(operation: &Value) -> &Value {
+    &operation["requestBody"]["content"]["application/json"]["schema"]
+}
+
+/// The member of `components` that a `$ref` names, or the value itself.
+fn resolved<'v>(api: &'v Resource, value: &'v Value) -> &'v Value {
+    let path = value["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
+    path.map_or(value, |path| api.properties["Body"].pointer(path).unwrap_or(&Value::Null))
+}
+
+/// The first complaint about a schema or one that it is made of.
+fn within(
+    api: &Resource,
+    schema: &Value,
+    complaint: &dyn Fn(&Value) -> Option<&'static str>,
+) -> Option<&'static str> {
+    let schema = resolved(api, schema);
+    let listed = ["allOf", "anyOf", "oneOf"].iter().filter_map(|key| schema[*key].as_array()).flatten();
+    let members = schema["properties"].as_object().into_iter().flat_map(|members| members.values());
+    let items = Some(&schema["items"]).filter(|items| items.is_object());
+    complaint(schema)
+        .or_else(|| listed.chain(members).chain(items).find_map(|part| within(api, part, complaint)))
+}
+
+fn limits(deployment: &Deployment<'_>) -> Faults {
+    let mut faults = each_operation(deployment, |api, _, operation| {
+        let schema = Some(body_schema(operation)).filter(|schema| schema.is_object())?;
+        within(api, schema, &unlimited)
+    });
+    faults.extend(deployment.each(API, |api| {
+        let parameters = api.properties["Body"]["components"]["parameters"].as_object();
+        // The gateway ignores them; they document. A text of a path ends with the address.
+        let is_unlimited = |parameter: &&Value| {
+            parameter["schema"]["type"] != "string" && unlimited(&parameter["schema"]).is_some()
+        };
+        let mut unlimited = parameters.into_iter().flat_map(|all| all.values()).filter(is_unlimited);
+        unlimited.next().map(|parameter| format!("does not limit the parameter {}", parameter["name"]))
+    }));
+    faults
+}
+
+fn unlimited(schema: &Value) -> Option<&'static str> {
+    let has = |keyword: &str| schema.get(keyword).is_some();
+    if schema["pattern"].as_str().is_some_and(|pattern| !is_linear(pattern)) {
+        return Some("takes a text by a pattern that may need quadratic time");
+    }
+    match schema["type"].as_str() {
+        Some("string") if !has("enum") && !has("maxLength") => Some("takes a text of any length"),
+        Some("integer" | "number") if !(has("minimum") && has("maximum")) => {
+            Some("takes a number of any size")
+        }
+        None if !(has("enum") || has("allOf") || has("anyOf") || has("oneOf")) => {
+            Some("takes anything somewhere")
+        }
+        _ => None,
+    }
+}
+
+/// Whether an engine that tries every split of a text finds in linear time that a pattern does not
+/// match. It knows sequences of characters and classes, repeated or not, and objects to all else.
+/// Two endless repetitions must not be able to share a text: something must stand between them that
+/// one of them cannot take. Without `^`, the engine begins everywhere: then nothing may repeat
+/// endlessly.
+fn is_linear(pattern: &str) -> bool {
+    use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Look};
+
+    /// One step of a sequence: what it takes, whether it must, and whether again and again.
+    struct Step {
+        takes: ClassUnicode,
+        required: bool,
+        endless: bool,
+    }
+
+    fn share(one: &Step, other: &Step) -> bool {
+        let mut shared = one.takes.clone();
+        shared.intersect(&other.takes);
+        !shared.ranges().is_empty()
+    }
+
+    fn class(hir: &Hir) -> Option<ClassUnicode> {
+        match hir.kind() {
+            HirKind::Class(Class::Unicode(class)) => Some(class.clone()),
+            HirKind::Literal(literal) => {
+                let mut letters = std::str::from_utf8(&literal.0).ok()?.chars();
+                let (letter, None) = (letters.next()?, letters.next()) else { return None };
+                Some(ClassUnicode::new([ClassUnicodeRange::new(letter, letter)]))
+            }
+            _ => None,
+        }
+    }
+
+    let Ok(hir) = regex_syntax::parse(pattern) else { return false };
+    let parts = match hir.kind() {
+        HirKind::Concat(parts) => parts.as_slice(),
+        _ => std::slice::from_ref(&hir),
+    };
+    let anchored = matches!(parts.first().map(Hir::kind), Some(HirKind::Look(Look::Start)));
+    let mut steps: Vec<Step> = Vec::new();
+    for part in parts {
+        let (one, required, endless) = match part.kind() {
+            HirKind::Look(Look::Start | Look::End) => continue,
+            HirKind::Repetition(repeated) => (&*repeated.sub, repeated.min > 0, repeated.max.is_none()),
+            _ => (part, true, false),
+        };
+        let Some(takes) = class(one) else { return false };
+        steps.push(Step { takes, required, endless });
+    }
+    if !anchored && steps.iter().any(|step| step.endless) {
+        return false;
+    }
+    steps.iter().enumerate().filter(|(_, later)| later.endless).all(|(end, later)| {
+        steps[..end].iter().enumerate().filter(|(_, first)| first.endless).all(|(start, first)| {
+            let parts = |step: &Step| step.required && !(share(step, first) && share(step, later));
+            !share(first, later) || steps[start + 1..end].iter().any(parts)
+        })
+    })
+}
+
+fn unknown_keys(deployment: &Deployment<'_>) -> Faults {
+    each_operation(deployment, |api, _, operation| {
+        within(api, body_schema(operation), &|schema| {
+            let required: Vec<&Value> = schema["required"].as_array().into_iter().flatten().collect();
+            let mut keys = schema["properties"].as_object().into_iter().flat_map(|keys| keys.keys());
+            let has_optional = keys.any(|key| !required.iter().any(|required| *required == key));
+            (has_optional && schema["additionalProperties"] != false)
+                .then_some("takes an optional key, and any misspelling of it")
+        })
+    })
+}
+
+fn answers(deployment: &Deployment<'_>) -> Faults {
+    each_operation(deployment, |_, _, operation| {
+        let integration = integration(operation);
+        let answered = [
+            ("403", true, "does not name 403"),
+            ("415", integration["passthroughBehavior"] == "never", "does not name 415"),
+            ("429", true, "does not name 429"),
+            ("502", is_of_type(integration, "aws_proxy"), "does not name 502"),
+        ];
+        let named = |status: &str| {
+            operation["responses"][status]["content"]["application/json"]["schema"].is_object()
+        };
+        answered.into_iter().find_map(|(status, applies, wrong)| (applies && !named(status)).then_some(wrong))
+    })
+}
+
+/// The reasons that every service has.
+const REASONS: [&str; 4] =
+    ["invalid_body", "idempotency_key_reused", "invalid_idempotency_key", "superseded"];
+
+fn reasons(deployment: &Deployment<'_>) -> Faults {
+    deployment.each(API, |api| {
+        let reason =
+            &api.properties["Body"]["components"]["schemas"]["CommandRecord"]["properties"]["reason"];
+        let listed =
+            |code: &&str| reason["enum"].as_array().is_some_and(|codes| codes.iter().any(|it| it == code));
+        let missing = REASONS.iter().find(|code| !listed(code));
+        missing.map(|code| format!("does not list the reason {code}"))
+    })
+}
+
 /// What the gateway itself answers when something fails.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html>
 const ANSWERS: [&str; 4] = ["DEFAULT_4XX", "DEFAULT_5XX", "INTEGRATION_FAILURE", "INTEGRATION_TIMEOUT"];
@@ -220,4 +484,21 @@ fn timeout(deployment: &Deployment<'_>) -> Faults {
         let ends = is_of_type(integration, "mock") || number(&integration["timeoutInMillis"]).is_some();
         (!ends).then_some("waits for its backend as long as the gateway likes")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_linear_unless_two_endless_repetitions_can_share_a_text() {
+        for linear in [r"\S", "^[a-z]+$", "^a*b*$", "^[a-z]+/[a-z]+$", "^ *[a-z][a-z ]*$", "^[A-Z]{3}$"] {
+            assert!(is_linear(linear), "{linear}");
+        }
+        for quadratic in
+            ["^a*a*$", "^[ab]*a[ac]*$", "^a+b?a+$", "^[a-z]+-?[a-z]+$", "a*b", r"\s*\S", "^(a*)*$", "^("]
+        {
+            assert!(!is_linear(quadratic), "{quadratic}");
+        }
+    }
 }

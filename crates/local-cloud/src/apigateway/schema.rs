@@ -1,6 +1,8 @@
 //! Request models: an OpenAPI schema as API Gateway's validator understands it, which is
 //! JSON Schema draft 4 less what the import drops.
 
+use std::collections::BTreeSet;
+
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
@@ -9,6 +11,9 @@ use super::openapi::Invalid;
 /// A model that can judge a body.
 #[derive(Debug)]
 pub(super) struct Schema(Validator);
+
+/// Where the schemas are that others refer to.
+const COMPONENTS: &str = "#/components/schemas/";
 
 /// Judged by the validator.
 const JUDGED: [&str; 18] = [
@@ -63,16 +68,18 @@ impl Schema {
         if let Some(schemas) = components.and_then(|components| components.get("schemas")) {
             let schemas =
                 schemas.as_object().ok_or_else(|| Invalid::new("components.schemas", "is not a map"))?;
+            let mut judging = BTreeSet::new();
+            references(schema, schemas, &mut judging);
             for (name, schema) in schemas {
                 let path = format!("components.schemas.{name}");
                 if !name.chars().all(|c| c.is_ascii_alphanumeric()) {
                     return Err(Invalid::new(&path, "model names can only contain alphanumeric characters"));
                 }
-                prepared.insert(name.clone(), prepare(schema, &path)?);
+                prepared.insert(name.clone(), prepare(schema, &path, judging.contains(name.as_str()))?);
             }
         }
         let document = json!({
-            "allOf": [prepare(schema, path)?],
+            "allOf": [prepare(schema, path, true)?],
             "components": {"schemas": prepared},
         });
         let validator = jsonschema::draft4::options().build(&document);
@@ -96,15 +103,35 @@ impl Schema {
     }
 }
 
+/// The names of all schemas that `schema` refers to, by itself or through others.
+fn references<'s>(schema: &'s Value, schemas: &'s Map<String, Value>, found: &mut BTreeSet<&'s str>) {
+    match schema {
+        Value::Object(members) => {
+            let name = members.get("$ref").and_then(Value::as_str);
+            if let Some(name) = name.and_then(|name| name.strip_prefix(COMPONENTS))
+                && found.insert(name)
+                && let Some(schema) = schemas.get(name)
+            {
+                references(schema, schemas, found);
+            }
+            members.values().for_each(|member| references(member, schemas, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| references(item, schemas, found)),
+        _ => {}
+    }
+}
+
 /// Keeps what the validator judges, drops what the import drops, refuses the rest by name.
-fn prepare(schema: &Value, path: &str) -> Result<Value, Invalid> {
+/// `judges` is false for a schema that only documents what an API answers.
+fn prepare(schema: &Value, path: &str, judges: bool) -> Result<Value, Invalid> {
     let keywords = schema.as_object().ok_or_else(|| Invalid::new(path, "a schema is a map"))?;
     let mut kept = Map::new();
     for (keyword, value) in keywords {
         let place = format!("{path}.{keyword}");
         let refuse = |reason: &str| Err(Invalid::new(&place, reason));
         match keyword.as_str() {
-            "nullable" if value == &json!(true) => {
+            // Dropped: the model refuses null all the same (stackoverflow.com/a/71663897).
+            "nullable" if judges && value == &json!(true) => {
                 return refuse("draft 4 knows no nullable: say it with anyOf");
             }
             "format" if !["int32", "int64", "float", "double"].contains(&value.as_str().unwrap_or("")) => {
@@ -115,23 +142,25 @@ fn prepare(schema: &Value, path: &str) -> Result<Value, Invalid> {
                 let Some(properties) = value.as_object() else { return refuse("is not a map") };
                 let prepared: Result<Map<String, Value>, Invalid> = properties
                     .iter()
-                    .map(|(name, schema)| Ok((name.clone(), prepare(schema, &format!("{place}.{name}"))?)))
+                    .map(|(name, schema)| {
+                        Ok((name.clone(), prepare(schema, &format!("{place}.{name}"), judges)?))
+                    })
                     .collect();
                 kept.insert(keyword.clone(), prepared?.into());
             }
             "allOf" | "anyOf" | "oneOf" => {
                 let Some(schemas) = value.as_array() else { return refuse("is not a list") };
                 let prepared: Result<Vec<Value>, Invalid> =
-                    schemas.iter().map(|schema| prepare(schema, &place)).collect();
+                    schemas.iter().map(|schema| prepare(schema, &place, judges)).collect();
                 kept.insert(keyword.clone(), prepared?.into());
             }
             "items" | "not" => {
-                kept.insert(keyword.clone(), prepare(value, &place)?);
+                kept.insert(keyword.clone(), prepare(value, &place, judges)?);
             }
             "additionalProperties" if value.is_object() => {
-                kept.insert(keyword.clone(), prepare(value, &place)?);
+                kept.insert(keyword.clone(), prepare(value, &place, judges)?);
             }
-            "$ref" if !value.as_str().unwrap_or("").starts_with("#/components/schemas/") => {
+            "$ref" if !value.as_str().unwrap_or("").starts_with(COMPONENTS) => {
                 return refuse("only #/components/schemas/... can be referred to");
             }
             judged if JUDGED.contains(&judged) => {
@@ -186,6 +215,19 @@ mod tests {
         assert!(schema.errors(r#"{"images": []}"#).is_empty());
         assert!(schema.errors(r#"{"images": ["a", "b", "c"]}"#).is_empty());
         assert!(!schema.errors(r#"{"images": [1]}"#).is_empty());
+    }
+
+    #[test]
+    fn nullable_may_describe_an_answer_and_is_refused_where_it_should_judge_a_request() {
+        let components = json!({"schemas": {
+            "Record": {"properties": {"reason": {"type": "string", "nullable": true}}},
+            "Request": {"properties": {"record": {"$ref": "#/components/schemas/Record"}}},
+        }});
+        assert!(Schema::new(&json!({"type": "object"}), Some(&components), "here").is_ok());
+        let request = json!({"allOf": [{"$ref": "#/components/schemas/Request"}]});
+        let refusal = Schema::new(&request, Some(&components), "here").unwrap_err();
+        assert_eq!(refusal.path, "components.schemas.Record.properties.reason.nullable");
+        assert!(Schema::new(&json!({"nullable": true}), None, "here").is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::super::tests::{NOW, cloud, examples, function, message, queue, resource, until};
-use super::super::{PROCESSES, call, deploy, invoke, invoke_async, lock, start};
+use super::super::{PROCESSES, call, deploy, invoke, invoke_async, lock, retrying, start};
 use super::{UNDER_WAY, dispatch};
 use crate::clock::Clock;
 use crate::cloud::Cloud;
@@ -42,10 +42,12 @@ async fn a_failing_event_is_retried_after_one_and_two_minutes_then_recorded_at_i
     assert_eq!(accepted["StatusCode"], 202);
     let attempts = || attempts(&cloud);
     until(|| attempts() == Some((1, NOW + 60_000))).await;
+    assert_eq!(retrying(&cloud).unwrap(), [("f".to_owned(), 1)].into());
     cloud.clock.advance(Duration::from_secs(60));
     until(|| attempts() == Some((2, NOW + 180_000))).await;
     cloud.clock.advance(Duration::from_secs(120));
     until(|| attempts().is_none()).await;
+    assert!(retrying(&cloud).unwrap().is_empty(), "what was given up is not retried");
 
     let record = message(&cloud, "failed", Duration::ZERO).await;
     let record: Value = serde_json::from_str(record["Body"].as_str().unwrap()).unwrap();

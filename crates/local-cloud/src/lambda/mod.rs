@@ -205,6 +205,18 @@ pub async fn invoke_async(cloud: &Arc<Cloud>, function: &str, payload: Bytes) ->
     asynchronous::accept(cloud, function, payload).map(|_| ())
 }
 
+/// How many asynchronous invocations failed or were throttled and are due again, by function.
+///
+/// # Errors
+/// When the store refuses.
+pub fn retrying(cloud: &Cloud) -> Result<BTreeMap<String, u64>, StoreError> {
+    cloud.store.read(|db| {
+        let statement =
+            "SELECT function, count(*) FROM lambda_events WHERE attempts + throttled > 0 GROUP BY function";
+        db.prepare(statement)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    })
+}
+
 /// How many asynchronous invocations of a function are still to be done.
 ///
 /// # Errors

@@ -185,6 +185,27 @@ async fn the_summary_counts_what_happened_in_this_run() {
 
 #[tokio::test]
 #[allow(clippy::await_holding_lock, reason = "one test at a time, on a runtime of its own")]
+async fn the_summary_counts_the_invocations_that_are_still_being_retried() {
+    let _alone = alone();
+    let state = tempfile::tempdir().unwrap();
+    let running = Up::start(state.path(), &["--no-seed-data"]);
+    let client = running.client();
+    let detail = json!({"property_id": 7, "contract_status": "CANCELLED"}).to_string();
+    let event = json!({
+        "EventBusName": client.output("WebEventBusName").unwrap(),
+        "Source": "unicorn-contracts", "DetailType": "ContractStatusChanged", "Detail": detail,
+    });
+    client.aws("AWSEvents.PutEvents", &json!({"Entries": [event]})).await.unwrap();
+    running.logged(&["on-contract-ended", "will be retried in 60 s"]);
+    // Written before it is stored that it is due again.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (_, printed) = running.end(Signal::INT);
+    let retried = printed.iter().find(|line| line.trim_start().starts_with("retrying")).unwrap();
+    assert!(retried.ends_with(" 1 of uni-prop-local-on-contract-ended"), "{printed:?}");
+}
+
+#[tokio::test]
+#[allow(clippy::await_holding_lock, reason = "one test at a time, on a runtime of its own")]
 async fn the_live_log_shows_every_hop_and_never_a_sellers_name() {
     let _alone = alone();
     let state = tempfile::tempdir().unwrap();
