@@ -82,7 +82,8 @@ mod tests {
             let (mut connection, _) = listener.accept().await.unwrap();
             let mut request = [0; 4096];
             let _ = connection.read(&mut request).await.unwrap();
-            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: 2\r\n\r\n{}";
+            let head =
+                "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: 2\r\n\r\n{}";
             connection.write_all(head.as_bytes()).await.unwrap();
             std::future::pending::<()>().await;
         });
