@@ -95,7 +95,7 @@ async fn handle_record(
     executions: &impl Executions,
 ) -> Result<(), EventFailure> {
     // A deleted item tells nothing: the service itself never deletes one.
-    let Some(news) = read(record).map_err(|cause| Malformed::new(record, cause))? else { return Ok(()) };
+    let Some(news) = read(record).map_err(|cause| malformed(record, cause))? else { return Ok(()) };
     let mut outcome = Ok(());
     for waiting in room.of(&news.property_id).await? {
         let told = match waiting.map(|waiting| (wake(&waiting, &news), waiting)) {
@@ -106,6 +106,11 @@ async fn handle_record(
         outcome = outcome.and(told);
     }
     Ok(outcome?)
+}
+
+fn malformed(record: &Value, cause: CallError) -> Malformed {
+    let id = record["eventID"].as_str().map(str::to_owned);
+    Malformed { id, ..Malformed::new(record, cause) }
 }
 
 fn read(record: &Value) -> Result<Option<ContractStatusChanged>, CallError> {
