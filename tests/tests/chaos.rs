@@ -58,7 +58,8 @@ async fn send(client: &Client, method: Method, path: &str, body: Value) -> Strin
     .unwrap()
 }
 
-/// Sends all that is to be done with one property, at once and in any order: the ids of the commands.
+/// Sends all that is to be done with one property, each service's two writes right after each other:
+/// the ids of the commands.
 async fn story(client: &Client, number: u32) -> Vec<String> {
     let address = json!({"country": "usa", "city": "chaosville", "street": "main street", "number": number});
     let contract =
@@ -67,12 +68,15 @@ async fn story(client: &Client, number: u32) -> Vec<String> {
     let listing = json!({"address": address, "description": "A lovely bright house.", "contract": "sale",
         "listprice": 100, "currency": "USD", "images": [IMAGE]});
     let request = json!({"property_id": property(number)});
-    let (created, approved, listed, requested) = tokio::join!(
-        send(client, Method::POST, "/contracts", contract),
-        send(client, Method::PUT, "/contracts", approve),
-        send(client, Method::POST, "/listings", listing),
-        send(client, Method::POST, "/request_approval", request),
-    );
+    let of_contract = async {
+        let created = send(client, Method::POST, "/contracts", contract).await;
+        (created, send(client, Method::PUT, "/contracts", approve).await)
+    };
+    let of_listing = async {
+        let listed = send(client, Method::POST, "/listings", listing).await;
+        (listed, send(client, Method::POST, "/request_approval", request).await)
+    };
+    let ((created, approved), (listed, requested)) = tokio::join!(of_contract, of_listing);
     [("contracts", created), ("contracts", approved), ("listings", listed), ("listings", requested)]
         .map(|(service, id)| format!("/{service}/commands/{id}"))
         .into()

@@ -28,7 +28,7 @@
 //! | 17 | properties-service/tests/approval_workflow.rs | only_a_failed_look_up_that_stays_failed_is_a_failed_evaluation_and_never_a_missing_contract, every_way_out_publishes_an_answer |
 //! | 18 | properties-service/tests/approval_workflow.rs | positive_and_neutral_texts_pass_and_all_others_decline |
 //! | 19 | properties-service/src/handlers/await_contract_approval.rs | every_failure_fails_the_task_and_the_retry_is_answered |
-//! | 20 | web-service/src/handlers/ingest.rs | a_request_and_a_withdrawal_without_a_listing_are_rejected_when_their_time_is_up |
+//! | 20 | web-service/src/handlers/ingest.rs | a_request_and_a_withdrawal_without_a_listing_are_rejected_after_all_waits |
 //! | 21 | web-service/src/handlers/on_evaluation_completed.rs | an_evaluation_for_an_unknown_listing_creates_nothing, an_evaluation_with_an_unknown_result_fails_and_changes_nothing |
 //! | 22 | tests/tests/known_faults.rs | an_approved_listing_is_not_requested_again |
 //! | 23 | crates/vocabulary/src/address.rs | every_run_of_white_space_becomes_one_dash |

@@ -5,8 +5,6 @@
 // clippy.toml allows them in tests; it does not know the helpers of an integration test for such.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::time::Duration;
-
 use anyhow::ensure;
 use end_to_end_tests::flow::{Flow, House};
 use end_to_end_tests::permissions::{allowed, findings};
@@ -26,7 +24,7 @@ fn every_role_allows_what_its_owner_calls_and_nothing_else() -> anyhow::Result<(
         Flow::new(client).run().await?;
         a_published_listing_is_shown_and_withdrawn(client, House(21)).await?;
         an_image_is_missing(client, House(22)).await?;
-        commands_come_too_early(client, House(23)).await?;
+        commands_wait(client, House(23)).await?;
         poison_is_given_up(client).await?;
         a_dead_execution_has_a_long_input(client, House(24)).await?;
         Ok(cloud.calls.made().into_keys().collect::<Vec<_>>())
@@ -144,26 +142,26 @@ async fn evaluated(client: &Client, house: House, listing: &Value, status: &str)
     .await
 }
 
-/// An update before its create, and a request before its listing: each waits.
-async fn commands_come_too_early(client: &Client, house: House) -> anyhow::Result<()> {
-    let update = json!({"property_id": house.id(), "status": "CANCELLED"});
-    let request = json!({"property_id": house.id()});
-    for (method, path, early, awaited, body) in [
-        (Method::PUT, "/contracts", update, "/contracts", house.contract()),
-        (Method::POST, "/request_approval", request, "/listings", house.listing()),
-    ] {
-        let early = client.write(method, path, Some(&early)).await?;
-        until("a command that waits", PATIENCE, async || {
-            let record = client.get(&format!("{awaited}/commands/{early}")).await?.body;
-            Ok((record["status"] == "PENDING").then_some(()))
-        })
-        .await?;
-        // Its second receive, after 2 s, looks up when the first was.
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        apply(client, Method::POST, awaited, &body).await?;
-        // The later request may have superseded it by then: what counts here is that it waited.
-        outcome(client, awaited, &early, PATIENCE).await?;
-    }
+/// A change that the contract's status does not allow, and a request for a withdrawn listing: each
+/// waits for an earlier command that may be on its way, and is rejected then.
+async fn commands_wait(client: &Client, house: House) -> anyhow::Result<()> {
+    let property = json!({"property_id": house.id()});
+    let close = json!({"property_id": house.id(), "status": "CLOSED"});
+    apply(client, Method::POST, "/contracts", &house.contract()).await?;
+    apply(client, Method::POST, "/listings", &house.listing()).await?;
+    let path = format!("/listings/{}", house.id());
+    let withdrawal = client.write(Method::DELETE, &path, None).await?;
+    outcome(client, "/listings", &withdrawal, PATIENCE).await?;
+    let rejected = async |method, path, service, body, reason: &str| {
+        let command = client.write(method, path, Some(body)).await?;
+        let record = outcome(client, service, &command, PATIENCE).await?;
+        ensure!(record["reason"] == reason, "{path} was not rejected as it must be: {record}");
+        Ok(())
+    };
+    tokio::try_join!(
+        rejected(Method::PUT, "/contracts", "/contracts", &close, "invalid_transition"),
+        rejected(Method::POST, "/request_approval", "/listings", &property, "withdrawn"),
+    )?;
     Ok(())
 }
 

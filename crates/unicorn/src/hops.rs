@@ -111,8 +111,10 @@ impl Hop {
         for known in ["timestamp", "time", "level", "target"] {
             line.remove(known);
         }
-        if let Some(Value::Object(mut span)) = line.remove("span") {
+        let spans = line.remove("spans").and_then(|spans| spans.as_array().cloned()).unwrap_or_default();
+        for mut span in spans.into_iter().filter_map(|span| span.as_object().cloned()) {
             span.remove("name");
+            span.remove("xrayTraceId");
             // Every line has it; it is of use where something went wrong.
             let request = span.remove("requestId").filter(|_| self.level <= Level::WARN);
             line.extend(request.map(|id| ("request".to_owned(), id)));
@@ -289,7 +291,8 @@ mod tests {
 
     const LINE: &str = r#"{"timestamp":"2026-11-23T18:22:06.123456Z","level":"INFO","message":"command settled",
         "status":"Applied","reason":null,"target":"lambda_kit::ledger",
-        "span":{"command_id":"c-1","property_id":"usa/anytown/main-street/1","name":"command"}}"#;
+        "spans":[{"requestId":"r-1","xrayTraceId":"Root=1","name":"Lambda runtime invoke"},
+            {"command_id":"c-1","property_id":"usa/anytown/main-street/1","name":"command"}]}"#;
 
     #[test]
     fn the_json_line_of_a_function_is_shown_as_its_message_and_its_main_fields() {
@@ -325,7 +328,7 @@ mod tests {
         let id = "8f2d6c1e-0000-4000-8000-123456789abc";
         let cause = format!("the detail is not a ContractStatusChanged: {}", "because ".repeat(100));
         let line = json!({"message": "the event is malformed", "event": id, "error": cause.trim(),
-            "span": {"name": "invocation", "requestId": id}})
+            "spans": [{"name": "invocation", "requestId": id}]})
         .to_string();
         let failed = Text { colours: false }.line("t", &written(Level::ERROR, &line));
         let expected = format!(" the event is malformed error={} event={id} request={id}", cause.trim());
