@@ -67,6 +67,9 @@ pub struct Wake {
     /// The version that the answer relies on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract_version: Option<ContractVersion>,
+    /// When the contract got into the state that the answer relies on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract_last_modified_on: Option<Timestamp>,
 }
 
 impl Wake {
@@ -78,6 +81,7 @@ impl Wake {
         settled.then_some(Self {
             contract_status: contract.contract_status,
             contract_version: contract.contract_version,
+            contract_last_modified_on: Some(contract.contract_last_modified_on),
         })
     }
 }
@@ -109,11 +113,15 @@ pub struct Answer {
     /// May the listing be published?
     pub evaluation_result: EvaluationResult,
     /// Why not.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "events::null_as_none")]
     pub evaluation_reasons: Vec<EvaluationReason>,
     /// The version of the contract that it relies on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract_version: Option<ContractVersion>,
+    /// When the contract got into the state that it relies on; absent in answers that were stored
+    /// before there was this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract_last_modified_on: Option<Timestamp>,
 }
 
 impl Answer {
@@ -123,6 +131,7 @@ impl Answer {
             evaluation_result: EvaluationResult::Declined,
             evaluation_reasons: vec![EvaluationReason::EvaluationFailed],
             contract_version: None,
+            contract_last_modified_on: None,
         }
     }
 
@@ -134,6 +143,7 @@ impl Answer {
             approval_request_id: Some(request.id.clone()),
             evaluation_reasons: self.evaluation_reasons.clone(),
             contract_version: self.contract_version,
+            contract_last_modified_on: self.contract_last_modified_on,
         }
     }
 }
@@ -189,6 +199,7 @@ pub(crate) mod tests {
         for status in [Approved, Cancelled, Closed, Expired] {
             let wake = Wake::from_contract(&contract(status, 2)).unwrap();
             assert_eq!((wake.contract_status, wake.contract_version), (status, Some(ContractVersion(2))));
+            assert_eq!(wake.contract_last_modified_on, Some(at(2)), "the time of the state relied on");
         }
     }
 
@@ -213,6 +224,20 @@ pub(crate) mod tests {
     fn a_task_token_cannot_be_logged_by_accident() {
         assert!(!format!("{:?}", waiting("secret-token", 1)).contains("\"secret-token\""));
         assert_eq!(format!("{:?}", TaskToken::from("secret")), "TaskToken(hidden)");
+    }
+
+    #[test]
+    fn the_answer_and_its_event_tell_the_time_of_the_contract_relied_on() {
+        let stored = serde_json::json!({
+            "evaluation_result": "APPROVED", "evaluation_reasons": null, "contract_version": 3,
+            "contract_last_modified_on": "2026-11-23T18:22:06.123Z",
+        });
+        let answer: Answer = serde_json::from_value(stored).unwrap();
+        let request = Request { id: "r-1".parse().unwrap(), property_id: property() };
+        let event = serde_json::to_value(answer.to_event(&request)).unwrap();
+        assert_eq!(event["contract_last_modified_on"], "2026-11-23T18:22:06.123Z");
+        let old = serde_json::json!({ "evaluation_result": "APPROVED" });
+        assert_eq!(serde_json::from_value::<Answer>(old).unwrap().contract_last_modified_on, None);
     }
 
     #[test]

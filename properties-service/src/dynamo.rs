@@ -150,7 +150,7 @@ impl WaitingRoom for ApprovalsTable {
         Ok(())
     }
 
-    async fn of(&self, property_id: &PropertyId) -> Result<Vec<Waiting>, CallError> {
+    async fn of(&self, property_id: &PropertyId) -> Result<Vec<Result<Waiting, CallError>>, CallError> {
         let mut rows = self
             .client
             .query()
@@ -164,13 +164,13 @@ impl WaitingRoom for ApprovalsTable {
         let mut waiting = Vec::new();
         while let Some(item) = rows.next().await {
             let item = item.map_err(CallError::from_sdk)?;
-            let row: WaitingRow = serde_dynamo::from_item(item).map_err(CallError::corrupt)?;
-            waiting.push(Waiting {
+            let row: Result<WaitingRow, _> = serde_dynamo::from_item(item);
+            waiting.push(row.map_err(CallError::corrupt).map(|row| Waiting {
                 property_id: row.property_id,
                 execution_arn: row.execution_arn,
                 task_token: row.task_token,
                 seen: row.seen,
-            });
+            }));
         }
         Ok(waiting)
     }
@@ -279,6 +279,10 @@ mod tests {
         ApprovalsTable::new(client, "approvals", Duration::from_secs(60))
     }
 
+    async fn readable(room: &ApprovalsTable) -> Vec<Waiting> {
+        room.of(&property()).await.unwrap().into_iter().map(Result::unwrap).collect()
+    }
+
     fn request() -> Request {
         Request { id: "r-1".parse().unwrap(), property_id: property() }
     }
@@ -339,14 +343,47 @@ mod tests {
         for token in ["first", "second", "first"] {
             room.enter(&waiting(token, 1)).await.unwrap();
         }
-        let mut found = room.of(&property()).await.unwrap();
+        let mut found = readable(&room).await;
         found.sort_by(|a, b| a.execution_arn.cmp(&b.execution_arn));
         assert_eq!(found, [waiting("first", 1), waiting("second", 1)]);
         assert_eq!(room.of(&"usa/anytown/main-street/11".parse().unwrap()).await.unwrap(), []);
         for _ in 0..2 {
             room.leave(&waiting("first", 1)).await.unwrap();
         }
-        assert_eq!(room.of(&property()).await.unwrap(), [waiting("second", 1)]);
+        assert_eq!(readable(&room).await, [waiting("second", 1)]);
+    }
+
+    #[tokio::test]
+    async fn a_row_of_the_waiting_room_that_cannot_be_read_hides_no_other() {
+        let room = approvals().await;
+        room.enter(&waiting("readable", 1)).await.unwrap();
+        let put = room.client.put_item().table_name("approvals");
+        let put = put.item("pk", text(waiting_pk(&property()))).item("sk", text("broken"));
+        put.item("task_token", text("secret")).send().await.unwrap();
+        let (readable, broken): (Vec<_>, Vec<_>) =
+            room.of(&property()).await.unwrap().into_iter().partition(Result::is_ok);
+        assert_eq!(readable, [Ok(waiting("readable", 1))]);
+        assert!(matches!(&broken[..], [Err(CallError::Corrupt(cause))] if !cause.contains("secret")));
+    }
+
+    #[tokio::test]
+    async fn a_stored_state_that_cannot_be_read_is_corrupt_and_not_unavailable() {
+        let table = statuses().await;
+        let put = table.client.put_item().table_name("contract-status");
+        put.item("property_id", text(property()))
+            .item("contract_status", text("MAYBE"))
+            .send()
+            .await
+            .unwrap();
+        let corrupt = table.current(&property()).await.unwrap_err();
+        assert_eq!(corrupt.kind(), "Corrupt", "{corrupt}");
+    }
+
+    #[tokio::test]
+    async fn a_state_that_is_too_large_is_refused_and_not_unavailable() {
+        let large = ContractStatusChanged { contract_id: "c".repeat(500_000), ..contract(Draft, 1) };
+        let refused = statuses().await.keep(&large).await.unwrap_err();
+        assert_eq!(refused.kind(), "Refused", "{refused}");
     }
 
     #[tokio::test]
@@ -368,6 +405,7 @@ mod tests {
             evaluation_result: EvaluationResult::Approved,
             evaluation_reasons: vec![],
             contract_version: Some(ContractVersion(7)),
+            contract_last_modified_on: Some(contract(Approved, 7).contract_last_modified_on),
         };
         let first = claims.settle(&request(), "me", &approved).await.unwrap();
         assert_eq!(first, Some(SettledClaim { answer: approved.clone(), answered: false }));
@@ -385,6 +423,7 @@ mod tests {
             ("evaluation_result".into(), text("DECLINED")),
             ("evaluation_reasons".into(), AttributeValue::L(vec![text("unsafe_image")])),
             ("contract_version".into(), number(3)),
+            ("contract_last_modified_on".into(), text("2026-11-23T18:22:06.123Z")),
         ]);
         claims
             .client
@@ -401,7 +440,8 @@ mod tests {
         assert_eq!(
             serde_json::to_value(settled.answer).unwrap(),
             serde_json::json!({
-                "evaluation_result": "DECLINED", "evaluation_reasons": ["unsafe_image"], "contract_version": 3
+                "evaluation_result": "DECLINED", "evaluation_reasons": ["unsafe_image"], "contract_version": 3,
+                "contract_last_modified_on": "2026-11-23T18:22:06.123Z",
             })
         );
     }

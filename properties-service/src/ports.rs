@@ -33,8 +33,12 @@ pub trait WaitingRoom {
     /// Adds one; adding it again changes nothing.
     fn enter(&self, waiting: &Waiting) -> impl Future<Output = Result<(), CallError>>;
 
-    /// All that wait for the contract of a property, those who just entered included.
-    fn of(&self, property_id: &PropertyId) -> impl Future<Output = Result<Vec<Waiting>, CallError>>;
+    /// All that wait for the contract of a property, those who just entered included. A row that
+    /// cannot be read is an error of its own: nobody else has to wait for it.
+    fn of(
+        &self,
+        property_id: &PropertyId,
+    ) -> impl Future<Output = Result<Vec<Result<Waiting, CallError>>, CallError>>;
 
     /// Removes one; it may be gone already.
     fn leave(&self, waiting: &Waiting) -> impl Future<Output = Result<(), CallError>>;
@@ -53,6 +57,10 @@ pub enum Woken {
 pub trait Executions {
     /// Answers the task that waits with `token`.
     fn wake(&self, token: &TaskToken, with: &Wake) -> impl Future<Output = Result<Woken, CallError>>;
+
+    /// The input that an execution was started with, as text; `None` where Step Functions does not
+    /// know the execution: it forgets one 90 days after its end.
+    fn input(&self, execution_arn: &str) -> impl Future<Output = Result<Option<String>, CallError>>;
 }
 
 /// The claims on requests for approval.

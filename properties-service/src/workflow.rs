@@ -1,7 +1,8 @@
-//! The adapter to Step Functions: answers waiting tasks. A token that nobody waits with any
-//! more is an outcome here, not an error; it never logs one.
+//! The adapter to Step Functions: answers waiting tasks, and reads the input of executions. A
+//! token that nobody waits with any more is an outcome here, not an error; it never logs one.
 
 use aws_sdk_sfn::Client;
+use aws_sdk_sfn::operation::describe_execution::DescribeExecutionError;
 use aws_sdk_sfn::operation::send_task_success::SendTaskSuccessError;
 use lambda_kit::CallError;
 
@@ -31,6 +32,20 @@ impl Executions for StepFunctions {
             Err(error) => Err(without(token, CallError::from_sdk(error))),
         }
     }
+
+    async fn input(&self, execution_arn: &str) -> Result<Option<String>, CallError> {
+        match self.client.describe_execution().execution_arn(execution_arn).send().await {
+            Ok(described) => Ok(described.input),
+            Err(error) if error.as_service_error().is_some_and(is_unknown) => Ok(None),
+            Err(error) => Err(CallError::from_sdk(error)),
+        }
+    }
+}
+
+/// Errors that say that there is no such execution.
+/// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html#API_DescribeExecution_Errors>
+fn is_unknown(error: &DescribeExecutionError) -> bool {
+    error.is_execution_does_not_exist() || error.is_invalid_arn()
 }
 
 /// Errors that no later attempt can change.

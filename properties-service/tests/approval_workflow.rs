@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jsonata_core::evaluator::{Context, Evaluator};
 use jsonata_core::parser;
 use jsonata_core::value::JValue;
+use lambda_kit::CallError;
+use properties_service::handlers::EventFailure;
 use serde_json::{Value, json};
 
 /// The definition with its placeholders filled in.
@@ -312,6 +314,55 @@ fn the_events_id_stands_in_for_a_request_without_one() {
 }
 
 #[test]
+fn null_in_place_of_a_request_id_is_none() {
+    let read = &state("ReadRequest")["Assign"];
+    let detail = json!({ "approval_request_id": null });
+    gives(
+        &read["request_id"],
+        &json!({ "states": { "input": { "id": "e-1", "detail": detail } } }),
+        &json!("e-1"),
+    );
+}
+
+#[test]
+fn a_property_id_in_upper_case_is_the_same_key() {
+    let read = &state("ReadRequest")["Assign"];
+    let detail = json!({ "property_id": "USA/Anytown/Main-Street/111" });
+    let bindings = json!({ "states": { "input": { "id": "e-1", "detail": detail } } });
+    gives(&read["property_id"], &bindings, &json!("usa/anytown/main-street/111"));
+    // The request's own text is used nowhere else.
+    let text = include_str!("../approval.asl.yaml");
+    assert_eq!(text.matches("detail.property_id").count(), 1);
+    assert!(!text.contains("$listing.property_id"));
+}
+
+/// What no repetition can cure is answered at once, and not after minutes of retries.
+#[test]
+fn a_wait_that_cannot_be_begun_is_not_begun_again() {
+    let task = state("WaitForContractApproval");
+    let incurable: BTreeSet<&str> = task["Retry"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|retrier| retrier["MaxAttempts"] == 0)
+        .flat_map(errors)
+        .collect();
+    let malformed = events::Malformed::new(&json!({}), "wrong").into();
+    let corrupt = CallError::Corrupt(String::new()).into();
+    let refused = CallError::Refused(String::new()).into();
+    for failure in [malformed, corrupt, refused] {
+        let kind = kind(failure);
+        assert!(incurable.contains(kind.as_str()), "{kind} is repeated");
+    }
+    let kind = kind(CallError::Unavailable(String::new()).into());
+    assert!(!incurable.contains(kind.as_str()), "{kind} may pass");
+}
+
+fn kind(failure: EventFailure) -> String {
+    lambda_runtime::Diagnostic::from(failure).error_type
+}
+
+#[test]
 fn a_claim_expires_a_whole_number_of_seconds_after_the_start() {
     let expiry = &state("ClaimRequest")["Arguments"]["ExpressionAttributeValues"][":expiry"]["N"];
     let bindings =
@@ -343,7 +394,11 @@ fn a_contract_decides_where_its_request_goes() {
         assert_eq!(goes(json!({ "status": status }), 1), "EvaluateContent");
     }
     for status in ["CANCELLED", "CLOSED", "EXPIRED"] {
-        assert_eq!(goes(json!({ "status": status }), 1), "ContractEnded");
+        for lookups in [1, 2] {
+            let waits = goes(json!({ "status": status }), lookups);
+            assert_eq!(waits, "WaitForContractEvent", "its successor may be on the way");
+        }
+        assert_eq!(goes(json!({ "status": status }), 3), "ContractEnded");
     }
     assert_eq!(goes(json!({}), 1), "WaitForContractEvent");
     assert_eq!(goes(json!({}), 2), "WaitForContractEvent");
@@ -406,6 +461,24 @@ fn what_ended_the_wait_decides_the_answer() {
     assert_eq!(goes(json!({})), "EvaluationFailed");
 }
 
+/// The wait hands back the state of the contract that ended it; a version and a time may be absent.
+#[test]
+fn the_state_that_ended_the_wait_is_the_one_relied_on() {
+    let contract = &state("WaitForContractApproval")["Assign"]["contract"];
+    let of = |result: Value| json!({ "states": { "result": result } });
+    let wake = properties_service::domain::Wake {
+        contract_status: vocabulary::ContractStatus::Approved,
+        contract_version: Some(vocabulary::ContractVersion(4)),
+        contract_last_modified_on: Some("2026-11-23T18:22:06.123Z".parse().unwrap()),
+    };
+    gives(
+        contract,
+        &of(serde_json::to_value(&wake).unwrap()),
+        &json!({ "status": "APPROVED", "version": 4, "modified_on": "2026-11-23T18:22:06.123Z" }),
+    );
+    gives(contract, &of(json!({ "contract_status": "APPROVED" })), &json!({ "status": "APPROVED" }));
+}
+
 #[test]
 fn the_waiting_function_understands_the_payload() {
     let payload = &state("WaitForContractApproval")["Arguments"]["Payload"];
@@ -431,6 +504,7 @@ fn each_answer_is_stored_and_published_as_it_was_decided() {
     let declined = |reason: &str| json!({ "evaluation_result": "DECLINED", "evaluation_reasons": [reason] });
     let with_version = |mut answer: Value| {
         answer["contract_version"] = json!(3);
+        answer["contract_last_modified_on"] = json!("2026-11-23T18:22:06.123Z");
         answer
     };
     let unsafe_both = json!({
@@ -452,7 +526,7 @@ fn each_answer_is_stored_and_published_as_it_was_decided() {
             "property_id": "usa/anytown/main-street/111",
             "request_id": "r-1",
             "reasons": ["negative_description", "unsafe_image"],
-            "contract": { "status": "APPROVED", "version": 3 },
+            "contract": { "status": "APPROVED", "version": 3, "modified_on": "2026-11-23T18:22:06.123Z" },
         });
         let decided = state(decision);
         assert_eq!(decided["Next"], "StoreAnswer", "{decision}");
@@ -468,6 +542,7 @@ fn each_answer_is_stored_and_published_as_it_was_decided() {
         whole["property_id"] = json!("usa/anytown/main-street/111");
         whole["approval_request_id"] = json!("r-1");
         assert!(same(&detail, &whole), "{decision}: {detail}");
+        serde_json::from_value::<events::PublicationEvaluationCompleted>(detail).unwrap();
         assert_eq!(choice("HowDidItEnd", &bindings), end, "{decision}");
     }
 }

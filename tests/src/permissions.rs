@@ -319,12 +319,15 @@ fn of_pipe(properties: &Value) -> Vec<Permission> {
     of_stream(source).chain(queue.map(|queue| Permission::new("sqs:SendMessage", queue))).collect()
 }
 
-/// What a recorded call needs of a policy. Keys of objects are data, which a policy cannot name.
+/// What a recorded call needs of a policy. Keys of objects and names of executions are data, which a
+/// policy cannot name.
 fn need(call: &Call) -> Permission {
-    let resource = match call.resource.strip_prefix("arn:aws:s3:::").and_then(|object| object.split_once('/'))
-    {
-        Some((bucket, _)) => format!("arn:aws:s3:::{bucket}/*"),
-        None => call.resource.clone(),
+    let object = call.resource.strip_prefix("arn:aws:s3:::").and_then(|object| object.split_once('/'));
+    let execution = call.resource.rsplit_once(':').filter(|(before, _)| before.contains(":execution:"));
+    let resource = match (object, execution) {
+        (Some((bucket, _)), _) => format!("arn:aws:s3:::{bucket}/*"),
+        (None, Some((machine, _))) => format!("{machine}:*"),
+        (None, None) => call.resource.clone(),
     };
     Permission::new(&call.action, resource)
 }

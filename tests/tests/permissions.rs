@@ -26,6 +26,7 @@ fn every_role_allows_what_its_owner_calls_and_nothing_else() -> anyhow::Result<(
         an_image_is_missing(client, House(22)).await?;
         commands_wait(client, House(23)).await?;
         poison_is_given_up(client).await?;
+        a_dead_execution_has_a_long_input(client, House(24)).await?;
         Ok(cloud.calls.made().into_keys().collect::<Vec<_>>())
     }))?;
     let application = load(&project, ROOT, &[])?;
@@ -173,4 +174,25 @@ async fn poison_is_given_up(client: &Client) -> anyhow::Result<()> {
         receive(client, dead).await?;
     }
     Ok(())
+}
+
+/// The event of its end leaves the input out; who answers for it asks Step Functions.
+async fn a_dead_execution_has_a_long_input(client: &Client, house: House) -> anyhow::Result<()> {
+    let note = "x".repeat(254_500);
+    let input = json!({
+        "id": "e-1", "source": "unicorn-web", "detail-type": "PublicationApprovalRequested",
+        "time": "2026-11-23T18:22:06Z", "resources": [house.id()],
+        "detail": {"property_id": house.id(), "approval_request_id": "long", "note": note},
+    });
+    let machine = client.output("ApprovalStateMachineArn")?;
+    let start = json!({"stateMachineArn": machine, "input": input.to_string()});
+    let started = client.aws("AWSStepFunctions.StartExecution", &start).await?;
+    let stop = json!({"executionArn": started["executionArn"]});
+    client.aws("AWSStepFunctions.StopExecution", &stop).await?;
+    let group = client.log_group("PropertiesCatchAllLogGroupArn")?;
+    until("the answer for an execution with a long input", PATIENCE, async || {
+        let logged = client.logged(&group).await?;
+        Ok(logged.iter().any(|event| event["detail"]["approval_request_id"] == "long").then_some(()))
+    })
+    .await
 }

@@ -136,7 +136,7 @@ async fn deliver(world: &World, index: usize, step: &Step, model: &Model, receiv
                 "approval_request_id": approval_request_id(&command_id(request).parse().unwrap()),
             });
             let event = event("unicorn-properties", "PublicationEvaluationCompleted", detail);
-            return on_evaluation_completed::apply(world, event).await.is_ok();
+            return on_evaluation_completed::apply(world, event, at(1_000)).await.is_ok();
         }
         Step::End { version } => {
             let detail = json!({

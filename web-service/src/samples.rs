@@ -109,7 +109,7 @@ async fn the_samples_of_listings_query_are_answered_as_they_say() {
 #[tokio::test]
 async fn the_samples_of_on_evaluation_completed_are_answered_as_they_say() {
     replay("on-evaluation-completed", async |world, event| {
-        told(on_evaluation_completed::apply(world, event).await)
+        told(on_evaluation_completed::apply(world, event, crate::testing::at(1_000)).await)
     })
     .await;
 }

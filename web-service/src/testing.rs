@@ -79,6 +79,7 @@ pub(crate) fn listing(status: ListingStatus) -> Listing {
         approval_command: None,
         last_write_at: None,
         contract_version: is_evaluated.then_some(ContractVersion(3)),
+        relied_on_at: is_evaluated.then(|| at(2)),
         evaluated_at: is_evaluated.then(|| at(2)),
         created_at: at(1),
         updated_at: at(2),
@@ -130,6 +131,7 @@ pub(crate) fn evaluation(result: EvaluationResult, contract_version: Option<u64>
             EvaluationResult::Declined => vec![EvaluationReason::UnsafeImage],
         },
         contract_version: contract_version.map(ContractVersion),
+        contract_last_modified_on: None,
         at: at(3),
     }
 }

@@ -9,6 +9,6 @@ mod publication_approval_requested;
 mod publication_evaluation_completed;
 
 pub use contract_status_changed::ContractStatusChanged;
-pub use envelope::{Envelope, EventDetail};
+pub use envelope::{Envelope, EventDetail, Malformed};
 pub use publication_approval_requested::PublicationApprovalRequested;
-pub use publication_evaluation_completed::PublicationEvaluationCompleted;
+pub use publication_evaluation_completed::{PublicationEvaluationCompleted, null_as_none};

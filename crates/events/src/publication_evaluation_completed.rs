@@ -1,7 +1,9 @@
 //! The approval workflow has answered a request.
 
-use serde::{Deserialize, Serialize};
-use vocabulary::{ApprovalRequestId, ContractVersion, EvaluationReason, EvaluationResult, PropertyId};
+use serde::{Deserialize, Deserializer, Serialize};
+use vocabulary::{
+    ApprovalRequestId, ContractVersion, EvaluationReason, EvaluationResult, PropertyId, Timestamp,
+};
 
 use crate::EventDetail;
 
@@ -16,12 +18,27 @@ pub struct PublicationEvaluationCompleted {
     /// The request that is answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval_request_id: Option<ApprovalRequestId>,
-    /// Why it was declined; empty or absent when approved.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Why it was declined; empty, absent or null when approved.
+    #[serde(default, deserialize_with = "null_as_none", skip_serializing_if = "Vec::is_empty")]
     pub evaluation_reasons: Vec<EvaluationReason>,
     /// The version of the contract that the answer relies on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract_version: Option<ContractVersion>,
+    /// When the contract got into the state that the answer relies on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract_last_modified_on: Option<Timestamp>,
+}
+
+/// A list that may be null: some producers write that where they have nothing to list.
+///
+/// # Errors
+/// When it is something else.
+pub fn null_as_none<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 impl EventDetail for PublicationEvaluationCompleted {

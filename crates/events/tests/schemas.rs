@@ -86,9 +86,30 @@ fn publication_evaluation_completed_is_what_its_schema_says() {
             "evaluation_result": "DECLINED",
             "evaluation_reasons": ["unsafe_image", "a_reason_of_next_year"],
             "contract_version": 2,
+            "contract_last_modified_on": "2026-11-23T18:22:06.123Z",
         }),
-        &["approval_request_id", "evaluation_reasons", "contract_version"],
+        &["approval_request_id", "evaluation_reasons", "contract_version", "contract_last_modified_on"],
     );
+}
+
+/// Producers of other teams write null for what they do not have.
+#[test]
+fn null_in_an_optional_field_means_none() {
+    let evaluation: PublicationEvaluationCompleted = serde_json::from_value(json!({
+        "property_id": "usa/anytown/main-street/111", "evaluation_result": "APPROVED",
+        "approval_request_id": null, "evaluation_reasons": null, "contract_version": null,
+        "contract_last_modified_on": null,
+    }))
+    .unwrap();
+    assert_eq!(evaluation.evaluation_reasons, []);
+    assert_eq!((evaluation.approval_request_id, evaluation.contract_version), (None, None));
+    assert_eq!(evaluation.contract_last_modified_on, None);
+    let change: ContractStatusChanged = serde_json::from_value(json!({
+        "property_id": "usa/anytown/main-street/111", "contract_id": "c-1", "contract_status": "DRAFT",
+        "contract_last_modified_on": "2026-11-23T18:22:06.123Z", "contract_version": null,
+    }))
+    .unwrap();
+    assert_eq!(change.contract_version, None);
 }
 
 /// What EventBridge requires of a document in the registry.

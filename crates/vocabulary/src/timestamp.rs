@@ -19,6 +19,9 @@ impl Timestamp {
     /// 9999-12-30T22:00:00Z: the last one that jiff renders, and still of the fixed width.
     const MAX_MS: i64 = 253_402_207_200_000;
 
+    /// 1970-01-01T00:00:00Z: before anything that happened here.
+    pub const EARLIEST: Self = Self(0);
+
     /// From milliseconds since the Unix epoch.
     ///
     /// # Errors

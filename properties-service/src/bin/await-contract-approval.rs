@@ -5,11 +5,11 @@ use std::time::Duration;
 use lambda_kit::config::{ConfigError, Env};
 use lambda_kit::{clients, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
-use properties_service::domain::Waiting;
 use properties_service::dynamo::{ApprovalsTable, ContractStatusTable};
 use properties_service::handlers::await_contract_approval::handle;
 use properties_service::ports::ContractStatuses;
 use properties_service::workflow::StepFunctions;
+use serde_json::Value;
 
 struct Config {
     contract_status_table: String,
@@ -42,8 +42,6 @@ async fn main() -> Result<(), Error> {
     if let Err(cause) = statuses.current(&"warm/up/only/1".parse()?).await {
         tracing::warn!(%cause, "the table could not be reached at start");
     }
-    run(service_fn(async |task: LambdaEvent<Waiting>| {
-        handle(task.payload, room, statuses, executions).await.map_err(Error::from)
-    }))
-    .await
+    run(service_fn(async |task: LambdaEvent<Value>| handle(task.payload, room, statuses, executions).await))
+        .await
 }

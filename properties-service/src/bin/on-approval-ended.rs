@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use events::Envelope;
 use lambda_kit::config::{ConfigError, Env};
 use lambda_kit::publish::Bus;
 use lambda_kit::{clients, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use properties_service::dynamo::ApprovalsTable;
-use properties_service::handlers::on_approval_ended::{ExecutionStatusChange, handle};
+use properties_service::handlers::on_approval_ended::handle;
+use properties_service::workflow::StepFunctions;
+use serde_json::Value;
 
 struct Config {
     approvals_table: String,
@@ -36,10 +37,11 @@ async fn main() -> Result<(), Error> {
     let sdk = clients::from_env();
     let claims =
         &ApprovalsTable::new(aws_sdk_dynamodb::Client::new(&sdk), config.approvals_table, config.keep_claim);
+    let executions = &StepFunctions::new(aws_sdk_sfn::Client::new(&sdk));
     let bus = &Bus::new(aws_sdk_eventbridge::Client::new(&sdk), config.event_bus);
     // No warm-up call: executions seldom die, and nobody waits for this function.
-    run(service_fn(async |event: LambdaEvent<Envelope<ExecutionStatusChange>>| {
-        handle(event.payload, claims, bus).await.map(|_| ()).map_err(Error::from)
+    run(service_fn(async |event: LambdaEvent<Value>| {
+        handle(event.payload, executions, claims, bus).await.map(|_| ())
     }))
     .await
 }

@@ -1,12 +1,12 @@
 //! Trigger: `ContractStatusChanged` on the service's own bus.
 
-use events::{ContractStatusChanged, Envelope};
 use lambda_kit::config::{ConfigError, Env};
 use lambda_kit::{clients, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use properties_service::dynamo::ContractStatusTable;
 use properties_service::handlers::on_contract_status_changed::handle;
 use properties_service::ports::ContractStatuses;
+use serde_json::Value;
 
 struct Config {
     contract_status_table: String,
@@ -31,8 +31,5 @@ async fn main() -> Result<(), Error> {
     if let Err(cause) = statuses.current(&"warm/up/only/1".parse()?).await {
         tracing::warn!(%cause, "the table could not be reached at start");
     }
-    run(service_fn(async |event: LambdaEvent<Envelope<ContractStatusChanged>>| {
-        handle(event.payload, statuses).await.map(|_| ()).map_err(Error::from)
-    }))
-    .await
+    run(service_fn(async |event: LambdaEvent<Value>| handle(event.payload, statuses).await.map(|_| ()))).await
 }

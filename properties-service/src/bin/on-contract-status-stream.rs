@@ -6,9 +6,10 @@ use lambda_kit::config::{ConfigError, Env};
 use lambda_kit::{clients, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use properties_service::dynamo::ApprovalsTable;
-use properties_service::handlers::on_contract_status_stream::{StreamBatch, handle};
+use properties_service::handlers::on_contract_status_stream::handle;
 use properties_service::ports::WaitingRoom;
 use properties_service::workflow::StepFunctions;
+use serde_json::Value;
 
 struct Config {
     approvals_table: String,
@@ -35,8 +36,5 @@ async fn main() -> Result<(), Error> {
     if let Err(cause) = room.of(&"warm/up/only/1".parse()?).await {
         tracing::warn!(%cause, "the table could not be reached at start");
     }
-    run(service_fn(async |batch: LambdaEvent<StreamBatch>| {
-        Ok::<_, Error>(handle(batch.payload, room, executions).await)
-    }))
-    .await
+    run(service_fn(async |batch: LambdaEvent<Value>| handle(batch.payload, room, executions).await)).await
 }

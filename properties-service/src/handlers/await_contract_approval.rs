@@ -2,27 +2,30 @@
 //! contract is read: whoever writes second, this function or the one that keeps the status,
 //! sees what the other wrote, so that no approval falls between the two.
 
-use lambda_kit::CallError;
+use events::Malformed;
+use serde_json::Value;
 
 use crate::domain::{Waiting, Wake};
-use crate::handlers::tell;
+use crate::handlers::{EventFailure, tell};
 use crate::ports::{ContractStatuses, Executions, WaitingRoom};
 
 /// Stores the token; answers it at once where the contract is approved or over already.
 ///
 /// # Errors
 /// When the token cannot be stored, the contract not read or the execution not told. The
-/// task fails then and is retried with a new token; nothing waits for ever.
+/// task fails then and is retried with a new token, or answered at once where no retry can cure
+/// it; nothing waits for ever.
 pub async fn handle(
-    waiting: Waiting,
+    task: Value,
     room: &impl WaitingRoom,
     statuses: &impl ContractStatuses,
     executions: &impl Executions,
-) -> Result<(), CallError> {
+) -> Result<(), EventFailure> {
+    let waiting = read(&task)?;
     room.enter(&waiting).await?;
     let contract = statuses.current(&waiting.property_id).await?;
     match contract.as_ref().and_then(Wake::from_contract) {
-        Some(wake) => tell(&waiting, &wake, executions, room).await,
+        Some(wake) => Ok(tell(&waiting, &wake, executions, room).await?),
         None => {
             tracing::info!(
                 property_id = %waiting.property_id,
@@ -34,6 +37,18 @@ pub async fn handle(
     }
 }
 
+/// The error names the execution, and never the token.
+fn read(task: &Value) -> Result<Waiting, Malformed> {
+    serde::Deserialize::deserialize(task).map_err(|cause: serde_json::Error| {
+        let mut cause = cause.to_string();
+        if let Some(token) = task["task_token"].as_str().filter(|token| !token.is_empty()) {
+            cause = cause.replace(token, "(token)");
+        }
+        let execution = task["execution_arn"].as_str().map(str::to_owned);
+        Malformed { id: execution, ..Malformed::new(task, cause) }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,8 +57,21 @@ mod tests {
     use crate::handlers::on_contract_status_stream::tests::deliver;
     use vocabulary::ContractStatus::{Approved, Cancelled, Draft};
 
-    async fn wait(world: &World, token: &str) -> Result<(), CallError> {
-        handle(waiting(token, 1), world, world, world).await
+    async fn wait(world: &World, token: &str) -> Result<(), EventFailure> {
+        handle(serde_json::to_value(waiting(token, 1)).unwrap(), world, world, world).await
+    }
+
+    #[tokio::test]
+    async fn a_malformed_task_fails_by_its_execution_and_without_its_token() {
+        let world = World::default();
+        let mut task = serde_json::to_value(waiting("secret", 1)).unwrap();
+        task["seen"] = "secret".into();
+        let failure = handle(task, &world, &world, &world).await.unwrap_err();
+        let told = format!("{failure:?}");
+        assert!(told.contains(&waiting("secret", 1).execution_arn.replace("secret", "")), "{told}");
+        assert!(!told.replace(&waiting("secret", 1).execution_arn, "").contains("secret"), "{told}");
+        assert_eq!(lambda_runtime::Diagnostic::from(failure).error_type, "Malformed");
+        assert_eq!(world.calls(), 0);
     }
 
     fn told(world: &World) -> Vec<(String, String)> {

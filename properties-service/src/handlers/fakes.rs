@@ -38,6 +38,10 @@ pub struct World {
     pub refused: RefCell<BTreeSet<String>>,
     /// Every execution that went on, with what it was told.
     pub woken: RefCell<Vec<(String, Wake)>>,
+    /// What executions were started with, by ARN.
+    pub inputs: RefCell<BTreeMap<String, String>>,
+    /// Whether a row of the waiting room cannot be read.
+    pub has_broken_row: Cell<bool>,
     claims: RefCell<BTreeMap<String, Claim>>,
     /// Every answer that reached the bus.
     pub published: RefCell<Vec<PublicationEvaluationCompleted>>,
@@ -160,14 +164,12 @@ impl WaitingRoom for World {
         })
     }
 
-    async fn of(&self, property_id: &PropertyId) -> Result<Vec<Waiting>, CallError> {
+    async fn of(&self, property_id: &PropertyId) -> Result<Vec<Result<Waiting, CallError>>, CallError> {
         self.call(|| {
-            self.waiting
-                .borrow()
-                .iter()
-                .filter(|waiting| waiting.property_id == *property_id)
-                .cloned()
-                .collect()
+            let broken = self.has_broken_row.get().then(|| Err(CallError::Corrupt("a broken row".into())));
+            let waiting = self.waiting.borrow();
+            let here = waiting.iter().filter(|waiting| waiting.property_id == *property_id);
+            broken.into_iter().chain(here.cloned().map(Ok)).collect()
         })
     }
 
@@ -189,6 +191,10 @@ impl Executions for World {
                 Woken::DeadAlready
             }
         })
+    }
+
+    async fn input(&self, execution_arn: &str) -> Result<Option<String>, CallError> {
+        self.call(|| self.inputs.borrow().get(execution_arn).cloned())
     }
 }
 

@@ -2,24 +2,30 @@
 //! failed in a way that no Catch sees.
 
 use events::Envelope;
-use lambda_kit::CallError;
 use serde::Deserialize;
+use serde_json::Value;
 use vocabulary::{ApprovalRequestId, PropertyId};
 
 use crate::domain::{Answer, Request};
-use crate::ports::{Answers, Claims};
+use crate::handlers::EventFailure;
+use crate::ports::{Answers, Claims, Executions};
 
 /// `Step Functions Execution Status Change`.
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html>
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ExecutionStatusChange {
-    /// The execution.
-    pub execution_arn: String,
+struct ExecutionStatusChange {
+    execution_arn: String,
     /// `FAILED`, `TIMED_OUT` or `ABORTED` by the rule's pattern.
-    pub status: String,
-    /// Its input as text: the event that started it. Absent where it was too long for the event.
-    pub input: Option<String>,
+    status: String,
+    /// Its input as text: the event that started it. Null where it was too long for this event.
+    input: Option<String>,
+    input_details: Option<InputDetails>,
+}
+
+#[derive(Debug, Deserialize)]
+struct InputDetails {
+    included: Option<bool>,
 }
 
 /// What of a `PublicationApprovalRequested` names the request.
@@ -40,29 +46,30 @@ pub enum Outcome {
     ClaimedByAnother,
 }
 
-/// Why an execution could not be answered for.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// The input names no request: there is nobody to answer.
-    #[error("the execution's input names no request: {0}")]
-    NoRequest(String),
-    /// A call failed: the event is delivered again.
-    #[error(transparent)]
-    Call(#[from] CallError),
-}
-
 /// Publishes the answer that the claim holds, or `DECLINED` (`evaluation_failed`) where it
-/// holds none, unless it is marked answered.
+/// holds none, unless it is marked answered. It needs nothing of the event but the execution's
+/// ARN: where the input was left out, Step Functions is asked for it.
 ///
 /// # Errors
-/// See [`Failure`]. The event is delivered again, and dead-lettered in the end.
+/// When the event or the execution's input cannot be read, or a call fails. The event is delivered
+/// again, and dead-lettered in the end.
 pub async fn handle(
-    event: Envelope<ExecutionStatusChange>,
+    event: Value,
+    executions: &impl Executions,
     claims: &impl Claims,
     answers: &impl Answers,
-) -> Result<Outcome, Failure> {
-    let ended = event.detail;
-    let request = request(&ended)?;
+) -> Result<Outcome, EventFailure> {
+    let Envelope { id: event_id, detail: ended, .. } = Envelope::<ExecutionStatusChange>::read(&event)?;
+    let is_included = ended.input_details.and_then(|details| details.included) != Some(false);
+    let input = match ended.input.filter(|_| is_included) {
+        Some(input) => Some(input),
+        None => executions.input(&ended.execution_arn).await?,
+    };
+    let request = request(input.as_deref()).map_err(|cause| EventFailure::NoRequest {
+        event_id: event_id.clone(),
+        execution_arn: ended.execution_arn.clone(),
+        cause,
+    })?;
     let settled = claims.settle(&request, &ended.execution_arn, &Answer::evaluation_failed()).await?;
     let outcome = match settled {
         None => Outcome::ClaimedByAnother,
@@ -74,7 +81,7 @@ pub async fn handle(
         }
     };
     tracing::info!(
-        event_id = event.id,
+        event_id,
         property_id = %request.property_id,
         approval_request_id = %request.id,
         execution_arn = ended.execution_arn,
@@ -85,13 +92,14 @@ pub async fn handle(
     Ok(outcome)
 }
 
-fn request(ended: &ExecutionStatusChange) -> Result<Request, Failure> {
-    let input = ended.input.as_deref().ok_or_else(|| Failure::NoRequest("it was left out".into()))?;
-    let event: Envelope<RequestNames> =
-        serde_json::from_str(input).map_err(|error| Failure::NoRequest(error.to_string()))?;
+/// The request that an execution was started for, or why its input names none.
+fn request(input: Option<&str>) -> Result<Request, String> {
+    let input = input.ok_or("Step Functions does not know the execution any more")?;
+    let event: Value = serde_json::from_str(input).map_err(|cause| format!("it is not JSON: {cause}"))?;
+    let event = Envelope::<RequestNames>::read(&event).map_err(|malformed| malformed.to_string())?;
     let id = match event.detail.approval_request_id {
         Some(id) => id,
-        None => event.id.parse().map_err(|_| Failure::NoRequest("its event has no id".into()))?,
+        None => event.id.parse().map_err(|_| "its event has no id")?,
     };
     Ok(Request { id, property_id: event.detail.property_id })
 }
@@ -105,32 +113,46 @@ mod tests {
 
     const ME: &str = "arn:aws:states:us-east-1:123456789012:execution:approval:me";
 
-    fn ended(detail: serde_json::Value) -> Envelope<ExecutionStatusChange> {
-        let input = json!({
+    fn input(detail: Value) -> String {
+        let event = json!({
             "id": "event-1", "source": "unicorn-web", "detail-type": "PublicationApprovalRequested",
             "time": "2026-11-23T18:22:06Z", "detail": detail,
         });
-        serde_json::from_value(json!({
-            "id": "e-1", "source": "aws.states", "detail-type": "Step Functions Execution Status Change",
-            "time": "2026-11-23T18:22:06Z",
-            "detail": { "executionArn": ME, "status": "TIMED_OUT", "input": input.to_string() },
-        }))
-        .unwrap()
+        event.to_string()
     }
 
-    fn request_of(id: Option<&str>) -> Envelope<ExecutionStatusChange> {
-        ended(match id {
-            Some(id) => json!({ "property_id": "usa/anytown/main-street/111", "approval_request_id": id }),
-            None => json!({ "property_id": "usa/anytown/main-street/111" }),
+    fn ended(input: Option<String>) -> Value {
+        json!({
+            "id": "e-1", "source": "aws.states", "detail-type": "Step Functions Execution Status Change",
+            "time": "2026-11-23T18:22:06Z",
+            "detail": {
+                "executionArn": ME, "status": "TIMED_OUT", "input": input,
+                "inputDetails": { "included": input.is_some() },
+            },
         })
     }
 
-    async fn run(world: &World) -> Result<Outcome, Failure> {
-        handle(request_of(Some("r-1")), world, world).await
+    fn names(id: Option<&str>) -> String {
+        input(json!({ "property_id": "usa/anytown/main-street/111", "approval_request_id": id }))
+    }
+
+    async fn tell(world: &World, event: Value) -> Result<Outcome, EventFailure> {
+        handle(event, world, world, world).await
+    }
+
+    async fn run(world: &World) -> Result<Outcome, EventFailure> {
+        tell(world, ended(Some(names(Some("r-1"))))).await
+    }
+
+    /// A world that knows the input, and an event that does not tell it.
+    fn left_out(input: impl Into<String>) -> (World, Value) {
+        let world = World::default();
+        world.inputs.borrow_mut().insert(ME.into(), input.into());
+        (world, ended(None))
     }
 
     fn approved() -> Answer {
-        Answer { evaluation_result: Approved, evaluation_reasons: vec![], contract_version: None }
+        Answer { evaluation_result: Approved, evaluation_reasons: vec![], ..Answer::evaluation_failed() }
     }
 
     /// Known fault 17: failures published nothing.
@@ -175,32 +197,67 @@ mod tests {
     #[tokio::test]
     async fn the_event_id_stands_in_where_the_request_has_none() {
         let world = World::default();
-        handle(request_of(None), &world, &world).await.unwrap();
+        tell(&world, ended(Some(names(None)))).await.unwrap();
         let id = world.published.borrow()[0].approval_request_id.clone().unwrap();
         assert_eq!(id.as_str(), "event-1");
     }
 
+    /// Step Functions leaves an input out that is too long for its event.
+    #[tokio::test]
+    async fn an_execution_whose_input_was_left_out_of_the_event_is_answered_too() {
+        let (world, event) = left_out(names(Some("r-1")));
+        world.claim("r-1", ME, None, false);
+        assert_eq!(tell(&world, event).await.unwrap(), Outcome::AnsweredNow);
+        assert_eq!(world.published.borrow()[0].approval_request_id, Some("r-1".parse().unwrap()));
+        assert!(world.is_answered("r-1"));
+    }
+
+    #[tokio::test]
+    async fn an_input_that_is_marked_as_left_out_is_asked_for_whatever_the_event_holds() {
+        let (world, mut event) = left_out(names(Some("r-1")));
+        event["detail"]["input"] = "".into();
+        assert_eq!(tell(&world, event).await.unwrap(), Outcome::AnsweredNow);
+    }
+
+    #[tokio::test]
+    async fn a_property_id_in_upper_case_is_the_same_property() {
+        let world = World::default();
+        let upper = json!({ "property_id": "USA/Anytown/Main-Street/111", "approval_request_id": "r-1" });
+        tell(&world, ended(Some(input(upper)))).await.unwrap();
+        assert_eq!(world.published.borrow()[0].property_id.as_str(), "usa/anytown/main-street/111");
+    }
+
     #[tokio::test]
     async fn an_input_that_names_no_request_is_an_error_and_publishes_nothing() {
-        let world = World::default();
-        for detail in [json!({}), json!({ "property_id": "nowhere" }), json!(null)] {
-            assert!(matches!(handle(ended(detail), &world, &world).await, Err(Failure::NoRequest(_))));
+        let no_requests = [json!({}), json!({ "property_id": "nowhere" }), json!(null)];
+        let inputs = no_requests.map(input).into_iter().chain(["[".repeat(100_000), "1".into()]);
+        for input in inputs {
+            for (world, event) in [left_out(&*input), (World::default(), ended(Some(input.clone())))] {
+                let failure = tell(&world, event).await.unwrap_err();
+                let told = failure.to_string();
+                assert!(matches!(failure, EventFailure::NoRequest { .. }), "{told}");
+                assert!(told.contains("e-1") && told.contains(ME) && told.len() < 1_500, "{told}");
+                assert!(world.published.borrow().is_empty());
+            }
         }
-        let mut left_out = request_of(Some("r-1"));
-        left_out.detail.input = None;
-        assert!(matches!(handle(left_out, &world, &world).await, Err(Failure::NoRequest(_))));
-        assert_eq!(world.calls(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_execution_that_step_functions_does_not_know_any_more_is_an_error() {
+        let failure = tell(&World::default(), ended(None)).await.unwrap_err();
+        assert!(failure.to_string().contains("does not know the execution"), "{failure}");
+        assert_eq!(lambda_runtime::Diagnostic::from(failure).error_type, "NoRequest");
     }
 
     #[tokio::test]
     async fn a_crash_at_any_call_is_mended_by_the_redelivery_with_the_same_answer() {
         for fault in [Fault::Before, Fault::After] {
-            for call in 0..3 {
-                let world = World::default();
+            for call in 0..4 {
+                let (world, event) = left_out(names(Some("r-1")));
                 world.claim("r-1", ME, None, false);
                 world.fail(call, fault);
-                assert!(run(&world).await.is_err(), "call {call} {fault:?}");
-                run(&world).await.unwrap();
+                assert!(tell(&world, event.clone()).await.is_err(), "call {call} {fault:?}");
+                tell(&world, event).await.unwrap();
                 assert!(world.is_answered("r-1"));
                 let published = world.published.borrow();
                 assert!(!published.is_empty() && published.iter().all(|answer| *answer == published[0]));

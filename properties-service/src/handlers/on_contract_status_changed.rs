@@ -1,18 +1,18 @@
 //! Keeps what a `ContractStatusChanged` tells, unless something newer is known.
 
 use events::{ContractStatusChanged, Envelope};
-use lambda_kit::CallError;
+use serde_json::Value;
 
+use crate::handlers::EventFailure;
 use crate::ports::{ContractStatuses, Kept};
 
 /// Handles one event. Repeated, late and replayed events change nothing.
 ///
 /// # Errors
-/// When the status cannot be kept: the event is delivered again.
-pub async fn handle(
-    event: Envelope<ContractStatusChanged>,
-    statuses: &impl ContractStatuses,
-) -> Result<Kept, CallError> {
+/// When the event cannot be read, or the status not be kept: the event is delivered again, and
+/// dead-lettered in the end.
+pub async fn handle(event: Value, statuses: &impl ContractStatuses) -> Result<Kept, EventFailure> {
+    let event = Envelope::<ContractStatusChanged>::read(&event)?;
     let news = event.detail;
     let kept = statuses.keep(&news).await?;
     tracing::info!(
@@ -31,18 +31,45 @@ mod tests {
     use super::*;
     use crate::domain::tests::{contract, property};
     use crate::handlers::fakes::{Fault, World};
+    use lambda_runtime::Diagnostic;
+    use serde_json::json;
     use vocabulary::ContractStatus::{self, Approved, Cancelled, Draft};
 
-    async fn tell(world: &World, status: ContractStatus, version: u64) -> Result<Kept, CallError> {
-        let event = Envelope {
-            id: "e-1".into(),
-            source: "unicorn-contracts".into(),
-            detail_type: "ContractStatusChanged".into(),
-            time: "2026-11-23T18:22:06Z".into(),
-            resources: vec![],
-            detail: contract(status, version),
-        };
-        handle(event, world).await
+    fn event(detail: impl serde::Serialize) -> Value {
+        json!({
+            "id": "e-1", "source": "unicorn-contracts", "detail-type": "ContractStatusChanged",
+            "time": "2026-11-23T18:22:06Z", "resources": [], "detail": detail,
+        })
+    }
+
+    async fn tell(world: &World, status: ContractStatus, version: u64) -> Result<Kept, EventFailure> {
+        handle(event(contract(status, version)), world).await
+    }
+
+    #[tokio::test]
+    async fn a_malformed_event_fails_with_its_ids_and_touches_nothing() {
+        let world = World::default();
+        let mut detail = serde_json::to_value(contract(Draft, 1)).unwrap();
+        detail["contract_status"] = "M".repeat(300_000).into();
+        let Diagnostic { error_type, error_message } =
+            handle(event(detail), &world).await.unwrap_err().into();
+        assert_eq!(error_type, "Malformed");
+        for part in
+            ["e-1", "unicorn-contracts", "ContractStatusChanged", property().as_str(), "unknown variant"]
+        {
+            assert!(error_message.contains(part), "{part} is not in {error_message}");
+        }
+        assert!(error_message.len() < 1_000, "{} bytes", error_message.len());
+        assert_eq!(world.calls(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_property_id_in_upper_case_is_the_same_property() {
+        let world = World::default();
+        let mut detail = serde_json::to_value(contract(Approved, 2)).unwrap();
+        detail["property_id"] = property().as_str().to_uppercase().into();
+        handle(event(detail), &world).await.unwrap();
+        assert_eq!(world.current(&property()).await.unwrap(), Some(contract(Approved, 2)));
     }
 
     /// Known fault 11: a late DRAFT overwrote APPROVED.

@@ -1,40 +1,37 @@
 //! Wakes the executions that wait for a contract when it becomes approved or ends. Every
 //! record of a batch is handled on its own, and exactly those that failed are reported.
 
-use events::ContractStatusChanged;
+use events::{ContractStatusChanged, Malformed};
 use lambda_kit::CallError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::wake;
-use crate::handlers::tell;
+use crate::handlers::{EventFailure, tell};
 use crate::ports::{Executions, WaitingRoom};
 
 /// A batch of the contract-status table's stream, as Lambda hands it over.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html>
 #[derive(Debug, Deserialize)]
-pub struct StreamBatch {
-    /// In the order of the stream.
+struct StreamBatch {
+    /// In the order of the stream; each is read on its own, so that one that cannot be read fails
+    /// alone.
     #[serde(rename = "Records")]
-    pub records: Vec<StreamRecord>,
+    records: Vec<Value>,
 }
 
 /// One change of one item.
 #[derive(Debug, Deserialize)]
-pub struct StreamRecord {
-    /// What changed.
-    pub dynamodb: Change,
+struct StreamRecord {
+    dynamodb: Change,
 }
 
 /// The change itself.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct Change {
-    /// Names the record in a partial batch response.
-    pub sequence_number: String,
-    /// The item after the change, in `DynamoDB` JSON; absent where it was deleted. Parsed
-    /// per record, so that one that cannot be read fails alone.
-    pub new_image: Option<Value>,
+struct Change {
+    /// The item after the change, in `DynamoDB` JSON; absent where it was deleted.
+    new_image: Option<Value>,
 }
 
 /// Which records are to be delivered again.
@@ -54,45 +51,73 @@ pub struct ItemFailure {
     pub item_identifier: String,
 }
 
-/// Handles a batch. A record fails when an execution could not be told; the others of the
-/// same property and the records behind it are handled all the same.
+/// Handles a batch. A record fails when it cannot be read or an execution could not be told; the
+/// others of the same property and the records behind it are handled all the same. The mapping
+/// delivers a failed one again, and gives it up in the end.
+///
+/// # Errors
+/// When this is no batch, or a record that failed has no sequence number to report it by: the
+/// whole batch is delivered again.
 pub async fn handle(
-    batch: StreamBatch,
+    batch: Value,
     room: &impl WaitingRoom,
     executions: &impl Executions,
-) -> PartialBatchResponse {
+) -> Result<PartialBatchResponse, EventFailure> {
+    let StreamBatch { records } =
+        StreamBatch::deserialize(&batch).map_err(|cause| Malformed::new(&batch, cause))?;
     let mut response = PartialBatchResponse::default();
-    for StreamRecord { dynamodb: change } in batch.records {
-        if let Err(cause) = handle_change(change.new_image, room, executions).await {
-            tracing::error!(sequence_number = change.sequence_number, %cause, "record failed");
-            response.batch_item_failures.push(ItemFailure { item_identifier: change.sequence_number });
+    let mut nameless = None;
+    for record in records {
+        let Err(failure) = handle_record(&record, room, executions).await else { continue };
+        let text = |pointer: &str| record.pointer(pointer).and_then(Value::as_str);
+        let sequence_number = text("/dynamodb/SequenceNumber");
+        tracing::error!(
+            sequence_number,
+            event_id = text("/eventID"),
+            property_id = text("/dynamodb/Keys/property_id/S"),
+            cause = %failure,
+            "record failed"
+        );
+        match sequence_number {
+            Some(number) => response.batch_item_failures.push(ItemFailure { item_identifier: number.into() }),
+            None => nameless = Some(failure),
         }
     }
-    response
+    match nameless {
+        None => Ok(response),
+        Some(failure) => Err(failure),
+    }
 }
 
-async fn handle_change(
-    image: Option<Value>,
+async fn handle_record(
+    record: &Value,
     room: &impl WaitingRoom,
     executions: &impl Executions,
-) -> Result<(), CallError> {
+) -> Result<(), EventFailure> {
     // A deleted item tells nothing: the service itself never deletes one.
-    let Some(image) = image else { return Ok(()) };
-    let news = read(image)?;
+    let Some(news) = read(record).map_err(|cause| malformed(record, cause))? else { return Ok(()) };
     let mut outcome = Ok(());
     for waiting in room.of(&news.property_id).await? {
-        if let Some(wake) = wake(&waiting, &news)
-            && let Err(cause) = tell(&waiting, &wake, executions, room).await
-        {
-            outcome = Err(cause);
-        }
+        let told = match waiting.map(|waiting| (wake(&waiting, &news), waiting)) {
+            Ok((Some(wake), waiting)) => tell(&waiting, &wake, executions, room).await,
+            Ok((None, _)) => Ok(()),
+            Err(corrupt) => Err(corrupt),
+        };
+        outcome = outcome.and(told);
     }
-    outcome
+    Ok(outcome?)
 }
 
-fn read(image: Value) -> Result<ContractStatusChanged, CallError> {
+fn malformed(record: &Value, cause: CallError) -> Malformed {
+    let id = record["eventID"].as_str().map(str::to_owned);
+    Malformed { id, ..Malformed::new(record, cause) }
+}
+
+fn read(record: &Value) -> Result<Option<ContractStatusChanged>, CallError> {
+    let record = StreamRecord::deserialize(record).map_err(CallError::corrupt)?;
+    let Some(image) = record.dynamodb.new_image else { return Ok(None) };
     let item: serde_dynamo::Item = serde_json::from_value(image).map_err(CallError::corrupt)?;
-    serde_dynamo::from_item(item).map_err(CallError::corrupt)
+    serde_dynamo::from_item(item).map(Some).map_err(CallError::corrupt)
 }
 
 #[cfg(test)]
@@ -121,8 +146,7 @@ pub(crate) mod tests {
     }
 
     async fn run(world: &World, records: Vec<Value>) -> Vec<String> {
-        let batch = serde_json::from_value(json!({ "Records": records })).unwrap();
-        let response = handle(batch, world, world).await;
+        let response = handle(json!({ "Records": records }), world, world).await.unwrap();
         response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
     }
 
@@ -189,8 +213,31 @@ pub(crate) mod tests {
         world.seat(waiting("t", 1));
         let poison = json!({ "dynamodb": { "SequenceNumber": "s-1", "NewImage": { "contract_status": { "S": "MAYBE" } } } });
         let broken = json!({ "dynamodb": { "SequenceNumber": "s-2", "NewImage": "not an item" } });
-        let good = record("s-3", &contract(Approved, 2));
-        assert_eq!(run(&world, vec![poison, broken, good]).await, ["s-1", "s-2"]);
+        let odd = json!({ "dynamodb": { "SequenceNumber": "s-3", "NewImage": ["not", "an", "item"] }, "eventID": 7 });
+        let good = record("s-4", &contract(Approved, 2));
+        assert_eq!(run(&world, vec![poison, broken, odd, good]).await, ["s-1", "s-2", "s-3"]);
+        assert_eq!(world.woken.borrow().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_record_that_cannot_even_be_named_fails_the_batch_after_the_others_are_handled() {
+        let world = World::default();
+        world.seat(waiting("t", 1));
+        let good = record("s-1", &contract(Approved, 2));
+        let batch = json!({ "Records": [{ "dynamodb": "nothing" }, good] });
+        assert!(matches!(handle(batch, &world, &world).await, Err(EventFailure::Malformed(_))));
+        assert_eq!(world.woken.borrow().len(), 1);
+        let no_batch = handle(json!({ "hello": "world" }), &world, &world).await;
+        assert!(matches!(no_batch, Err(EventFailure::Malformed(_))), "{no_batch:?}");
+    }
+
+    /// A row that nobody can read was as good as an outage: nobody of that property was woken.
+    #[tokio::test]
+    async fn a_broken_row_of_the_waiting_room_fails_the_record_and_all_others_are_woken() {
+        let world = World::default();
+        world.seat(waiting("t", 1));
+        world.has_broken_row.set(true);
+        assert_eq!(deliver(&world, &[("s-1", contract(Approved, 2))]).await, ["s-1"]);
         assert_eq!(world.woken.borrow().len(), 1);
     }
 

@@ -70,6 +70,20 @@ pub(super) const RULES: &[Rule] = &[
                 "Resource: !Sub \"arn:${AWS::Partition}:s3:::/*\"",
             )
             .naming("SearchFunctionRole"),
+            Mutation::swap(
+                PROPERTIES,
+                "OnApprovalEndedFunction",
+                ":execution:${ApprovalStateMachine.Name}:*",
+                ":*",
+            )
+            .naming("OnApprovalEndedFunctionRole"),
+            Mutation::swap(
+                PROPERTIES,
+                "OnApprovalEndedFunction",
+                ":execution:${ApprovalStateMachine.Name}:*",
+                ":execution:*:*",
+            )
+            .naming("OnApprovalEndedFunctionRole"),
             Mutation::swap(ACCOUNT, "CloudFormationRole", ":table/uni-prop-${Stage}-*", ":table/*"),
             Mutation::swap(
                 ACCOUNT,
@@ -416,13 +430,16 @@ fn is_wild(text: &str) -> bool {
     text.contains(['*', '?'])
 }
 
-/// Whether a pattern means one thing: the objects of one bucket, the streams of one log group.
+/// Whether a pattern means one thing: the objects of one bucket, the streams of one log group, the
+/// executions of one state machine.
 fn is_one_thing(arn: &str) -> bool {
     let named = |name: &str| !name.is_empty() && !is_wild(name);
     let objects = arn.strip_prefix("arn:aws:s3:::").and_then(|rest| rest.strip_suffix("/*"));
     let streams = arn.strip_prefix("arn:aws:logs:").and_then(|rest| rest.strip_suffix(":*"));
     let group = streams.filter(|rest| named(rest)).and_then(|rest| rest.split_once(":log-group:"));
-    objects.is_some_and(named) || group.is_some_and(|(_, name)| named(name))
+    let executions = arn.strip_prefix("arn:aws:states:").and_then(|rest| rest.strip_suffix(":*"));
+    let machine = executions.filter(|rest| named(rest)).and_then(|rest| rest.split_once(":execution:"));
+    [objects, group.map(|(_, name)| name), machine.map(|(_, name)| name)].into_iter().flatten().any(named)
 }
 
 /// Whether a pattern means what bears the names of the stage.

@@ -65,6 +65,10 @@ pub struct Listing {
     /// The version of the contract that its approval relies on, where the evaluation told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract_version: Option<ContractVersion>,
+    /// Since when, at the latest, the contract had been in the state that its approval relies on.
+    /// `None` in rows that were evaluated before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relied_on_at: Option<Timestamp>,
     /// When the latest evaluation was published; `None` until there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluated_at: Option<Timestamp>,
@@ -238,6 +242,7 @@ impl Revision {
             approval_command: None,
             evaluation_reasons: Vec::new(),
             contract_version: None,
+            relied_on_at: None,
             evaluated_at: None,
             created_at: at,
             updated_at: at,
@@ -274,6 +279,7 @@ impl Listing {
             approval_command: Some(command.clone()),
             evaluation_reasons: Vec::new(),
             contract_version: None,
+            relied_on_at: None,
             evaluated_at: None,
             ..self.clone()
         }

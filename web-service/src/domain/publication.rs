@@ -1,5 +1,6 @@
 //! What events do to a listing: an evaluation publishes or declines it, and a contract that
-//! ends takes it down. Whichever of the two arrives first, the outcome is the same.
+//! ends takes it down. Whichever of the two arrives first, the outcome is the same, as long as
+//! the evaluation tells which state of the contract it relies on.
 
 use serde::{Deserialize, Serialize};
 use vocabulary::{
@@ -35,8 +36,54 @@ pub struct Evaluation {
     pub reasons: Vec<EvaluationReason>,
     /// The version of the contract that the answer relies on.
     pub contract_version: Option<ContractVersion>,
-    /// When it was published.
+    /// When the contract got into the state that the answer relies on.
+    pub contract_last_modified_on: Option<Timestamp>,
+    /// When it was published, in whole seconds; at most the consumer's own time.
     pub at: Timestamp,
+}
+
+/// The greatest contract version that is believed. Versions count the writes to one property: one
+/// above this is no count, and would make its listing immune against every end of a contract.
+const MAX_CONTRACT_VERSION: ContractVersion = ContractVersion(1_000_000);
+
+/// How much later than the time of an evaluation the state that it relies on may be: `EventBridge`
+/// gives an event its time in whole seconds.
+const EVENT_TIME_PRECISION: i64 = 999;
+
+/// Which state of its contract an approval relies on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ReliedOn {
+    version: Option<ContractVersion>,
+    at: Timestamp,
+}
+
+/// A version that can be a count of writes; any other counts as absent.
+pub fn credible(version: Option<ContractVersion>) -> Option<ContractVersion> {
+    version.filter(|version| *version <= MAX_CONTRACT_VERSION)
+}
+
+impl ReliedOn {
+    /// What an evaluation relies on, given the latest contract of the property that has ended.
+    ///
+    /// An evaluation that tells neither version nor time may rely on any state before it. Where a
+    /// contract is known that ended before it, it relies on a later one; where none is known, it may
+    /// rely on whichever ends next.
+    fn by(evaluation: &Evaluation, ended: Option<&EndedContract>) -> Self {
+        let version = credible(evaluation.contract_version);
+        let at = match (evaluation.contract_last_modified_on, version, ended) {
+            (Some(told), _, _) => told.min(evaluation.at.plus_millis(EVENT_TIME_PRECISION)),
+            (None, Some(_), _) => evaluation.at,
+            (None, None, Some(ended)) => ended.ended_at.next().min(evaluation.at),
+            (None, None, None) => Timestamp::EARLIEST,
+        };
+        Self { version, at }
+    }
+
+    /// What the approval of a stored listing relies on; `None` where the row does not say.
+    fn of(listing: &Listing) -> Option<Self> {
+        let at = listing.relied_on_at.or(listing.evaluated_at)?;
+        Some(Self { version: credible(listing.contract_version), at })
+    }
 }
 
 /// Why an evaluation changes nothing.
@@ -70,7 +117,7 @@ pub fn evaluate(
     if evaluation.request.as_ref().is_some_and(|request| !listing.is_pending_for(request)) {
         return Err(Ignored::AnotherRequest);
     }
-    let relied = (evaluation.contract_version, evaluation.at);
+    let relied = ReliedOn::by(evaluation, ended);
     let (status, reasons) = match evaluation.result {
         EvaluationResult::Declined => (ListingStatus::Declined, evaluation.reasons.clone()),
         EvaluationResult::Approved if ended.is_some_and(|ended| ended.outdates(relied)) => {
@@ -81,7 +128,8 @@ pub fn evaluate(
     let next = Listing {
         status,
         evaluation_reasons: reasons,
-        contract_version: evaluation.contract_version,
+        contract_version: relied.version,
+        relied_on_at: Some(relied.at),
         evaluated_at: Some(evaluation.at),
         ..listing.clone()
     };
@@ -93,7 +141,7 @@ pub fn evaluate(
 pub fn end(current: Option<&Listing>, ended: &EndedContract) -> Option<Revision> {
     let listing = current.filter(|listing| listing.status == ListingStatus::Approved)?;
     // An approved listing has been evaluated; one that does not say when counts as outdated.
-    if listing.evaluated_at.is_some_and(|at| !ended.outdates((listing.contract_version, at))) {
+    if ReliedOn::of(listing).is_some_and(|relied| !ended.outdates(relied)) {
         return None;
     }
     let next = Listing {
@@ -107,10 +155,10 @@ pub fn end(current: Option<&Listing>, ended: &EndedContract) -> Option<Revision>
 impl EndedContract {
     /// Whether an approval relies on this contract or an older one: by version, and by time
     /// where one of the two has none.
-    fn outdates(&self, (relied_on, at): (Option<ContractVersion>, Timestamp)) -> bool {
-        match (self.contract_version, relied_on) {
+    fn outdates(&self, relied: ReliedOn) -> bool {
+        match (self.contract_version, relied.version) {
             (Some(ended), Some(relied_on)) => relied_on <= ended,
-            _ => at <= self.ended_at,
+            _ => relied.at <= self.ended_at,
         }
     }
 
@@ -219,22 +267,137 @@ mod tests {
     }
 
     #[test]
-    fn where_a_version_is_missing_the_times_decide() {
-        let old = Evaluation { at: at(9), ..evaluation(Approved, None) };
-        let status = |ended| evaluate(Some(&pending()), Some(&ended), &old).unwrap().listing.status;
-        assert_eq!(status(ended(Some(4), 9)), ListingStatus::Declined);
+    fn where_a_version_is_missing_the_time_of_the_state_relied_on_decides() {
+        let answer = |version| Evaluation {
+            contract_last_modified_on: Some(at(5)),
+            at: at(9),
+            ..evaluation(Approved, version)
+        };
+        let first = |ended, version| {
+            evaluate(Some(&pending()), Some(&ended), &answer(version)).unwrap().listing.status
+        };
+        // The contract ended after the state that the approval relies on, and before the approval.
+        for (end_version, version) in [(Some(4), None), (None, None), (None, Some(3))] {
+            let over = ended(end_version, 6);
+            assert_eq!(first(over.clone(), version), ListingStatus::Declined, "{end_version:?} {version:?}");
+            let published = evaluate(Some(&pending()), None, &answer(version)).unwrap().listing;
+            let down = end(Some(&published), &over).map(|revision| revision.listing.status);
+            assert_eq!(down, Some(ListingStatus::Declined), "{end_version:?} {version:?}");
+            assert_eq!(first(ended(end_version, 4), version), ListingStatus::Approved);
+            assert_eq!(end(Some(&published), &ended(end_version, 4)), None);
+        }
+    }
+
+    #[test]
+    fn an_evaluation_that_tells_a_version_alone_relies_on_a_state_of_its_own_time() {
+        let answer = Evaluation { at: at(9), ..evaluation(Approved, Some(3)) };
+        let status = |ended| evaluate(Some(&pending()), Some(&ended), &answer).unwrap().listing.status;
+        assert_eq!(status(ended(None, 9)), ListingStatus::Declined);
         assert_eq!(status(ended(None, 8)), ListingStatus::Approved);
+    }
+
+    #[test]
+    fn a_state_may_be_as_late_as_the_second_that_its_evaluation_was_published_in() {
+        let within = at(9).plus_millis(500);
+        let answer =
+            Evaluation { contract_last_modified_on: Some(within), at: at(9), ..evaluation(Approved, None) };
+        let over = EndedContract { ended_at: at(9).plus_millis(200), ..ended(None, 0) };
+        let revision = evaluate(Some(&pending()), Some(&over), &answer).unwrap();
+        assert_eq!(revision.listing.status, ListingStatus::Approved, "a contract of the same second");
+    }
+
+    /// Such an approval was immune against the end of its contract.
+    #[test]
+    fn a_state_dated_after_its_evaluation_does_not_outlive_the_end_of_the_contract() {
+        let answer =
+            Evaluation { contract_last_modified_on: Some(at(1_000_000)), ..evaluation(Approved, None) };
+        let published = evaluate(Some(&pending()), None, &answer).unwrap().listing;
+        assert!(end(Some(&published), &ended(None, 4)).is_some());
+    }
+
+    /// Such an approval was immune against the end of its contract.
+    #[test]
+    fn an_absurd_version_counts_as_absent_and_time_decides() {
+        for version in [1_000_001, u64::MAX] {
+            let answer =
+                Evaluation { contract_last_modified_on: Some(at(2)), ..evaluation(Approved, Some(version)) };
+            let published = evaluate(Some(&pending()), None, &answer).unwrap().listing;
+            assert_eq!(published.contract_version, None, "{version}");
+            assert!(end(Some(&published), &ended(Some(4), 4)).is_some(), "{version}");
+            // Also one that was stored before versions were judged.
+            let stored = Listing {
+                contract_version: Some(ContractVersion(version)),
+                ..listing(ListingStatus::Approved)
+            };
+            assert!(end(Some(&stored), &ended(Some(4), 4)).is_some(), "{version}");
+        }
+        let credible = evaluation(Approved, Some(1_000_000));
+        let published = evaluate(Some(&pending()), None, &credible).unwrap().listing;
+        assert_eq!(published.contract_version, Some(ContractVersion(1_000_000)));
+    }
+
+    #[test]
+    fn an_approval_that_tells_nothing_of_its_contract_comes_down_with_whichever_ends_next() {
+        let bare = Evaluation { at: at(9), ..evaluation(Approved, None) };
+        let published = evaluate(Some(&pending()), None, &bare).unwrap().listing;
+        assert_eq!(published.status, ListingStatus::Approved);
+        assert!(
+            end(Some(&published), &ended(None, 1)).is_some(),
+            "however long before the approval it ended"
+        );
+        assert!(end(Some(&published), &ended(Some(4), 1)).is_some());
+    }
+
+    #[test]
+    fn an_approval_that_tells_nothing_relies_on_a_later_contract_than_the_one_known_to_have_ended() {
+        let bare = Evaluation { at: at(9), ..evaluation(Approved, None) };
+        let known = ended(Some(4), 5);
+        let published = evaluate(Some(&pending()), Some(&known), &bare).unwrap().listing;
+        assert_eq!(published.status, ListingStatus::Approved);
+        assert_eq!(end(Some(&published), &known), None, "the same end again");
+        assert!(end(Some(&published), &ended(Some(6), 7)).is_some(), "the end of the next one");
+        let too_late = evaluate(Some(&pending()), Some(&ended(None, 9)), &bare).unwrap().listing;
+        assert_eq!(
+            too_late.status,
+            ListingStatus::Declined,
+            "the contract ended in the same moment or later"
+        );
+    }
+
+    #[test]
+    fn a_row_without_the_time_relied_on_is_judged_by_the_time_of_its_evaluation() {
+        let stored = |evaluated_at| Listing {
+            contract_version: None,
+            relied_on_at: None,
+            evaluated_at,
+            ..listing(ListingStatus::Approved)
+        };
+        assert_eq!(end(Some(&stored(Some(at(5)))), &ended(None, 4)), None);
+        assert!(end(Some(&stored(Some(at(5)))), &ended(None, 5)).is_some());
+        assert!(end(Some(&stored(None)), &ended(None, 1)).is_some());
     }
 
     proptest! {
         /// Events come in any order: an evaluation and the end of a contract agree about the
-        /// listing whichever of them is first.
+        /// listing whichever of them is first, where the evaluation tells version or time.
+        ///
+        /// It cannot hold for one that tells neither. If the end comes first, it is older than the
+        /// evaluation, and what the evaluation relies on is newer, or it would have found the end.
+        /// If the end comes last, nothing says whether the evaluation knew of it: the listing comes
+        /// down, since one that is missing from search is asked for again, and one that is there
+        /// without a contract is not noticed.
         #[test]
         fn the_order_of_an_approval_and_an_end_does_not_matter(
-            relied_on in proptest::option::of(1u64..5), approved_at in 3i64..8,
-            end_version in proptest::option::of(1u64..5), ended_at in 3i64..8,
+            (version, told_at) in (proptest::option::of(1u64..5), proptest::option::of(1i64..12))
+                .prop_filter("it tells something", |(version, at)| version.is_some() || at.is_some()),
+            approved_at in 3i64..8,
+            end_version in proptest::option::of(1u64..5), ended_at in 1i64..12,
         ) {
-            let answer = Evaluation { at: at(approved_at), ..evaluation(Approved, relied_on) };
+            let answer = Evaluation {
+                contract_last_modified_on: told_at.map(at),
+                at: at(approved_at),
+                ..evaluation(Approved, version)
+            };
             let over = ended(end_version, ended_at);
             let end_first = evaluate(Some(&pending()), Some(&over), &answer).unwrap().listing;
             let published = evaluate(Some(&pending()), None, &answer).unwrap().listing;

@@ -2,11 +2,12 @@
 //! on it is not published later.
 
 use events::{ContractStatusChanged, Envelope};
+use lambda_kit::redelivery::{MAX_ATTEMPTS, pause};
 use serde_json::Value;
 use tracing::Instrument;
 
-use super::{EventFailure, MOST_RACES, contended, envelope};
-use crate::domain::{EndedContract, end};
+use super::{EventFailure, contended};
+use crate::domain::{EndedContract, credible, end};
 use crate::ports::Publications;
 
 /// Applies one event; a contract that has not ended is ignored with a log line.
@@ -14,7 +15,7 @@ use crate::ports::Publications;
 /// # Errors
 /// When the event is malformed or a dependency fails, so that the invocation is repeated.
 pub async fn apply(publications: &impl Publications, event: Value) -> Result<(), EventFailure> {
-    let Envelope { id, detail, .. } = envelope::<ContractStatusChanged>(event)?;
+    let Envelope { id, detail, .. } = Envelope::<ContractStatusChanged>::read(&event)?;
     let span = tracing::info_span!("contract", event_id = %id, property_id = %detail.property_id);
     if !detail.contract_status.is_ended() {
         span.in_scope(
@@ -25,15 +26,20 @@ pub async fn apply(publications: &impl Publications, event: Value) -> Result<(),
     let ended = EndedContract {
         property_id: detail.property_id,
         ended_at: detail.contract_last_modified_on,
-        contract_version: detail.contract_version,
+        contract_version: credible(detail.contract_version),
     };
-    take_down(publications, &ended).instrument(span).await
+    take_down(publications, &id, &ended).instrument(span).await
 }
 
 /// First the end is kept, then the listing is read: an approval that is published before the
 /// one is seen by the other, and one that comes after it finds the end.
-async fn take_down(publications: &impl Publications, ended: &EndedContract) -> Result<(), EventFailure> {
-    for _ in 0..MOST_RACES {
+async fn take_down(
+    publications: &impl Publications,
+    event_id: &str,
+    ended: &EndedContract,
+) -> Result<(), EventFailure> {
+    for attempt in 0..MAX_ATTEMPTS {
+        pause(event_id, attempt).await;
         let (listing, known) = publications.load(&ended.property_id).await?;
         let latest = match known {
             Some(known) if !ended.is_newer_than(&known) => known,
@@ -158,10 +164,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_malformed_event_fails_by_its_id() {
+    async fn a_malformed_event_fails_with_its_ids_and_the_parsers_error() {
         let world = published();
-        let failure = apply(&world, event("SOLD", 4)).await.unwrap_err();
-        assert!(failure.to_string().contains("e-1"), "{failure}");
+        let failure = apply(&world, event(&"S".repeat(300_000), 4)).await.unwrap_err();
+        let told = format!("{failure:?}");
+        let property = offer().property_id().to_string();
+        for part in
+            ["e-1", "unicorn-contracts", "ContractStatusChanged", property.as_str(), "unknown variant"]
+        {
+            assert!(told.contains(part), "{part} is not in {told}");
+        }
+        assert!(told.len() < 1_000, "{} bytes", told.len());
         assert_eq!(world.status(), Some(ListingStatus::Approved));
+    }
+
+    #[tokio::test]
+    async fn a_property_id_in_upper_case_is_the_same_property() {
+        let world = published();
+        let mut event = event("CLOSED", 4);
+        event["detail"]["property_id"] = offer().property_id().as_str().to_uppercase().into();
+        apply(&world, event).await.unwrap();
+        assert_eq!(world.status(), Some(ListingStatus::Declined));
+    }
+
+    /// It would be the latest end for ever, and every later approval outdated by it.
+    #[tokio::test]
+    async fn an_end_with_an_absurd_version_bars_no_later_contract() {
+        let world = World::default();
+        apply(&world, event("CLOSED", u64::MAX)).await.unwrap();
+        assert_eq!(world.ended.borrow()[&offer().property_id()], ended(None, 4));
     }
 }

@@ -1,48 +1,49 @@
 //! The answer of the approval service publishes a listing or declines it.
 
-use events::{Envelope, PublicationEvaluationCompleted};
+use events::{Envelope, Malformed, PublicationEvaluationCompleted};
+use lambda_kit::redelivery::{MAX_ATTEMPTS, pause};
 use serde_json::Value;
 use tracing::Instrument;
-use vocabulary::PropertyId;
+use vocabulary::{PropertyId, Timestamp};
 
-use super::{EventFailure, MOST_RACES, contended, envelope};
+use super::{EventFailure, contended};
 use crate::domain::{Evaluation, evaluate};
 use crate::ports::Publications;
 
-/// Applies one event; what no listing waits for is ignored with a log line.
+/// Applies one event, `now` by the consumer's own clock; what no listing waits for is ignored with
+/// a log line.
 ///
 /// # Errors
 /// When the event is malformed or a dependency fails, so that the invocation is repeated.
-pub async fn apply(publications: &impl Publications, event: Value) -> Result<(), EventFailure> {
-    let event: Envelope<PublicationEvaluationCompleted> = envelope(event)?;
-    let span =
-        tracing::info_span!("evaluation", event_id = %event.id, property_id = %event.detail.property_id);
-    let (property, evaluation) = read(event)?;
-    conclude(publications, &property, &evaluation).instrument(span).await
-}
-
-fn read(event: Envelope<PublicationEvaluationCompleted>) -> Result<(PropertyId, Evaluation), EventFailure> {
-    let Envelope { id, time, detail, .. } = event;
-    let at = time.parse().map_err(|cause: vocabulary::InvalidTimestamp| EventFailure::Malformed {
-        id,
-        cause: cause.to_string(),
-    })?;
+pub async fn apply(
+    publications: &impl Publications,
+    event: Value,
+    now: Timestamp,
+) -> Result<(), EventFailure> {
+    let Envelope { id, time, detail, .. } = Envelope::<PublicationEvaluationCompleted>::read(&event)?;
+    let published_at: Timestamp =
+        time.parse().map_err(|cause| Malformed::new(&event, format_args!("its time: {cause}")))?;
     let evaluation = Evaluation {
         request: detail.approval_request_id,
         result: detail.evaluation_result,
         reasons: detail.evaluation_reasons,
         contract_version: detail.contract_version,
-        at,
+        contract_last_modified_on: detail.contract_last_modified_on,
+        // One from the future would be newer than every end of a contract.
+        at: published_at.min(now),
     };
-    Ok((detail.property_id, evaluation))
+    let span = tracing::info_span!("evaluation", event_id = %id, property_id = %detail.property_id);
+    conclude(publications, &id, &detail.property_id, &evaluation).instrument(span).await
 }
 
 async fn conclude(
     publications: &impl Publications,
+    event_id: &str,
     property: &PropertyId,
     evaluation: &Evaluation,
 ) -> Result<(), EventFailure> {
-    for _ in 0..MOST_RACES {
+    for attempt in 0..MAX_ATTEMPTS {
+        pause(event_id, attempt).await;
         let (listing, ended) = publications.load(property).await?;
         match evaluate(listing.as_ref(), ended.as_ref(), evaluation) {
             Err(ignored) => {
@@ -65,6 +66,7 @@ mod tests {
     use super::*;
     use crate::domain::{EndedContract, ListingStatus, Revision};
     use crate::testing::{Fault, World, at, ended, listing, offer, request};
+    use lambda_kit::CallError;
     use serde_json::json;
     use vocabulary::EvaluationReason;
 
@@ -82,6 +84,48 @@ mod tests {
 
     fn pending() -> World {
         World::with(listing(ListingStatus::Pending))
+    }
+
+    /// A consumer whose clock is well after all events.
+    async fn apply(publications: &impl Publications, event: Value) -> Result<(), EventFailure> {
+        super::apply(publications, event, at(1_000)).await
+    }
+
+    /// Such an approval was immune against the end of its contract.
+    #[tokio::test]
+    async fn an_evaluation_dated_in_the_future_comes_down_with_its_contract() {
+        let world = pending();
+        let mut future = event("APPROVED");
+        future["time"] = "9000-01-01T00:00:00Z".into();
+        future["detail"]["contract_version"] = u64::MAX.into();
+        future["detail"]["contract_last_modified_on"] = "9000-01-01T00:00:00.000Z".into();
+        super::apply(&world, future, at(3)).await.unwrap();
+        let listing = world.listing().unwrap();
+        assert_eq!((listing.status, listing.evaluated_at), (ListingStatus::Approved, Some(at(3))));
+        assert!(crate::domain::end(Some(&listing), &ended(Some(4), 4)).is_some());
+    }
+
+    #[tokio::test]
+    async fn the_state_relied_on_is_kept_with_the_listing_as_the_event_tells_it() {
+        let world = pending();
+        let mut told = event("APPROVED");
+        told["detail"]["contract_last_modified_on"] = at(1).to_string().into();
+        apply(&world, told).await.unwrap();
+        assert_eq!(world.listing().unwrap().relied_on_at, Some(at(1)));
+    }
+
+    #[tokio::test]
+    async fn null_in_the_optional_fields_and_a_property_id_in_upper_case_are_taken() {
+        let world = pending();
+        let mut nulls = event("APPROVED");
+        nulls["detail"]["property_id"] = offer().property_id().as_str().to_uppercase().into();
+        for field in
+            ["approval_request_id", "evaluation_reasons", "contract_version", "contract_last_modified_on"]
+        {
+            nulls["detail"][field] = Value::Null;
+        }
+        apply(&world, nulls).await.unwrap();
+        assert_eq!(world.status(), Some(ListingStatus::Approved));
     }
 
     #[tokio::test]
@@ -107,9 +151,15 @@ mod tests {
     #[tokio::test]
     async fn an_evaluation_with_an_unknown_result_fails_and_changes_nothing() {
         let world = pending();
-        let failure = apply(&world, event("MAYBE")).await.unwrap_err();
-        assert!(matches!(&failure, EventFailure::Malformed { id, .. } if id == "e-1"), "{failure}");
-        assert_eq!(world.status(), Some(ListingStatus::Pending));
+        let mut untimed = event("APPROVED");
+        untimed["time"] = "yesterday".into();
+        for event in [event("MAYBE"), untimed] {
+            let failure = apply(&world, event).await.unwrap_err();
+            let EventFailure::Malformed(malformed) = failure else { panic!("{failure}") };
+            assert_eq!(malformed.id.as_deref(), Some("e-1"));
+            assert_eq!(malformed.property_id, Some(offer().property_id().to_string()));
+            assert_eq!(world.status(), Some(ListingStatus::Pending));
+        }
     }
 
     /// Known fault 3: a database error was logged and answered as success.
@@ -157,33 +207,31 @@ mod tests {
         assert_eq!(listing.evaluation_reasons, [EvaluationReason::ContractEnded]);
     }
 
-    #[tokio::test]
-    async fn a_listing_that_changes_all_the_time_fails_the_invocation_in_the_end() {
+    #[tokio::test(start_paused = true)]
+    async fn a_listing_that_changes_all_the_time_is_tried_again_with_pauses_and_fails_the_invocation() {
         struct Contended;
         impl Publications for Contended {
             async fn load(
                 &self,
                 _: &PropertyId,
-            ) -> Result<(Option<crate::domain::Listing>, Option<EndedContract>), lambda_kit::CallError>
-            {
+            ) -> Result<(Option<crate::domain::Listing>, Option<EndedContract>), CallError> {
                 Ok((Some(listing(ListingStatus::Pending)), None))
             }
-            async fn store(
-                &self,
-                _: &Revision,
-                _: Option<&EndedContract>,
-            ) -> Result<bool, lambda_kit::CallError> {
+            async fn store(&self, _: &Revision, _: Option<&EndedContract>) -> Result<bool, CallError> {
                 Ok(false)
             }
             async fn remember(
                 &self,
                 _: &EndedContract,
                 _: Option<&EndedContract>,
-            ) -> Result<bool, lambda_kit::CallError> {
+            ) -> Result<bool, CallError> {
                 Ok(false)
             }
         }
-        assert!(apply(&Contended, event("APPROVED")).await.is_err());
+        let begun = tokio::time::Instant::now();
+        let failure = apply(&Contended, event("APPROVED")).await.unwrap_err();
+        assert!(matches!(failure, EventFailure::Call(CallError::Unavailable(_))), "{failure}");
+        assert!(begun.elapsed().as_millis() > 200, "{:?}", begun.elapsed());
     }
 
     #[tokio::test]
