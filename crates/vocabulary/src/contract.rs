@@ -111,6 +111,15 @@ impl ContractVersion {
     /// The version of a property's first write.
     pub const FIRST: Self = Self(1);
 
+    /// The greatest version that is believed. Versions count the writes to one property: one above
+    /// this is no count, and nothing would ever be newer.
+    pub const MAX: Self = Self(1_000_000);
+
+    /// The version, if it can be a count of writes; any other counts as absent.
+    pub fn credible(self) -> Option<Self> {
+        (self <= Self::MAX).then_some(self)
+    }
+
     /// The version of the next write.
     #[must_use]
     pub fn next(self) -> Self {

@@ -2,6 +2,7 @@
 
 use events::{ContractStatusChanged, Envelope};
 use serde_json::Value;
+use vocabulary::ContractVersion;
 
 use crate::handlers::EventFailure;
 use crate::ports::{ContractStatuses, Kept};
@@ -13,7 +14,11 @@ use crate::ports::{ContractStatuses, Kept};
 /// dead-lettered in the end.
 pub async fn handle(event: Value, statuses: &impl ContractStatuses) -> Result<Kept, EventFailure> {
     let event = Envelope::<ContractStatusChanged>::read(&event)?;
-    let news = event.detail;
+    // An absurd version would be the newest for ever.
+    let news = ContractStatusChanged {
+        contract_version: event.detail.contract_version.and_then(ContractVersion::credible),
+        ..event.detail
+    };
     let kept = statuses.keep(&news).await?;
     tracing::info!(
         event_id = event.id,
@@ -70,6 +75,17 @@ mod tests {
         detail["property_id"] = property().as_str().to_uppercase().into();
         handle(event(detail), &world).await.unwrap();
         assert_eq!(world.current(&property()).await.unwrap(), Some(contract(Approved, 2)));
+    }
+
+    #[tokio::test]
+    async fn an_absurd_version_does_not_bar_later_news() {
+        let world = World::default();
+        let absurd = ContractStatusChanged {
+            contract_version: Some(ContractVersion(u64::MAX / 2)),
+            ..contract(Draft, 1)
+        };
+        handle(event(absurd), &world).await.unwrap();
+        assert_eq!(tell(&world, Approved, 2).await.unwrap(), Kept::Newest);
     }
 
     /// Known fault 11: a late DRAFT overwrote APPROVED.

@@ -7,4 +7,4 @@ mod publication;
 
 pub use listing::{Change, Listing, ListingStatus, Rejection, Revision, approval_request_id, decide};
 pub use offer::{ContractKind, InvalidOffer, NewOffer, Offer};
-pub use publication::{EndedContract, Evaluation, Ignored, credible, end, evaluate};
+pub use publication::{EndedContract, Evaluation, Ignored, end, evaluate};

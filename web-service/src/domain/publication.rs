@@ -42,10 +42,6 @@ pub struct Evaluation {
     pub at: Timestamp,
 }
 
-/// The greatest contract version that is believed. Versions count the writes to one property: one
-/// above this is no count, and would make its listing immune against every end of a contract.
-const MAX_CONTRACT_VERSION: ContractVersion = ContractVersion(1_000_000);
-
 /// How much later than the time of an evaluation the state that it relies on may be: `EventBridge`
 /// gives an event its time in whole seconds.
 const EVENT_TIME_PRECISION: i64 = 999;
@@ -57,11 +53,6 @@ struct ReliedOn {
     at: Timestamp,
 }
 
-/// A version that can be a count of writes; any other counts as absent.
-pub fn credible(version: Option<ContractVersion>) -> Option<ContractVersion> {
-    version.filter(|version| *version <= MAX_CONTRACT_VERSION)
-}
-
 impl ReliedOn {
     /// What an evaluation relies on, given the latest contract of the property that has ended.
     ///
@@ -69,7 +60,7 @@ impl ReliedOn {
     /// contract is known that ended before it, it relies on a later one; where none is known, it may
     /// rely on whichever ends next.
     fn by(evaluation: &Evaluation, ended: Option<&EndedContract>) -> Self {
-        let version = credible(evaluation.contract_version);
+        let version = evaluation.contract_version.and_then(ContractVersion::credible);
         let at = match (evaluation.contract_last_modified_on, version, ended) {
             (Some(told), _, _) => told.min(evaluation.at.plus_millis(EVENT_TIME_PRECISION)),
             (None, Some(_), _) => evaluation.at,
@@ -82,7 +73,7 @@ impl ReliedOn {
     /// What the approval of a stored listing relies on; `None` where the row does not say.
     fn of(listing: &Listing) -> Option<Self> {
         let at = listing.relied_on_at.or(listing.evaluated_at)?;
-        Some(Self { version: credible(listing.contract_version), at })
+        Some(Self { version: listing.contract_version.and_then(ContractVersion::credible), at })
     }
 }
 

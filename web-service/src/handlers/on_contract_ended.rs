@@ -1,13 +1,14 @@
 //! A contract that ends takes its listing down, and is kept, so that an approval that relied
 //! on it is not published later.
 
+use super::{EventFailure, contended};
 use events::{ContractStatusChanged, Envelope};
 use lambda_kit::redelivery::{MAX_ATTEMPTS, pause};
 use serde_json::Value;
 use tracing::Instrument;
+use vocabulary::ContractVersion;
 
-use super::{EventFailure, contended};
-use crate::domain::{EndedContract, credible, end};
+use crate::domain::{EndedContract, end};
 use crate::ports::Publications;
 
 /// Applies one event; a contract that has not ended is ignored with a log line.
@@ -26,7 +27,7 @@ pub async fn apply(publications: &impl Publications, event: Value) -> Result<(),
     let ended = EndedContract {
         property_id: detail.property_id,
         ended_at: detail.contract_last_modified_on,
-        contract_version: credible(detail.contract_version),
+        contract_version: detail.contract_version.and_then(ContractVersion::credible),
     };
     take_down(publications, &id, &ended).instrument(span).await
 }
