@@ -30,9 +30,9 @@ const IMAGE: &str = "kill.png";
 /// Stories that are told side by side.
 const AT_ONCE: u32 = 4;
 
-/// The longest that anything may take after the last start. The failure of a task is tried
-/// again for some seconds; a visibility timeout would last a minute.
-const PATIENCE: Duration = Duration::from_secs(45);
+/// The longest that anything may take after the last start: a command whose predecessor was never
+/// accepted waits for two minutes, and one that was under way at the last kill comes back first.
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// What the client was told: a command, and what it was about.
 #[derive(Debug, Clone)]
