@@ -4,7 +4,7 @@
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use lambda_kit::CallError;
-use lambda_kit::ledger::{Committed, Entry, Item, Ledger, Record, Records};
+use lambda_kit::ledger::{Committed, Entry, Item, Ledger, Record, Records, Waited};
 use vocabulary::{CommandId, ContractVersion, PropertyId};
 
 use crate::domain::Contract;
@@ -70,8 +70,8 @@ impl Contracts for DynamoContracts {
         self.get(AttributeValue::S(property.to_string())).await?.map(read).transpose()
     }
 
-    async fn first_wait(&self, command: &CommandId) -> Result<Option<u32>, CallError> {
-        self.ledger.first_wait(command).await
+    async fn waited(&self, command: &CommandId) -> Result<Option<Waited>, CallError> {
+        self.ledger.waited(command).await
     }
 
     async fn commit(

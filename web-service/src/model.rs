@@ -144,7 +144,7 @@ async fn deliver(world: &World, index: usize, step: &Step, model: &Model, receiv
                 "contract_version": version, "contract_last_modified_on": at(*version as i64),
             });
             let event = event("unicorn-contracts", "ContractStatusChanged", detail);
-            return on_contract_ended::apply(world, event).await.is_ok();
+            return on_contract_ended::apply(world, event, at(1_000)).await.is_ok();
         }
     };
     let text = |value: &str| json!({"stringValue": value, "dataType": "String"});

@@ -3,7 +3,7 @@
 
 use events::PublicationApprovalRequested;
 use lambda_kit::CallError;
-use lambda_kit::ledger::{Committed, Entry};
+use lambda_kit::ledger::{Committed, Entry, Waited};
 use lambda_kit::publish::Bus;
 use serde::{Deserialize, Serialize};
 use vocabulary::{CommandId, PropertyId};
@@ -16,8 +16,8 @@ pub trait Listings {
     /// The listing of a property, in any status, as of the latest write.
     fn find(&self, property: &PropertyId) -> impl Future<Output = Result<Option<Listing>, CallError>>;
 
-    /// Since which receive (from 1) a command waits; `None` where it does not wait.
-    fn first_wait(&self, command: &CommandId) -> impl Future<Output = Result<Option<u32>, CallError>>;
+    /// How a command has waited so far; `None` where it does not wait.
+    fn waited(&self, command: &CommandId) -> impl Future<Output = Result<Option<Waited>, CallError>>;
 
     /// Writes a command's record and, where it has one, its effect on the listing and on
     /// what search shows, all or nothing.

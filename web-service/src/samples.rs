@@ -116,8 +116,10 @@ async fn the_samples_of_on_evaluation_completed_are_answered_as_they_say() {
 
 #[tokio::test]
 async fn the_samples_of_on_contract_ended_are_answered_as_they_say() {
-    replay("on-contract-ended", async |world, event| told(on_contract_ended::apply(world, event).await))
-        .await;
+    replay("on-contract-ended", async |world, event| {
+        told(on_contract_ended::apply(world, event, crate::testing::at(1_000)).await)
+    })
+    .await;
 }
 
 /// Known fault 29: a seed listing whose key and address disagree, a loader that points at

@@ -8,7 +8,7 @@ use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use aws_lambda_events::encodings::Body;
 use events::PublicationApprovalRequested;
 use lambda_kit::CallError;
-use lambda_kit::ledger::{CommandStatus, Committed, Entry, Record, Records};
+use lambda_kit::ledger::{CommandStatus, Committed, Entry, Record, Records, Waited};
 use serde_json::{Value, json};
 use vocabulary::{
     ApprovalRequestId, CommandId, ContractVersion, EvaluationReason, EvaluationResult, PropertyId, Timestamp,
@@ -158,7 +158,7 @@ pub(crate) struct World {
     pub(crate) listings: RefCell<HashMap<PropertyId, Listing>>,
     pub(crate) ended: RefCell<HashMap<PropertyId, EndedContract>>,
     pub(crate) records: RefCell<HashMap<CommandId, Record>>,
-    pub(crate) first_waits: RefCell<HashMap<CommandId, u32>>,
+    pub(crate) waits: RefCell<HashMap<CommandId, Waited>>,
     pub(crate) published: RefCell<Vec<PublicationApprovalRequested>>,
     pub(crate) calls: RefCell<Vec<&'static str>>,
     faults: RefCell<Vec<(&'static str, Fault)>>,
@@ -235,8 +235,8 @@ impl Listings for World {
         self.call("find", || Ok(self.listings.borrow().get(property).cloned()))
     }
 
-    async fn first_wait(&self, command: &CommandId) -> Result<Option<u32>, CallError> {
-        Ok(self.first_waits.borrow().get(command).copied())
+    async fn waited(&self, command: &CommandId) -> Result<Option<Waited>, CallError> {
+        Ok(self.waits.borrow().get(command).copied())
     }
 
     async fn commit(
@@ -258,7 +258,7 @@ impl Listings for World {
                 ));
             }
             self.records.borrow_mut().insert(id.clone(), entry.record.clone());
-            self.first_waits.borrow_mut().extend(entry.first_wait().map(|receive| (id.clone(), receive)));
+            self.waits.borrow_mut().extend(entry.waited().map(|waited| (id.clone(), waited)));
             Ok(Committed::Done)
         })
     }

@@ -39,7 +39,7 @@ async fn contract(
 mod tests {
     use super::*;
     use aws_lambda_events::encodings::Body;
-    use lambda_kit::ledger::{CommandStatus, Committed, Entry, Record};
+    use lambda_kit::ledger::{CommandStatus, Committed, Entry, Record, Waited};
     use serde_json::{Value, json};
     use vocabulary::{CommandId, PropertyId};
 
@@ -72,7 +72,7 @@ mod tests {
             self.ask(Some(contract).filter(|contract| contract.property_id == *property))
         }
 
-        async fn first_wait(&self, _: &CommandId) -> Result<Option<u32>, CallError> {
+        async fn waited(&self, _: &CommandId) -> Result<Option<Waited>, CallError> {
             panic!("a query settles nothing")
         }
 

@@ -56,7 +56,7 @@ async fn handle(
         now,
         current,
         decision,
-        async || contracts.first_wait(&command.id).await,
+        async || contracts.waited(&command.id).await,
         async |entry, contract| contracts.commit(entry, contract).await,
     )
     .await
@@ -158,7 +158,7 @@ pub(crate) mod tests {
     use std::collections::HashMap;
     use std::time::Duration;
 
-    use lambda_kit::ledger::{CommandStatus, Committed, Entry, Record};
+    use lambda_kit::ledger::{CommandStatus, Committed, Entry, Record, Waited, WaitsFor};
     use serde_json::{Value, json};
     use vocabulary::CommandId;
 
@@ -171,7 +171,7 @@ pub(crate) mod tests {
     pub(crate) struct Fake {
         contracts: RefCell<HashMap<PropertyId, Contract>>,
         pub(crate) records: RefCell<HashMap<CommandId, Record>>,
-        first_waits: RefCell<HashMap<CommandId, u32>>,
+        waits: RefCell<HashMap<CommandId, Waited>>,
         pub(crate) calls: Cell<u32>,
         /// The call (counted from 1) that fails, and whether it has its effect before.
         pub(crate) fault: Cell<Option<(u32, bool)>>,
@@ -210,14 +210,14 @@ pub(crate) mod tests {
                 contracts.insert(contract.property_id.clone(), contract.clone());
             }
             records.insert(id.clone(), entry.record.clone());
-            self.first_waits.borrow_mut().extend(entry.first_wait().map(|receive| (id.clone(), receive)));
+            self.waits.borrow_mut().extend(entry.waited().map(|waited| (id.clone(), waited)));
             Committed::Done
         }
     }
 
     impl Contracts for Fake {
-        async fn first_wait(&self, command: &CommandId) -> Result<Option<u32>, CallError> {
-            Ok(self.first_waits.borrow().get(command).copied())
+        async fn waited(&self, command: &CommandId) -> Result<Option<Waited>, CallError> {
+            Ok(self.waits.borrow().get(command).copied())
         }
 
         async fn find(&self, property: &PropertyId) -> Result<Option<Contract>, CallError> {
@@ -359,8 +359,9 @@ pub(crate) mod tests {
         ];
         for (number, (reason, method, body, receive)) in cases.into_iter().enumerate() {
             let id = format!("r-{number}");
-            // It has waited from its first receive on.
-            fake.first_waits.borrow_mut().insert(id.parse().unwrap(), 1);
+            // It has had all its waits.
+            let waited = Waited { waits_for: WaitsFor::State, waits: 3, receive: 3 };
+            fake.waits.borrow_mut().insert(id.parse().unwrap(), waited);
             let message = received(&id, method, &body, receive);
             assert!(deliver(&fake, 0, &[message]).await.is_empty(), "{body} leaves the queue");
             assert_eq!(fake.record(&id), (CommandStatus::Rejected, Some(reason.into())), "{body}");

@@ -95,12 +95,31 @@ impl Reason for CommonReason {
     }
 }
 
-/// Since when a command waits, and until when.
+/// What a command waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitsFor {
+    /// The command that it builds on.
+    Predecessor,
+    /// A state that allows it.
+    State,
+}
+
+/// How a command has waited so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waited {
+    /// What for.
+    pub waits_for: WaitsFor,
+    /// How many waits it has had for this.
+    pub waits: u32,
+    /// The receive (from 1) that began the last of them.
+    pub receive: u32,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Waiting {
-    /// The receive (from 1) that found it too early for the first time. Receives before it were
-    /// lost to faults, and do not count as waits.
-    first_wait: u32,
+    #[serde(flatten)]
+    waited: Waited,
     /// Unix seconds; a command that is still pending then never finished.
     pending_until: i64,
 }
@@ -177,17 +196,25 @@ impl Entry {
         Self { key: None, ..self }
     }
 
-    /// Since which receive the command waits; `None` where it does not wait.
-    pub fn first_wait(&self) -> Option<u32> {
-        self.waiting.map(|waiting| waiting.first_wait)
+    /// How the command has waited; `None` where it does not wait.
+    pub fn waited(&self) -> Option<Waited> {
+        self.waiting.map(|waiting| waiting.waited)
+    }
+
+    /// The row of a command that waits now, for `time`. Its time is up when it could have waited
+    /// all over again.
+    fn waiting(self, waited: Waited, time: Duration) -> Self {
+        let whole = time.as_secs() + PREDECESSOR_WAITS.iter().sum::<u64>();
+        let pending_until = self.now + whole.cast_signed();
+        Self { waiting: Some(Waiting { waited, pending_until }), ..self }
     }
 }
 
 /// Decides a command and writes the decision, again and again while others win the race.
 ///
 /// `current` is the aggregate as far as the caller has read it (`None` also for "not read":
-/// the write's condition will tell). `first_wait` looks up since which receive the command waits
-/// ([`Ledger::first_wait`]). `commit` writes the entry and, for a `Write`, its effect, in one
+/// the write's condition will tell). `waited` looks up how the command has waited so far
+/// ([`Ledger::waited`]). `commit` writes the entry and, for a `Write`, its effect, in one
 /// transaction.
 ///
 /// # Errors
@@ -197,7 +224,7 @@ pub async fn settle<S, W, R: Reason>(
     now: Timestamp,
     current: Option<S>,
     decide: impl Fn(Option<&S>) -> Decision<W, R>,
-    first_wait: impl AsyncFn() -> Result<Option<u32>, CallError>,
+    waited: impl AsyncFn() -> Result<Option<Waited>, CallError>,
     commit: impl AsyncFn(&Entry, Option<&W>) -> Result<Committed<S>, CallError>,
 ) -> Result<Outcome, Failure> {
     let rejected = |reason: &dyn Reason| Entry::new(command, now, CommandStatus::Rejected, Some(reason));
@@ -210,16 +237,17 @@ pub async fn settle<S, W, R: Reason>(
         pause(command.id.as_str(), attempt).await;
         let decision = decide(current.as_ref());
         let wait = match &decision {
-            Decision::NotYet(_) => next_wait(command, &PREDECESSOR_WAITS, &first_wait).await?,
-            Decision::NotNow(_) => next_wait(command, &STATE_WAITS, &first_wait).await?,
+            Decision::NotYet(_) => next_wait(command, WaitsFor::Predecessor, &waited).await?,
+            Decision::NotNow(_) => next_wait(command, WaitsFor::State, &waited).await?,
             Decision::Write(_) | Decision::Reject(_) => None,
         };
-        let (entry, effect) = match (&decision, wait) {
+        let (mut entry, effect) = match (&decision, wait) {
             (Decision::Write(effect), _) => {
                 (Entry::new(command, now, CommandStatus::Applied, None), Some(effect))
             }
-            (Decision::NotYet(reason) | Decision::NotNow(reason), Some(wait)) => {
-                (wait.entry(command, now, reason), None)
+            (Decision::NotYet(reason) | Decision::NotNow(reason), Some((time, waited))) => {
+                let entry = Entry::new(command, now, CommandStatus::Pending, Some(reason));
+                (entry.waiting(waited, time), None)
             }
             (Decision::NotYet(reason) | Decision::NotNow(reason) | Decision::Reject(reason), _) => {
                 (rejected(reason), None)
@@ -229,19 +257,20 @@ pub async fn settle<S, W, R: Reason>(
             // No retry can store it. The record alone can be stored.
             Err(CallError::Refused(cause)) if effect.is_some() => {
                 tracing::warn!(%cause, "the command cannot be stored");
-                commit(&rejected(&CommonReason::TooLarge), None).await?
+                entry = rejected(&CommonReason::TooLarge);
+                commit(&entry, None).await?
             }
             committed => committed?,
         };
         match committed {
             Committed::Done => {
                 let Record { status, reason, .. } = &entry.record;
-                let Some(wait) = wait else {
+                let Some((time, _)) = wait else {
                     tracing::info!(?status, reason, "command settled");
                     return Ok(Outcome::Done);
                 };
-                tracing::info!(?status, reason, seconds = wait.time.as_secs(), "command waits");
-                return Ok(Outcome::Again(wait.time));
+                tracing::info!(?status, reason, seconds = time.as_secs(), "command waits");
+                return Ok(Outcome::Again(time));
             }
             Committed::AlreadySettled => return Ok(Outcome::Done),
             Committed::Overtaken(actual) => current = actual,
@@ -252,42 +281,35 @@ pub async fn settle<S, W, R: Reason>(
     Err(Failure::Contended)
 }
 
-/// How long a command waits now.
-#[derive(Debug, Clone, Copy)]
-struct Wait {
-    time: Duration,
-    first_wait: u32,
-}
-
-impl Wait {
-    /// The row of the waiting command. Its time is up when it could have waited all over again.
-    fn entry(self, command: &Command, now: Timestamp, reason: &dyn Reason) -> Entry {
-        let entry = Entry::new(command, now, CommandStatus::Pending, Some(reason));
-        let whole = self.time.as_secs() + PREDECESSOR_WAITS.iter().sum::<u64>();
-        let pending_until = entry.now + whole.cast_signed();
-        Entry { waiting: Some(Waiting { first_wait: self.first_wait, pending_until }), ..entry }
-    }
-}
-
-/// The next of `waits`; `None` when all are over.
+/// How long the command waits now, and how it has waited then; `None` when all waits are over.
 ///
-/// They are counted by the message's own receives from the first that had to wait, so that a
-/// message that was redriven, delayed or lost to faults before waits all the same. After an outage
-/// the first wait is as long as the back-off of a predecessor that met the same outage.
+/// Waits are counted by the message's own receives, so that a message that was redriven or delayed
+/// waits as well. Receives that were lost to faults are no waits: after them the command waits at
+/// least as long as the back-off of a predecessor that met the same faults.
 async fn next_wait(
     command: &Command,
-    waits: &[u64],
-    first_wait: impl AsyncFn() -> Result<Option<u32>, CallError>,
-) -> Result<Option<Wait>, CallError> {
+    waits_for: WaitsFor,
+    waited: impl AsyncFn() -> Result<Option<Waited>, CallError>,
+) -> Result<Option<(Duration, Waited)>, CallError> {
     let receive = command.receive_count;
-    let known = if receive > 1 { first_wait().await? } else { None };
-    // A redriven message counts from 1 again.
-    let first_wait = known.filter(|first| *first <= receive).unwrap_or(receive);
-    let index = receive - first_wait;
-    let Some(seconds) = waits.get(index as usize) else { return Ok(None) };
-    let time = Duration::from_secs(*seconds);
-    let time = if index == 0 { time.max(backoff(receive - 1)) } else { time };
-    Ok(Some(Wait { time, first_wait }))
+    let (lost, waits) = match if receive > 1 { waited().await? } else { None } {
+        Some(before) if before.receive < receive => {
+            let waits = if before.waits_for == waits_for { before.waits } else { 0 };
+            (receive - 1 - before.receive, waits)
+        }
+        // Another copy of the message wrote the record, or this one was redriven and counts from 1 again.
+        Some(_) => (0, receive - 1),
+        None => (receive - 1, 0),
+    };
+    let all: &[u64] = match waits_for {
+        WaitsFor::Predecessor => &PREDECESSOR_WAITS,
+        WaitsFor::State => &STATE_WAITS,
+    };
+    let planned = all.get(waits as usize).map(|seconds| Duration::from_secs(*seconds));
+    let after_faults = (lost > 0).then(|| backoff(lost + 1));
+    let time = planned.max(after_faults);
+    let waited = Waited { waits_for, waits: (waits + 1).min(all.len() as u32), receive };
+    Ok(time.map(|time| (time, waited)))
 }
 
 /// Gives `command` the outcome of the first command that used its key.
@@ -304,9 +326,13 @@ async fn repeat<S, W>(
         entry.record = Record { command_id: command.id.clone(), ..first.record.clone() };
         if first.record.status == CommandStatus::Pending {
             // Until the first is decided, or its time is up and this one takes the key over.
+            let receive = command.receive_count;
             let last = PREDECESSOR_WAITS.len() - 1;
-            let index = (command.receive_count.saturating_sub(1) as usize).min(last);
-            outcome = Outcome::Again(Duration::from_secs(PREDECESSOR_WAITS[index]));
+            let index = (receive.saturating_sub(1) as usize).min(last);
+            let time = Duration::from_secs(PREDECESSOR_WAITS[index]);
+            // These are no waits of its own.
+            entry = entry.waiting(Waited { waits_for: WaitsFor::Predecessor, waits: 0, receive }, time);
+            outcome = Outcome::Again(time);
         }
     }
     commit(&entry, None).await?;
@@ -340,13 +366,13 @@ impl Ledger {
         Ok(self.row(id).await?.map(|row| row.record))
     }
 
-    /// Since which receive a command waits; `None` where it does not wait, or is settled.
+    /// How a command has waited so far; `None` where it does not wait, or is settled.
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub async fn first_wait(&self, id: &CommandId) -> Result<Option<u32>, CallError> {
+    pub async fn waited(&self, id: &CommandId) -> Result<Option<Waited>, CallError> {
         let waits = |row: &Row| row.record.status == CommandStatus::Pending;
-        Ok(self.row(id).await?.filter(waits).and_then(|row| row.waiting).map(|waiting| waiting.first_wait))
+        Ok(self.row(id).await?.filter(waits).and_then(|row| row.waiting).map(|waiting| waiting.waited))
     }
 
     async fn row(&self, id: &CommandId) -> Result<Option<Row>, CallError> {
@@ -513,7 +539,7 @@ mod tests {
             now,
             None::<()>,
             |_| decision.borrow_mut().take().unwrap(),
-            async || ledger.first_wait(&command.id).await,
+            async || ledger.waited(&command.id).await,
             async |entry, _| ledger.commit(entry, vec![], |_| Ok(None)).await,
         )
         .await
@@ -577,8 +603,40 @@ mod tests {
     /// The receives of an outage are no waits: counted, they left none for the predecessor.
     #[tokio::test]
     async fn after_an_outage_a_command_waits_as_long_as_its_predecessor_may_back_off() {
-        assert_eq!(waits(&ledger().await, 8, Decision::NotYet).await, [64, 4, 8, 16, 30, 30, 30]);
-        assert_eq!(waits(&ledger().await, 3, Decision::NotNow).await, [2, 4, 8]);
+        assert_eq!(waits(&ledger().await, 8, Decision::NotYet).await, [128, 4, 8, 16, 30, 30, 30]);
+        assert_eq!(waits(&ledger().await, 8, Decision::NotNow).await, [128, 4, 8]);
+    }
+
+    type Wait = fn(No) -> Decision<(), No>;
+
+    /// The seconds of the waits at these receives; 0 where it is rejected.
+    async fn waits_at(receives: &[u32], decisions: &[Wait]) -> Vec<u64> {
+        let ledger = ledger().await;
+        let mut waits = Vec::new();
+        for (receive, decision) in receives.iter().zip(decisions) {
+            let command = received(&command(), *receive);
+            waits.push(match settled(&ledger, &command, decision(No), command.requested_at).await {
+                Outcome::Again(wait) => wait.as_secs(),
+                Outcome::Done => 0,
+            });
+        }
+        waits
+    }
+
+    #[tokio::test]
+    async fn receives_that_are_lost_between_two_waits_are_no_waits_either() {
+        let not_yet = [Decision::NotYet as Wait; 9];
+        assert_eq!(waits_at(&[1, 8, 9, 10], &not_yet).await, [2, 64, 8, 16]);
+        assert_eq!(waits_at(&[1, 2, 3, 4, 5, 6, 7, 9, 10], &not_yet).await, [2, 4, 8, 16, 30, 30, 30, 2, 0]);
+    }
+
+    #[tokio::test]
+    async fn a_command_that_found_its_predecessor_waits_anew_for_the_state_that_allows_it() {
+        let then = |early: usize| -> Vec<Wait> {
+            let not_yet = std::iter::repeat_n(Decision::NotYet as Wait, early);
+            not_yet.chain(std::iter::repeat_n(Decision::NotNow as Wait, 4)).collect()
+        };
+        assert_eq!(waits_at(&[1, 2, 3, 4, 5, 6, 7, 8], &then(4)).await, [2, 4, 8, 16, 2, 4, 8, 0]);
     }
 
     #[tokio::test]
@@ -588,7 +646,6 @@ mod tests {
             let command = received(&command(), receive);
             settled(&ledger, &command, Decision::NotYet(No), command.requested_at).await;
         }
-        assert_eq!(ledger.first_wait(&"c-1".parse().unwrap()).await.unwrap(), Some(1));
         let third = received(&command(), 3);
         let outcome = settled(&ledger, &third, Decision::NotYet(No), third.requested_at).await;
         assert_eq!(outcome, Outcome::Again(Duration::from_secs(8)));
@@ -658,6 +715,10 @@ mod tests {
         let other = Command { id: "c-3".parse().unwrap(), body: "[]".into(), ..first.clone() };
         settled(&ledger, &other, Decision::Write(()), after(122)).await;
         assert_eq!(status(&ledger, "c-3").await.1.as_deref(), Some("idempotency_key_reused"));
+        // Its waits for the first are none of its own.
+        let retry = received(&retry, 2);
+        let own = settled(&ledger, &retry, Decision::NotYet(No), after(122)).await;
+        assert_eq!(own, Outcome::Again(Duration::from_secs(2)));
         assert_eq!(settled(&ledger, &retry, Decision::Write(()), after(122)).await, Outcome::Done);
         assert_eq!(status(&ledger, "c-2").await, (CommandStatus::Applied, None));
         // The first is redriven: it is the same command, which was applied once.

@@ -7,6 +7,7 @@ use properties_service::dynamo::ContractStatusTable;
 use properties_service::handlers::on_contract_status_changed::handle;
 use properties_service::ports::ContractStatuses;
 use serde_json::Value;
+use vocabulary::Timestamp;
 
 struct Config {
     contract_status_table: String,
@@ -31,5 +32,8 @@ async fn main() -> Result<(), Error> {
     if let Err(cause) = statuses.current(&"warm/up/only/1".parse()?).await {
         tracing::warn!(%cause, "the table could not be reached at start");
     }
-    run(service_fn(async |event: LambdaEvent<Value>| handle(event.payload, statuses).await.map(|_| ()))).await
+    run(service_fn(async |event: LambdaEvent<Value>| {
+        handle(event.payload, Timestamp::now(), statuses).await.map(|_| ())
+    }))
+    .await
 }

@@ -2,7 +2,7 @@
 
 use events::{ContractStatusChanged, Envelope};
 use serde_json::Value;
-use vocabulary::ContractVersion;
+use vocabulary::{ContractVersion, Timestamp};
 
 use crate::handlers::EventFailure;
 use crate::ports::{ContractStatuses, Kept};
@@ -12,10 +12,15 @@ use crate::ports::{ContractStatuses, Kept};
 /// # Errors
 /// When the event cannot be read, or the status not be kept: the event is delivered again, and
 /// dead-lettered in the end.
-pub async fn handle(event: Value, statuses: &impl ContractStatuses) -> Result<Kept, EventFailure> {
+pub async fn handle(
+    event: Value,
+    now: Timestamp,
+    statuses: &impl ContractStatuses,
+) -> Result<Kept, EventFailure> {
     let event = Envelope::<ContractStatusChanged>::read(&event)?;
-    // An absurd version would be the newest for ever.
+    // An absurd version, or a time in the future, would be the newest for ever.
     let news = ContractStatusChanged {
+        contract_last_modified_on: event.detail.contract_last_modified_on.min(now),
         contract_version: event.detail.contract_version.and_then(ContractVersion::credible),
         ..event.detail
     };
@@ -47,8 +52,13 @@ mod tests {
         })
     }
 
+    /// Later than every event of these tests.
+    fn now() -> Timestamp {
+        "2026-12-01T00:00:00.000Z".parse().unwrap()
+    }
+
     async fn tell(world: &World, status: ContractStatus, version: u64) -> Result<Kept, EventFailure> {
-        handle(event(contract(status, version)), world).await
+        handle(event(contract(status, version)), now(), world).await
     }
 
     #[tokio::test]
@@ -57,7 +67,7 @@ mod tests {
         let mut detail = serde_json::to_value(contract(Draft, 1)).unwrap();
         detail["contract_status"] = "M".repeat(300_000).into();
         let Diagnostic { error_type, error_message } =
-            handle(event(detail), &world).await.unwrap_err().into();
+            handle(event(detail), now(), &world).await.unwrap_err().into();
         assert_eq!(error_type, "Malformed");
         for part in
             ["e-1", "unicorn-contracts", "ContractStatusChanged", property().as_str(), "unknown variant"]
@@ -73,8 +83,21 @@ mod tests {
         let world = World::default();
         let mut detail = serde_json::to_value(contract(Approved, 2)).unwrap();
         detail["property_id"] = property().as_str().to_uppercase().into();
-        handle(event(detail), &world).await.unwrap();
+        handle(event(detail), now(), &world).await.unwrap();
         assert_eq!(world.current(&property()).await.unwrap(), Some(contract(Approved, 2)));
+    }
+
+    #[tokio::test]
+    async fn news_dated_in_the_future_is_kept_with_the_consumers_own_time() {
+        let world = World::default();
+        let future = ContractStatusChanged {
+            contract_version: None,
+            contract_last_modified_on: "9000-01-01T00:00:00.000Z".parse().unwrap(),
+            ..contract(Draft, 1)
+        };
+        handle(event(future), now(), &world).await.unwrap();
+        let kept = world.current(&property()).await.unwrap().unwrap();
+        assert_eq!(kept.contract_last_modified_on, now());
     }
 
     #[tokio::test]
@@ -84,7 +107,7 @@ mod tests {
             contract_version: Some(ContractVersion(u64::MAX / 2)),
             ..contract(Draft, 1)
         };
-        handle(event(absurd), &world).await.unwrap();
+        handle(event(absurd), now(), &world).await.unwrap();
         assert_eq!(tell(&world, Approved, 2).await.unwrap(), Kept::Newest);
     }
 

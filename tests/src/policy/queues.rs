@@ -40,8 +40,8 @@ pub(super) const RULES: &[Rule] = &[
         holds: "maxReceiveCount covers waits, contention and an outage of 15 minutes",
         check: receives,
         notices: &[
-            Mutation::swap(CONTRACTS, "IngestQueue", "maxReceiveCount: 30", "maxReceiveCount: 28"),
-            Mutation::swap(WEB, "WebIngestQueue", "maxReceiveCount: 30", "maxReceiveCount: 1"),
+            Mutation::swap(CONTRACTS, "IngestQueue", "maxReceiveCount: 35", "maxReceiveCount: 32"),
+            Mutation::swap(WEB, "WebIngestQueue", "maxReceiveCount: 35", "maxReceiveCount: 1"),
         ],
     },
     Rule {

@@ -4,6 +4,7 @@ use lambda_kit::config::{ConfigError, Env};
 use lambda_kit::{clients, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
+use vocabulary::Timestamp;
 use web_service::dynamo::DynamoPublications;
 use web_service::handlers::on_contract_ended::apply;
 
@@ -25,5 +26,8 @@ async fn main() -> Result<(), Error> {
     let config = Config::from_env()?;
     let dynamodb = aws_sdk_dynamodb::Client::new(&clients::from_env());
     let publications = &DynamoPublications::connect(dynamodb, &config.listings_table).await;
-    run(service_fn(async |event: LambdaEvent<Value>| apply(publications, event.payload).await)).await
+    run(service_fn(async |event: LambdaEvent<Value>| {
+        apply(publications, event.payload, Timestamp::now()).await
+    }))
+    .await
 }

@@ -183,12 +183,13 @@ pub fn decide(
     match (current.map(|listing| (listing.status, listing)), change) {
         (None, Change::Write(offer)) => Decision::Write(Revision::first(offer, at)),
         // The request meant this text, and only came before it.
-        (Some((Pending | Approved | Declined, listing)), Change::Write(offer))
+        (Some((status, listing)), Change::Write(offer))
             if let Some(request) = listing.request_later_than(at) =>
         {
             let next = Listing {
                 offer: Offer::clone(offer),
                 last_write_at: Some(at),
+                created_at: if status == Withdrawn { at } else { listing.created_at },
                 ..listing.pending_for(restarted(request, command), command)
             };
             Decision::Write(Revision::of(listing, next, at))
@@ -207,7 +208,8 @@ pub fn decide(
         (None, Change::RequestApproval | Change::Withdraw) => Decision::NotYet(Rejection::ListingNotFound),
         (Some((New | Declined, listing)), Change::RequestApproval) => {
             let next = Listing {
-                approval_requested_at: Some(at),
+                // A late request takes nothing back from a later one.
+                approval_requested_at: listing.approval_requested_at.max(Some(at)),
                 ..listing.pending_for(approval_request_id(command), command)
             };
             Decision::Write(Revision::of(listing, next, at))
@@ -462,8 +464,12 @@ mod tests {
         let text = crate::testing::offer_of(text);
         let write = Change::Write(Box::new(text.clone()));
         // However far the evaluation of the old text has come.
-        for status in [Pending, Approved, Declined] {
-            let before = Listing { approval_requested_at: Some(at(6)), ..listing(status) };
+        for status in [Pending, Approved, Declined, Withdrawn] {
+            let before = Listing {
+                approval_request_id: Some(request("r-1")),
+                approval_requested_at: Some(at(6)),
+                ..listing(status)
+            };
             let Decision::Write(again) = decide(Some(&before), &write, &by("c-2"), at(5)) else { panic!() };
             assert_eq!(again.leaves_search, status == Approved);
             let again = again.listing;

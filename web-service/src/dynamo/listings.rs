@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::Client;
 use lambda_kit::CallError;
-use lambda_kit::ledger::{Committed, Entry, Ledger, Record, Records};
+use lambda_kit::ledger::{Committed, Entry, Ledger, Record, Records, Waited};
 use vocabulary::{CommandId, PropertyId};
 
 use super::{Table, key, listing_key, stored_listing};
@@ -31,8 +31,8 @@ impl Listings for DynamoListings {
         self.table.get(listing_key(property)).await
     }
 
-    async fn first_wait(&self, command: &CommandId) -> Result<Option<u32>, CallError> {
-        self.ledger.first_wait(command).await
+    async fn waited(&self, command: &CommandId) -> Result<Option<Waited>, CallError> {
+        self.ledger.waited(command).await
     }
 
     async fn commit(

@@ -54,7 +54,7 @@ impl Database {
             at(1),
             seen,
             |current| decide(current, &change, &command.id, at(1)),
-            async || self.listings.first_wait(&command.id).await,
+            async || self.listings.waited(&command.id).await,
             async |entry, revision| self.listings.commit(entry, revision).await,
         );
         assert!(matches!(outcome.await.unwrap(), Outcome::Done | Outcome::Again(_)));

@@ -165,7 +165,7 @@ async fn handle(
             Ok(task) => decide(current, &task.change, &command.id, requested_at),
             Err(_) => Decision::Reject(Rejection::InvalidBody),
         },
-        async || listings.first_wait(&command.id).await,
+        async || listings.waited(&command.id).await,
         async |entry, revision| {
             let committed = listings.commit(entry, revision).await?;
             match &committed {

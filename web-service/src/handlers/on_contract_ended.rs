@@ -6,7 +6,7 @@ use events::{ContractStatusChanged, Envelope};
 use lambda_kit::redelivery::{MAX_ATTEMPTS, pause};
 use serde_json::Value;
 use tracing::Instrument;
-use vocabulary::ContractVersion;
+use vocabulary::{ContractVersion, Timestamp};
 
 use crate::domain::{EndedContract, end};
 use crate::ports::Publications;
@@ -15,7 +15,11 @@ use crate::ports::Publications;
 ///
 /// # Errors
 /// When the event is malformed or a dependency fails, so that the invocation is repeated.
-pub async fn apply(publications: &impl Publications, event: Value) -> Result<(), EventFailure> {
+pub async fn apply(
+    publications: &impl Publications,
+    event: Value,
+    now: Timestamp,
+) -> Result<(), EventFailure> {
     let Envelope { id, detail, .. } = Envelope::<ContractStatusChanged>::read(&event)?;
     let span = tracing::info_span!("contract", event_id = %id, property_id = %detail.property_id);
     if !detail.contract_status.is_ended() {
@@ -26,7 +30,8 @@ pub async fn apply(publications: &impl Publications, event: Value) -> Result<(),
     }
     let ended = EndedContract {
         property_id: detail.property_id,
-        ended_at: detail.contract_last_modified_on,
+        // An end dated in the future would bar every later contract.
+        ended_at: detail.contract_last_modified_on.min(now),
         contract_version: detail.contract_version.and_then(ContractVersion::credible),
     };
     take_down(publications, &id, &ended).instrument(span).await
@@ -68,7 +73,7 @@ mod tests {
     use crate::domain::{Listing, ListingStatus, evaluate};
     use crate::testing::{Fault, World, at, ended, evaluation, listing, offer};
     use serde_json::json;
-    use vocabulary::{ContractVersion, EvaluationReason, EvaluationResult};
+    use vocabulary::{EvaluationReason, EvaluationResult};
 
     fn event(status: &str, version: u64) -> Value {
         json!({
@@ -90,7 +95,7 @@ mod tests {
     async fn every_kind_of_end_takes_the_listing_down() {
         for status in ["CANCELLED", "CLOSED", "EXPIRED"] {
             let world = published();
-            apply(&world, event(status, 4)).await.unwrap();
+            apply(&world, event(status, 4), at(1_000)).await.unwrap();
             let listing = world.listing().unwrap();
             assert_eq!(listing.status, ListingStatus::Declined, "{status}");
             assert_eq!(listing.evaluation_reasons, [EvaluationReason::ContractEnded]);
@@ -101,7 +106,7 @@ mod tests {
     async fn a_contract_that_has_not_ended_changes_nothing() {
         for status in ["DRAFT", "APPROVED"] {
             let world = published();
-            apply(&world, event(status, 4)).await.unwrap();
+            apply(&world, event(status, 4), at(1_000)).await.unwrap();
             assert_eq!(world.status(), Some(ListingStatus::Approved), "{status}");
             assert!(world.ended.borrow().is_empty());
         }
@@ -110,7 +115,7 @@ mod tests {
     #[tokio::test]
     async fn an_end_without_a_listing_is_kept_and_creates_no_listing() {
         let world = World::default();
-        apply(&world, event("CLOSED", 4)).await.unwrap();
+        apply(&world, event("CLOSED", 4), at(1_000)).await.unwrap();
         assert_eq!(world.listing(), None);
         assert_eq!(world.ended.borrow()[&offer().property_id()], ended(Some(4), 4));
     }
@@ -118,10 +123,10 @@ mod tests {
     #[tokio::test]
     async fn a_repeated_or_older_end_changes_nothing() {
         let world = published();
-        apply(&world, event("CLOSED", 4)).await.unwrap();
+        apply(&world, event("CLOSED", 4), at(1_000)).await.unwrap();
         let (down, kept) = (world.listing(), world.ended.borrow().clone());
-        apply(&world, event("CLOSED", 4)).await.unwrap();
-        apply(&world, event("CANCELLED", 2)).await.unwrap();
+        apply(&world, event("CLOSED", 4), at(1_000)).await.unwrap();
+        apply(&world, event("CANCELLED", 2), at(1_000)).await.unwrap();
         assert_eq!((world.listing(), world.ended.borrow().clone()), (down, kept));
     }
 
@@ -131,7 +136,7 @@ mod tests {
             contract_version: Some(ContractVersion(6)),
             ..listing(ListingStatus::Approved)
         });
-        apply(&world, event("CLOSED", 4)).await.unwrap();
+        apply(&world, event("CLOSED", 4), at(1_000)).await.unwrap();
         assert_eq!(world.status(), Some(ListingStatus::Approved));
     }
 
@@ -146,7 +151,7 @@ mod tests {
                 world.put(evaluate(pending.as_ref(), None, &answer).unwrap().listing);
             })),
         );
-        apply(&world, event("CLOSED", 4)).await.unwrap();
+        apply(&world, event("CLOSED", 4), at(1_000)).await.unwrap();
         assert_eq!(world.status(), Some(ListingStatus::Declined));
     }
 
@@ -157,8 +162,8 @@ mod tests {
             for (fault, name) in [(Fault::FailBefore, "before"), (Fault::FailAfter, "after")] {
                 let world = published();
                 world.plan(call, fault);
-                assert!(apply(&world, event("EXPIRED", 4)).await.is_err(), "{call} {name}");
-                apply(&world, event("EXPIRED", 4)).await.unwrap();
+                assert!(apply(&world, event("EXPIRED", 4), at(1_000)).await.is_err(), "{call} {name}");
+                apply(&world, event("EXPIRED", 4), at(1_000)).await.unwrap();
                 assert_eq!(world.status(), Some(ListingStatus::Declined), "{call} {name}");
             }
         }
@@ -167,7 +172,7 @@ mod tests {
     #[tokio::test]
     async fn a_malformed_event_fails_with_its_ids_and_the_parsers_error() {
         let world = published();
-        let failure = apply(&world, event(&"S".repeat(300_000), 4)).await.unwrap_err();
+        let failure = apply(&world, event(&"S".repeat(300_000), 4), at(1_000)).await.unwrap_err();
         let told = format!("{failure:?}");
         let property = offer().property_id().to_string();
         for part in
@@ -184,7 +189,7 @@ mod tests {
         let world = published();
         let mut event = event("CLOSED", 4);
         event["detail"]["property_id"] = offer().property_id().as_str().to_uppercase().into();
-        apply(&world, event).await.unwrap();
+        apply(&world, event, at(1_000)).await.unwrap();
         assert_eq!(world.status(), Some(ListingStatus::Declined));
     }
 
@@ -192,7 +197,16 @@ mod tests {
     #[tokio::test]
     async fn an_end_with_an_absurd_version_bars_no_later_contract() {
         let world = World::default();
-        apply(&world, event("CLOSED", u64::MAX)).await.unwrap();
+        apply(&world, event("CLOSED", u64::MAX), at(1_000)).await.unwrap();
         assert_eq!(world.ended.borrow()[&offer().property_id()], ended(None, 4));
+    }
+
+    #[tokio::test]
+    async fn an_end_dated_in_the_future_is_kept_with_the_consumers_own_time() {
+        let world = World::default();
+        let mut future = event("CLOSED", 4);
+        future["detail"]["contract_last_modified_on"] = json!("9000-01-01T00:00:00.000Z");
+        apply(&world, future, at(5)).await.unwrap();
+        assert_eq!(world.ended.borrow()[&offer().property_id()].ended_at, at(5));
     }
 }

@@ -58,11 +58,11 @@ fn reference(case: &Case) -> (Option<ListingStatus>, Option<usize>, Vec<Outcome>
     // Times of requests, in milliseconds after the first; the start was before it.
     let (mut newest_write, mut newest_request) = (-1, -1);
     let mut outcomes = vec![None; case.steps.len()];
-    // Due time, command, tries so far.
-    let mut due: Vec<_> = case.delivered.iter().enumerate().map(|(n, at)| (*at, n, 0)).collect();
+    // Due time, command, and how often it has waited for which of the two.
+    let mut due: Vec<_> = case.delivered.iter().enumerate().map(|(n, at)| (*at, n, 0, 0)).collect();
     while let Some(next) = due.iter().min().copied() {
         due.retain(|other| *other != next);
-        let (at, n, tries) = next;
+        let (at, n, of, tries) = next;
         let time = n as i64 * case.spacing_ms;
         let allowance = if case.steps[n] == Request { 2_000 } else { 0 };
         if time + allowance < newest_write {
@@ -70,7 +70,7 @@ fn reference(case: &Case) -> (Option<ListingStatus>, Option<usize>, Vec<Outcome>
             continue;
         }
         let decision = match (status, case.steps[n]) {
-            (Some(Pending | Approved | Declined), Write) if time < newest_request => Ok(Pending),
+            (Some(_), Write) if time < newest_request => Ok(Pending),
             (Some(Pending), Write | Request) => Err(("evaluation_in_progress", SHORT)),
             (_, Write) => {
                 newest_request = -1;
@@ -88,11 +88,16 @@ fn reference(case: &Case) -> (Option<ListingStatus>, Option<usize>, Vec<Outcome>
                 match case.steps[n] {
                     Write => (newest_write, text) = (time, Some(n)),
                     Withdraw => newest_write = time,
-                    Request => newest_request = time,
+                    Request => newest_request = newest_request.max(time),
                 }
             }
-            Err((_, waits)) if tries < waits.len() => due.push((at + waits[tries] * 1_000, n, tries + 1)),
-            Err((reason, _)) => outcomes[n] = Some(reason),
+            Err((reason, waits)) => {
+                let tries = if of == waits.len() { tries } else { 0 };
+                match waits.get(tries) {
+                    Some(wait) => due.push((at + wait * 1_000, n, waits.len(), tries + 1)),
+                    None => outcomes[n] = Some(reason),
+                }
+            }
         }
     }
     (status, text, outcomes)
