@@ -110,7 +110,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// How often the queue has handed the message out, this time included.
 pub(crate) fn receive_count(message: &SqsMessage) -> u32 {
     let count = message.attributes.get("ApproximateReceiveCount");
-    count.and_then(|count| count.parse().ok()).unwrap_or(1)
+    count.and_then(|count| count.parse().ok()).unwrap_or(1).max(1)
 }
 
 #[cfg(test)]

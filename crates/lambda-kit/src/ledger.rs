@@ -292,7 +292,8 @@ async fn next_wait(
     waited: impl AsyncFn() -> Result<Option<Waited>, CallError>,
 ) -> Result<Option<(Duration, Waited)>, CallError> {
     let receive = command.receive_count;
-    let (lost, waits) = match if receive > 1 { waited().await? } else { None } {
+    let before = if receive > 1 { waited().await? } else { None };
+    let (lost, waits) = match before {
         Some(before) if before.receive < receive => {
             let waits = if before.waits_for == waits_for { before.waits } else { 0 };
             (receive - 1 - before.receive, waits)
