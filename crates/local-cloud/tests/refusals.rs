@@ -48,7 +48,7 @@ const ROWS: &[Row] = &[
         (CONTRACTS, "RetentionInDays: !If [RetentionByStage, !FindInMap [ByStage, !Ref Stage, LogDays], !Ref LogRetentionDays]", "RetentionInDays: 31", &[CONTRACTS, "ApiLogs", "RetentionInDays", "31"]),
         (CONTRACTS, "BatchSize: 10\n      # No", "BatchSize: ten\n      # No", &[CONTRACTS, "IngestMapping", "BatchSize"]),
         (CONTRACTS, "[ReportBatchItemFailures]", "[ReportEverything]", &[CONTRACTS, "IngestMapping", "FunctionResponseTypes", "ReportEverything"]),
-        (CONTRACTS, "maxReceiveCount: 10", "maxReceiveCount: 0", &[CONTRACTS, "IngestQueue", "maxReceiveCount"]),
+        (CONTRACTS, "maxReceiveCount: 35", "maxReceiveCount: 0", &[CONTRACTS, "IngestQueue", "maxReceiveCount"]),
         (CONTRACTS, "      QueueName: !Sub uni-prop-${Stage}-contracts-ingest\n", "      QueueName: [x]\n", &[CONTRACTS, "IngestQueue", "QueueName", "string"]),
         (CONTRACTS, "BatchSize: 10\n          # With", "BatchSize: {}\n          # With", &[CONTRACTS, "StatusPipe", "BatchSize"]),
         (CONTRACTS, "    MemorySize: 256", "    MemorySize: much", &[CONTRACTS, "Function", "MemorySize"]),
