@@ -92,11 +92,11 @@ def test_an_unknown_route_or_method_is_403(api):
 
 
 def test_too_large_a_body_is_413(api, home):
-    queued = api.post("/contracts", home.contract | {"seller_name": "x" * 1_100_000})
+    queued = api.post("/contracts", home.contract | {"note": "x" * 1_100_000})
     assert queued.status_code == 413
     assert list(queued.json()) == ["message"]
     assert "x-command-id" not in queued.headers
-    assert api.post("/contracts", home.contract | {"seller_name": "x" * 11_000_000}).status_code == 413
+    assert api.post("/contracts", home.contract | {"note": "x" * 11_000_000}).status_code == 413
 
 
 def test_what_is_not_there_is_404(api, home):
