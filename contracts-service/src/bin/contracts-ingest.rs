@@ -31,7 +31,7 @@ impl Config {
 async fn main() -> Result<(), Error> {
     telemetry::init();
     let config = Config::from_env()?;
-    let sdk = clients::from_env();
+    let sdk = clients::from_env()?;
     let queue = &Queue::new(aws_sdk_sqs::Client::new(&sdk), config.queue_url);
     let dynamodb = aws_sdk_dynamodb::Client::new(&sdk);
     let contracts = &DynamoContracts::connect(dynamodb, config.contracts_table, config.commands_table).await;

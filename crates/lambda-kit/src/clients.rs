@@ -16,7 +16,10 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::tls::{Provider, TlsContext, rustls_provider::CryptoMode};
+
+use crate::config::ConfigError;
+use crate::roots;
 
 /// Connecting takes some 10 ms inside a region; one that takes longer is tried anew.
 const CONNECT: Duration = Duration::from_millis(500);
@@ -30,19 +33,25 @@ pub const OPERATION: Duration = Duration::from_secs(5);
 
 /// The shared configuration: region, endpoint and credentials come from the environment; three
 /// attempts a call, each with a timeout of its own, 5 seconds in all.
-pub fn from_env() -> SdkConfig {
+///
+/// # Errors
+/// When `AWS_CA_BUNDLE` names what is no bundle of certificates.
+pub fn from_env() -> Result<SdkConfig, ConfigError> {
     let credentials = SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new());
     let variable = |name: &str| std::env::var(name).ok();
-    configuration(variable("AWS_REGION"), variable("AWS_ENDPOINT_URL"), credentials)
+    Ok(configuration(variable("AWS_REGION"), variable("AWS_ENDPOINT_URL"), credentials, roots::from_env()?))
 }
 
 fn configuration(
     region: Option<String>,
     endpoint: Option<String>,
     credentials: SharedCredentialsProvider,
+    tls: TlsContext,
 ) -> SdkConfig {
-    let http =
-        aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .tls_context(tls)
+        .build_https();
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .http_client(http)
@@ -69,8 +78,19 @@ mod tests {
     use std::time::Instant;
 
     use aws_credential_types::Credentials;
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::crypto::ring;
+    use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+    const ANSWER: &str =
+        "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: 2\r\n\r\n{}";
+
+    fn credentials() -> SharedCredentialsProvider {
+        SharedCredentialsProvider::new(Credentials::new("local", "local", None, None, "test"))
+    }
 
     /// One stalled connection used up a call's whole time.
     #[tokio::test]
@@ -82,17 +102,63 @@ mod tests {
             let (mut connection, _) = listener.accept().await.unwrap();
             let mut request = [0; 4096];
             let _ = connection.read(&mut request).await.unwrap();
-            let head =
-                "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: 2\r\n\r\n{}";
-            connection.write_all(head.as_bytes()).await.unwrap();
+            connection.write_all(ANSWER.as_bytes()).await.unwrap();
             std::future::pending::<()>().await;
         });
-        let credentials = Credentials::new("local", "local", None, None, "test");
-        let credentials = SharedCredentialsProvider::new(credentials);
-        let config = configuration(Some("us-east-1".into()), Some(endpoint), credentials);
+        let roots = roots::from_bundle(None).unwrap();
+        let config = configuration(Some("us-east-1".into()), Some(endpoint), credentials(), roots);
         let begun = Instant::now();
         let tables = aws_sdk_dynamodb::Client::new(&config).list_tables().send().await;
         tables.unwrap();
         assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    }
+
+    /// A server whose certificate chains to a root that is not Amazon's: its address, and that root.
+    async fn server_of_another_root() -> (String, String) {
+        let mut authority = CertificateParams::default();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let name = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        let certificate = name.signed_by(&key, &authority).unwrap();
+        let server = ServerConfig::builder_with_provider(std::sync::Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            )
+            .unwrap();
+        let server = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(server));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("https://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let (connection, _) = listener.accept().await.unwrap();
+                let Ok(mut connection) = server.accept(connection).await else { continue };
+                let _ = connection.read(&mut [0; 4096]).await.unwrap();
+                connection.write_all(ANSWER.as_bytes()).await.unwrap();
+            }
+        });
+        (endpoint, authority.pem())
+    }
+
+    #[tokio::test]
+    async fn only_amazons_roots_are_trusted_unless_a_bundle_replaces_them() {
+        let (endpoint, root) = server_of_another_root().await;
+        let bundle = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(bundle.path(), root).unwrap();
+        for (path, trusted) in [(None, false), (bundle.path().to_str(), true)] {
+            let roots = roots::from_bundle(path).unwrap();
+            let config =
+                configuration(Some("us-east-1".into()), Some(endpoint.clone()), credentials(), roots);
+            let answer = aws_sdk_dynamodb::Client::new(&config).list_tables().send().await;
+            assert_eq!(answer.is_ok(), trusted, "{path:?}: {answer:?}");
+            if let Err(error) = answer {
+                let told = format!("{:?}", error.into_source().unwrap());
+                assert!(told.contains("UnknownIssuer"), "{told}");
+            }
+        }
     }
 }

@@ -11,6 +11,13 @@ use std::time::Duration;
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError(Vec<String>);
 
+impl ConfigError {
+    /// A single problem.
+    pub(crate) fn one(problem: String) -> Self {
+        Self(vec![problem])
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the function's environment is not complete: {}", self.0.join(", "))

@@ -14,6 +14,7 @@ pub mod fixture;
 pub mod ledger;
 pub mod publish;
 pub mod redelivery;
+mod roots;
 pub mod telemetry;
 
 pub use error::CallError;

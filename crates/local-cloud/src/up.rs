@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -105,6 +106,8 @@ pub struct Function {
     pub path: String,
     /// The name of the binary that it runs.
     pub binary: String,
+    /// Its own environment.
+    pub variables: BTreeMap<String, String>,
 }
 
 /// The functions of the templates, by their paths.
@@ -128,7 +131,12 @@ pub fn functions(project: &Path, template: &str, stage: &str) -> anyhow::Result<
     };
     let is_function = |resource: &&Resource| resource.kind == "AWS::Lambda::Function";
     let function = |resource: &Resource| {
-        Some(Function { path: path(resource), binary: resource.metadata["Binary"].as_str()?.to_owned() })
+        let binary = resource.metadata["Binary"].as_str()?.to_owned();
+        let variables = resource.properties["Environment"]["Variables"].as_object();
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let variables = variables.into_iter().flatten();
+        let variables = variables.map(|(name, value)| (name.clone(), text(value))).collect();
+        Some(Function { path: path(resource), binary, variables })
     };
     let mut functions: Vec<_> = resources().filter(is_function).filter_map(function).collect();
     functions.sort_by(|one, other| one.path.cmp(&other.path));

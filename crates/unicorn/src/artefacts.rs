@@ -105,7 +105,8 @@ impl Limits {
     }
 }
 
-const MIB: u64 = 1024 * 1024;
+/// Bytes.
+pub const MIB: u64 = 1024 * 1024;
 
 /// Which artefacts are meant.
 #[derive(Debug, clap::Args)]
@@ -270,21 +271,34 @@ pub fn check(
     Ok(Report { architecture, table, faults })
 }
 
-/// The size of a zip with all that is in `folder`, compressed as SAM does: deflate, level 6.
+/// The size of a zip with this program alone, in bytes.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn zip_of(program: &Path) -> anyhow::Result<u64> {
+    Ok(END + entry(program, "bootstrap".len())?)
+}
+
+/// The size of a zip with all that is in `folder`.
 fn zipped(folder: &Path) -> anyhow::Result<u64> {
-    /// Local header and central directory entry of a file, and the end of the directory
-    /// (APPNOTE.TXT, 4.3); the file's name stands in both.
-    const FILE: u64 = 30 + 46;
-    const END: u64 = 22;
     let mut size = END;
     for path in seed::files(folder)? {
-        let name = path.strip_prefix(folder)?.as_os_str().len() as u64;
-        let mut encoder = DeflateEncoder::new(Count(0), Compression::new(6));
-        let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        encoder.write_all(&bytes)?;
-        size += encoder.finish()?.0 + FILE + 2 * name;
+        size += entry(&path, path.strip_prefix(folder)?.as_os_str().len())?;
     }
     Ok(size)
+}
+
+/// The end of a zip's directory (APPNOTE.TXT, 4.3).
+const END: u64 = 22;
+
+/// What a file takes in a zip, compressed as SAM does: deflate, level 6.
+fn entry(path: &Path, name: usize) -> anyhow::Result<u64> {
+    /// Local header and central directory entry of a file; the file's name stands in both.
+    const FILE: u64 = 30 + 46;
+    let mut encoder = DeflateEncoder::new(Count(0), Compression::new(6));
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    encoder.write_all(&bytes)?;
+    Ok(encoder.finish()?.0 + FILE + 2 * name as u64)
 }
 
 /// Counts what is written.
@@ -308,6 +322,7 @@ fn mib(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     /// A program that is at hand: this test.
     fn program() -> Vec<u8> {
@@ -361,7 +376,11 @@ mod tests {
         let built = tempfile::tempdir().unwrap();
         let here = Architecture::HERE;
         let other = if here == Architecture::X86 { Architecture::Arm64 } else { Architecture::X86 };
-        let functions = ["A", "B"].map(|path| Function { path: path.into(), binary: path.into() });
+        let functions = ["A", "B"].map(|path| Function {
+            path: path.into(),
+            binary: path.into(),
+            variables: BTreeMap::new(),
+        });
         let put = |path: &str, architecture: Architecture| {
             // A small program that every machine has.
             let mut program = std::fs::read("/bin/sh").unwrap();

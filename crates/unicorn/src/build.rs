@@ -9,6 +9,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tokio::process::Command;
 
+use crate::bench::functions::NO_OP;
+
 /// The folder of the workspace: the nearest one, upwards, with the root `template.yaml`.
 ///
 /// # Errors
@@ -36,7 +38,8 @@ pub async fn functions(project: &Path, template: &str, stage: &str) -> anyhow::R
 /// When cargo fails; it has printed why.
 pub async fn named(project: &Path, names: &[String]) -> anyhow::Result<PathBuf> {
     // As optimised as this program itself.
-    let built = binaries(project, names, !cfg!(debug_assertions)).await?;
+    let profile = if cfg!(debug_assertions) { Profile::Dev } else { Profile::Profiling };
+    let built = binaries(project, names, profile).await?;
     let folder = built.first().and_then(|path| path.parent());
     folder.map(Path::to_owned).context("the templates name no function")
 }
@@ -48,15 +51,58 @@ pub async fn named(project: &Path, names: &[String]) -> anyhow::Result<PathBuf> 
 /// When cargo fails; it has printed why.
 pub async fn optimised(project: &Path) -> anyhow::Result<PathBuf> {
     let mut names = local_cloud::up::binaries(project, "template.yaml", "local")?;
-    names.push("unicorn".to_owned());
-    binaries(project, &names, true).await?.pop().context("cargo built nothing")
+    names.push(SELF.to_owned());
+    binaries(project, &names, Profile::Profiling).await?.pop().context("cargo built nothing")
+}
+
+/// Builds this program alone, optimised but quick to link; where it is.
+///
+/// # Errors
+/// When cargo fails; it has printed why.
+pub async fn optimised_self(project: &Path) -> anyhow::Result<PathBuf> {
+    binaries(project, &[SELF.to_owned()], Profile::Profiling).await?.pop().context("cargo built nothing")
+}
+
+/// Builds all functions of the root template as they are shipped, and the one that does nothing;
+/// where they are, that one first.
+///
+/// # Errors
+/// When cargo fails; it has printed why.
+pub async fn shipped(project: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut names = vec![NO_OP.to_owned()];
+    names.extend(local_cloud::up::binaries(project, "template.yaml", "local")?);
+    binaries(project, &names, Profile::Release).await
+}
+
+/// The binary of this program.
+const SELF: &str = "unicorn";
+
+/// How binaries are built; each is explained in the workspace's Cargo.toml.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Profile {
+    Dev,
+    Profiling,
+    Release,
 }
 
 /// Builds binaries of the workspace; where they are, in the order of `names`.
-async fn binaries(project: &Path, names: &[String], optimised: bool) -> anyhow::Result<Vec<PathBuf>> {
-    let mut arguments = vec!["build", "--quiet", "--workspace", "--message-format=json-render-diagnostics"];
-    if optimised {
-        arguments.extend(["--profile", "profiling"]);
+async fn binaries(project: &Path, names: &[String], profile: Profile) -> anyhow::Result<Vec<PathBuf>> {
+    let mut arguments = vec!["build", "--quiet", "--message-format=json-render-diagnostics"];
+    let metadata_of_packages;
+    match profile {
+        Profile::Dev => arguments.push("--workspace"),
+        Profile::Profiling => arguments.extend(["--workspace", "--profile", "profiling"]),
+        Profile::Release => {
+            arguments.push("--release");
+            // Not the workspace: cargo would give the functions what other packages ask of their libraries.
+            metadata_of_packages = metadata(project).await?;
+            let wanted =
+                |package: &&Value| binaries_of(package).any(|name| names.iter().any(|it| it == name));
+            let packages = packages(&metadata_of_packages).filter(wanted);
+            for name in packages.filter_map(|package| package["name"].as_str()) {
+                arguments.extend(["--package", name]);
+            }
+        }
     }
     for name in names {
         arguments.extend(["--bin", name]);

@@ -66,6 +66,15 @@ pub async fn replay(project: &Path, binaries: &Path) -> anyhow::Result<Report> {
     Ok(report)
 }
 
+/// The event of a function's first sample.
+///
+/// # Errors
+/// When it has none, or the samples cannot be read.
+pub fn first(project: &Path, binary: &str) -> anyhow::Result<Value> {
+    let sample = read(project)?.remove(binary).and_then(|samples| samples.into_iter().next());
+    Ok(sample.with_context(|| format!("function {binary} has no sample in events/{binary}/"))?.event)
+}
+
 /// The samples of each function, sorted by case.
 fn read(project: &Path) -> anyhow::Result<BTreeMap<String, Vec<Sample>>> {
     let mut samples: BTreeMap<String, Vec<Sample>> = BTreeMap::new();

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use unicorn::bench::{Options, measure};
+use unicorn::bench::load::{Options, measure};
 
 #[tokio::test]
 async fn every_contract_of_the_benchmark_is_told_of_and_every_figure_is_there() {

@@ -33,7 +33,7 @@ impl Config {
 async fn main() -> Result<(), Error> {
     telemetry::init();
     let config = Config::from_env()?;
-    let sdk = clients::from_env();
+    let sdk = clients::from_env()?;
     let dynamodb = aws_sdk_dynamodb::Client::new(&sdk);
     let statuses = &ContractStatusTable::new(dynamodb.clone(), config.contract_status_table);
     let room = &ApprovalsTable::new(dynamodb, config.approvals_table, config.keep_token);

@@ -34,7 +34,7 @@ impl Config {
 async fn main() -> Result<(), Error> {
     telemetry::init();
     let config = Config::from_env()?;
-    let sdk = clients::from_env();
+    let sdk = clients::from_env()?;
     let claims =
         &ApprovalsTable::new(aws_sdk_dynamodb::Client::new(&sdk), config.approvals_table, config.keep_claim);
     let executions = &StepFunctions::new(aws_sdk_sfn::Client::new(&sdk));

@@ -25,7 +25,7 @@ impl Config {
 async fn main() -> Result<(), Error> {
     telemetry::init();
     let config = Config::from_env()?;
-    let sdk = clients::from_env();
+    let sdk = clients::from_env()?;
     let statuses =
         &ContractStatusTable::new(aws_sdk_dynamodb::Client::new(&sdk), config.contract_status_table);
     // Opens the connection, once: the first event finds it warm.

@@ -27,7 +27,7 @@ impl Config {
 async fn main() -> Result<(), Error> {
     telemetry::init();
     let config = Config::from_env()?;
-    let sdk = clients::from_env();
+    let sdk = clients::from_env()?;
     // This function reads and removes rows; it adds none that would have to be kept.
     let room =
         &ApprovalsTable::new(aws_sdk_dynamodb::Client::new(&sdk), config.approvals_table, Duration::ZERO);

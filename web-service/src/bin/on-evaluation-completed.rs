@@ -24,7 +24,7 @@ impl Config {
 async fn main() -> Result<(), Error> {
     telemetry::init();
     let config = Config::from_env()?;
-    let dynamodb = aws_sdk_dynamodb::Client::new(&clients::from_env());
+    let dynamodb = aws_sdk_dynamodb::Client::new(&clients::from_env()?);
     let publications = &DynamoPublications::connect(dynamodb, &config.listings_table).await;
     run(service_fn(async |event: LambdaEvent<Value>| {
         apply(publications, event.payload, Timestamp::now()).await

@@ -23,7 +23,7 @@ impl Config {
 async fn main() -> Result<(), Error> {
     telemetry::init();
     let config = Config::from_env()?;
-    let dynamodb = aws_sdk_dynamodb::Client::new(&clients::from_env());
+    let dynamodb = aws_sdk_dynamodb::Client::new(&clients::from_env()?);
     let catalogue = &DynamoCatalogue::connect(dynamodb, &config.listings_table).await;
     run(service_fn(async |request: LambdaEvent<ApiGatewayProxyRequest>| {
         Ok::<ApiGatewayProxyResponse, Error>(answer(catalogue, &request.payload).await)

@@ -34,7 +34,7 @@ impl Config {
 async fn main() -> Result<(), Error> {
     telemetry::init();
     let config = Config::from_env()?;
-    let aws = clients::from_env();
+    let aws = clients::from_env()?;
     let dynamodb = aws_sdk_dynamodb::Client::new(&aws);
     let listings = &DynamoListings::connect(dynamodb, &config.listings_table, &config.commands_table).await;
     let bus = &Bus::new(aws_sdk_eventbridge::Client::new(&aws), &config.event_bus);

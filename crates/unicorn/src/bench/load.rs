@@ -1,7 +1,5 @@
-//! `cargo unicorn bench`: how fast and how small the local cloud is. It runs an optimised build
-//! in a process of its own, so that what is measured is not the one that measures, and takes every
-//! time from what an agent and an operator can see: the answer of the API, and the
-//! `ContractStatusChanged` in the log group of the bus.
+//! How fast and how small the local cloud is. Every time is taken from what an agent and an operator
+//! can see: the answer of the API, and the `ContractStatusChanged` in the log group of the bus.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -18,10 +16,9 @@ use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::build;
 use crate::client::{Client, until};
 
-/// What is measured, and for how long.
+/// The load.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     /// Commands a second of the steady load.
@@ -44,17 +41,6 @@ const AT_ONCE: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What is sent before anything is measured: functions start, connections open.
 const WARM_UP: u32 = 200;
-
-/// Builds with optimisation, measures, and prints a table for the README.
-///
-/// # Errors
-/// When the build fails, or what [`measure`] says.
-pub async fn run(options: &Options) -> anyhow::Result<()> {
-    eprintln!("Building with optimisation; the first time takes minutes.");
-    let unicorn = build::optimised(&build::project()?).await?;
-    println!("Machine: {}\n\n{}", machine(), measure(&unicorn, options).await?);
-    Ok(())
-}
 
 /// Measures the local cloud that the program `unicorn` runs; the figures as a Markdown table.
 ///
@@ -362,15 +348,6 @@ fn now_ms() -> i64 {
 
 fn ticks_per_second() -> f64 {
     rustix::param::clock_ticks_per_second() as f64
-}
-
-/// The processor and how many cores of it there are.
-fn machine() -> String {
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model =
-        info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name));
-    format!("{cores} cores of {}", model.unwrap_or("an unknown processor"))
 }
 
 #[cfg(test)]

@@ -1,0 +1,59 @@
+//! `cargo unicorn bench`: how fast and how small things are. Everything that is measured is optimised
+//! and runs in a process of its own, so that it is not the one that measures.
+
+pub mod functions;
+mod host;
+pub mod load;
+mod stub;
+
+use anyhow::ensure;
+use tokio::process::Command;
+
+use crate::build;
+
+/// What is measured, and for how long.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Measures what is shipped, each function alone, beside a function that does nothing.
+    #[arg(long, conflicts_with_all = ["rate", "seconds", "commands", "idle_seconds"])]
+    functions: bool,
+    #[command(flatten)]
+    of_functions: functions::Options,
+    #[command(flatten)]
+    of_load: load::Options,
+}
+
+/// Builds with optimisation, measures, and prints a table.
+///
+/// # Errors
+/// When the build fails, or what is measured does.
+pub async fn run(options: &Options) -> anyhow::Result<()> {
+    let project = build::project()?;
+    if !options.functions {
+        eprintln!("Building with optimisation; the first time takes minutes.");
+        let unicorn = build::optimised(&project).await?;
+        println!("Machine: {}\n\n{}", machine(), load::measure(&unicorn, &options.of_load).await?);
+        return Ok(());
+    }
+    if cfg!(debug_assertions) {
+        // The stub and the host are part of every time: they must be quick, too.
+        eprintln!("Building this tool with optimisation; the first time takes minutes.");
+        let unicorn = build::optimised_self(&project).await?;
+        let arguments = std::env::args_os().skip(1);
+        let status = Command::new(unicorn).args(arguments).kill_on_drop(true).status().await?;
+        ensure!(status.success(), "the functions were not measured");
+        return Ok(());
+    }
+    eprintln!("Building what is shipped; the first time takes many minutes.");
+    let programs = build::shipped(&project).await?;
+    functions::run(&project, &programs, &options.of_functions).await
+}
+
+/// The processor and how many cores of it there are.
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name));
+    format!("{cores} cores of {}", model.unwrap_or("an unknown processor"))
+}

@@ -1,0 +1,101 @@
+//! AWS as a function's SDK sees it: an HTTPS endpoint that answers every call at once, and keeps
+//! nothing.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::Router;
+use axum::http::{HeaderMap, header};
+use axum::response::IntoResponse;
+use axum::serve::Listener;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::server::TlsStream;
+
+/// The roots that a function trusts.
+const ROOTS: &str = "crates/lambda-kit/src/roots.pem";
+
+/// A running stub; it ends when it is dropped.
+pub(super) struct Stub {
+    pub url: String,
+    /// The bundle of roots with which a client trusts it.
+    pub bundle: PathBuf,
+    _server: JoinSet<()>,
+}
+
+impl Stub {
+    /// Starts it; its bundle is written into `folder`. It holds the roots of AWS, too, so that a client
+    /// reads as many as on AWS.
+    pub async fn start(project: &Path, folder: &Path) -> anyhow::Result<Self> {
+        let amazon = std::fs::read_to_string(project.join(ROOTS)).context(ROOTS)?;
+        let mut authority = CertificateParams::default();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
+        let key = KeyPair::generate()?;
+        let certificate =
+            CertificateParams::new([Ipv4Addr::LOCALHOST.to_string()])?.signed_by(&key, &authority)?;
+
+        let bundle = folder.join("roots.pem");
+        std::fs::write(&bundle, amazon + &authority.pem())?;
+
+        let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)?;
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("the stub cannot listen")?;
+        let url = format!("https://{}", tcp.local_addr()?);
+        let listener = Tls { tcp, acceptor: TlsAcceptor::from(Arc::new(config)) };
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            // It ends with the bench.
+            let _ = axum::serve(listener, Router::new().fallback(answer)).await;
+        });
+        Ok(Self { url, bundle, _server: server })
+    }
+}
+
+/// Nothing is found and everything succeeds.
+async fn answer(headers: HeaderMap) -> impl IntoResponse {
+    let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+    let body = match target {
+        "AWSEvents.PutEvents" => json!({"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}),
+        _ => json!({}),
+    };
+    ([(header::CONTENT_TYPE, "application/x-amz-json-1.0")], body.to_string())
+}
+
+/// Connections with TLS, one handshake after the other: there is one client at a time.
+struct Tls {
+    tcp: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl Listener for Tls {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (connection, address) = Listener::accept(&mut self.tcp).await;
+            // An answer waits for no other packet.
+            let _ = connection.set_nodelay(true);
+            // A handshake that fails is the client's to tell.
+            if let Ok(connection) = self.acceptor.accept(connection).await {
+                return (connection, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.tcp.local_addr()
+    }
+}
