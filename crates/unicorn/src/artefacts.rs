@@ -129,6 +129,8 @@ pub struct Artefact {
     pub zip: u64,
     /// The newest glibc that it needs; `None` where it needs none.
     pub glibc: Option<Glibc>,
+    /// Whether its table of symbols is gone, a tenth of its zip.
+    pub stripped: bool,
     machine: u16,
 }
 
@@ -152,7 +154,8 @@ impl Artefact {
                 }
             }
         }
-        Ok(Self { zip, glibc, machine: header.e_machine(endian) })
+        let stripped = sections.symbols(endian, program, elf::SHT_SYMTAB)?.is_empty();
+        Ok(Self { zip, glibc, stripped, machine: header.e_machine(endian) })
     }
 
     /// Why it cannot be shipped, a sentence each; `name` is the function's.
@@ -167,6 +170,9 @@ impl Artefact {
         }
         if let Some(glibc) = self.glibc.as_ref().filter(|glibc| **glibc > limits.glibc) {
             faults.push(format!("{name} needs glibc {glibc}, and the runtime has {}", limits.glibc));
+        }
+        if !self.stripped {
+            faults.push(format!("{name} is not stripped of its symbols"));
         }
         if self.machine != limits.architecture.machine() {
             let built = Architecture::of_machine(self.machine);
@@ -329,6 +335,13 @@ mod tests {
         std::fs::read("/proc/self/exe").unwrap()
     }
 
+    /// What is known of it; a test is not stripped.
+    fn artefact() -> Artefact {
+        let read = Artefact::read(&program(), 1_000).unwrap();
+        assert!(!read.stripped);
+        Artefact { stripped: true, ..read }
+    }
+
     /// Limits that this artefact just keeps to.
     fn just(artefact: &Artefact) -> Limits {
         let glibc = artefact.glibc.clone().expect("a test is linked with glibc");
@@ -337,20 +350,28 @@ mod tests {
 
     #[test]
     fn a_program_within_all_limits_has_no_fault() {
-        let artefact = Artefact::read(&program(), 1_000).unwrap();
+        let artefact = artefact();
         assert_eq!(artefact.faults("F", &just(&artefact)), [""; 0]);
     }
 
     #[test]
+    fn symbols_that_were_left_in_are_a_fault() {
+        let artefact = Artefact::read(&program(), 1_000).unwrap();
+        assert_eq!(artefact.faults("F", &just(&artefact)), ["F is not stripped of its symbols"]);
+        let shell = Artefact::read(&std::fs::read("/bin/sh").unwrap(), 1_000).unwrap();
+        assert!(shell.stripped);
+    }
+
+    #[test]
     fn a_byte_too_many_is_a_fault_with_both_sizes() {
-        let artefact = Artefact { zip: 3 * MIB + 1, ..Artefact::read(&program(), 1_000).unwrap() };
+        let artefact = Artefact { zip: 3 * MIB + 1, ..artefact() };
         let limits = Limits { zip: 3 * MIB, ..just(&artefact) };
         assert_eq!(artefact.faults("F", &limits), ["F is 3145729 bytes zipped, and may be 3145728 bytes"]);
     }
 
     #[test]
     fn a_newer_glibc_than_the_runtimes_is_a_fault() {
-        let artefact = Artefact::read(&program(), 1_000).unwrap();
+        let artefact = artefact();
         let needed = artefact.glibc.clone().unwrap();
         let limits = Limits { glibc: Glibc::Version(vec![2, 1]), ..just(&artefact) };
         let fault = format!("F needs glibc {needed}, and the runtime has 2.1");
@@ -360,7 +381,7 @@ mod tests {
     #[test]
     fn a_program_for_another_processor_is_a_fault() {
         let mut program = program();
-        let artefact = Artefact::read(&program, 1_000).unwrap();
+        let artefact = artefact();
         let other =
             if Architecture::HERE == Architecture::X86 { Architecture::Arm64 } else { Architecture::X86 };
         let limits = Limits { architecture: other, ..just(&artefact) };
@@ -368,7 +389,8 @@ mod tests {
         assert_eq!(artefact.faults("F", &limits), [fault]);
         // e_machine, the two bytes at 18, is all that tells it.
         program[18..20].copy_from_slice(&other.machine().to_le_bytes());
-        assert_eq!(Artefact::read(&program, 1_000).unwrap().faults("F", &limits), [""; 0]);
+        let patched = Artefact { stripped: true, ..Artefact::read(&program, 1_000).unwrap() };
+        assert_eq!(patched.faults("F", &limits), [""; 0]);
     }
 
     #[test]

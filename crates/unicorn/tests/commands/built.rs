@@ -76,7 +76,7 @@ fn what_cannot_be_shipped_is_refused_before_any_sample() {
     );
     std::fs::remove_file(&built.program).unwrap();
     assert_refused(built.lambda_test(&[]), &["Hello has no program", "Hello/bootstrap", "sam build"]);
-    // As large as a program that is not stripped, and that nothing can compress.
+    // Large, and nothing can compress it.
     let noise: Vec<u8> = (0..4 << 20).map(|_| rand::random()).collect();
     let hello = std::fs::read(built.hello.path().join("target/debug/hello")).unwrap();
     std::fs::write(&built.program, [&hello[..], &noise].concat()).unwrap();

@@ -69,7 +69,11 @@ impl Hello {
         let hello = Self { folder: tempfile::tempdir().unwrap() };
         let package = "version = \"0.0.0\"\nedition = \"2024\"\n";
         for (file, text) in [
-            ("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"greeting\", \"hello\"]\n".to_owned()),
+            (
+                "Cargo.toml",
+                "[workspace]\nresolver = \"3\"\nmembers = [\"greeting\", \"hello\"]\n\n[profile.dev]\nstrip = \"symbols\"\n"
+                    .to_owned(),
+            ),
             (
                 "Cargo.lock",
                 "version = 4\n\n[[package]]\nname = \"greeting\"\nversion = \"0.0.0\"\n\n[[package]]\nname = \"hello\"\n\
