@@ -166,7 +166,8 @@ impl Process {
         let task = Task {
             request_id: request_id.to_owned(),
             arn: config.arn.clone(),
-            deadline_ms,
+            // The function compares it with the clock of the machine.
+            deadline_ms: cloud.clock.to_machine_ms(deadline_ms),
             trace_id: trace_id(cloud),
             client_context,
             payload,
