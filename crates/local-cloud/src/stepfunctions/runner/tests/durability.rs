@@ -248,7 +248,7 @@ async fn an_execution_leaves_the_disk_90_days_after_its_end() {
     .unwrap();
     let gone = test.call("DescribeExecution", json!({"executionArn": first})).await.unwrap_err();
     assert_eq!(gone.code, "ExecutionDoesNotExist");
-    assert_eq!(test.status(&second).await, "TIMED_OUT", "it ended just now, and is kept");
+    assert_eq!(test.status(&second).await, "FAILED", "it timed out just now, and is kept");
 }
 
 #[tokio::test]
