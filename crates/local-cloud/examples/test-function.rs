@@ -43,6 +43,7 @@ async fn handle(event: LambdaEvent<Value>, invocations: u32) -> Result<Value, Er
             tokio::time::sleep(Duration::from_millis(event["ms"].as_u64().unwrap_or_default())).await;
             Ok(json!("slept"))
         }
+        "limits" => Ok(std::fs::read_to_string("/proc/self/limits")?.into()),
         "hang" => std::future::pending().await,
         "spawn" => {
             // A grandchild that must not be left behind.

@@ -1,46 +1,130 @@
 //! The one clock of the local cloud. Everything durable is timed in milliseconds since
 //! the Unix epoch, so that a due time outlives a restart; a test can hold the clock and
 //! move it by hand.
+//!
+//! The clock of a machine jumps: it is set, a laptop sleeps. This one follows it forwards
+//! at once. It never goes back, or all that waits would wait that much longer: it runs on,
+//! a hundredth slower, until the machine's clock has caught up with it.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 
-/// Wall-clock time, or a time that a test sets.
+/// No sleeper sleeps longer without a look at the clock: a timer does not run while the
+/// machine sleeps, and nobody tells that its clock was set.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// How much of the time that passes is shown, in hundredths, while the machine's clock is behind.
+const SLOW: i64 = 99;
+
+/// A step back that is worth a line in the log.
+const NOTEWORTHY_MS: i64 = 60_000;
+
+/// Wall-clock time that never goes back, or a time that a test sets.
 #[derive(Debug)]
 pub struct Clock {
-    /// Milliseconds since the epoch; `None` follows the system.
-    manual: Option<AtomicI64>,
+    machine: Machine,
+    shown: Mutex<Shown>,
     moved: Notify,
+}
+
+/// Where the time comes from.
+#[derive(Debug)]
+enum Machine {
+    /// This machine, which has run since this moment.
+    System(Instant),
+    /// A test.
+    Manual(Mutex<Hands>),
+}
+
+/// What a machine says.
+#[derive(Debug, Clone, Copy)]
+struct Hands {
+    /// Milliseconds since the epoch; may jump.
+    wall_ms: i64,
+    /// Milliseconds that have passed since some moment; does not jump.
+    passed_ms: i64,
+}
+
+/// What was shown, and when. It is renewed as long as the machine's clock is not behind.
+#[derive(Debug)]
+struct Shown {
+    time_ms: i64,
+    passed_ms: i64,
+    is_ahead: bool,
 }
 
 impl Clock {
     /// Follows the system's clock.
     pub fn system() -> Self {
-        Self { manual: None, moved: Notify::new() }
+        Self::of(Machine::System(Instant::now()))
     }
 
     /// Stands still at `now_ms` (milliseconds since the epoch) until [`Clock::advance`].
     pub fn manual(now_ms: i64) -> Self {
-        Self { manual: Some(AtomicI64::new(now_ms)), moved: Notify::new() }
+        Self::of(Machine::Manual(Mutex::new(Hands { wall_ms: now_ms, passed_ms: 0 })))
+    }
+
+    fn of(machine: Machine) -> Self {
+        let Hands { wall_ms, passed_ms } = machine.hands();
+        let shown = Shown { time_ms: wall_ms, passed_ms, is_ahead: false };
+        Self { machine, shown: Mutex::new(shown), moved: Notify::new() }
     }
 
     /// Now, in milliseconds since the Unix epoch.
     pub fn now_ms(&self) -> i64 {
-        match &self.manual {
-            Some(now) => now.load(Ordering::SeqCst),
-            None => {
-                SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64)
-            }
+        self.read().0
+    }
+
+    /// `time_ms` of this clock as the machine's clock shows it, for a process that looks at that one.
+    pub fn to_machine_ms(&self, time_ms: i64) -> i64 {
+        let (now_ms, wall_ms) = self.read();
+        time_ms - (now_ms - wall_ms)
+    }
+
+    /// Shows no earlier time than this, which it had shown before a restart.
+    pub fn not_before(&self, time_ms: i64) {
+        let mut shown = lock(&self.shown);
+        let Hands { passed_ms, .. } = self.machine.hands();
+        if shown.time_ms < time_ms {
+            *shown = Shown { time_ms, passed_ms, is_ahead: false };
         }
     }
 
-    /// Moves a manual clock forward and wakes all that sleep on it. No effect on the system's.
+    /// What is shown now, and what the machine shows.
+    fn read(&self) -> (i64, i64) {
+        let mut shown = lock(&self.shown);
+        let Hands { wall_ms, passed_ms } = self.machine.hands();
+        let least_ms = shown.time_ms + (passed_ms - shown.passed_ms) * SLOW / 100;
+        if wall_ms >= least_ms {
+            *shown = Shown { time_ms: wall_ms, passed_ms, is_ahead: false };
+            return (wall_ms, wall_ms);
+        }
+        let ahead_ms = least_ms - wall_ms;
+        if ahead_ms >= NOTEWORTHY_MS && !std::mem::replace(&mut shown.is_ahead, true) {
+            let seconds = ahead_ms / 1_000;
+            tracing::warn!(target: "hop", service = "clock", "the clock of this machine was set back; that of the local cloud is {seconds} s ahead and runs slower until it is caught up (`--fresh` ends that)");
+        }
+        (least_ms, wall_ms)
+    }
+
+    /// Lets time pass on a manual clock, and wakes all that sleep on it. No effect on the system's.
     pub fn advance(&self, by: Duration) {
-        if let Some(now) = &self.manual {
-            now.fetch_add(by.as_millis() as i64, Ordering::SeqCst);
+        if let Machine::Manual(hands) = &self.machine {
+            let mut hands = lock(hands);
+            let by_ms = by.as_millis() as i64;
+            *hands = Hands { wall_ms: hands.wall_ms + by_ms, passed_ms: hands.passed_ms + by_ms };
+            drop(hands);
             self.moved.notify_waiters();
+        }
+    }
+
+    /// Sets a manual clock to another time, forwards or backwards, as somebody sets that of a
+    /// machine: no time passes, and nobody is told. No effect on the system's.
+    pub fn jump(&self, by_ms: i64) {
+        if let Machine::Manual(hands) = &self.machine {
+            lock(hands).wall_ms += by_ms;
         }
     }
 
@@ -54,18 +138,41 @@ impl Clock {
             if left <= 0 {
                 return;
             }
-            if self.manual.is_some() {
-                moved.await;
-            } else {
-                tokio::time::sleep(Duration::from_millis(left as u64)).await;
+            let nap = match self.machine {
+                Machine::System(_) => LOOK_EVERY.min(Duration::from_millis(left as u64)),
+                Machine::Manual(_) => LOOK_EVERY,
+            };
+            tokio::select! {
+                () = moved => {}
+                () = tokio::time::sleep(nap) => {}
             }
         }
     }
 }
 
+impl Machine {
+    fn hands(&self) -> Hands {
+        match self {
+            Self::System(since) => Hands {
+                wall_ms: SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .map_or(0, |elapsed| elapsed.as_millis() as i64),
+                passed_ms: since.elapsed().as_millis() as i64,
+            },
+            Self::Manual(hands) => *lock(hands),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HOUR_MS: i64 = 3_600_000;
 
     #[tokio::test]
     async fn a_manual_clock_wakes_its_sleepers_when_it_is_moved() {
@@ -79,5 +186,48 @@ mod tests {
         clock.advance(Duration::from_secs(2));
         sleeper.await.unwrap();
         assert_eq!(clock.now_ms(), 3_000);
+    }
+
+    /// As when a laptop wakes: its timers stood still, and nobody tells.
+    #[tokio::test(start_paused = true)]
+    async fn a_sleeper_notices_within_a_minute_that_the_clock_jumped_past_its_due_time() {
+        let clock = Clock::manual(0);
+        let began = tokio::time::Instant::now();
+        let jump = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            clock.jump(2 * HOUR_MS);
+        };
+        tokio::join!(clock.sleep_until(HOUR_MS), jump);
+        assert!(began.elapsed() <= Duration::from_secs(60), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_goes_on_and_meets_the_machines_again() {
+        let clock = Clock::manual(10 * HOUR_MS);
+        clock.jump(-HOUR_MS);
+        assert_eq!(clock.now_ms(), 10 * HOUR_MS);
+        clock.advance(Duration::from_secs(100));
+        assert_eq!(clock.now_ms(), 10 * HOUR_MS + 99_000, "a wait of 100 s is a second late");
+        assert_eq!(clock.to_machine_ms(10 * HOUR_MS + 99_000), 9 * HOUR_MS + 100_000);
+        for _ in 0..1_000 {
+            // However often it is read, time passes.
+            clock.advance(Duration::from_millis(1));
+            clock.now_ms();
+        }
+        assert_eq!(clock.now_ms(), 10 * HOUR_MS + 99_990);
+        clock.advance(Duration::from_secs(100 * 3_600));
+        assert_eq!(clock.now_ms(), clock.to_machine_ms(clock.now_ms()), "it is caught up");
+    }
+
+    #[test]
+    fn a_clock_follows_a_jump_forwards_at_once_and_a_restart_does_not_set_it_back() {
+        let clock = Clock::manual(HOUR_MS);
+        clock.jump(HOUR_MS);
+        assert_eq!(clock.now_ms(), 2 * HOUR_MS);
+        let again = Clock::manual(HOUR_MS);
+        again.not_before(2 * HOUR_MS);
+        assert_eq!(again.now_ms(), 2 * HOUR_MS);
+        again.advance(Duration::from_secs(10));
+        assert_eq!(again.now_ms(), 2 * HOUR_MS + 9_900);
     }
 }

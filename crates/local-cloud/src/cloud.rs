@@ -109,6 +109,10 @@ impl Cloud {
             None => Store::in_memory()?,
         };
         crate::earlier::open(&store)?;
+        crate::housekeeping::open(&store)?;
+        if let Some(shown_ms) = crate::housekeeping::remembered(&store)? {
+            clock.not_before(shown_ms);
+        }
         let cloud = Self {
             apigateway: crate::apigateway::State::open(&store)?,
             cloudformation: crate::cloudformation::State::open(&store)?,

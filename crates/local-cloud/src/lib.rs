@@ -19,6 +19,7 @@ pub mod event_source;
 pub mod eventbridge;
 pub mod faults;
 pub mod folder;
+pub mod housekeeping;
 pub mod lambda;
 pub mod logs;
 pub mod pipes;

@@ -18,7 +18,7 @@ use crate::random::Random;
 use crate::resource::Resource;
 use crate::template::Application;
 use crate::{
-    apigateway, cloudformation, deploy, dynamodb, earlier, endpoint, event_source, eventbridge, lambda,
+    apigateway, cloudformation, deploy, earlier, endpoint, event_source, eventbridge, housekeeping, lambda,
     pipes, sqs, stepfunctions, template,
 };
 
@@ -213,6 +213,7 @@ pub async fn up(options: &Options) -> anyhow::Result<Running> {
 /// # Errors
 /// As for [`up`].
 pub async fn up_with(options: &Options, prepare: impl FnOnce(&Arc<Cloud>)) -> anyhow::Result<Running> {
+    raise_open_files();
     let (api, api_url) = listen(options.port, "--port").await?;
     let (aws, endpoint_url) = listen(options.aws_port, "--aws-port").await?;
 
@@ -249,13 +250,13 @@ pub async fn up_with(options: &Options, prepare: impl FnOnce(&Arc<Cloud>)) -> an
     tasks.spawn(told(apigateway::serve(cloud.clone(), api)));
     tasks.spawn(told(endpoint::serve(cloud.clone(), aws)));
     for start in [
-        dynamodb::start,
         sqs::start,
         lambda::start,
         eventbridge::start,
         stepfunctions::start,
         pipes::start,
         event_source::start,
+        housekeeping::start,
     ] {
         start(&cloud);
     }
@@ -271,6 +272,20 @@ pub async fn up_with(options: &Options, prepare: impl FnOnce(&Arc<Cloud>)) -> an
     };
     std::fs::write(state.join("local.json"), serde_json::to_vec_pretty(&addresses)?)?;
     Ok(Running { cloud, addresses, tasks, state: state.to_owned(), _folder: folder })
+}
+
+/// Lets this process open as many files as the system allows it: each function process costs
+/// about eleven, and a shell often allows 1,024.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // macOS says that it has no limit, and takes no more than its OPEN_MAX.
+    let raised = [limit.maximum, Some(10_240)]
+        .into_iter()
+        .any(|most| setrlimit(Resource::Nofile, Rlimit { current: most, ..limit.clone() }).is_ok());
+    if !raised {
+        tracing::warn!("the limit of open files stays at {:?}", limit.current);
+    }
 }
 
 /// Says that a port has failed.
@@ -290,6 +305,9 @@ impl Running {
     fn end(&mut self) {
         self.cloud.stopping.cancel();
         lambda::end_processes(&self.cloud);
+        if let Err(error) = housekeeping::remember(&self.cloud, 0) {
+            tracing::warn!(%error, "the time could not be written down");
+        }
         // A client may hold its connection open: what it sends now is not accepted any more.
         self.tasks.abort_all();
         let _ = std::fs::remove_file(self.state.join("local.json"));
@@ -320,6 +338,16 @@ mod tests {
         }
         assert_eq!(within(project.path(), "web//template.yaml"), "web/template.yaml");
         assert_eq!(within(project.path(), "./none.yaml"), "./none.yaml");
+    }
+
+    #[test]
+    fn this_process_may_open_as_many_files_as_the_system_allows() {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let limit = getrlimit(Resource::Nofile);
+        let Some(most) = limit.maximum else { return };
+        setrlimit(Resource::Nofile, Rlimit { current: Some(most - 1), ..limit }).unwrap();
+        raise_open_files();
+        assert_eq!(getrlimit(Resource::Nofile).current, Some(most));
     }
 
     #[test]

@@ -1,15 +1,26 @@
 //! Builds the functions that the templates name, with cargo, and tells where they are.
 
 use std::collections::HashSet;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Command;
 
 use crate::bench::functions::NO_OP;
+
+/// What a build shows on standard error beside what is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Show {
+    /// How far it is, as a bar on a terminal, as lines elsewhere; nothing where all is built already.
+    Progress,
+    /// Nothing: something else is told there.
+    Nothing,
+}
 
 /// The folder of the workspace: the nearest one, upwards, with the root `template.yaml`.
 ///
@@ -29,17 +40,17 @@ pub fn project() -> anyhow::Result<PathBuf> {
 /// # Errors
 /// When cargo fails; it has printed why.
 pub async fn functions(project: &Path, template: &str, stage: &str) -> anyhow::Result<PathBuf> {
-    named(project, &local_cloud::up::binaries(project, template, stage)?).await
+    named(project, &local_cloud::up::binaries(project, template, stage)?, Show::Progress).await
 }
 
 /// Builds the binaries of these functions and returns the folder that holds them.
 ///
 /// # Errors
 /// When cargo fails; it has printed why.
-pub async fn named(project: &Path, names: &[String]) -> anyhow::Result<PathBuf> {
+pub async fn named(project: &Path, names: &[String], show: Show) -> anyhow::Result<PathBuf> {
     // As optimised as this program itself.
     let profile = if cfg!(debug_assertions) { Profile::Dev } else { Profile::Profiling };
-    let built = binaries(project, names, profile).await?;
+    let built = binaries(project, names, profile, show).await?;
     let folder = built.first().and_then(|path| path.parent());
     folder.map(Path::to_owned).context("the templates name no function")
 }
@@ -52,7 +63,7 @@ pub async fn named(project: &Path, names: &[String]) -> anyhow::Result<PathBuf> 
 pub async fn optimised(project: &Path) -> anyhow::Result<PathBuf> {
     let mut names = local_cloud::up::binaries(project, "template.yaml", "local")?;
     names.push(SELF.to_owned());
-    binaries(project, &names, Profile::Profiling).await?.pop().context("cargo built nothing")
+    binaries(project, &names, Profile::Profiling, Show::Progress).await?.pop().context("cargo built nothing")
 }
 
 /// Builds this program alone, optimised but quick to link; where it is.
@@ -60,7 +71,7 @@ pub async fn optimised(project: &Path) -> anyhow::Result<PathBuf> {
 /// # Errors
 /// When cargo fails; it has printed why.
 pub async fn optimised_self(project: &Path) -> anyhow::Result<PathBuf> {
-    binaries(project, &[SELF.to_owned()], Profile::Profiling).await?.pop().context("cargo built nothing")
+    binaries(project, &[SELF.to_owned()], Profile::Profiling, Show::Progress).await?.pop().context("cargo built nothing")
 }
 
 /// Builds all functions of the root template as they are shipped, and the one that does nothing;
@@ -71,7 +82,7 @@ pub async fn optimised_self(project: &Path) -> anyhow::Result<PathBuf> {
 pub async fn shipped(project: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut names = vec![NO_OP.to_owned()];
     names.extend(local_cloud::up::binaries(project, "template.yaml", "local")?);
-    binaries(project, &names, Profile::Release).await
+    binaries(project, &names, Profile::Release, Show::Progress).await
 }
 
 /// The binary of this program.
@@ -86,8 +97,13 @@ enum Profile {
 }
 
 /// Builds binaries of the workspace; where they are, in the order of `names`.
-async fn binaries(project: &Path, names: &[String], profile: Profile) -> anyhow::Result<Vec<PathBuf>> {
-    let mut arguments = vec!["build", "--quiet", "--message-format=json-render-diagnostics"];
+async fn binaries(
+    project: &Path,
+    names: &[String],
+    profile: Profile,
+    show: Show,
+) -> anyhow::Result<Vec<PathBuf>> {
+    let mut arguments = vec!["build", "--message-format=json-render-diagnostics"];
     let metadata_of_packages;
     match profile {
         Profile::Dev => arguments.push("--workspace"),
@@ -107,7 +123,7 @@ async fn binaries(project: &Path, names: &[String], profile: Profile) -> anyhow:
     for name in names {
         arguments.extend(["--bin", name]);
     }
-    let output = cargo(project, &arguments).await?;
+    let output = cargo(project, &arguments, show).await?;
     if !output.status.success() {
         let metadata = metadata(project).await.unwrap_or_default();
         let built: HashSet<&str> = packages(&metadata).flat_map(binaries_of).collect();
@@ -136,7 +152,7 @@ async fn binaries(project: &Path, names: &[String], profile: Profile) -> anyhow:
 /// # Errors
 /// When it says nothing that can be read.
 pub async fn metadata(project: &Path) -> anyhow::Result<Value> {
-    let output = cargo(project, &["metadata", "--no-deps", "--format-version", "1"]).await?;
+    let output = cargo(project, &["metadata", "--no-deps", "--format-version", "1"], Show::Nothing).await?;
     if !output.status.success() {
         bail!("cargo cannot tell the packages of the workspace; it says why above");
     }
@@ -158,7 +174,7 @@ pub fn binaries_of(package: &Value) -> impl Iterator<Item = &str> {
 }
 
 /// Runs cargo; dropped midway, it ends cargo and all that it started.
-async fn cargo(project: &Path, arguments: &[&str]) -> anyhow::Result<Output> {
+async fn cargo(project: &Path, arguments: &[&str], show: Show) -> anyhow::Result<Output> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(project).args(arguments);
@@ -170,11 +186,56 @@ async fn cargo(project: &Path, arguments: &[&str]) -> anyhow::Result<Output> {
             command.env_remove(&*name);
         }
     }
+    let lines = show == Show::Progress && !has_bar();
+    if lines {
+        command.stderr(Stdio::piped());
+    } else {
+        command.arg("--quiet");
+        if show == Show::Progress {
+            // Cargo shows its bar although it is quiet, and nothing where there is nothing to build.
+            // https://doc.rust-lang.org/cargo/reference/config.html#termprogresswhen
+            command.env("CARGO_TERM_PROGRESS_WHEN", "always").env("CARGO_TERM_PROGRESS_WIDTH", "80");
+        }
+    }
     // A group of its own: a Ctrl-C at the terminal reaches us alone, and we end all of it.
     command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
-    let cargo = command.spawn().context("cargo could not be started")?;
+    let mut cargo = command.spawn().context("cargo could not be started")?;
     let _group = Group(cargo.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
-    Ok(cargo.wait_with_output().await?)
+    let told = cargo.stderr.take();
+    let told = async {
+        match told {
+            Some(told) => pass_on(told).await,
+            None => Ok(()),
+        }
+    };
+    let (output, told) = tokio::join!(cargo.wait_with_output(), told);
+    told?;
+    Ok(output?)
+}
+
+/// Whether cargo can draw its bar on standard error, and the user has not decided about it.
+fn has_bar() -> bool {
+    let dumb = std::env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
+    std::io::stderr().is_terminal() && !dumb && std::env::var_os("CARGO_TERM_PROGRESS_WHEN").is_none()
+}
+
+/// Passes on what cargo says, line by line, but not that it has finished: that goes without saying,
+/// and is all that it says where there was nothing to build.
+async fn pass_on(told: impl AsyncRead + Unpin) -> std::io::Result<()> {
+    let mut told = BufReader::new(told);
+    let mut line = Vec::new();
+    while told.read_until(b'\n', &mut line).await? > 0 {
+        if !is_finished(&line) {
+            std::io::stderr().write_all(&line)?;
+        }
+        line.clear();
+    }
+    Ok(())
+}
+
+fn is_finished(line: &[u8]) -> bool {
+    let line = String::from_utf8_lossy(line);
+    line.contains("Finished") && line.contains("target(s) in")
 }
 
 /// The processes of a build; whatever is left of them ends when this is dropped.

@@ -187,7 +187,9 @@ async fn start(project: &Path, options: &Up) -> anyhow::Result<Started> {
     let names = local_cloud::up::binaries(project, &options.template, &options.stage)?;
     // From before the build on, so that what is edited meanwhile is built after it.
     let sources = if options.watch { Some(Sources::watch(project, &names).await?) } else { None };
-    let mut binaries = build::named(project, &names).await?;
+    // With `--log json`, standard error is for programs.
+    let show = if options.log == Log::Json { build::Show::Nothing } else { build::Show::Progress };
+    let mut binaries = build::named(project, &names, show).await?;
     let mut watching = None;
     if let Some(sources) = sources {
         let links = Binaries::link(&binaries, names)?;
@@ -219,6 +221,7 @@ async fn start(project: &Path, options: &Up) -> anyhow::Result<Started> {
         _ => seed::When::Once,
     };
     let loaded = seed::load(project, &running.state, &Client::new(addresses.clone()), when).await?;
+    commands.leave_out(loaded.as_ref());
     println!("APIs          {}", addresses.api_url);
     println!("AWS endpoint  {}", addresses.endpoint_url);
     println!("Stack         {}", addresses.stack);

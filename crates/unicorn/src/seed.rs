@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -62,6 +63,8 @@ pub struct Loaded {
     pub listings: Vec<Sent>,
     /// Listings that were there already, as they are in the seed data.
     pub listings_kept: usize,
+    /// The status of every answer of the API.
+    pub answers: Vec<u16>,
 }
 
 /// A listing that was accepted; what became of it is known later.
@@ -108,7 +111,7 @@ impl Target {
         Ok(Self {
             s3: aws_sdk_s3::Client::from_conf(config),
             bucket: stack.output("ImagesBucketName")?.to_owned(),
-            api: Api { url: stack.output("WebApiUrl")?.to_owned(), https: stack::connector() },
+            api: Api::new(stack.output("WebApiUrl")?),
         })
     }
 
@@ -134,6 +137,7 @@ impl Target {
                 None => loaded.listings_kept += 1,
             }
         }
+        loaded.answers = std::mem::take(&mut *self.api.answers.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(loaded)
     }
 
@@ -331,6 +335,8 @@ fn is_same(listing: &Value, found: &Value) -> bool {
 struct Api {
     url: String,
     https: SharedHttpConnector,
+    /// The status of each answer.
+    answers: Mutex<Vec<u16>>,
 }
 
 /// An answer of the API.
@@ -349,6 +355,10 @@ impl Answer {
 }
 
 impl Api {
+    fn new(url: &str) -> Self {
+        Self { url: url.to_owned(), https: stack::connector(), answers: Mutex::default() }
+    }
+
     /// Sends one request; a write has a body and an idempotency key.
     async fn call(&self, method: &str, path: &str, write: Option<(&str, &str)>) -> anyhow::Result<Answer> {
         let url = format!("{}{path}", self.url);
@@ -362,11 +372,13 @@ impl Api {
         let unreachable = |why| anyhow!("the API at {} cannot be reached: {why}", self.url);
         let answer = self.https.call(request).await;
         let mut answer = answer.map_err(|error| unreachable(stack::causes(&error)))?;
+        let status = answer.status().as_u16();
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).push(status);
         let body = ByteStream::new(answer.take_body()).collect().await;
         let body = body.map_err(|error| unreachable(stack::causes(&error)))?.into_bytes();
         Ok(Answer {
             request: format!("{method} {url}"),
-            status: answer.status().as_u16(),
+            status,
             command_id: answer.headers().get("x-command-id").map(str::to_owned),
             body: serde_json::from_slice(&body).unwrap_or(Value::Null),
         })
@@ -380,7 +392,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_api_that_nobody_answers_is_told_with_its_address() {
-        let api = Api { url: "http://127.0.0.1:1/dev".into(), https: stack::connector() };
+        let api = Api::new("http://127.0.0.1:1/dev");
         let error = api.call("GET", "/listings/a/b/c/1", None).await.err().unwrap().to_string();
         assert!(error.starts_with("the API at http://127.0.0.1:1/dev cannot be reached: "), "{error}");
         assert!(error.contains("refused"), "{error}");

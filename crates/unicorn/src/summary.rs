@@ -1,10 +1,9 @@
 //! What a run of `cargo unicorn up` came to, told at its end. Every figure is of this run, and
 //! counted where it happened; what waits is counted in the store once nothing comes in any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use local_cloud::cloud::Cloud;
@@ -15,12 +14,37 @@ use local_cloud::resource::Resource;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::seed::Loaded;
+
 /// The commands that came to their end, counted by the writes of their records
-/// (`crates/lambda-kit/src/ledger.rs`): a redelivered command writes none.
+/// (`crates/lambda-kit/src/ledger.rs`): a redelivered command writes none. What loading the seed
+/// data comes to is left out.
 #[derive(Debug, Default)]
-pub struct Commands {
-    applied: AtomicU64,
-    rejected: AtomicU64,
+pub struct Commands(Mutex<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    outcomes: Outcomes,
+    /// Ids of the commands that are no user's.
+    left_out: LeftOut,
+    /// Answers to requests that were no user's, by the first digit of their status.
+    answers: [u64; 10],
+}
+
+/// The commands that loaded the seed data. A command may come to its end before it is known whose
+/// it was.
+#[derive(Debug)]
+enum LeftOut {
+    /// Not known yet; whether each command until now was applied, by its id.
+    Unknown(HashMap<String, bool>),
+    /// Those that have not come to their end.
+    Known(Vec<String>),
+}
+
+impl Default for LeftOut {
+    fn default() -> Self {
+        Self::Unknown(HashMap::new())
+    }
 }
 
 impl Commands {
@@ -32,6 +56,34 @@ impl Commands {
         commands
     }
 
+    /// Leaves out what the seed data was loaded with; called once, when it is known that nothing is
+    /// loaded, or all is.
+    pub fn leave_out(&self, loaded: Option<&Loaded>) {
+        let mut counts = self.lock();
+        for status in loaded.iter().flat_map(|loaded| &loaded.answers) {
+            if let Some(count) = counts.answers.get_mut(usize::from(status / 100)) {
+                *count += 1;
+            }
+        }
+        let mut open = Vec::new();
+        let ended = std::mem::replace(&mut counts.left_out, LeftOut::Known(Vec::new()));
+        for sent in loaded.iter().flat_map(|loaded| &loaded.listings) {
+            let applied = match &ended {
+                LeftOut::Unknown(ended) => ended.get(&sent.command_id),
+                LeftOut::Known(_) => None,
+            };
+            match applied {
+                Some(applied) => *counts.outcomes.of(*applied) -= 1,
+                None => open.push(sent.command_id.clone()),
+            }
+        }
+        counts.left_out = LeftOut::Known(open);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn written(&self, body: &[u8]) {
         // Most writes have nothing to do with a command, and need not be read.
         const RECORD: &[u8] = b"COMMAND#";
@@ -41,14 +93,29 @@ impl Commands {
         let request: Value = serde_json::from_slice(body).unwrap_or_default();
         let parts = request["TransactItems"].as_array().map(Vec::as_slice).unwrap_or_default();
         let items = parts.iter().map(|part| &part["Put"]["Item"]).chain([&request["Item"]]);
-        for item in items.filter(|item| item["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with("COMMAND#")))
-        {
+        for item in items {
+            let Some(id) = item["pk"]["S"].as_str().and_then(|pk| pk.strip_prefix("COMMAND#")) else { continue };
             match item["status"]["S"].as_str() {
-                Some("APPLIED") => self.applied.fetch_add(1, Ordering::Relaxed),
-                Some("REJECTED") => self.rejected.fetch_add(1, Ordering::Relaxed),
-                _ => continue,
-            };
+                Some("APPLIED") => self.lock().ended(id, true),
+                Some("REJECTED") => self.lock().ended(id, false),
+                _ => {}
+            }
         }
+    }
+}
+
+impl Counts {
+    fn ended(&mut self, id: &str, applied: bool) {
+        match &mut self.left_out {
+            LeftOut::Known(ids) => {
+                if let Some(at) = ids.iter().position(|left_out| left_out == id) {
+                    ids.swap_remove(at);
+                    return;
+                }
+            }
+            LeftOut::Unknown(ended) => drop(ended.insert(id.to_owned(), applied)),
+        }
+        *self.outcomes.of(applied) += 1;
     }
 }
 
@@ -85,12 +152,18 @@ pub struct Requests {
 }
 
 /// What became of commands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Outcomes {
     /// Done.
     pub applied: u64,
     /// Never.
     pub rejected: u64,
+}
+
+impl Outcomes {
+    fn of(&mut self, applied: bool) -> &mut u64 {
+        if applied { &mut self.applied } else { &mut self.rejected }
+    }
 }
 
 impl Summary {
@@ -103,6 +176,13 @@ impl Summary {
         let resources: Vec<&Resource> =
             application.iter().flat_map(|it| &it.stacks).flat_map(|stack| &stack.resources).collect();
         let tally = &cloud.tally;
+        let (commands, seeded) = {
+            let counts = commands.lock();
+            (counts.outcomes.clone(), counts.answers)
+        };
+        let requests = |digit: usize| {
+            tally.requests(digit).saturating_sub(seeded.get(digit).copied().unwrap_or_default())
+        };
         let mut executions: BTreeMap<String, u64> = tally
             .executions()
             .into_iter()
@@ -121,14 +201,11 @@ impl Summary {
         Ok(Self {
             ran_for_ms: started.elapsed().as_millis() as u64,
             requests: Requests {
-                accepted: tally.requests(2),
-                refused: tally.requests(4),
-                failed: tally.requests(5),
+                accepted: requests(2),
+                refused: requests(4),
+                failed: requests(5),
             },
-            commands: Outcomes {
-                applied: commands.applied.load(Ordering::Relaxed),
-                rejected: commands.rejected.load(Ordering::Relaxed),
-            },
+            commands,
             events_published: tally.events(),
             executions,
             waiting,
@@ -254,6 +331,7 @@ fn collect(value: &Value, gives_up: bool, found: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seed::Sent;
 
     fn record(pk: &str, status: &str) -> Value {
         json!({"Put": {"Item": {"pk": {"S": pk}, "status": {"S": status}}}})
@@ -271,8 +349,29 @@ mod tests {
             commands.written(json!({ "TransactItems": parts }).to_string().as_bytes());
         }
         commands.written(b"COMMAND# but no JSON");
-        assert_eq!(commands.applied.load(Ordering::Relaxed), 1);
-        assert_eq!(commands.rejected.load(Ordering::Relaxed), 1);
+        assert_eq!(commands.lock().outcomes, Outcomes { applied: 1, rejected: 1 });
+    }
+
+    #[test]
+    fn a_command_of_the_seed_data_does_not_count_whenever_it_comes_to_its_end() {
+        let commands = Commands::default();
+        let ends = |id: &str| {
+            let body = json!({ "TransactItems": [record(&format!("COMMAND#{id}"), "APPLIED")] });
+            commands.written(body.to_string().as_bytes());
+        };
+        let sent = |id: &str| Sent { property_id: "usa/a/b/1".into(), command_id: id.into() };
+        let loaded = Loaded {
+            listings: vec![sent("early"), sent("late")],
+            answers: vec![404, 200, 404, 200],
+            ..Loaded::default()
+        };
+        ends("early");
+        ends("a user's, meanwhile");
+        commands.leave_out(Some(&loaded));
+        ends("late");
+        ends("a user's, later");
+        assert_eq!(commands.lock().outcomes, Outcomes { applied: 2, rejected: 0 });
+        assert_eq!((commands.lock().answers[2], commands.lock().answers[4]), (2, 2));
     }
 
     #[test]

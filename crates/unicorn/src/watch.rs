@@ -284,7 +284,7 @@ pub async fn run(cloud: &Arc<Cloud>, project: &Path, sources: &mut Sources, bina
 async fn rebuild(cloud: &Cloud, project: &Path, binaries: &mut Binaries, followed: anyhow::Result<()>) {
     let began = Instant::now();
     let built = match followed {
-        Ok(()) => build::named(project, &binaries.names).await,
+        Ok(()) => build::named(project, &binaries.names, build::Show::Nothing).await,
         Err(error) => Err(error),
     };
     let (changed, all) = match built {

@@ -30,7 +30,7 @@ async fn every_function_is_measured_beside_one_that_does_nothing() {
     let project = build::project().unwrap();
     let mut names = vec![functions::NO_OP.to_owned()];
     names.extend(local_cloud::up::binaries(&project, "template.yaml", "local").unwrap());
-    let folder = build::named(&project, &names).await.unwrap();
+    let folder = build::named(&project, &names, build::Show::Nothing).await.unwrap();
     let programs: Vec<_> = names.iter().map(|name| folder.join(name)).collect();
     let figures = functions::measure(&project, &programs, &functions(1)).await.unwrap();
     assert_eq!(figures.iter().map(|it| &it.function).collect::<Vec<_>>(), names.iter().collect::<Vec<_>>());

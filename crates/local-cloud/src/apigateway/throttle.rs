@@ -31,7 +31,8 @@ impl Bucket {
         let mut level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
         let seconds = (now_ms - level.at_ms).max(0) as f64 / 1000.0;
         level.tokens = (level.tokens + seconds * self.rate).min(self.burst);
-        level.at_ms = now_ms.max(level.at_ms);
+        // Also after a jump backwards: the bucket would not fill until the clock is there again.
+        level.at_ms = now_ms;
         let enough = level.tokens >= 1.0;
         if enough {
             level.tokens -= 1.0;
@@ -52,5 +53,16 @@ mod tests {
         assert!(bucket.take(500));
         assert!(!bucket.take(500));
         assert_eq!((0..9).filter(|_| bucket.take(60_000)).count(), 3, "never more than the burst");
+    }
+
+    #[test]
+    fn a_bucket_fills_again_after_the_clock_was_set_back_or_forward() {
+        let hour_ms = 3_600_000;
+        let bucket = Bucket::new(1.0, 1, hour_ms);
+        assert!(bucket.take(hour_ms));
+        assert!(!bucket.take(0), "a jump is no time that passed");
+        assert!(bucket.take(1_000));
+        assert!(bucket.take(2 * hour_ms));
+        assert!(!bucket.take(2 * hour_ms));
     }
 }

@@ -31,7 +31,7 @@ pub use engine::Reply;
 
 /// How often expired items are looked for. AWS only promises "within a few days"
 /// (DynamoDB developer guide, "How it works: TTL"); half a minute keeps a local run lively.
-const SWEEP_EVERY: Duration = Duration::from_secs(30);
+pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
 /// The actions that may change an item.
 const WRITES: [&str; 8] = [
@@ -176,31 +176,16 @@ pub async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refus
     }
 }
 
-/// Starts the sweep of expired items; it ends when `cloud.stopping` is cancelled.
-pub fn start(cloud: &Arc<Cloud>) {
-    let cloud = cloud.clone();
-    tokio::spawn(async move {
-        loop {
-            let due = cloud.clock.now_ms() + SWEEP_EVERY.as_millis() as i64;
-            tokio::select! {
-                () = cloud.stopping.cancelled() => return,
-                () = cloud.clock.sleep_until(due) => sweep(&cloud).await,
-            }
-        }
-    });
-}
-
-async fn sweep(cloud: &Arc<Cloud>) {
-    match cloud.dynamodb.engine.sweep(cloud).await {
-        Ok(0) => {}
-        Ok(expired) => {
-            tracing::info!(target: "hop", service = "dynamodb", expired, "expired items removed");
-            cloud.dynamodb.changes.tick([]);
-        }
-        Err(error) => {
-            tracing::warn!(target: "hop", service = "dynamodb", %error, "looking for expired items failed");
-        }
+/// Removes the items that have expired; how many.
+///
+/// # Errors
+/// When a table cannot be read or written.
+pub(crate) async fn sweep(cloud: &Arc<Cloud>) -> Result<usize, AwsError> {
+    let expired = cloud.dynamodb.engine.sweep(cloud).await?;
+    if expired > 0 {
+        cloud.dynamodb.changes.tick([]);
     }
+    Ok(expired)
 }
 
 /// Ticks whenever an item of the stream's table may have changed: its readers wait for it instead of polling.

@@ -201,7 +201,7 @@ async fn an_item_whose_time_to_live_is_over_is_swept_by_the_clouds_clock() {
         Cloud::open(Settings::for_tests(), Clock::manual(1_800_000_000_000), Random::seeded(1)).unwrap();
     let ttl = json!({"TimeToLiveSpecification": {"AttributeName": "expires_at", "Enabled": true}});
     deploy(&cloud, &table(ttl)).await.unwrap();
-    start(&cloud);
+    crate::housekeeping::start(&cloud);
     let item = json!({"PK": {"S": "a"}, "expires_at": {"N": "1800000010"}});
     call(&cloud, "PutItem", json!({"TableName": "contracts", "Item": item})).await.unwrap();
     let mut changes = changes(&cloud, STREAM_ARN);

@@ -430,7 +430,7 @@ async fn changes_of_a_table_reach_the_function_once_over_a_restart_and_its_failu
             "MaximumRetryAttempts": 0, "DestinationConfig": { "OnFailure": { "Destination": QUEUE.replace(":q", ":dlq") } },
             "FilterCriteria": { "Filters": [{ "Pattern": r#"{"dynamodb":{"NewImage":{"kind":{"S":["wanted"]}}}}"# }] } });
         deploy(&cloud, &resource(mapping)).await.unwrap();
-        crate::dynamodb::start(&cloud);
+        crate::housekeeping::start(&cloud);
         start(&cloud);
         cloud
     };

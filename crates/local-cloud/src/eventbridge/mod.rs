@@ -109,6 +109,14 @@ pub fn start(cloud: &Arc<Cloud>) {
     archive::start(cloud);
 }
 
+/// Deletes so many expired events of archives at most; how many.
+///
+/// # Errors
+/// When the store refuses.
+pub(crate) fn sweep(cloud: &Cloud, most: usize) -> Result<usize, StoreError> {
+    cloud.store.write(|tx| store::sweep(tx, cloud.clock.now_ms(), most))
+}
+
 /// How many deliveries are pending that need what an ARN names: their target, or the bus of their rule.
 ///
 /// # Errors

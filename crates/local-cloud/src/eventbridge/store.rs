@@ -256,6 +256,16 @@ pub fn archive_event(tx: &Transaction<'_>, archive: &str, time_ms: i64, event: &
     Ok(())
 }
 
+/// Deletes so many archived events at most that are older than the retention of their archives; how many.
+pub fn sweep(tx: &Transaction<'_>, now_ms: i64, most: usize) -> rusqlite::Result<usize> {
+    tx.execute(
+        "DELETE FROM events_archived WHERE id IN (
+             SELECT e.id FROM events_archives a JOIN events_archived e ON e.archive = a.name
+             WHERE a.retention_days > 0 AND e.time_ms < ?1 - a.retention_days * 86400000 LIMIT ?2)",
+        params![now_ms, most as i64],
+    )
+}
+
 /// An event on its way to one target.
 #[derive(Debug)]
 pub struct Delivery {

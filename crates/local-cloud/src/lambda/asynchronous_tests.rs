@@ -5,7 +5,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::super::tests::{NOW, cloud, examples, function, message, queue, resource, until};
-use super::super::{PROCESSES, call, deploy, invoke, invoke_async, lock, retrying, start};
+use super::super::pool::PROCESSES;
+use super::super::{call, deploy, invoke, invoke_async, lock, retrying, start};
 use super::{UNDER_WAY, dispatch};
 use crate::clock::Clock;
 use crate::cloud::Cloud;
@@ -157,7 +158,7 @@ async fn a_throttled_event_is_tried_until_it_is_too_old() {
         let cloud = cloud.clone();
         async move { invoke(&cloud, "f", json!({ "do": "hang" }).to_string().into()).await }
     });
-    until(|| cloud.lambda.slots.available_permits() < PROCESSES).await;
+    until(|| cloud.lambda.pool.turns.available_permits() < PROCESSES).await;
     invoke_async(&cloud, "f", Bytes::from_static(b"{}")).await.unwrap();
     let record = failure_record(&cloud, Duration::from_secs(1)).await;
     assert_eq!(record["requestContext"]["condition"], "EventAgeExceeded");
@@ -247,4 +248,40 @@ async fn a_destination_may_be_an_event_bus() {
     assert_eq!(event["detail-type"], "Lambda Function Invocation Result - Failure");
     assert_eq!(event["resources"], json!([bus, "arn:aws:lambda:us-east-1:123456789012:function:f:$LATEST"]));
     assert_eq!(event["detail"]["responsePayload"]["errorMessage"], "no table");
+}
+
+#[tokio::test]
+async fn a_retry_is_made_in_time_though_the_clock_is_set_back() {
+    let cloud = cloud(Clock::manual(NOW));
+    function(&cloud, json!({ "Timeout": 60 })).await;
+    start(&cloud);
+    invoke_async(&cloud, "f", json!({ "do": "fail" }).to_string().into()).await.unwrap();
+    until(|| attempts(&cloud) == Some((1, NOW + 60_000))).await;
+    cloud.clock.jump(-3_600_000);
+    cloud.clock.advance(Duration::from_secs(61));
+    until(|| attempts(&cloud).is_some_and(|(tried, _)| tried == 2)).await;
+}
+
+/// As when a laptop wakes. Its function has no binary, so every attempt fails on our side.
+#[tokio::test(start_paused = true)]
+async fn a_retry_is_made_within_a_minute_when_the_clock_jumps_past_its_time() {
+    let cloud = Cloud::open(crate::Settings::for_tests(), Clock::manual(NOW), Random::seeded(1)).unwrap();
+    function(&cloud, json!({})).await;
+    start(&cloud);
+    invoke_async(&cloud, "f", Bytes::from_static(b"{}")).await.unwrap();
+    let tried = || {
+        let query = "SELECT throttled FROM lambda_events";
+        cloud.store.read(|db| db.query_row(query, [], |row| row.get::<_, i64>(0))).unwrap()
+    };
+    let until_tried = async |times: i64| {
+        let waited = async {
+            while tried() < times {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), waited).await.expect("it was not tried in time");
+    };
+    until_tried(1).await;
+    cloud.clock.jump(3_600_000);
+    until_tried(2).await;
 }

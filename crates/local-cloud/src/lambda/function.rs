@@ -1,8 +1,7 @@
-//! A deployed function: its concurrency, its idle processes, and the course of one
-//! invocation.
+//! A deployed function: its concurrency, and the course of one invocation.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -11,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::config::{self, Config};
 use super::logger::{Logger, Report};
 use super::process::{Ending, Process, error_document};
-use super::{Invocation, lock};
+use super::Invocation;
 use crate::cloud::Cloud;
 use crate::error::AwsError;
 use crate::faults::Crash;
@@ -23,13 +22,12 @@ const INIT_S: u64 = 10;
 /// Largest payload of a synchronous invocation: 6 MB (gettingstarted-limits).
 pub(super) const LARGEST_REQUEST: usize = 6_291_456;
 
-/// A function and its processes.
+/// A function.
 #[derive(Debug)]
 pub(super) struct Function {
     pub config: Config,
     /// Reserved concurrency; `None` shares the account's.
     reserved: Option<Arc<Semaphore>>,
-    idle: Mutex<Vec<Process>>,
     generation: AtomicU64,
 }
 
@@ -45,26 +43,29 @@ impl Function {
         }
         Ok(Self {
             reserved: config.reserved_concurrency.map(|most| Arc::new(Semaphore::new(most))),
-            idle: Mutex::default(),
-            generation: AtomicU64::new(0),
+            generation: AtomicU64::new(cloud.lambda.pool.next_generation()),
             config,
         })
     }
 
     /// Starts a process that waits, unless there is one.
     pub async fn start_one(&self, cloud: &Arc<Cloud>) -> Result<(), String> {
-        if !lock(&self.idle).is_empty() {
+        let (name, pool) = (&self.config.name, &cloud.lambda.pool);
+        let unusable = |error: &AwsError| format!("the function {name} does not start: {}", error.message);
+        let turn = pool.turns.clone().acquire_owned().await.map_err(AwsError::internal);
+        let _turn = turn.map_err(|error| unusable(&error))?;
+        if let Some(process) = self.take_idle(cloud) {
+            self.keep(cloud, process);
             return Ok(());
         }
-        let name = &self.config.name;
         let generation = self.generation.load(Ordering::SeqCst);
         let logger = Arc::new(Logger::new(cloud, &self.config));
         logger.init(&self.config.runtime);
         let mut process = Process::spawn(cloud, &self.config, generation, logger)
             .await
-            .map_err(|error| format!("the function {name} does not start: {}", error.message))?;
+            .map_err(|error| unusable(&error))?;
         let Err(ending) = process.initialise(cloud, INIT_S).await else {
-            self.keep(process);
+            self.keep(cloud, process);
             return Ok(());
         };
         process.drain();
@@ -82,32 +83,22 @@ impl Function {
     }
 
     /// Ends idle processes; busy ones end after their invocation.
-    pub fn retire(&self) {
-        self.generation.fetch_add(1, Ordering::SeqCst);
-        let idle = std::mem::take(&mut *lock(&self.idle));
-        drop(idle);
+    pub fn retire(&self, cloud: &Cloud) {
+        self.generation.store(cloud.lambda.pool.next_generation(), Ordering::SeqCst);
+        cloud.lambda.pool.end(&self.config.name);
     }
 
-    #[cfg(test)]
-    pub fn idle_for_tests(&self) -> &Mutex<Vec<Process>> {
-        &self.idle
-    }
-
-    fn take_idle(&self) -> Option<Process> {
+    fn take_idle(&self, cloud: &Cloud) -> Option<Process> {
         loop {
-            let mut process = lock(&self.idle).pop()?;
+            let mut process = cloud.lambda.pool.take(&self.config.name)?;
             if self.is_usable(&mut process) {
                 return Some(process);
             }
         }
     }
 
-    fn keep(&self, mut process: Process) {
-        let mut idle = lock(&self.idle);
-        // Under the lock: a `retire` after it takes the process out again.
-        if self.is_usable(&mut process) {
-            idle.push(process);
-        }
+    fn keep(&self, cloud: &Cloud, process: Process) {
+        cloud.lambda.pool.keep(process, cloud.clock.now_ms(), |process| self.is_usable(process));
     }
 
     fn is_usable(&self, process: &mut Process) -> bool {
@@ -192,10 +183,10 @@ async fn execute(
     client_context: Option<String>,
 ) -> Result<Invocation, AwsError> {
     let config = &function.config;
-    let _slot = cloud.lambda.slots.clone().acquire_owned().await.map_err(AwsError::internal)?;
+    let _turn = cloud.lambda.pool.turns.clone().acquire_owned().await.map_err(AwsError::internal)?;
     loop {
         let generation = function.generation.load(Ordering::SeqCst);
-        let (mut process, mut init_ms, mut failed) = match function.take_idle() {
+        let (mut process, mut init_ms, mut failed) = match function.take_idle(cloud) {
             Some(process) => (process, None, None),
             None => {
                 let logger = Arc::new(Logger::new(cloud, config));
@@ -256,7 +247,7 @@ async fn execute(
             ending => ending,
         };
         let duration_ms = cloud.clock.now_ms() - begun_ms;
-        return Ok(finish(function, process, request_id, ending, duration_ms, init_ms).await);
+        return Ok(finish(cloud, function, process, request_id, ending, duration_ms, init_ms).await);
     }
 }
 
@@ -269,6 +260,7 @@ fn killed() -> Ending {
 }
 
 async fn finish(
+    cloud: &Cloud,
     function: &Function,
     process: Process,
     request_id: &str,
@@ -317,7 +309,7 @@ async fn finish(
         }
     }
     if keep {
-        function.keep(process);
+        function.keep(cloud, process);
     }
     Invocation {
         payload,

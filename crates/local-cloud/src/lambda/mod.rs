@@ -9,6 +9,7 @@ mod config;
 mod function;
 mod logger;
 mod output;
+mod pool;
 mod process;
 mod reaper;
 mod runtime_api;
@@ -30,13 +31,10 @@ pub(crate) use asynchronous::queue_url;
 use config::{EventInvoke, Permission};
 pub(crate) use config::{bounded, name_of};
 use function::Function;
+use pool::Pool;
 
 /// Concurrent executions of all functions of an account (gettingstarted-limits).
 const ACCOUNT_CONCURRENCY: usize = 1_000;
-
-/// Processes that run at once; invocations beyond it wait. AWS has no such bound, but one
-/// machine is not a fleet.
-const PROCESSES: usize = 64;
 
 /// What the service keeps.
 #[derive(Debug)]
@@ -49,7 +47,7 @@ pub struct State {
     event_invokes: Mutex<HashMap<String, EventInvoke>>,
     permissions: Mutex<Vec<Permission>>,
     account: Arc<Semaphore>,
-    slots: Arc<Semaphore>,
+    pool: Pool,
     /// Process groups that are alive.
     alive: reaper::Groups,
     accepted: Notify,
@@ -69,7 +67,7 @@ impl State {
             event_invokes: Mutex::default(),
             permissions: Mutex::default(),
             account: Arc::new(Semaphore::new(ACCOUNT_CONCURRENCY)),
-            slots: Arc::new(Semaphore::new(PROCESSES)),
+            pool: Pool::default(),
             alive: reaper::Groups::default(),
             accepted: Notify::new(),
         })
@@ -114,7 +112,11 @@ pub async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refus
     match resource.kind.as_str() {
         "AWS::Lambda::Function" => {
             let function = Function::new(cloud, resource)?;
-            lock(&cloud.lambda.functions).insert(function.config.name.clone(), Arc::new(function));
+            let before =
+                lock(&cloud.lambda.functions).insert(function.config.name.clone(), Arc::new(function));
+            if let Some(before) = before {
+                before.retire(cloud);
+            }
             Ok(())
         }
         "AWS::Lambda::EventInvokeConfig" => {
@@ -146,8 +148,13 @@ pub fn start(cloud: &Arc<Cloud>) {
 
 /// Kills every function process at once; the last thing to do before the local cloud exits.
 pub fn end_processes(cloud: &Cloud) {
-    lock(&cloud.lambda.functions).values().for_each(|function| function.retire());
+    lock(&cloud.lambda.functions).values().for_each(|function| function.retire(cloud));
     cloud.lambda.alive.kill_all();
+}
+
+/// Ends the function processes that have been idle for too long; how many.
+pub(crate) fn end_idle(cloud: &Cloud) -> usize {
+    cloud.lambda.pool.end_idle(cloud.clock.now_ms())
 }
 
 /// Other binaries of these names are in place: idle processes of their functions end now, busy
@@ -157,7 +164,7 @@ pub fn replaced(cloud: &Cloud, binaries: &[String]) {
     functions
         .values()
         .filter(|function| binaries.contains(&function.config.binary))
-        .for_each(|function| function.retire());
+        .for_each(|function| function.retire(cloud));
 }
 
 /// Starts one process of each function, so that one that cannot start is noticed before it is

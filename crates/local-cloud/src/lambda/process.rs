@@ -12,7 +12,7 @@ use bytes::Bytes;
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::DropGuard;
 
 use super::config::Config;
@@ -33,8 +33,12 @@ pub(super) struct Process {
     _server: DropGuard,
     pub logger: Arc<Logger>,
     output: Vec<Arc<Output>>,
+    /// The name of the function.
+    pub function: String,
     /// Of the function when the process started; an older one is not used again.
     pub generation: u64,
+    /// Free for another process once this one has ended.
+    _place: OwnedSemaphorePermit,
 }
 
 /// How an invocation ended.
@@ -86,7 +90,8 @@ fn error_type_of(document: &[u8]) -> String {
 }
 
 impl Process {
-    /// Spawns the binary; it is not initialised yet.
+    /// Spawns the binary, once there is a place for it; it is not initialised yet. For one who has
+    /// a turn ([`super::pool`]).
     pub async fn spawn(
         cloud: &Arc<Cloud>,
         config: &Config,
@@ -96,6 +101,7 @@ impl Process {
         let Some(folder) = cloud.lambda.binaries.get() else {
             return Err(AwsError::internal("the folder of the function binaries is not set"));
         };
+        let place = cloud.lambda.pool.place().await;
         let worker = Arc::new(Worker::new());
         let (api, server) = runtime_api::serve(cloud, worker.clone()).await.map_err(AwsError::internal)?;
         let mut command = Command::new(folder.join(&config.binary));
@@ -115,14 +121,26 @@ impl Process {
         })?;
         let group = child.id().unwrap_or_default() as i32;
         cloud.lambda.alive.add(group);
-        limit_memory(group, config.memory_mb);
+        limit(group, config.memory_mb);
         let pipes = [
             child.stdout.take().map(|pipe| (pipe.into_owned_fd(), Source::Standard)),
             child.stderr.take().map(|pipe| (pipe.into_owned_fd(), Source::Error)),
         ];
         // From here on, an error ends the process with all that is known of it.
         let (cloud, output) = (Arc::downgrade(cloud), Vec::new());
-        let mut process = Self { cloud, child, group, worker, _server: server, logger, output, generation };
+        let function = config.name.clone();
+        let mut process = Self {
+            cloud,
+            child,
+            group,
+            worker,
+            _server: server,
+            logger,
+            output,
+            function,
+            generation,
+            _place: place,
+        };
         for (pipe, source) in pipes.into_iter().flatten() {
             let pipe: std::io::Result<OwnedFd> = pipe;
             let output = pipe.and_then(|pipe| Output::follow(pipe, source, &process.logger));
@@ -166,7 +184,8 @@ impl Process {
         let task = Task {
             request_id: request_id.to_owned(),
             arn: config.arn.clone(),
-            deadline_ms,
+            // The function compares it with the clock of the machine.
+            deadline_ms: cloud.clock.to_machine_ms(deadline_ms),
             trace_id: trace_id(cloud),
             client_context,
             payload,
@@ -240,23 +259,30 @@ pub(super) fn kill_group(group: i32) {
     }
 }
 
-/// Bounds the address space of the process. What is resident, which is what AWS counts, is
-/// never more than that: what fits here fits there. The functions of this application map
-/// 26 MB when they wait for an event.
+/// Files that a function may have open at once (gettingstarted-limits).
 #[cfg(target_os = "linux")]
-fn limit_memory(group: i32, memory_mb: u64) {
+const OPEN_FILES: u64 = 1_024;
+
+/// Bounds the address space of the process, and the files that it may open, of which this very
+/// process may open more. What is resident, which is what AWS counts, is never more than that:
+/// what fits here fits there. The functions of this application map 26 MB when they wait for an
+/// event.
+#[cfg(target_os = "linux")]
+fn limit(group: i32, memory_mb: u64) {
     use rustix::process::{Resource, Rlimit, prlimit};
-    let bytes = Some(memory_mb.saturating_mul(1_048_576));
-    let limit = Rlimit { current: bytes, maximum: bytes };
-    if let Err(error) = prlimit(Pid::from_raw(group), Resource::As, limit) {
-        // It may have ended already; its invocation tells.
-        tracing::debug!(%error, "the memory of a function is not limited");
+    let bytes = memory_mb.saturating_mul(1_048_576);
+    for (resource, most) in [(Resource::As, bytes), (Resource::Nofile, OPEN_FILES)] {
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        if let Err(error) = prlimit(Pid::from_raw(group), resource, limit) {
+            // It may have ended already; its invocation tells.
+            tracing::debug!(%error, ?resource, "a function is not limited");
+        }
     }
 }
 
 /// Other systems have no way to limit another process: the size is only told to it.
 #[cfg(not(target_os = "linux"))]
-fn limit_memory(_group: i32, _memory_mb: u64) {}
+fn limit(_group: i32, _memory_mb: u64) {}
 
 fn broken(kind: &'static str, message: impl Into<String>) -> Ending {
     Ending::Broken { kind, message: message.into() }

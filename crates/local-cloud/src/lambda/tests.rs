@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
+use super::pool::PROCESSES;
 use super::*;
 use crate::clock::Clock;
 use crate::endpoint;
@@ -65,7 +66,7 @@ fn json_of(invocation: &Invocation) -> Value {
 
 /// Returns once the function `f` has been invoked and no invocation is under way.
 pub(crate) async fn settled(cloud: &Arc<Cloud>) {
-    while cloud.lambda.slots.available_permits() < PROCESSES {
+    while cloud.lambda.pool.turns.available_permits() < PROCESSES {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
@@ -125,8 +126,7 @@ async fn concurrent_invocations_have_a_process_each() {
     );
     let (slept, counted) = both.await;
     assert_eq!((json_of(&slept), &json_of(&counted)["invocations"]), (json!("slept"), &json!(1)));
-    let idle = lock(cloud.lambda.function("f").unwrap().idle_for_tests()).len();
-    assert_eq!(idle, 2);
+    assert_eq!(cloud.lambda.pool.idle_of("f"), 2);
 }
 
 #[tokio::test]
@@ -518,8 +518,7 @@ async fn an_invocation_goes_on_when_its_caller_goes_away() {
     function(&cloud, json!({})).await;
     let call = invoke(&cloud, "f", json!({ "do": "sleep", "ms": 50 }).to_string().into());
     assert!(tokio::time::timeout(Duration::from_millis(1), call).await.is_err());
-    let function = cloud.lambda.function("f").unwrap();
-    until(|| lock(function.idle_for_tests()).len() == 1).await;
+    until(|| cloud.lambda.pool.idle_of("f") == 1).await;
 }
 
 #[tokio::test]
@@ -539,7 +538,7 @@ async fn a_function_that_does_not_start_is_noticed_before_it_is_invoked() {
     let cloud = cloud(Clock::system());
     function(&cloud, json!({})).await;
     start_all(&cloud).await.unwrap();
-    assert_eq!(lock(cloud.lambda.function("f").unwrap().idle_for_tests()).len(), 1);
+    assert_eq!(cloud.lambda.pool.idle_of("f"), 1);
     assert_eq!(json_of(&ask(&cloud, json!({ "do": "count" })).await)["invocations"], 1);
     function(&cloud, json!({ "Environment": { "Variables": { "INIT": "exit" } } })).await;
     let said = start_all(&cloud).await.unwrap_err();
@@ -651,10 +650,84 @@ async fn a_process_of_other_binaries_is_not_used_though_it_was_kept() {
     let first = json_of(&ask(&cloud, json!({ "do": "count" })).await);
     let function = cloud.lambda.function("f").unwrap();
     // As if it had been on its way back while the binaries were replaced.
-    let late = lock(function.idle_for_tests()).pop().unwrap();
-    function.retire();
-    lock(function.idle_for_tests()).push(late);
+    let late = cloud.lambda.pool.take("f").unwrap();
+    function.retire(&cloud);
+    cloud.lambda.pool.keep(late, cloud.clock.now_ms(), |_| true);
     let second = json_of(&ask(&cloud, json!({ "do": "count" })).await);
     assert_eq!(second["invocations"], 1);
     assert_ne!(first["process"], second["process"]);
+}
+
+/// Invokes the function `f` so often at once.
+async fn at_once(cloud: &Arc<Cloud>, count: usize) {
+    let event = json!({ "do": "sleep", "ms": 300 });
+    let answers = futures::future::join_all((0..count).map(|_| ask(cloud, event.clone()))).await;
+    assert!(answers.iter().all(|answer| answer.function_error.is_none()), "{answers:?}");
+}
+
+#[tokio::test]
+async fn processes_that_are_idle_for_a_minute_end_but_for_the_one_that_was_used_last() {
+    let cloud = cloud(Clock::manual(NOW));
+    function(&cloud, json!({ "Timeout": 60 })).await;
+    crate::housekeeping::start(&cloud);
+    at_once(&cloud, 5).await;
+    assert_eq!((cloud.lambda.alive.count(), cloud.lambda.pool.idle_of("f")), (5, 5));
+    cloud.clock.advance(Duration::from_secs(30));
+    let used = json_of(&ask(&cloud, json!({ "do": "count" })).await);
+    cloud.clock.advance(Duration::from_secs(45));
+    until(|| cloud.lambda.alive.count() == 1).await;
+    let again = json_of(&ask(&cloud, json!({ "do": "count" })).await);
+    assert_eq!((&again["process"], &again["invocations"]), (&used["process"], &json!(3)));
+    cloud.clock.advance(Duration::from_secs(3_600));
+    at_once(&cloud, 5).await;
+}
+
+#[tokio::test]
+async fn there_are_no_more_processes_than_places_and_every_invocation_gets_one() {
+    let cloud = cloud(Clock::system());
+    for name in ["f", "g"] {
+        function(&cloud, json!({ "FunctionName": name, "Timeout": 60 })).await;
+    }
+    let pool = &cloud.lambda.pool;
+    pool.turns.forget_permits(PROCESSES - 2);
+    pool.places.forget_permits(PROCESSES - 2);
+    at_once(&cloud, 2).await;
+    assert_eq!(pool.idle_of("f"), 2);
+    let count = json!({ "do": "count" }).to_string();
+    let calls = ["g", "f", "g", "g", "f", "f", "g", "f", "g", "f"]
+        .map(|name| invoke(&cloud, name, count.clone().into()));
+    for answer in futures::future::join_all(calls).await {
+        assert_eq!(answer.unwrap().function_error, None);
+        assert!(cloud.lambda.alive.count() <= 2, "{} processes", cloud.lambda.alive.count());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invocation_that_comes_while_idle_processes_end_is_not_lost() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({ "Timeout": 60 })).await;
+    let ending = tokio::spawn({
+        let cloud = cloud.clone();
+        async move {
+            loop {
+                cloud.lambda.pool.end("f");
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    for _ in 0..20 {
+        let answer = ask(&cloud, json!({ "do": "count" })).await;
+        assert_eq!(answer.function_error, None, "{}", answer.log_tail);
+    }
+    ending.abort();
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_function_may_have_as_many_files_open_as_on_aws() {
+    let cloud = cloud(Clock::system());
+    function(&cloud, json!({})).await;
+    let limits = json_of(&ask(&cloud, json!({ "do": "limits" })).await);
+    let files = limits.as_str().unwrap().lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["1024", "1024"]);
 }

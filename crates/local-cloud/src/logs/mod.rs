@@ -186,6 +186,14 @@ fn no_such(what: &str) -> AwsError {
     AwsError::client("ResourceNotFoundException", format!("The specified {what} does not exist."))
 }
 
+/// Deletes so many expired events at most, of all groups; how many.
+///
+/// # Errors
+/// When the store refuses.
+pub(crate) fn sweep(cloud: &Cloud, most: usize) -> Result<usize, StoreError> {
+    store::sweep(&cloud.store, cloud.clock.now_ms(), most)
+}
+
 /// The group, after what it need not keep any more is gone.
 fn find_group(cloud: &Cloud, name: &str) -> Result<store::Group, AwsError> {
     let group = cloud.store.read(|db| store::group(db, name))?.ok_or_else(|| no_such("log group"))?;

@@ -302,7 +302,20 @@ pub fn scan(
     Ok(())
 }
 
-/// Deletes what is older than the group's retention.
+/// Deletes so many events at most that are older than the retention of their groups; how many.
+pub fn sweep(store: &Store, now_ms: i64, most: usize) -> Result<usize, StoreError> {
+    store.write(|tx| {
+        tx.execute(
+            "DELETE FROM log_events WHERE id IN (
+                 SELECT e.id FROM log_groups g JOIN log_events e ON e.group_id = g.id
+                 WHERE g.retention_days IS NOT NULL AND e.timestamp_ms < ?1 - g.retention_days * 86400000
+                 LIMIT ?2)",
+            params![now_ms, most as i64],
+        )
+    })
+}
+
+/// Deletes what is older than the group's retention: all of it, since somebody is about to read.
 pub fn expire(store: &Store, group: &Group, now_ms: i64) -> Result<(), StoreError> {
     let Some(days) = group.retention_days else { return Ok(()) };
     let oldest_ms = now_ms - days * 86_400_000;

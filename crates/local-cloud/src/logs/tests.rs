@@ -331,3 +331,32 @@ async fn a_redeployed_group_keeps_its_events_and_an_unknown_property_is_refused(
     let refusal = deploy(&cloud, &resource(json!({ "RetentionInDays": 2 }))).await.unwrap_err();
     assert!(refusal.to_string().contains("RetentionInDays"), "{refusal}");
 }
+
+#[tokio::test]
+async fn expired_events_leave_the_disk_though_nobody_reads() {
+    let cloud = cloud();
+    for (name, days) in [("/week", Some(7)), ("/month", Some(30)), ("/ever", None)] {
+        ok(&cloud, "CreateLogGroup", json!({ "logGroupName": name })).await;
+        if let Some(days) = days {
+            let input = json!({ "logGroupName": name, "retentionInDays": days });
+            ok(&cloud, "PutRetentionPolicy", input).await;
+        }
+        let events: Vec<(i64, &str)> = (0..700).map(|n| (NOW + n, "old")).collect();
+        append_all(&cloud, name, "s", &events).unwrap();
+    }
+    crate::housekeeping::start(&cloud);
+    cloud.clock.advance(Duration::from_secs(8 * 86_400));
+    let count = || {
+        let query = "SELECT count(*) FROM log_events";
+        cloud.store.read(|db| db.query_row(query, [], |row| row.get::<_, i64>(0))).unwrap()
+    };
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while count() > 1_400 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(sweep(&cloud, 10).unwrap(), 0, "the others are kept");
+    assert_eq!(count(), 1_400);
+}

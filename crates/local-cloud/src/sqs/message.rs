@@ -360,6 +360,16 @@ fn expire(tx: &Transaction<'_>, queue: &Queue, now: i64) -> rusqlite::Result<()>
     Ok(())
 }
 
+/// Deletes so many at most that are older than the retention period; how many.
+pub(super) fn sweep(tx: &Transaction<'_>, queue: &Queue, now: i64, most: usize) -> rusqlite::Result<usize> {
+    let oldest = now - queue.number("MessageRetentionPeriod") as i64 * 1_000;
+    tx.prepare_cached(
+        "DELETE FROM sqs_messages WHERE id IN
+             (SELECT id FROM sqs_messages WHERE queue = ?1 AND sent_ms < ?2 LIMIT ?3)",
+    )?
+    .execute(params![queue.name, oldest, most as i64])
+}
+
 /// The oldest message that is due, or under a fault plan any of the oldest.
 fn next_visible(tx: &Transaction<'_>, cloud: &Cloud, queue: &str, now: i64) -> rusqlite::Result<Option<Row>> {
     let overtaken = cloud.faults.overtaken();

@@ -63,6 +63,25 @@ pub fn start(cloud: &Arc<Cloud>) {
     move_task::resume(cloud);
 }
 
+/// Deletes so many expired messages at most, of all queues, and what nobody can read of deleted
+/// queues and ended move tasks; how many.
+///
+/// # Errors
+/// When the store refuses.
+pub(crate) fn sweep(cloud: &Cloud, most: usize) -> Result<usize, StoreError> {
+    let now_ms = cloud.clock.now_ms();
+    let queues = queue::all(cloud)?;
+    cloud.store.write(|tx| {
+        let mut gone = 0;
+        for queue in &queues {
+            gone += message::sweep(tx, queue, now_ms, most - gone)?;
+        }
+        queue::forget_deleted(tx, now_ms)?;
+        move_task::forget_ended(tx)?;
+        Ok(gone)
+    })
+}
+
 /// Shows again what the pollers of an event source mapping had received, and not settled,
 /// when the local cloud ended. On AWS the pollers do not end with anything of ours; here
 /// nobody is left who could settle it, and there is no reason to wait for its time to run out.

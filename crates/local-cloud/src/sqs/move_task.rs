@@ -200,6 +200,17 @@ fn step(cloud: &Cloud, handle: &str) -> Result<Step, StoreError> {
     })
 }
 
+/// Deletes the tasks that `ListMessageMoveTasks` shows no more: it shows the last ten of a source.
+pub(super) fn forget_ended(tx: &Transaction<'_>) -> rusqlite::Result<usize> {
+    tx.execute(
+        "DELETE FROM sqs_move_tasks WHERE status <> 'RUNNING' AND handle IN (
+             SELECT handle FROM (SELECT handle, row_number()
+                 OVER (PARTITION BY source ORDER BY started_ms DESC, rowid DESC) AS place FROM sqs_move_tasks)
+             WHERE place > 10)",
+        [],
+    )
+}
+
 fn existing(tx: &Transaction<'_>, name: &str) -> rusqlite::Result<Option<String>> {
     tx.query_row("SELECT name FROM sqs_queues WHERE name = ?1", [name], |row| row.get(0)).optional()
 }

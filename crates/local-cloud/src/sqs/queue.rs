@@ -150,6 +150,11 @@ pub(super) fn read(connection: &Connection, name: &str) -> rusqlite::Result<Opti
         .optional()
 }
 
+/// Forgets the names that are barred no longer.
+pub(super) fn forget_deleted(tx: &Transaction<'_>, now_ms: i64) -> rusqlite::Result<usize> {
+    tx.execute("DELETE FROM sqs_deleted_queues WHERE deleted_ms < ?1", [now_ms - COOL_DOWN_MS])
+}
+
 /// Every queue, by name.
 pub(super) fn all(cloud: &Cloud) -> Result<Vec<Queue>, StoreError> {
     cloud.store.read(|c| {

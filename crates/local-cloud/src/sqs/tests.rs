@@ -679,3 +679,66 @@ async fn what_was_in_flight_at_a_kill_shows_again_and_its_receive_is_given_back(
     assert!(receive(&cloud).await.is_empty());
     assert_eq!(counts(&cloud, "dlq").await, ["1", "0", "0"]);
 }
+
+#[tokio::test]
+async fn a_message_comes_in_time_though_the_clock_is_set() {
+    const HOUR_MS: i64 = 3_600_000;
+    let cloud = cloud(json!({ "DelaySeconds": 100 })).await;
+    send(&cloud, "before the clock is set back").await;
+    cloud.clock.jump(-HOUR_MS);
+    assert!(receive(&cloud).await.is_empty());
+    cloud.clock.advance(Duration::from_secs(102));
+    assert_eq!(receive(&cloud).await[0]["Body"], "before the clock is set back");
+    send(&cloud, "before the clock is put forward").await;
+    cloud.clock.jump(2 * HOUR_MS);
+    assert_eq!(receive(&cloud).await.len(), 2, "the visibility timeout of the first is over, too");
+}
+
+#[tokio::test]
+async fn what_nobody_can_read_any_more_leaves_the_disk() {
+    let cloud = cloud(json!({ "MessageRetentionPeriod": 60 })).await;
+    crate::housekeeping::start(&cloud);
+    for _ in 0..1_200 {
+        send(&cloud, "old").await;
+    }
+    let count = |table: &str| {
+        let query = format!("SELECT count(*) FROM {table}");
+        cloud.store.read(|db| db.query_row(&query, [], |row| row.get::<_, i64>(0))).unwrap()
+    };
+    assert_eq!(count("sqs_messages"), 1_200, "more than two portions");
+    cloud.clock.advance(Duration::from_secs(61));
+    let input = json!({ "QueueUrl": url("dlq"), "MessageBody": "kept longer" });
+    call(&cloud, "SendMessage", input).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while count("sqs_messages") > 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(counts(&cloud, "dlq").await, ["1", "0", "0"]);
+}
+
+#[tokio::test]
+async fn move_tasks_and_names_that_nobody_can_ask_for_are_forgotten() {
+    let cloud = cloud(redrive(1)).await;
+    for _ in 0..12 {
+        let started = json!({ "SourceArn": arn("dlq") });
+        call(&cloud, "StartMessageMoveTask", started).await.unwrap();
+        let running = || {
+            let query = "SELECT count(*) FROM sqs_move_tasks WHERE status = 'RUNNING'";
+            cloud.store.read(|db| db.query_row(query, [], |row| row.get::<_, i64>(0))).unwrap()
+        };
+        while running() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    on(&cloud, "DeleteQueue", json!({})).await.unwrap();
+    cloud.clock.advance(Duration::from_secs(61));
+    sweep(&cloud, 10).unwrap();
+    let count = |table: &str| {
+        let query = format!("SELECT count(*) FROM {table}");
+        cloud.store.read(|db| db.query_row(&query, [], |row| row.get::<_, i64>(0))).unwrap()
+    };
+    assert_eq!((count("sqs_move_tasks"), count("sqs_deleted_queues")), (10, 0));
+}

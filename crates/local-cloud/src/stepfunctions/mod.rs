@@ -81,6 +81,14 @@ pub(crate) fn check(cloud: &Cloud) -> Result<(), StoreError> {
     }
 }
 
+/// Deletes so many executions at most that ended 90 days ago, with their histories and tokens; how many.
+///
+/// # Errors
+/// When the store refuses.
+pub(crate) fn sweep(cloud: &Cloud, most: usize) -> Result<usize, StoreError> {
+    records::sweep(&cloud.store, cloud.clock.now_ms(), most)
+}
+
 /// The ARN of the state machine whose execution has handed out a task token.
 pub(crate) fn machine_of(cloud: &Cloud, token: &str) -> Option<String> {
     let found = cloud.store.read(|connection| {

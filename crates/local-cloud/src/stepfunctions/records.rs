@@ -154,6 +154,58 @@ pub fn update(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Resul
         .map(drop)
 }
 
+/// How long an execution is kept after its end: its history is there no longer, and its name may
+/// be used again.
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>
+/// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html>
+pub const KEPT_MS: i64 = 90 * 24 * 60 * 60 * 1000;
+
+/// Deletes so many executions at most that are kept no longer, with their events, and so many
+/// tokens at most that belong to no execution; how many.
+///
+/// # Errors
+/// When the store refuses.
+pub fn sweep(store: &Store, now_ms: i64, most: usize) -> Result<usize, StoreError> {
+    let oldest_ms = now_ms - KEPT_MS;
+    let (mut expired, mut last) = (Vec::new(), 0_i64);
+    // In the order of their starts, and not beyond the first that began too late to have expired:
+    // in a store without old executions this reads one row.
+    'rows: while expired.len() < most {
+        let rows = store.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT seq, json_extract(tree, '$.meta.started_ms'), json_extract(tree, '$.meta.stopped_ms')
+                     FROM sfn_executions WHERE seq > ?1 ORDER BY seq LIMIT 20",
+                )?
+                .query_map([last], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                .collect::<rusqlite::Result<Vec<(i64, i64, Option<i64>)>>>()
+        })?;
+        if rows.is_empty() {
+            break;
+        }
+        for (seq, started_ms, stopped_ms) in rows {
+            if started_ms >= oldest_ms || expired.len() == most {
+                break 'rows;
+            }
+            if stopped_ms.is_some_and(|stopped_ms| stopped_ms < oldest_ms) {
+                expired.push(seq);
+            }
+            last = seq;
+        }
+    }
+    store.write(|transaction| {
+        for seq in &expired {
+            transaction.execute("DELETE FROM sfn_executions WHERE seq = ?1", [seq])?;
+        }
+        let orphans = transaction.execute(
+            "DELETE FROM sfn_tokens WHERE token IN (SELECT token FROM sfn_tokens
+                 WHERE NOT EXISTS (SELECT 1 FROM sfn_executions WHERE seq = execution) LIMIT ?1)",
+            [most as i64],
+        )?;
+        Ok(expired.len().max(orphans))
+    })
+}
+
 /// Writes what a step has made beside the tree: history events and task tokens.
 ///
 /// # Errors

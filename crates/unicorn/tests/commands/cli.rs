@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::hello::Hello;
 use crate::support::{
     Copy, Up, alone, assert_gone, assert_refused, children, run, script, send, unicorn, wait,
 };
@@ -103,6 +104,44 @@ fn a_build_that_fails_is_one_sentence() {
         command.env("CARGO", "false");
         assert_refused(command, &["could not be built"]);
     }
+}
+
+#[test]
+fn a_build_shows_how_far_it_is_and_nothing_where_all_is_built() {
+    let _alone = alone();
+    let hello = Hello::new();
+    for compiles in [true, false] {
+        let state = tempfile::tempdir().unwrap();
+        let running = Up::start_as(hello.up(&["--log", "quiet"]), state.path());
+        let (said, printed) = (running.log(), running.printed.join("\n"));
+        assert_eq!(said.iter().any(|line| line.contains("Compiling hello")), compiles, "{said:?}");
+        assert!(compiles || said.is_empty(), "{said:?}");
+        assert!(!said.iter().any(|line| line.contains("Finished")), "{said:?}");
+        assert!(!printed.contains("Compiling") && !printed.contains("reason"), "{printed}");
+        running.end(Signal::TERM);
+    }
+    // What is to be read by programs is not mixed with it.
+    hello.say("two");
+    let state = tempfile::tempdir().unwrap();
+    let running = Up::start_as(hello.up(&["--log", "json"]), state.path());
+    for line in running.log() {
+        assert!(serde_json::from_str::<Value>(&line).is_ok(), "{line}");
+    }
+    running.end(Signal::TERM);
+}
+
+#[test]
+fn a_source_that_does_not_compile_is_told_once_and_one_sentence_follows() {
+    let _alone = alone();
+    let hello = Hello::new();
+    hello.greeting("pub fn word() -> &'static str { 3 }");
+    let state = tempfile::tempdir().unwrap();
+    let mut command = hello.up(&["--log", "quiet"]);
+    command.arg("--state-dir").arg(state.path());
+    let (succeeded, printed, errors) = run(command);
+    assert!(!succeeded && printed.is_empty(), "{printed}");
+    assert_eq!(errors.matches("error[E0308]").count(), 1, "{errors}");
+    assert!(errors.ends_with("\nerror: the functions could not be built; cargo says why above\n"), "{errors}");
 }
 
 #[test]

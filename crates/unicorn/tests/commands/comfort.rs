@@ -127,6 +127,25 @@ async fn a_package_that_a_function_depends_on_later_is_watched_from_then_on() {
 
 #[tokio::test]
 #[allow(clippy::await_holding_lock, reason = "one test at a time, on a runtime of its own")]
+async fn the_summary_leaves_out_what_loaded_the_seed_data() {
+    let _alone = alone();
+    let state = tempfile::tempdir().unwrap();
+    let running = Up::start(state.path(), &["--log", "json"]);
+    assert!(running.printed.iter().any(|line| line.contains("3 listings loaded")), "{:?}", running.printed);
+    for _ in 0..3 {
+        running.logged(&["command settled"]);
+    }
+    let id = running.client().write(Method::POST, "/contracts", Some(&contract(34))).await.unwrap();
+    running.logged(&["command settled", &id]);
+    let (_, printed) = running.end(Signal::TERM);
+    let summary: Value = serde_json::from_str(printed.last().unwrap()).unwrap();
+    assert_eq!(summary["requests"], json!({"accepted": 1, "refused": 0, "failed": 0}));
+    assert_eq!(summary["commands"], json!({"applied": 1, "rejected": 0}));
+    assert_eq!(summary["executions"], json!({}));
+}
+
+#[tokio::test]
+#[allow(clippy::await_holding_lock, reason = "one test at a time, on a runtime of its own")]
 async fn the_summary_counts_what_happened_in_this_run() {
     let _alone = alone();
     let state = tempfile::tempdir().unwrap();

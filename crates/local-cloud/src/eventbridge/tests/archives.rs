@@ -197,3 +197,29 @@ async fn an_archive_of_a_template_keeps_to_the_limits_of_the_api() {
     }
     assert_eq!(ok(&cloud, "ListArchives", json!({})).await["Archives"], json!([]));
 }
+
+#[tokio::test]
+async fn expired_events_leave_an_archive_though_nobody_reads() {
+    let cloud = manual();
+    bus(&cloud, "b").await;
+    for (name, days) in [("week", 7), ("ever", 0)] {
+        let archive = json!({ "ArchiveName": name, "EventSourceArn": bus::bus_arn(&cloud, "b"), "RetentionDays": days });
+        ok(&cloud, "CreateArchive", archive).await;
+    }
+    put(&cloud, "b", json!({})).await;
+    crate::housekeeping::start(&cloud);
+    let count = || {
+        let query = "SELECT count(*) FROM events_archived";
+        cloud.store.read(|db| db.query_row(query, [], |row| row.get::<_, i64>(0))).unwrap()
+    };
+    assert_eq!(count(), 2);
+    cloud.clock.advance(Duration::from_secs(8 * 86_400));
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while count() > 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(ok(&cloud, "DescribeArchive", json!({ "ArchiveName": "ever" })).await["EventCount"], 1);
+}

@@ -17,10 +17,6 @@ use crate::stepfunctions::records::{self, Record};
 use crate::stepfunctions::runner::{self, Started};
 use crate::stepfunctions::tree::{Execution, Failure, Meta, Status};
 
-/// A closed execution's name may be used again after 90 days.
-/// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html>
-const NAME_KEPT_MS: i64 = 90 * 24 * 60 * 60 * 1000;
-
 /// The values of `statusFilter`, in the order in which AWS names them.
 const STATUSES: [&str; 6] = ["SUCCEEDED", "TIMED_OUT", "PENDING_REDRIVE", "ABORTED", "FAILED", "RUNNING"];
 
@@ -62,7 +58,7 @@ pub(super) fn start(cloud: &Arc<Cloud>, input: StartExecution) -> Result<Value, 
         ..Meta::default()
     };
     let is_forgotten = |existing: &Record| {
-        existing.execution.meta.stopped_ms.is_some_and(|stopped| stopped + NAME_KEPT_MS < now_ms)
+        existing.execution.meta.stopped_ms.is_some_and(|stopped| stopped + records::KEPT_MS < now_ms)
     };
     let started = runner::start(cloud, Execution { meta, root: None }, is_forgotten)?;
     let answer = |meta: &Meta| Ok(json!({"executionArn": meta.arn, "startDate": seconds(meta.started_ms)}));

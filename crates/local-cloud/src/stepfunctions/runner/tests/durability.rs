@@ -221,3 +221,60 @@ async fn a_waiting_token_is_valid_after_a_restart_and_its_time_out_keeps_its_tim
     let late = third.call("SendTaskSuccess", json!({"taskToken": token, "output": "1"})).await.unwrap_err();
     assert_eq!(late.code, "TaskTimedOut");
 }
+
+#[tokio::test]
+async fn an_execution_leaves_the_disk_90_days_after_its_end() {
+    let test = Test::open(None, Clock::manual(NOW), waiting(), vec![invoked(), invoked()]).await;
+    let first = test.start("first").await;
+    test.asked(1).await;
+    let input = json!({"taskToken": test.token(), "output": "{}"});
+    test.call("SendTaskSuccess", input).await.unwrap();
+    assert_eq!(test.published(2).await, "SUCCEEDED");
+    test.cloud.clock.advance(Duration::from_secs(89 * 86_400));
+    let second = test.start("second").await;
+    test.asked(2).await;
+    crate::housekeeping::start(&test.cloud);
+    test.cloud.clock.advance(Duration::from_secs(2 * 86_400));
+    let count = |table: &str| {
+        let query = format!("SELECT count(DISTINCT execution) FROM {table}");
+        test.cloud.store.read(|db| db.query_row(&query, [], |row| row.get::<_, i64>(0))).unwrap()
+    };
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while count("sfn_events") > 1 || count("sfn_tokens") > 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+    let gone = test.call("DescribeExecution", json!({"executionArn": first})).await.unwrap_err();
+    assert_eq!(gone.code, "ExecutionDoesNotExist");
+    assert_eq!(test.status(&second).await, "FAILED", "it timed out just now, and is kept");
+}
+
+#[tokio::test]
+async fn waits_and_timeouts_end_in_time_though_the_clock_is_set_back() {
+    let wait = json!({"A": {"Type": "Wait", "Seconds": 60, "End": true}});
+    for (states, ended) in [(wait, "SUCCEEDED"), (waiting(), "FAILED")] {
+        let test = Test::open(None, Clock::manual(NOW), states, vec![invoked()]).await;
+        test.start("e").await;
+        test.published(1).await;
+        test.cloud.clock.jump(-3_600_000);
+        test.cloud.clock.advance(Duration::from_secs(61));
+        let ended_in_time = tokio::time::timeout(Duration::from_secs(30), test.published(2)).await;
+        assert_eq!(ended_in_time.unwrap(), ended);
+    }
+}
+
+/// As when a laptop wakes: nobody tells that the clock jumped.
+#[tokio::test(start_paused = true)]
+async fn waits_and_timeouts_end_within_a_minute_when_the_clock_jumps_past_their_time() {
+    let wait = json!({"A": {"Type": "Wait", "Seconds": 600, "End": true}});
+    for (states, ended) in [(wait, "SUCCEEDED"), (waiting(), "FAILED")] {
+        let test = Test::open(None, Clock::manual(NOW), states, vec![invoked()]).await;
+        test.start("e").await;
+        test.published(1).await;
+        test.cloud.clock.jump(3_600_000);
+        let ended_in_time = tokio::time::timeout(Duration::from_secs(60), test.published(2)).await;
+        assert_eq!(ended_in_time.unwrap(), ended);
+    }
+}
