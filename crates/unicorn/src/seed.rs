@@ -13,6 +13,7 @@ use aws_smithy_runtime_api::client::http::{HttpConnector, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use local_cloud::folder;
 use local_cloud::up::Addresses;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -307,7 +308,7 @@ pub async fn load(
         return Ok(None);
     }
     let loaded = Target::local(client).await?.load(project).await?;
-    std::fs::write(mark, "")?;
+    folder::write(&mark, b"")?;
     Ok(Some(loaded))
 }
 

@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use tokio_util::sync::DropGuard;
 
 use super::lock;
 use crate::cloud::Cloud;
+use crate::port::local;
 
 /// Largest answer of a synchronous invocation: 6 MB, and 100 bytes for the envelope
 /// (gettingstarted-limits; the figure is the one in Lambda's own error message).
@@ -110,6 +112,7 @@ pub(super) async fn serve(cloud: &Cloud, worker: Arc<Worker>) -> std::io::Result
         .route(&format!("{API}/invocation/{{request}}/error"), post(error))
         .route(&format!("{API}/init/error"), post(init_error))
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn(only_from_here))
         .with_state(worker);
     let ended = cloud.stopping.child_token();
     let guard = ended.clone().drop_guard();
@@ -120,6 +123,15 @@ pub(super) async fn serve(cloud: &Cloud, worker: Arc<Worker>) -> std::io::Result
         }
     });
     Ok((address, guard))
+}
+
+/// No web page takes an event away from a function, or answers in its place.
+async fn only_from_here(request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    match local::host(&head).and_then(|()| local::page(&head.headers)) {
+        Ok(()) => next.run(Request::from_parts(head, body)).await,
+        Err(refused) => refuse(refused.status(), "Forbidden", &refused.to_string()),
+    }
 }
 
 fn refuse(status: StatusCode, kind: &str, message: &str) -> Response {

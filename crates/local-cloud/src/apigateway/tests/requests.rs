@@ -132,7 +132,7 @@ async fn a_connection_is_kept_for_the_next_request() {
     let (cloud, _) = function_answering(json!({"statusCode": 200, "body": "[]"}), false).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(async move { axum::serve(listener, router(cloud)).await });
+    let server = tokio::spawn(async move { serve(cloud, listener).await });
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     for _ in 0..2 {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
