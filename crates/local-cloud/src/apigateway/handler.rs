@@ -125,9 +125,6 @@ fn find_stage(cloud: &Cloud, path: &str, method: &str) -> (Option<Arc<Stage>>, S
     let has =
         |stage: &&Arc<Stage>| route(stage, path).is_some_and(|resource| resource.method(method).is_some());
     let found = stages.iter().find(has).or_else(|| stages.iter().find(|stage| route(stage, path).is_some()));
-    // On AWS an API has a host of its own, and answers for paths that it does not know, too, with
-    // the headers of its gateway responses. Here one of the APIs does.
-    let found = found.or_else(|| stages.first());
     (found.cloned(), path.to_owned())
 }
 
@@ -135,16 +132,20 @@ fn route<'s>(stage: &'s Stage, path: &str) -> Option<&'s Resource> {
     stage.api.resources.iter().find(|resource| resource.pattern.matches(path).is_some())
 }
 
+/// On AWS each API has a host of its own, and answers for a path that it does not know with its
+/// gateway responses, and their headers for pages: `MISSING_AUTHENTICATION_TOKEN` "including the
+/// cases when the client attempts to invoke an unsupported API method or resource" (guide,
+/// "Gateway response types"). On the one origin of all APIs, those of the first stand for all.
+fn responses_of_all(cloud: &Cloud, path: &str) -> GatewayResponses {
+    let first = cloud.apigateway.stages().into_iter().find(|_| !path.starts_with(EXECUTE_API));
+    first.map(|stage| stage.api.gateway_responses.clone()).unwrap_or_default()
+}
+
 async fn answer(cloud: &Arc<Cloud>, stage: Option<Arc<Stage>>, mut request: Request) -> Outcome {
     let Some(stage) = stage else {
         let mut context = request.context(cloud, "", "");
-        return refuse(
-            &GatewayResponses::default(),
-            &Failure::no_route(),
-            &mut context,
-            &request,
-            &json!({}),
-        );
+        let responses = responses_of_all(cloud, &request.client_path);
+        return refuse(&responses, &Failure::no_route(), &mut context, &request, &json!({}));
     };
     let mut context = request.context(cloud, &stage.api.id, &stage.name);
     context["deploymentId"] = json!(stage.deployment);

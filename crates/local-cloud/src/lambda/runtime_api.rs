@@ -191,3 +191,56 @@ async fn init_error(State(worker): State<Arc<Worker>>, body: Bytes) -> Response 
     worker.phase.send_replace(Phase::Failed(body));
     accepted()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::tests::{send, send_and_end};
+
+    #[tokio::test]
+    async fn a_web_page_takes_no_event_from_a_function_and_answers_none() {
+        let cloud = Cloud::for_tests().unwrap();
+        let worker = Arc::new(Worker::new());
+        let (address, _guard) = serve(&cloud, worker.clone()).await.unwrap();
+        let address = address.parse().unwrap();
+        let (reply, mut answered) = oneshot::channel();
+        assert!(worker.give(Task {
+            request_id: "r".into(),
+            arn: "arn".into(),
+            deadline_ms: 0,
+            trace_id: "t".into(),
+            client_context: None,
+            payload: Bytes::from_static(b"{}"),
+            reply,
+        }));
+        let ask = async |request: &str, headers: &str| {
+            let head = format!("{request} HTTP/1.1\r\nconnection: close\r\ncontent-length: 2\r\n");
+            send(address, format!("{head}{headers}\r\n\r\n{{}}").as_bytes()).await
+        };
+        const NEXT: &str = "GET /2018-06-01/runtime/invocation/next";
+        const ANSWER: &str = "POST /2018-06-01/runtime/invocation/r/response";
+        let here = format!("host: {address}");
+        let evil = [
+            "host: evil.example",
+            "host: localhost\r\norigin: null",
+            "host: localhost\r\nsec-fetch-site: cross-site",
+        ];
+        for headers in evil {
+            for request in [NEXT, "POST /2018-06-01/runtime/init/error"] {
+                assert!(ask(request, headers).await.starts_with("HTTP/1.1 403"), "{request} {headers}");
+            }
+        }
+        assert_eq!(*worker.phase().borrow(), Phase::Starting);
+        assert!(ask(NEXT, &here).await.contains("lambda-runtime-aws-request-id: r"));
+        for headers in evil {
+            assert!(ask(ANSWER, headers).await.starts_with("HTTP/1.1 403"), "{headers}");
+        }
+        // An answer that is cut short is none.
+        let short = format!("{ANSWER} HTTP/1.1\r\n{here}\r\ncontent-length: 9\r\n\r\n{{");
+        let short = send_and_end(address, short.as_bytes()).await;
+        assert!(short.is_empty() || short.starts_with("HTTP/1.1 400"), "{short}");
+        assert!(answered.try_recv().is_err());
+        assert!(ask(ANSWER, &here).await.starts_with("HTTP/1.1 202"));
+        assert_eq!(answered.await, Ok(Reply::Answer(Bytes::from_static(b"{}"))));
+    }
+}
