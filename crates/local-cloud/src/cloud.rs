@@ -27,6 +27,8 @@ pub struct Settings {
     pub state: Option<PathBuf>,
     /// What goes wrong on purpose; nothing by default.
     pub faults: crate::faults::Plan,
+    /// How long the ports wait for the rest of a request.
+    pub patience: crate::port::Patience,
 }
 
 impl Settings {
@@ -39,6 +41,7 @@ impl Settings {
             project: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.."),
             state: None,
             faults: crate::faults::Plan::default(),
+            patience: crate::port::Patience::default(),
         }
     }
 }
@@ -60,6 +63,9 @@ pub struct Cloud {
     pub tally: Tally,
     /// Who called what since the start.
     pub calls: Calls,
+    /// The secret access key of all functions, drawn anew at every start: who signs with it has it
+    /// from the environment of a function.
+    pub(crate) secret: String,
     /// Cancelled when the cloud stops; every background task ends on it.
     pub stopping: CancellationToken,
     /// `http://127.0.0.1:4566`: the AWS endpoint, once it listens.
@@ -113,7 +119,9 @@ impl Cloud {
         if let Some(shown_ms) = crate::housekeeping::remembered(&store)? {
             clock.not_before(shown_ms);
         }
+        const BASE_64: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         let cloud = Self {
+            secret: random.text(BASE_64, 40),
             apigateway: crate::apigateway::State::open(&store)?,
             cloudformation: crate::cloudformation::State::open(&store)?,
             comprehend: crate::comprehend::State::open(&store)?,

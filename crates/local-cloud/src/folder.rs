@@ -1,8 +1,11 @@
 //! The folder that keeps the state of a local cloud. It is known by its mark, a file that also
 //! says for which stage and template it was made; one that holds other things and has no mark
 //! is never cleared. One process at a time holds it. What is not ours in it is never removed.
+//! What is ours is for the user alone who runs it: other users of the machine read nothing of it.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -47,7 +50,11 @@ impl Folder {
     /// another stage or template.
     pub fn take(path: &Path, made: &Made, fresh: bool) -> anyhow::Result<Self> {
         let shown = path.display();
-        std::fs::create_dir_all(path).with_context(|| format!("cannot create the state folder {shown}"))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .with_context(|| format!("cannot create the state folder {shown}"))?;
         if fresh
             && let Some(stranger) =
                 stranger(path).with_context(|| format!("cannot read the folder {shown}"))?
@@ -56,7 +63,7 @@ impl Folder {
                 "{shown} is not a state folder, since it holds {stranger}: it is not cleared; leave out --fresh, or choose another one with --state-dir"
             );
         }
-        let file = File::create(path.join(LOCK)).with_context(|| {
+        let file = private(&path.join(LOCK)).with_context(|| {
             format!("cannot write to the state folder {shown}; choose another --state-dir")
         })?;
         match file.try_lock() {
@@ -73,12 +80,26 @@ impl Folder {
             folder.clear().with_context(|| format!("cannot clear the state folder {shown}"))?;
         }
         folder.check(made)?;
+        folder.close().with_context(|| format!("cannot close the state folder {shown} to other users"))?;
         Ok(folder)
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Takes away what earlier runs allowed to other users; a folder that holds other things, too,
+    /// stays as it is.
+    fn close(&self) -> std::io::Result<()> {
+        let entries = entries(&self.path)?;
+        for (name, _) in entries.iter().filter(|(_, ours)| *ours) {
+            std::fs::set_permissions(self.path.join(name), Permissions::from_mode(0o600))?;
+        }
+        if entries.iter().all(|(name, ours)| *ours || name == LOCK) {
+            std::fs::set_permissions(&self.path, Permissions::from_mode(0o700))?;
+        }
+        Ok(())
     }
 
     /// Removes what earlier runs left. Until the last of it is gone, the mark says so: half a
@@ -89,7 +110,7 @@ impl Folder {
         if mark.is_file() {
             std::fs::rename(mark, &clearing)?;
         } else {
-            File::create(&clearing)?;
+            private(&clearing)?;
         }
         for (name, _) in entries(&self.path)?.iter().filter(|(name, ours)| *ours && name != CLEARING) {
             std::fs::remove_file(self.path.join(name))?;
@@ -110,7 +131,7 @@ impl Folder {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 // Renamed into place: a mark is whole, or not there.
                 let new = self.path.join(format!("{MARK}.new"));
-                std::fs::write(&new, serde_json::to_vec_pretty(made)?)
+                write(&new, &serde_json::to_vec_pretty(made)?)
                     .and_then(|()| std::fs::rename(&new, &mark))
                     .with_context(|| format!("cannot write to the state folder {shown}"))?;
                 return Ok(());
@@ -134,6 +155,27 @@ impl Folder {
         }
         Ok(())
     }
+}
+
+/// Opens a file that no other user reads, and creates it where it is missing. SQLite gives the
+/// files beside a database the mode of the database.
+///
+/// # Errors
+/// When it cannot be opened or created.
+pub(crate) fn private(path: &Path) -> std::io::Result<File> {
+    let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
+/// Writes a file that no other user reads.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut file = private(path)?;
+    file.set_len(0)?;
+    file.write_all(content)
 }
 
 /// What a folder holds: names, and whether each is a file of ours.
@@ -235,6 +277,52 @@ mod tests {
         assert!(said.contains("--template template.yaml, not web-service/template.yaml"), "{said}");
         drop(Folder::take(folder.path(), &made("dev", "template.yaml"), true).unwrap());
         assert!(refusal(folder.path(), &whole(), false).contains("--stage dev"));
+    }
+
+    #[test]
+    fn no_other_user_reads_the_state_not_even_of_an_earlier_version() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("a/state");
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        let all = || {
+            let files = names(&folder).into_iter().map(|name| (mode(&folder.join(&name)), name));
+            files.map(|(mode, name)| format!("{mode:o} {name}")).collect::<Vec<_>>()
+        };
+        drop(Folder::take(&folder, &whole(), false).unwrap());
+        let store = crate::store::Store::open(&folder.join("cloud.sqlite")).unwrap();
+        store.migrate("CREATE TABLE IF NOT EXISTS t (x INTEGER)").unwrap();
+        write(&folder.join("local.json"), b"{}").unwrap();
+        assert_eq!(mode(&folder), 0o700);
+        let expected = [
+            "600 cloud.sqlite",
+            "600 cloud.sqlite-shm",
+            "600 cloud.sqlite-wal",
+            "600 local.json",
+            "600 lock",
+            "600 state.json",
+        ];
+        assert_eq!(all(), expected);
+
+        drop(store);
+        for name in names(&folder) {
+            std::fs::set_permissions(folder.join(name), Permissions::from_mode(0o644)).unwrap();
+        }
+        std::fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
+        drop(Folder::take(&folder, &whole(), false).unwrap());
+        assert_eq!(mode(&folder), 0o700);
+        assert!(all().iter().all(|file| file.starts_with("600 ")), "{:?}", all());
+    }
+
+    #[test]
+    fn a_folder_that_holds_other_things_stays_open_but_for_what_is_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |name: &str| folder.path().join(name).metadata().unwrap().permissions().mode() & 0o777;
+        std::fs::write(folder.path().join("thesis.tex"), "years of work").unwrap();
+        for (name, mode) in [("", 0o755), ("thesis.tex", 0o644)] {
+            std::fs::set_permissions(folder.path().join(name), Permissions::from_mode(mode)).unwrap();
+        }
+        drop(Folder::take(folder.path(), &whole(), false).unwrap());
+        assert_eq!((mode(""), mode("thesis.tex"), mode("state.json")), (0o755, 0o644, 0o600));
     }
 
     #[test]

@@ -47,12 +47,7 @@ const CHORES: [Chore; 7] = [
         portion: usize::MAX,
         work: |cloud, _| dynamodb::sweep(cloud).boxed(),
     },
-    Chore {
-        of: "expired messages",
-        every: Duration::from_secs(60),
-        portion: 500,
-        work: quick!(sqs::sweep),
-    },
+    Chore { of: "expired messages", every: Duration::from_secs(60), portion: 500, work: quick!(sqs::sweep) },
     Chore {
         of: "expired log events",
         every: Duration::from_secs(300),

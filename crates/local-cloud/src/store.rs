@@ -60,6 +60,8 @@ impl Store {
     /// # Errors
     /// When the file cannot be opened or has contents of another version.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        // SQLite says better than this what is wrong with a path.
+        let _ = crate::folder::private(path);
         Self::prepare(Connection::open(path)?)
     }
 

@@ -13,13 +13,13 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::cloud::{Cloud, Settings};
-use crate::folder::{Folder, Made};
+use crate::folder::{self, Folder, Made};
 use crate::random::Random;
 use crate::resource::Resource;
 use crate::template::Application;
 use crate::{
     apigateway, cloudformation, deploy, earlier, endpoint, event_source, eventbridge, housekeeping, lambda,
-    pipes, sqs, stepfunctions, template,
+    pipes, samconfig, sqs, stepfunctions, template,
 };
 
 /// How to run.
@@ -29,7 +29,7 @@ pub struct Options {
     pub project: PathBuf,
     /// The template to run, relative to the project: the root's, or that of one service alone.
     pub template: String,
-    /// The stage; also names the stack, `uni-prop-{stage}`.
+    /// The stage; the stack is called as `sam deploy` calls it in this stage.
     pub stage: String,
     /// Where state lives; created where it is missing.
     pub state: PathBuf,
@@ -169,7 +169,7 @@ fn load(
         ("Stage".to_owned(), settings.stage.clone()),
         ("Owner".to_owned(), "local".to_owned()),
     ]);
-    let stack = stack_name(&settings.stage);
+    let stack = samconfig::stack_name(&settings.project, template, &settings.stage)?;
     Ok(template::load(&settings.project, template, &stack, &parameters, settings, api_url, endpoint_url)?)
 }
 
@@ -181,10 +181,6 @@ pub fn within(project: &Path, template: &str) -> String {
         Some(template.strip_prefix(project).ok()?.to_str()?.to_owned())
     };
     whole().unwrap_or_else(|| template.to_owned())
-}
-
-fn stack_name(stage: &str) -> String {
-    format!("uni-prop-{stage}")
 }
 
 async fn listen(port: u16, option: &str) -> anyhow::Result<(TcpListener, String)> {
@@ -220,6 +216,7 @@ pub async fn up_with(options: &Options, prepare: impl FnOnce(&Arc<Cloud>)) -> an
     let template = within(&options.project, &options.template);
     let application =
         load(&settings(&options.project, &options.stage, None), &template, &api_url, &endpoint_url)?;
+    let stack = samconfig::stack_name(&options.project, &template, &options.stage)?;
     let made = Made { stage: options.stage.clone(), template };
     let folder = Folder::take(&options.state, &made, options.fresh)?;
     let state = folder.path();
@@ -240,15 +237,14 @@ pub async fn up_with(options: &Options, prepare: impl FnOnce(&Arc<Cloud>)) -> an
     }
     let gone = earlier::compare(&cloud, &application).await.with_context(unusable)?;
     deploy::deploy(&cloud, &application).await?;
-    let stack = stack_name(&options.stage);
     let outputs = application.outputs(&stack);
     cloudformation::publish(&cloud, application)?;
     // Before anybody can put something into it.
     earlier::forget(&cloud, &gone).await?;
 
     let mut tasks = JoinSet::new();
-    tasks.spawn(told(apigateway::serve(cloud.clone(), api)));
-    tasks.spawn(told(endpoint::serve(cloud.clone(), aws)));
+    tasks.spawn(apigateway::serve(cloud.clone(), api));
+    tasks.spawn(endpoint::serve(cloud.clone(), aws));
     for start in [
         sqs::start,
         lambda::start,
@@ -270,7 +266,7 @@ pub async fn up_with(options: &Options, prepare: impl FnOnce(&Arc<Cloud>)) -> an
         outputs,
         pid: std::process::id(),
     };
-    std::fs::write(state.join("local.json"), serde_json::to_vec_pretty(&addresses)?)?;
+    folder::write(&state.join("local.json"), &serde_json::to_vec_pretty(&addresses)?)?;
     Ok(Running { cloud, addresses, tasks, state: state.to_owned(), _folder: folder })
 }
 
@@ -285,13 +281,6 @@ fn raise_open_files() {
         .any(|most| setrlimit(Resource::Nofile, Rlimit { current: most, ..limit.clone() }).is_ok());
     if !raised {
         tracing::warn!("the limit of open files stays at {:?}", limit.current);
-    }
-}
-
-/// Says that a port has failed.
-async fn told(served: impl Future<Output = std::io::Result<()>>) {
-    if let Err(error) = served.await {
-        tracing::error!(%error, "a listener failed");
     }
 }
 

@@ -71,7 +71,10 @@ pub async fn optimised(project: &Path) -> anyhow::Result<PathBuf> {
 /// # Errors
 /// When cargo fails; it has printed why.
 pub async fn optimised_self(project: &Path) -> anyhow::Result<PathBuf> {
-    binaries(project, &[SELF.to_owned()], Profile::Profiling, Show::Progress).await?.pop().context("cargo built nothing")
+    binaries(project, &[SELF.to_owned()], Profile::Profiling, Show::Progress)
+        .await?
+        .pop()
+        .context("cargo built nothing")
 }
 
 /// Builds all functions of the root template as they are shipped, and the one that does nothing;

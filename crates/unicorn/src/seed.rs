@@ -14,6 +14,7 @@ use aws_smithy_runtime_api::client::http::{HttpConnector, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use local_cloud::folder;
 use local_cloud::up::Addresses;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -137,7 +138,8 @@ impl Target {
                 None => loaded.listings_kept += 1,
             }
         }
-        loaded.answers = std::mem::take(&mut *self.api.answers.lock().unwrap_or_else(PoisonError::into_inner));
+        loaded.answers =
+            std::mem::take(&mut *self.api.answers.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(loaded)
     }
 
@@ -311,7 +313,7 @@ pub async fn load(
         return Ok(None);
     }
     let loaded = Target::local(client).await?.load(project).await?;
-    std::fs::write(mark, "")?;
+    folder::write(&mark, b"")?;
     Ok(Some(loaded))
 }
 

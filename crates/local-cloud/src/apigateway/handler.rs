@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use axum::body::{Body, to_bytes};
-use axum::extract::ConnectInfo;
+use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -18,6 +17,8 @@ use super::routes;
 use super::spelling::Client;
 use super::stage::Stage;
 use crate::cloud::Cloud;
+use crate::port::local;
+use crate::port::{self, Unread};
 
 /// "Payload size: 10 MB" (guide, "Quotas").
 const PAYLOAD: usize = 10 * 1024 * 1024;
@@ -41,28 +42,26 @@ pub(super) async fn handle(cloud: Arc<Cloud>, request: axum::extract::Request) -
         _ => cloud.random.uuid(),
     };
     let extended_request_id = extended_request_id(&cloud);
-    let client = head.extensions.get::<ConnectInfo<Client>>().map(|ConnectInfo(client)| client);
+    let client = head.extensions.get::<Client>();
     let spelling = client.map(|client| client.heard.spelling()).unwrap_or_default();
     let source_ip = client.map_or("127.0.0.1".to_owned(), |client| client.address.ip().to_string());
     let client_path = head.uri.path().to_owned();
     let method = head.method.as_str().to_owned();
-    let too_long = content_length(&head).is_some_and(|length| length > PAYLOAD);
-    let body = if too_long { None } else { to_bytes(body, PAYLOAD).await.ok() };
+    let body = match local::host(&head) {
+        Err(refused) => Err(at_the_front(refused.status().as_u16(), &refused.to_string())),
+        Ok(()) if content_length(&head).is_some_and(|length| length > PAYLOAD) => {
+            Err(unread_body(Unread::TooLong))
+        }
+        Ok(()) => port::read(body, PAYLOAD, cloud.settings.patience).await.map_err(unread_body),
+    };
     if let Some(client) = client {
         client.heard.listen();
     }
 
-    let refused_at_the_front = body.is_none();
+    let refused_at_the_front = body.is_err();
     let outcome = match body {
-        // The front of API Gateway says this before it looks at the request: in plain text,
-        // without ids, and beyond the reach of gateway responses (recorded on AWS in
-        // koki-develop/lgtm-generator issue 10; the guide is silent).
-        None => Outcome {
-            status: 413,
-            headers: vec![("Content-Type".into(), "text; charset=utf-8".into())],
-            body: Bytes::from(format!("HTTP content length exceeded {PAYLOAD} bytes.")),
-        },
-        Some(body) => {
+        Err(outcome) => outcome,
+        Ok(body) => {
             let (stage, path) = find_stage(&cloud, &client_path, &method);
             let request = Request {
                 raw_path_parameters: BTreeMap::new(),
@@ -90,6 +89,25 @@ pub(super) async fn handle(cloud: Arc<Cloud>, request: axum::extract::Request) -
     into_response(outcome, if refused_at_the_front { Vec::new() } else { ids.into() })
 }
 
+/// What the front of API Gateway says before it looks at the request: in plain text, without ids,
+/// and beyond the reach of gateway responses (recorded on AWS for 413 in
+/// koki-develop/lgtm-generator issue 10; the guide is silent).
+fn at_the_front(status: u16, sentence: &str) -> Outcome {
+    Outcome {
+        status,
+        headers: vec![("Content-Type".into(), "text; charset=utf-8".into())],
+        body: Bytes::from(sentence.to_owned()),
+    }
+}
+
+fn unread_body(unread: Unread) -> Outcome {
+    match unread {
+        Unread::TooLong => at_the_front(413, &format!("HTTP content length exceeded {PAYLOAD} bytes.")),
+        Unread::CutShort => at_the_front(400, "The body ends before its announced length."),
+        Unread::Silent => at_the_front(408, "The rest of the body did not come; the connection is closed."),
+    }
+}
+
 fn content_length(head: &axum::http::request::Parts) -> Option<usize> {
     head.headers.get("content-length")?.to_str().ok()?.parse().ok()
 }
@@ -114,16 +132,20 @@ fn route<'s>(stage: &'s Stage, path: &str) -> Option<&'s Resource> {
     stage.api.resources.iter().find(|resource| resource.pattern.matches(path).is_some())
 }
 
+/// On AWS each API has a host of its own, and answers for a path that it does not know with its
+/// gateway responses, and their headers for pages: `MISSING_AUTHENTICATION_TOKEN` "including the
+/// cases when the client attempts to invoke an unsupported API method or resource" (guide,
+/// "Gateway response types"). On the one origin of all APIs, those of the first stand for all.
+fn responses_of_all(cloud: &Cloud, path: &str) -> GatewayResponses {
+    let first = cloud.apigateway.stages().into_iter().find(|_| !path.starts_with(EXECUTE_API));
+    first.map(|stage| stage.api.gateway_responses.clone()).unwrap_or_default()
+}
+
 async fn answer(cloud: &Arc<Cloud>, stage: Option<Arc<Stage>>, mut request: Request) -> Outcome {
     let Some(stage) = stage else {
         let mut context = request.context(cloud, "", "");
-        return refuse(
-            &GatewayResponses::default(),
-            &Failure::no_route(),
-            &mut context,
-            &request,
-            &json!({}),
-        );
+        let responses = responses_of_all(cloud, &request.client_path);
+        return refuse(&responses, &Failure::no_route(), &mut context, &request, &json!({}));
     };
     let mut context = request.context(cloud, &stage.api.id, &stage.name);
     context["deploymentId"] = json!(stage.deployment);

@@ -30,6 +30,7 @@ use tokio::net::TcpListener;
 use self::api::Api;
 use self::stage::{Stage, StageProperties};
 use crate::cloud::Cloud;
+use crate::port;
 use crate::resource::{Refusal, Resource};
 use crate::store::{Store, StoreError};
 
@@ -194,21 +195,19 @@ fn deployed_api(cloud: &Cloud, resource: &Resource, id: &str) -> Result<Arc<Api>
     cloud.apigateway.api(id).ok_or_else(missing)
 }
 
-/// The service for the port of all APIs: `/{path}` on one origin, and
+/// Serves all APIs on one port until the cloud stops: `/{path}` on one origin, and
 /// `/_aws/execute-api/{api}/{stage}/{path}` for the invoke addresses of the outputs.
-fn router(cloud: Arc<Cloud>) -> axum::Router {
-    axum::Router::new()
-        .fallback(move |request: axum::extract::Request| handler::handle(cloud.clone(), request))
-}
-
-/// Serves all APIs on one port until the cloud stops.
-///
-/// # Errors
-/// When the port fails.
-pub async fn serve(cloud: Arc<Cloud>, port: TcpListener) -> std::io::Result<()> {
-    let stopping = cloud.stopping.clone().cancelled_owned();
-    let service = router(cloud).into_make_service_with_connect_info::<spelling::Client>();
-    axum::serve(spelling::Listener(port), service).with_graceful_shutdown(stopping).await
+pub async fn serve(cloud: Arc<Cloud>, port: TcpListener) {
+    port::serve(port, &cloud.stopping, cloud.settings.patience, |stream, address| {
+        let (connection, client) = spelling::hear(stream, address);
+        let cloud = cloud.clone();
+        let answer = move |mut request: axum::extract::Request| {
+            request.extensions_mut().insert(client.clone());
+            handler::handle(cloud.clone(), request)
+        };
+        (connection, answer)
+    })
+    .await;
 }
 
 #[cfg(test)]

@@ -10,10 +10,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 /// More than hyper reads of a head.
 const LONGEST_HEAD: usize = 512 * 1024;
@@ -56,28 +54,10 @@ pub(super) struct Client {
     pub heard: Heard,
 }
 
-impl Connected<IncomingStream<'_, Listener>> for Client {
-    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
-        Self { address: *stream.remote_addr(), heard: stream.io().heard.clone() }
-    }
-}
-
-/// Accepts connections that keep the heads.
-pub(super) struct Listener(pub TcpListener);
-
-impl axum::serve::Listener for Listener {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let (stream, address) = axum::serve::Listener::accept(&mut self.0).await;
-        let heard = Heard(Arc::new(Mutex::new(Some(Vec::new()))));
-        (Connection { stream, heard }, address)
-    }
-
-    fn local_addr(&self) -> Result<SocketAddr> {
-        self.0.local_addr()
-    }
+/// Makes a connection keep its heads for the client that is at its other end.
+pub(super) fn hear(stream: TcpStream, address: SocketAddr) -> (Connection, Client) {
+    let heard = Heard(Arc::new(Mutex::new(Some(Vec::new()))));
+    (Connection { stream, heard: heard.clone() }, Client { address, heard })
 }
 
 /// A connection of a client.

@@ -10,6 +10,7 @@
 //! workers of this process.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -20,6 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::cloud::Cloud;
 use crate::error::AwsError;
+use crate::random::Random;
 use crate::store::StoreError;
 
 /// dynoxide wants to see a signature, and verifies none.
@@ -61,6 +63,8 @@ impl Engine {
         let failed = |error: dynoxide::DynoxideError| StoreError::Tables(error.to_string());
         let (database, clock) = match path {
             Some(path) => {
+                // dynoxide says better than this what is wrong with a path.
+                let _ = crate::folder::private(path);
                 let database = Database::new(&path.to_string_lossy()).map_err(failed)?;
                 // Sets `synchronous = NORMAL`: like our own store, this survives the death
                 // of the process without an fsync per write.
@@ -84,7 +88,7 @@ impl Engine {
     /// One request to dynoxide.
     pub(super) async fn send(&self, cloud: &Cloud, action: &str, body: Bytes) -> Result<Reply, AwsError> {
         self.set_clock(cloud);
-        let server = self.server.get_or_init(|| Server::start(self.database.clone()));
+        let server = self.server.get_or_init(|| Server::start(self.database.clone(), &cloud.random));
         let server = server.as_ref().map_err(AwsError::internal)?;
         let answer = server
             .client
@@ -130,9 +134,19 @@ fn index_streams(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// A port of a loopback address that cannot be guessed: dynoxide takes requests of any web page,
+/// and lets it read the answers (CORS). Only Linux has all of 127.0.0.0/8 without being told to.
+fn listen(random: &Random) -> std::io::Result<std::net::TcpListener> {
+    let byte = || random.below(256) as u8;
+    // The last one is no network's address and no broadcast's.
+    let hidden = Ipv4Addr::new(127, byte(), byte(), 1 + random.below(254) as u8);
+    let bind = |address| std::net::TcpListener::bind((address, 0));
+    bind(hidden).or_else(|_| bind(Ipv4Addr::LOCALHOST))
+}
+
 impl Server {
-    fn start(database: Database) -> Result<Self, String> {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
+    fn start(database: Database, random: &Random) -> Result<Self, String> {
+        let listener = listen(random).map_err(|error| error.to_string())?;
         listener.set_nonblocking(true).map_err(|error| error.to_string())?;
         let url = format!("http://{}/", listener.local_addr().map_err(|error| error.to_string())?);
         let client = reqwest::Client::builder()
@@ -159,5 +173,19 @@ impl Server {
             })
             .map_err(|error| error.to_string())?;
         Ok(Self { url, client, _running: stop.drop_guard() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_web_page_cannot_guess_where_the_engine_listens() {
+        let random = Random::seeded(1);
+        let address = || listen(&random).unwrap().local_addr().unwrap().ip();
+        let (one, other) = (address(), address());
+        assert!(one.is_loopback() && one != other && one != Ipv4Addr::LOCALHOST, "{one} {other}");
     }
 }

@@ -27,7 +27,7 @@ struct Service {
 const JSON_1_0: &str = "application/x-amz-json-1.0";
 const JSON_1_1: &str = "application/x-amz-json-1.1";
 
-const SERVICES: [Service; 9] = [
+static SERVICES: [Service; 9] = [
     Service::new("DynamoDB_20120810", "dynamodb", JSON_1_0, "com.amazonaws.dynamodb.v20120810#"),
     Service::new("DynamoDBStreams_20120810", "dynamodb", JSON_1_0, "com.amazonaws.dynamodb.v20120810#"),
     Service::new("AmazonSQS", "sqs", JSON_1_0, "com.amazonaws.sqs#"),
@@ -53,11 +53,9 @@ impl Service {
 pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
     let target = request.header("x-amz-target").unwrap_or_default();
     let (prefix, action) = target.rsplit_once('.').unwrap_or(("", target));
-    let Some(service) = SERVICES.iter().find(|service| service.target == prefix) else {
+    let Some(service) = service_of(request) else {
         let name = request.signed_service().unwrap_or(prefix);
-        let asked_in_1_0 = request.header("content-type") == Some(JSON_1_0);
-        let version = if asked_in_1_0 { JSON_1_0 } else { JSON_1_1 };
-        return refuse(request, &Service::new("", "", version, ""), AwsError::not_emulated(name, action));
+        return refuse_any(request, AwsError::not_emulated(name, action));
     };
     let fault = if calls::caller().is_some() { cloud.faults.call() } else { Call::Made };
     if fault == Call::Throttled {
@@ -119,6 +117,18 @@ pub(super) fn parse(body: &[u8]) -> Result<Value, AwsError> {
     }
 }
 
+fn service_of(request: &Request) -> Option<&'static Service> {
+    let (prefix, _) = request.header("x-amz-target")?.rsplit_once('.')?;
+    SERVICES.iter().find(|service| service.target == prefix)
+}
+
+/// An error in the form of the service that is meant, or of none.
+pub(super) fn refuse_any(request: &Request, error: AwsError) -> Response {
+    let asked_in_1_0 = request.header("content-type") == Some(JSON_1_0);
+    let unknown = Service::new("", "", if asked_in_1_0 { JSON_1_0 } else { JSON_1_1 }, "");
+    refuse(request, service_of(request).unwrap_or(&unknown), error)
+}
+
 fn refuse(request: &Request, service: &Service, error: AwsError) -> Response {
     let mut body = error.details;
     // SQS spoke the query protocol first; its JSON errors carry the code of that one too.
@@ -146,7 +156,7 @@ mod tests {
     #[tokio::test]
     async fn an_error_of_sqs_carries_its_query_code_in_a_header_only() {
         let head = axum::http::Request::new(()).into_parts().0;
-        let request = Request::new(head, bytes::Bytes::new(), "id".into());
+        let request = Request::new(head, "id".into());
         let mut error = AwsError::client("QueueDoesNotExist", "The specified queue does not exist.");
         error.details.insert("QueryErrorCode".into(), "AWS.SimpleQueueService.NonExistentQueue".into());
         let response = refuse(&request, &SERVICES[2], error);

@@ -1,10 +1,12 @@
 //! The AWS endpoint: one HTTP port that speaks the protocols of all emulated services
 //! (JSON 1.0 and 1.1, query, REST JSON, S3) to SDKs and to the AWS command line, and the
 //! one door ([`call`]) through which the services call each other. It knows protocols,
-//! and nothing of what a service does. Signatures are read for the service's name and
-//! never verified: the port is bound to this machine.
+//! and nothing of what a service does. Signatures are read for the service's name and not
+//! verified, but for that of a presigned address in a page from elsewhere: the port is bound to
+//! this machine, and answers no other pages.
 
 mod json;
+mod presigned;
 mod query;
 mod query_sqs;
 mod request;
@@ -14,9 +16,7 @@ mod xml;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::State;
+use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures::future::BoxFuture;
@@ -26,37 +26,73 @@ use tokio::net::TcpListener;
 use crate::calls;
 use crate::cloud::Cloud;
 use crate::error::AwsError;
+use crate::port::local::{self, Refused};
+use crate::port::{self, Unread};
 use request::{Protocol, Request};
 
 /// The largest body that is read: images go to S3 in one request each.
 const MAX_BODY: usize = 64 * 1024 * 1024;
 
+const TEXT: &str = "text/plain; charset=utf-8";
+
 /// All services on one port, until the cloud stops.
-///
-/// # Errors
-/// When the port fails.
-pub async fn serve(cloud: Arc<Cloud>, port: TcpListener) -> std::io::Result<()> {
-    let stopping = cloud.stopping.clone().cancelled_owned();
-    axum::serve(port, router(cloud)).with_graceful_shutdown(stopping).await
+pub async fn serve(cloud: Arc<Cloud>, port: TcpListener) {
+    port::serve(port, &cloud.stopping, cloud.settings.patience, |stream, _| {
+        let cloud = cloud.clone();
+        (stream, move |request| handle(cloud.clone(), request))
+    })
+    .await;
 }
 
-fn router(cloud: Arc<Cloud>) -> Router {
-    Router::new().fallback(handle).with_state(cloud)
-}
-
-async fn handle(State(cloud): State<Arc<Cloud>>, request: axum::extract::Request) -> Response {
+async fn handle(cloud: Arc<Cloud>, request: axum::extract::Request) -> Response {
     let (head, body) = request.into_parts();
-    let body = match to_bytes(body, MAX_BODY).await {
+    let host = local::host(&head);
+    let mut request = Request::new(head, cloud.random.uuid());
+    if let Err(refused) = host.and_then(|()| check_page(&cloud, &request)) {
+        let code = if refused.status() == StatusCode::FORBIDDEN { "AccessDenied" } else { "BadRequest" };
+        return refuse(&request, AwsError::new(refused.status().as_u16(), code, refused.to_string()));
+    }
+    request.body = match port::read(body, MAX_BODY, cloud.settings.patience).await {
         Ok(body) => body,
-        Err(error) => {
-            let sentence = format!("The body could not be read, or is longer than {MAX_BODY} bytes: {error}");
-            return plain(StatusCode::PAYLOAD_TOO_LARGE, sentence);
-        }
+        Err(unread) => return refuse(&request, unread_body(unread)),
     };
-    let request = Request::new(head, body, cloud.random.uuid());
     match request.access_key().and_then(|key| cloud.calls.holder(key)) {
         Some(caller) => calls::by(caller, answer(&cloud, &request)).await,
         None => answer(&cloud, &request).await,
+    }
+}
+
+/// No page from elsewhere has an effect or reads anything, but for an object that it has a
+/// presigned address of: pages show pictures so.
+fn check_page(cloud: &Cloud, request: &Request) -> Result<(), Refused> {
+    local::page(&request.headers).or_else(|refused| match presigned::is_valid(cloud, request) {
+        true => Ok(()),
+        false => Err(refused),
+    })
+}
+
+/// The codes are those of S3, which is sent the large bodies.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList>
+fn unread_body(unread: Unread) -> AwsError {
+    match unread {
+        Unread::TooLong => {
+            AwsError::new(413, "EntityTooLarge", format!("The body is longer than {MAX_BODY} bytes."))
+        }
+        Unread::CutShort => AwsError::client("IncompleteBody", "The body ends before its announced length."),
+        Unread::Silent => {
+            AwsError::client("RequestTimeout", "The rest of the body did not come; the connection is closed.")
+        }
+    }
+}
+
+/// An error in the shape of the protocol that the request speaks.
+fn refuse(request: &Request, error: AwsError) -> Response {
+    match request.protocol() {
+        Protocol::Json => json::refuse_any(request, error),
+        Protocol::Query => query::refuse(request, "", &error),
+        Protocol::Rest => rest::refuse(rest::service_of(request).unwrap_or_default(), error),
+        Protocol::S3 => rest_s3::refuse(request, &error),
+        Protocol::Browser => respond(error.status, TEXT, format!("{}\n", error.message)),
     }
 }
 
@@ -66,17 +102,13 @@ async fn answer(cloud: &Arc<Cloud>, request: &Request) -> Response {
         Protocol::Query => query::handle(cloud, request).await,
         Protocol::Rest => rest::handle(cloud, request).await,
         Protocol::S3 => rest_s3::handle(cloud, request).await,
-        Protocol::Browser => plain(
-            StatusCode::OK,
+        Protocol::Browser => respond(
+            200,
+            TEXT,
             "This is the AWS endpoint of the local cloud: point an AWS SDK or the AWS command line at it \
-             (AWS_ENDPOINT_URL).\n"
-                .into(),
+             (AWS_ENDPOINT_URL).\n",
         ),
     }
-}
-
-fn plain(status: StatusCode, sentence: String) -> Response {
-    respond(status.as_u16(), "text/plain; charset=utf-8", sentence)
 }
 
 /// A response with a status, a content type and a body.

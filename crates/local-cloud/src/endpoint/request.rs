@@ -20,24 +20,25 @@ pub(super) enum Protocol {
     Browser,
 }
 
-/// An HTTP request, read to its end.
+/// An HTTP request.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) method: Method,
     /// The path as it was sent, not decoded.
     pub(super) path: String,
     /// The query string as it was sent.
-    raw_query: String,
+    pub(super) raw_query: String,
     /// The query string's parameters, decoded.
     pub(super) query: Vec<(String, String)>,
     pub(super) headers: HeaderMap,
+    /// Empty until it is read.
     pub(super) body: Bytes,
     /// Goes into the answer; not known to the client before.
     pub(super) id: String,
 }
 
 impl Request {
-    pub(super) fn new(head: Parts, body: Bytes, id: String) -> Self {
+    pub(super) fn new(head: Parts, id: String) -> Self {
         let query = head.uri.query().unwrap_or_default();
         Self {
             method: head.method,
@@ -45,7 +46,7 @@ impl Request {
             raw_query: query.to_string(),
             query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
             headers: head.headers,
-            body,
+            body: Bytes::new(),
             id,
         }
     }
@@ -151,7 +152,7 @@ impl Request {
     fn host_bucket(&self) -> Option<&str> {
         let host = self.header("host")?;
         let host = host.rsplit_once(':').map_or(host, |(name, _)| name);
-        [".s3.localhost", ".localhost", ".127.0.0.1"]
+        [".s3.localhost", ".localhost"]
             .iter()
             .find_map(|suffix| host.strip_suffix(suffix))
             .filter(|bucket| !bucket.is_empty() && *bucket != "s3")

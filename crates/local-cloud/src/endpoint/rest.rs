@@ -253,7 +253,7 @@ fn invocation(answer: &Value) -> Response {
     response
 }
 
-fn refuse(service: &str, error: AwsError) -> Response {
+pub(super) fn refuse(service: &str, error: AwsError) -> Response {
     let mut body = error.details;
     match service {
         // Lambda's errors also say whose fault they are.

@@ -1,26 +1,48 @@
-use std::future::IntoFuture;
+use std::net::SocketAddr;
 
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::json;
 
 use super::*;
+use crate::clock::Clock;
+use crate::port::tests::{SHORT, send, send_and_end};
+use crate::random::Random;
+use crate::{Settings, sqs};
 
 /// A cloud whose endpoint listens.
 struct Listening {
     url: String,
     client: Client,
-    _cloud: Arc<Cloud>,
+    cloud: Arc<Cloud>,
 }
 
 async fn listen() -> Listening {
-    let cloud = Cloud::for_tests().unwrap();
+    listen_with(Settings::for_tests()).await
+}
+
+async fn listen_with(settings: Settings) -> Listening {
+    let cloud = Cloud::open(settings, Clock::system(), Random::seeded(1)).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(axum::serve(listener, router(cloud.clone())).into_future());
-    Listening { url, client: Client::builder().no_proxy().build().unwrap(), _cloud: cloud }
+    tokio::spawn(serve(cloud.clone(), listener));
+    Listening { url, client: Client::builder().no_proxy().build().unwrap(), cloud }
 }
 
 impl Listening {
+    fn address(&self) -> SocketAddr {
+        self.url.strip_prefix("http://").unwrap().parse().unwrap()
+    }
+
+    /// The status of a request that is sent line by line as it is written here, and its answer.
+    async fn raw(&self, request: &str, headers: &[&str], body: &str) -> (u16, String) {
+        let mut lines = vec![format!("{request} HTTP/1.1"), "connection: close".into()];
+        lines.extend(headers.iter().map(|header| header.to_string()));
+        lines.push(format!("content-length: {}\r\n\r\n{body}", body.len()));
+        let answer = send(self.address(), lines.join("\r\n").as_bytes()).await;
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+        (status.unwrap_or_else(|| panic!("no answer: {answer:?}")), answer)
+    }
+
     fn post(&self, path: &str, service: &str) -> RequestBuilder {
         self.signed(self.client.post(format!("{}{path}", self.url)), service)
     }
@@ -269,8 +291,10 @@ async fn an_object_comes_back_byte_for_byte_with_its_headers() {
 async fn a_bucket_can_stand_in_the_host() {
     let cloud = with_bucket().await;
     cloud.s3("PUT", "/images/key").body("x").send().await.unwrap();
-    let found = cloud.s3("GET", "/key").header("host", "images.localhost:4566").send().await.unwrap();
-    assert_eq!(found.text().await.unwrap(), "x");
+    for host in ["images.localhost:4566", "images.s3.localhost"] {
+        let found = cloud.s3("GET", "/key").header("host", host).send().await.unwrap();
+        assert_eq!(found.text().await.unwrap(), "x", "{host}");
+    }
 }
 
 #[tokio::test]
@@ -536,4 +560,208 @@ async fn every_operation_of_the_document_is_answered_and_no_other_is() {
         let other = call(&cloud, service, "DescribeUnicorn", json!({})).await.unwrap_err();
         assert!(other.message.contains("DescribeUnicorn"), "{service}: {other:?}");
     }
+}
+
+/// What a web page can send without asking: a queue is purged, an object deleted, a function invoked.
+struct Victim {
+    cloud: Listening,
+    queue: String,
+}
+
+impl Victim {
+    async fn new() -> Self {
+        let cloud = with_bucket().await;
+        cloud.s3("PUT", "/images/a.png").body("x").send().await.unwrap();
+        let made = sqs::call(&cloud.cloud, "CreateQueue", json!({"QueueName": "q"})).await.unwrap();
+        let queue = made["QueueUrl"].as_str().unwrap().to_owned();
+        let message = json!({"QueueUrl": queue, "MessageBody": "m"});
+        sqs::call(&cloud.cloud, "SendMessage", message).await.unwrap();
+        Self { cloud, queue }
+    }
+
+    /// The statuses of the answers.
+    async fn attack(&self, headers: &[&str]) -> [u16; 4] {
+        let purge = format!("/?Action=PurgeQueue&Version=2012-11-05&QueueUrl={}", self.queue);
+        let form = [headers, &["content-type: application/x-www-form-urlencoded"]].concat();
+        let text = [headers, &["content-type: text/plain"]].concat();
+        let delete = "<Delete><Object><Key>a.png</Key></Object></Delete>";
+        let invoke = "POST /2015-03-31/functions/nowhere/invocations";
+        [
+            self.cloud.raw("POST /images?delete", &text, delete).await.0,
+            self.cloud.raw(invoke, &text, "{}").await.0,
+            self.cloud.raw("POST /", &form, "Action=GetCallerIdentity&Version=2011-06-15").await.0,
+            self.cloud.raw(&format!("GET {purge}"), headers, "").await.0,
+        ]
+    }
+
+    /// How many messages and objects there are.
+    async fn holds(&self) -> (String, bool) {
+        let asked = json!({"QueueUrl": self.queue, "AttributeNames": ["All"]});
+        let attributes = sqs::call(&self.cloud.cloud, "GetQueueAttributes", asked).await.unwrap();
+        let messages = attributes["Attributes"]["ApproximateNumberOfMessages"].as_str().unwrap().to_owned();
+        let image = self.cloud.s3("GET", "/images/a.png").send().await.unwrap();
+        (messages, image.status() == StatusCode::OK)
+    }
+}
+
+#[tokio::test]
+async fn what_a_web_page_from_elsewhere_sends_does_nothing() {
+    let victim = Victim::new().await;
+    let evil = [
+        &["host: evil.example:4566"][..],
+        &["host: localhost.evil.example"],
+        &["host: "],
+        &[],
+        &["host: localhost", "origin: https://evil.example"],
+        &["host: localhost", "origin: null"],
+        &["host: localhost", "origin: http://localhost:3000", "origin: https://evil.example"],
+        &["host: localhost", "referer: https://evil.example/localhost"],
+        &["host: localhost", "origin: http://localhost", "referer: http://localhost@evil.example/"],
+        &["host: localhost", "sec-fetch-site: cross-site"],
+        &["host: localhost", "sec-fetch-site: Cross-Site", "origin: http://localhost:3000"],
+    ];
+    for headers in evil {
+        assert_eq!(victim.attack(headers).await, [403; 4], "{headers:?}");
+        assert_eq!(victim.holds().await, ("1".into(), true), "{headers:?}");
+    }
+    for hosts in [["host: localhost", "host: localhost"], ["host: localhost", "host: evil.example"]] {
+        assert_eq!(victim.attack(&hosts).await, [400; 4], "{hosts:?}");
+        assert_eq!(victim.holds().await, ("1".into(), true), "{hosts:?}");
+    }
+    // The same from this machine has the effects that nothing above has had.
+    assert_eq!(victim.attack(&["host: localhost", "sec-fetch-site: none"]).await, [200, 404, 200, 200]);
+    assert_eq!(victim.holds().await, ("0".into(), false));
+}
+
+#[tokio::test]
+async fn programs_and_pages_of_this_machine_are_answered() {
+    let cloud = listen().await;
+    let local = [
+        &["host: localhost"][..],
+        &["host: LOCALHOST:1"],
+        &["host: 127.0.0.1:4566"],
+        &["host: [::1]:4566"],
+        &["host: bucket.localhost:4566"],
+        &["host: bucket.s3.localhost"],
+        &["host: localhost", "origin: http://localhost:5173", "sec-fetch-site: same-site"],
+        &["host: localhost", "origin: https://app.localhost", "referer: https://app.localhost/a?b=c#d"],
+        &["host: 127.0.0.1", "referer: http://[::1]:5173/", "sec-fetch-site: same-origin"],
+        &["host: 127.0.0.1", "sec-fetch-site: none"],
+    ];
+    for headers in local {
+        let (status, answer) =
+            cloud.raw("GET /?Action=GetCallerIdentity&Version=2011-06-15", headers, "").await;
+        assert_eq!(status, 200, "{headers:?}: {answer}");
+    }
+    let identity = "?Action=GetCallerIdentity&Version=2011-06-15";
+    for (host, status) in [("localhost", 200), ("evil.example", 403)] {
+        let absolute = format!("GET http://{host}/{identity}");
+        assert_eq!(cloud.raw(&absolute, &["host: localhost"], "").await.0, status, "{absolute}");
+    }
+    let disguised = format!("GET http://localhost/{identity}");
+    assert_eq!(cloud.raw(&disguised, &["host: evil.example"], "").await.0, 403);
+}
+
+#[tokio::test]
+async fn a_refused_page_is_told_why_in_the_protocol_that_it_speaks() {
+    let cloud = listen().await;
+    let sentence = "This port does nothing for web pages from elsewhere: origin is ";
+    let evil = ["host: localhost", "origin: https://evil.example"];
+    let target = [&evil[..], &["x-amz-target: AmazonSQS.ListQueues"]].concat();
+    for (request, headers, code) in [
+        ("POST /", &target[..], r#""__type":"com.amazonaws.sqs#AccessDenied""#),
+        ("GET /?Action=ListQueues", &evil, "<Code>AccessDenied</Code>"),
+        ("GET /images/a.png", &evil, "<Error><Code>AccessDenied</Code>"),
+        ("GET /2015-03-31/functions", &evil, r#""Type":"User""#),
+        ("GET /", &evil, "text/plain"),
+    ] {
+        let (status, answer) = cloud.raw(request, headers, "").await;
+        assert!(status == 403 && answer.contains(code) && answer.contains(sentence), "{request}: {answer}");
+    }
+}
+
+/// The address of an object, presigned as an SDK does it.
+fn presigned(cloud: &Listening, key: &str, secret: &str, path: &str, age: u64) -> String {
+    use aws_sigv4::http_request::{
+        PercentEncodingMode, SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign,
+    };
+    let mut settings = SigningSettings::default();
+    settings.signature_location = SignatureLocation::QueryParams;
+    settings.expires_in = Some(std::time::Duration::from_secs(60));
+    settings.percent_encoding_mode = PercentEncodingMode::Single;
+    let token = Some("token".to_owned());
+    let identity = aws_credential_types::Credentials::new(key, secret, token, None, "test").into();
+    let params = aws_sigv4::sign::v4::SigningParams::builder()
+        .identity(&identity)
+        .region("us-east-1")
+        .name("s3")
+        .time(std::time::SystemTime::now() - std::time::Duration::from_secs(age))
+        .settings(settings)
+        .build()
+        .unwrap()
+        .into();
+    let path = format!("{path}?x-id=GetObject");
+    let address = format!("{}{path}", cloud.url);
+    let request =
+        SignableRequest::new("GET", address, std::iter::empty(), SignableBody::UnsignedPayload).unwrap();
+    let (signed, _) = sign(request, &params).unwrap().into_parts();
+    let (_, added) = signed.into_parts();
+    let added = form_urlencoded::Serializer::new(String::new()).extend_pairs(added).finish();
+    format!("{path}&{added}")
+}
+
+#[tokio::test]
+async fn a_page_from_elsewhere_shows_an_object_that_a_function_has_presigned_and_no_other() {
+    let cloud = with_bucket().await;
+    for key in ["a%20b.png", "other.png"] {
+        cloud.s3("PUT", &format!("/images/{key}")).body("x").send().await.unwrap();
+    }
+    let function = cloud.cloud.calls.key_of("arn:aws:lambda:us-east-1:123456789012:function:f");
+    let secret = cloud.cloud.secret.clone();
+    let host = format!("host: {}", cloud.address());
+    let evil = [host.as_str(), "referer: https://evil.example/", "sec-fetch-site: cross-site"];
+    let signed = |key: &str, secret: &str, age| presigned(&cloud, key, secret, "/images/a%20b.png", age);
+
+    let valid = signed(&function, &secret, 30);
+    let (status, answer) = cloud.raw(&format!("GET {valid}"), &evil, "").await;
+    assert!(status == 200 && answer.ends_with("\r\n\r\nx"), "{answer}");
+    for (what, request) in [
+        ("expired", format!("GET {}", signed(&function, &secret, 120))),
+        ("of a secret that everybody knows", format!("GET {}", signed("local", "local", 30))),
+        ("of a function's key without its secret", format!("GET {}", signed(&function, "local", 30))),
+        ("of nobody's key", format!("GET {}", signed("AKIDNOBODY", &secret, 30))),
+        ("for another object", format!("GET {}", valid.replace("a%20b", "other"))),
+        ("to write", format!("PUT {valid}")),
+        ("to delete", format!("DELETE {valid}")),
+        ("with another action", format!("GET {valid}&Action=ListQueues")),
+        ("not signed", "GET /images/a%20b.png".into()),
+    ] {
+        assert_eq!(cloud.raw(&request, &evil, "").await.0, 403, "{what}: {request}");
+    }
+    let rebound = ["host: evil.example", "sec-fetch-site: same-origin"];
+    assert_eq!(cloud.raw(&format!("GET {valid}"), &rebound, "").await.0, 403);
+}
+
+#[tokio::test]
+async fn a_body_that_is_cut_short_or_does_not_go_on_is_told_apart_from_one_that_is_too_long() {
+    let cloud = listen_with(Settings { patience: SHORT, ..Settings::for_tests() }).await;
+    let put = |length: usize| {
+        format!(
+            "PUT /images/a HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\nabc"
+        )
+    };
+    let silent = send(cloud.address(), put(4).as_bytes()).await;
+    assert!(silent.starts_with("HTTP/1.1 400") && silent.contains("<Code>RequestTimeout</Code>"), "{silent}");
+    // Who has gone away gets no answer, or this one.
+    let cut = send_and_end(cloud.address(), put(4).as_bytes()).await;
+    assert!(cut.is_empty() || cut.contains("<Code>IncompleteBody</Code>"), "{cut}");
+    let chunked = "PUT /images/a HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n";
+    let broken = send(cloud.address(), chunked.as_bytes()).await;
+    assert!(broken.starts_with("HTTP/1.1 400") && broken.contains("<Code>IncompleteBody</Code>"), "{broken}");
+    let too_long = vec![b'x'; MAX_BODY + 1];
+    let too_long = cloud.s3("PUT", "/images/a").body(too_long).send().await.unwrap();
+    assert_eq!(too_long.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(too_long.text().await.unwrap().contains("<Code>EntityTooLarge</Code>"));
+    // Half a head has no answer; the connection is closed.
+    assert_eq!(send(cloud.address(), b"GET /images HTTP/1.1\r\nhost: loc").await, "");
 }

@@ -345,7 +345,7 @@ fn environment(cloud: &Cloud, config: &Config, folder: &Path, stream: &str) -> V
         ("AWS_REGION", cloud.settings.region.clone()),
         ("AWS_DEFAULT_REGION", cloud.settings.region.clone()),
         ("AWS_ACCESS_KEY_ID", cloud.calls.key_of(&config.arn)),
-        ("AWS_SECRET_ACCESS_KEY", "made-up-and-accepted-by-the-local-cloud".into()),
+        ("AWS_SECRET_ACCESS_KEY", cloud.secret.clone()),
         ("AWS_SESSION_TOKEN", "made-up-and-accepted-by-the-local-cloud".into()),
         ("AWS_LAMBDA_FUNCTION_NAME", config.name.clone()),
         ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".into()),

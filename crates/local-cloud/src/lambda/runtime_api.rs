@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use tokio_util::sync::DropGuard;
 
 use super::lock;
 use crate::cloud::Cloud;
+use crate::port::local;
 
 /// Largest answer of a synchronous invocation: 6 MB, and 100 bytes for the envelope
 /// (gettingstarted-limits; the figure is the one in Lambda's own error message).
@@ -110,6 +112,7 @@ pub(super) async fn serve(cloud: &Cloud, worker: Arc<Worker>) -> std::io::Result
         .route(&format!("{API}/invocation/{{request}}/error"), post(error))
         .route(&format!("{API}/init/error"), post(init_error))
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn(only_from_here))
         .with_state(worker);
     let ended = cloud.stopping.child_token();
     let guard = ended.clone().drop_guard();
@@ -120,6 +123,15 @@ pub(super) async fn serve(cloud: &Cloud, worker: Arc<Worker>) -> std::io::Result
         }
     });
     Ok((address, guard))
+}
+
+/// No web page takes an event away from a function, or answers in its place.
+async fn only_from_here(request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    match local::host(&head).and_then(|()| local::page(&head.headers)) {
+        Ok(()) => next.run(Request::from_parts(head, body)).await,
+        Err(refused) => refuse(refused.status(), "Forbidden", &refused.to_string()),
+    }
 }
 
 fn refuse(status: StatusCode, kind: &str, message: &str) -> Response {
@@ -178,4 +190,57 @@ async fn error(State(worker): State<Arc<Worker>>, Path(request): Path<String>, b
 async fn init_error(State(worker): State<Arc<Worker>>, body: Bytes) -> Response {
     worker.phase.send_replace(Phase::Failed(body));
     accepted()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::tests::{send, send_and_end};
+
+    #[tokio::test]
+    async fn a_web_page_takes_no_event_from_a_function_and_answers_none() {
+        let cloud = Cloud::for_tests().unwrap();
+        let worker = Arc::new(Worker::new());
+        let (address, _guard) = serve(&cloud, worker.clone()).await.unwrap();
+        let address = address.parse().unwrap();
+        let (reply, mut answered) = oneshot::channel();
+        assert!(worker.give(Task {
+            request_id: "r".into(),
+            arn: "arn".into(),
+            deadline_ms: 0,
+            trace_id: "t".into(),
+            client_context: None,
+            payload: Bytes::from_static(b"{}"),
+            reply,
+        }));
+        let ask = async |request: &str, headers: &str| {
+            let head = format!("{request} HTTP/1.1\r\nconnection: close\r\ncontent-length: 2\r\n");
+            send(address, format!("{head}{headers}\r\n\r\n{{}}").as_bytes()).await
+        };
+        const NEXT: &str = "GET /2018-06-01/runtime/invocation/next";
+        const ANSWER: &str = "POST /2018-06-01/runtime/invocation/r/response";
+        let here = format!("host: {address}");
+        let evil = [
+            "host: evil.example",
+            "host: localhost\r\norigin: null",
+            "host: localhost\r\nsec-fetch-site: cross-site",
+        ];
+        for headers in evil {
+            for request in [NEXT, "POST /2018-06-01/runtime/init/error"] {
+                assert!(ask(request, headers).await.starts_with("HTTP/1.1 403"), "{request} {headers}");
+            }
+        }
+        assert_eq!(*worker.phase().borrow(), Phase::Starting);
+        assert!(ask(NEXT, &here).await.contains("lambda-runtime-aws-request-id: r"));
+        for headers in evil {
+            assert!(ask(ANSWER, headers).await.starts_with("HTTP/1.1 403"), "{headers}");
+        }
+        // An answer that is cut short is none.
+        let short = format!("{ANSWER} HTTP/1.1\r\n{here}\r\ncontent-length: 9\r\n\r\n{{");
+        let short = send_and_end(address, short.as_bytes()).await;
+        assert!(short.is_empty() || short.starts_with("HTTP/1.1 400"), "{short}");
+        assert!(answered.try_recv().is_err());
+        assert!(ask(ANSWER, &here).await.starts_with("HTTP/1.1 202"));
+        assert_eq!(answered.await, Ok(Reply::Answer(Bytes::from_static(b"{}"))));
+    }
 }

@@ -1,6 +1,7 @@
 //! The command line as its user meets it: starts, ends, and what it says when it cannot.
 
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -52,6 +53,12 @@ fn up_prints_its_addresses_and_keeps_them_in_the_state_folder() {
     assert_eq!(addresses.pid, running.child.id());
     assert!(addresses.api_url.starts_with("http://127.0.0.1:"), "{}", addresses.api_url);
     assert!(addresses.outputs.contains_key("WebApiUrl"), "{:?}", addresses.outputs);
+    let others = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o077;
+    assert_eq!(others(state.path()), 0);
+    for file in std::fs::read_dir(state.path()).unwrap() {
+        let file = file.unwrap().path();
+        assert_eq!(others(&file), 0, "another user may use {}", file.display());
+    }
 }
 
 #[tokio::test]
@@ -141,7 +148,10 @@ fn a_source_that_does_not_compile_is_told_once_and_one_sentence_follows() {
     let (succeeded, printed, errors) = run(command);
     assert!(!succeeded && printed.is_empty(), "{printed}");
     assert_eq!(errors.matches("error[E0308]").count(), 1, "{errors}");
-    assert!(errors.ends_with("\nerror: the functions could not be built; cargo says why above\n"), "{errors}");
+    assert!(
+        errors.ends_with("\nerror: the functions could not be built; cargo says why above\n"),
+        "{errors}"
+    );
 }
 
 #[test]
@@ -207,6 +217,7 @@ async fn one_service_runs_alone() {
     let _alone = alone();
     let state = tempfile::tempdir().unwrap();
     let running = Up::start(state.path(), &["--template", "contracts-service/template.yaml"]);
+    assert_eq!(running.addresses().stack, "uni-prop-local-contracts", "as in its samconfig.toml");
     let client = running.client();
     let command = draft(&client, 21).await;
     applied(&client, "/contracts", &command).await;

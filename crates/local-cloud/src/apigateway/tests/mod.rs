@@ -7,6 +7,7 @@ use super::integration::double::Double;
 use super::integration::{Call, Reply};
 use super::*;
 use crate::clock::Clock;
+use crate::port::tests::{SHORT, send, send_and_end};
 use crate::random::Random;
 use crate::{AwsError, Settings};
 
@@ -125,8 +126,12 @@ fn resource(kind: &str, physical_id: &str, properties: Value) -> Resource {
 }
 
 async fn deployed_with(stage: Value, double: Double) -> Arc<Cloud> {
+    deployed_in(Settings::for_tests(), stage, double).await
+}
+
+async fn deployed_in(settings: Settings, stage: Value, double: Double) -> Arc<Cloud> {
     let clock = Clock::manual(1_700_000_000_000);
-    let cloud = Cloud::open(Settings::for_tests(), clock, Random::seeded(1)).unwrap();
+    let cloud = Cloud::open(settings, clock, Random::seeded(1)).unwrap();
     deploy(&cloud, &resource("RestApi", "api1", json!({"Name": "contracts", "Body": document()})))
         .await
         .unwrap();

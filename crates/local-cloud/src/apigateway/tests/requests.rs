@@ -132,11 +132,11 @@ async fn a_connection_is_kept_for_the_next_request() {
     let (cloud, _) = function_answering(json!({"statusCode": 200, "body": "[]"}), false).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(async move { axum::serve(listener, router(cloud)).await });
+    let server = tokio::spawn(async move { serve(cloud, listener).await });
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     for _ in 0..2 {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        stream.write_all(b"GET /search/usa/anytown HTTP/1.1\r\nHost: here\r\n\r\n").await.unwrap();
+        stream.write_all(b"GET /search/usa/anytown HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
         let mut answer = Vec::new();
         while !answer.ends_with(b"[]") {
             assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "the connection was closed");
@@ -183,4 +183,62 @@ async fn deploying_again_replaces_the_api_and_its_stage() {
     let stage = json!({"RestApiId": "api1", "StageName": "local"});
     deploy(&cloud, &resource("Stage", "local", stage)).await.unwrap();
     assert_eq!(call(&cloud, "OPTIONS", "/contracts", &[], "").await.status, 403);
+}
+
+#[tokio::test]
+async fn any_page_is_answered_but_only_by_a_name_of_this_machine() {
+    let (cloud, calls) = queue_answering(200, json!({})).await;
+    let page = [JSON, ("origin", "https://elsewhere.example"), ("sec-fetch-site", "cross-site")];
+    for (host, status) in [
+        ("localhost:3000", 200),
+        ("api.localhost", 200),
+        ("[::1]:3000", 200),
+        ("evil.example:3000", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("", 403),
+    ] {
+        let before = calls.lock().unwrap().len();
+        let mut request = axum::http::Request::post("/contracts").header("host", host);
+        for (name, value) in page {
+            request = request.header(name, value);
+        }
+        let response =
+            handler::handle(cloud.clone(), request.body(Body::from(r#"{"name":"a"}"#)).unwrap()).await;
+        assert_eq!(response.status(), status, "{host}");
+        assert_eq!(calls.lock().unwrap().len() - before, usize::from(status == 200), "{host}");
+    }
+    let twice = call(&cloud, "POST", "/contracts", &[JSON, ("host", "evil.example")], "{}").await;
+    assert_eq!(twice.status, 400);
+    let absolute = call(&cloud, "POST", "http://evil.example/contracts", &[JSON], r#"{"name":"a"}"#).await;
+    assert_eq!(absolute.status, 403);
+}
+
+#[tokio::test]
+async fn a_body_that_is_cut_short_or_does_not_go_on_is_no_body_that_is_too_long() {
+    let (double, calls) = recording(200, json!({}), false);
+    let cloud = deployed_in(Settings { patience: SHORT, ..Settings::for_tests() }, json!({}), double).await;
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = port.local_addr().unwrap();
+    let server = tokio::spawn(serve(cloud, port));
+    let head = "POST /contracts HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+    let silent = send(address, format!("{head}content-length: 9\r\n\r\n{{").as_bytes()).await;
+    assert!(silent.starts_with("HTTP/1.1 408"), "{silent}");
+    let cut = send_and_end(address, format!("{head}content-length: 9\r\n\r\n{{").as_bytes()).await;
+    assert!(cut.is_empty() || cut.starts_with("HTTP/1.1 400"), "{cut}");
+    let broken = send(address, format!("{head}transfer-encoding: chunked\r\n\r\nzz\r\n").as_bytes()).await;
+    assert!(broken.starts_with("HTTP/1.1 400"), "{broken}");
+    assert_eq!(send(address, &head.as_bytes()[..40]).await, "", "half a head");
+    server.abort();
+    assert!(calls.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_path_that_no_api_knows_has_the_headers_of_the_gateway_responses() {
+    let (cloud, _) = queue_answering(200, json!({})).await;
+    for uri in ["/nothing", "/", "/_aws/execute-api/api1/local/nothing"] {
+        let seen = call(&cloud, "GET", uri, &[("origin", "https://elsewhere.example")], "").await;
+        assert_eq!((seen.status, seen.header("access-control-allow-origin")), (403, "*"), "{uri}");
+    }
+    let no_api = call(&cloud, "GET", "/_aws/execute-api/nobody/local/nothing", &[], "").await;
+    assert_eq!((no_api.status, no_api.header("access-control-allow-origin")), (403, ""));
 }

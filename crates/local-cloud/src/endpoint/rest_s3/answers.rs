@@ -33,7 +33,7 @@ fn http_time(ms: i64) -> String {
 }
 
 /// The error document; the answer to HEAD has no body, whatever went wrong.
-pub(super) fn refuse(request: &Request, error: &AwsError) -> Response {
+pub(in crate::endpoint) fn refuse(request: &Request, error: &AwsError) -> Response {
     if request.method == Method::HEAD {
         return respond(error.status, XML, "");
     }

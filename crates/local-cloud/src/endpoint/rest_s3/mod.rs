@@ -19,6 +19,8 @@ use crate::cloud::Cloud;
 use crate::error::AwsError;
 use crate::s3;
 
+pub(super) use answers::refuse;
+
 /// Parameters that change nothing here: the SDKs' own note of the operation, and the
 /// signature (version 2 or 4) of a presigned address.
 fn is_sub_resource(name: &str) -> bool {
