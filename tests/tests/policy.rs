@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use end_to_end_tests::permissions::{Permission, allowed};
 use end_to_end_tests::policy::{self, Fault, Finding, Mutation, Rule};
 use end_to_end_tests::{ROOT, project, templates};
 use local_cloud::template::Application;
@@ -35,6 +36,7 @@ fn load(project: &Path, file: &str, stage: &str) -> anyhow::Result<Application> 
         ("ImagesBucketName", "images"),
         ("AlarmTopicArn", "arn:aws:sns:us-east-1:123456789012:alarms"),
         ("GitHubRepository", "owner/name"),
+        ("PermissionsBoundary", "arn:aws:iam::123456789012:policy/boundary"),
     ];
     let known: Vec<_> = given.into_iter().filter(|(name, _)| parameters(file).contains(*name)).collect();
     templates::load(project, file, &known)
@@ -76,6 +78,52 @@ fn the_templates_keep_every_rule_on_every_stage() {
     }
     assert!(all.is_empty(), "\n{}", told(&all));
 }
+
+/// What a policy's statements allow, as they are written.
+fn statements(document: &Value) -> BTreeSet<Permission> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+    let texts = move |value: &Value| list(value).iter().map(|it| it.as_str().unwrap().to_owned()).collect();
+    let mut all = BTreeSet::new();
+    for statement in document["Statement"].as_array().unwrap() {
+        let (actions, resources): (Vec<String>, Vec<String>) =
+            (texts(&statement["Action"]), texts(&statement["Resource"]));
+        let each =
+            actions.iter().flat_map(|action| resources.iter().map(move |on| Permission::new(action, on)));
+        all.extend(each);
+    }
+    all
+}
+
+#[test]
+fn the_boundary_covers_what_every_role_is_allowed_and_has_no_action_more() {
+    let project = project().unwrap();
+    for stage in ["dev", "prod"] {
+        let account = load(&project, "account.yaml", stage).unwrap();
+        let boundary = templates::of_kind(&account, "AWS::IAM::ManagedPolicy")[0];
+        let boundary = statements(&boundary.properties["PolicyDocument"]);
+        let application = load(&project, ROOT, stage).unwrap();
+        let mut used = BTreeSet::new();
+        for role in templates::of_kind(&application, "AWS::IAM::Role") {
+            for mut permission in allowed(&application, role).unwrap() {
+                used.insert(permission.action.clone());
+                // AWS's own policy allows a function all logs; it writes into its own.
+                if permission.resource == "*" && LOGS.contains(&permission.action.as_str()) {
+                    let functions = templates::of_kind(&application, "AWS::Lambda::Function");
+                    let function = functions.iter().find(|it| it.properties["Role"] == role.arn.as_str());
+                    let group = function.unwrap().properties["LoggingConfig"]["LogGroup"].as_str().unwrap();
+                    permission.resource = format!("arn:aws:logs:us-east-1:123456789012:log-group:{group}:*");
+                }
+                let within = boundary.iter().any(|most| most.covers(&permission));
+                assert!(within, "{}: {permission} is beyond the boundary", role.logical_id);
+            }
+        }
+        let most: BTreeSet<String> = boundary.into_iter().map(|permission| permission.action).collect();
+        assert_eq!(most, used, "the boundary has actions that no role has");
+    }
+}
+
+/// What a function does in its log group.
+const LOGS: [&str; 3] = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"];
 
 #[test]
 fn every_rule_has_a_name_of_its_own_and_an_edit_that_it_notices() {
