@@ -125,6 +125,63 @@ fn the_boundary_covers_what_every_role_is_allowed_and_has_no_action_more() {
 /// What a function does in its log group.
 const LOGS: [&str; 3] = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"];
 
+/// What has an id in the place of a name, or a path: the role has the actions on all of it, or one by one.
+const NOT_NAMED: [&str; 3] = ["AWS::IAM::Role", "AWS::Lambda::EventSourceMapping", "AWS::Logs::Delivery"];
+
+#[test]
+fn the_role_of_cloudformation_reaches_everything_that_bears_a_name() {
+    let project = project().unwrap();
+    for stage in ["dev", "prod"] {
+        let account = load(&project, "account.yaml", stage).unwrap();
+        let roles = templates::of_kind(&account, "AWS::IAM::Role");
+        let role = roles.into_iter().find(|role| role.logical_id == "CloudFormationRole").unwrap();
+        let allowed = allowed(&account, role).unwrap();
+        let application = load(&project, ROOT, stage).unwrap();
+        let resources = application.stacks.iter().flat_map(|stack| &stack.resources);
+        let named = resources.filter(|it| !it.arn.is_empty() && !NOT_NAMED.contains(&it.kind.as_str()));
+        let mut seen = 0;
+        for resource in named {
+            let service = resource.arn.split(':').nth(2).unwrap();
+            // The stack, after which AWS names what has no name of its own, is called after the stage.
+            let arn = resource.arn.replace("uni-prop-local", &format!("uni-prop-{stage}"));
+            let needed = Permission::new(format!("{service}:Anything"), arn);
+            let reached = allowed.iter().any(|permission| permission.covers(&needed));
+            assert!(reached, "{}: the role does not reach {}", resource.logical_id, resource.arn);
+            seen += 1;
+        }
+        assert!(seen > 100, "only {seen} resources have a name");
+    }
+}
+
+/// The words of the one loop over `variable` in docs/operating.md, the stage filled in.
+fn loop_of_the_guide(variable: &str) -> Vec<String> {
+    let guide = std::fs::read_to_string(project().unwrap().join("docs/operating.md")).unwrap();
+    let guide = guide.replace("\\\n", " ").replace("$STAGE", "dev");
+    let (_, list) = guide.split_once(&format!("for {variable} in ")).unwrap();
+    let (list, _) = list.split_once("; do").unwrap();
+    list.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_guide_deletes_every_table_and_every_log_group() {
+    let application = load(&project().unwrap(), ROOT, "dev").unwrap();
+    let names = |kind: &str| -> BTreeSet<String> {
+        templates::of_kind(&application, kind).iter().map(|resource| resource.physical_id.clone()).collect()
+    };
+    let listed = loop_of_the_guide("TABLE");
+    let tables = listed.iter().map(|table| format!("uni-prop-dev-{table}")).collect::<BTreeSet<_>>();
+    assert_eq!(tables, names("AWS::DynamoDB::Table"));
+    let prefixes = loop_of_the_guide("PREFIX");
+    let starts = |group: &String, prefix: &String| group.starts_with(&format!("/aws/{prefix}"));
+    let groups = names("AWS::Logs::LogGroup");
+    for group in &groups {
+        assert!(prefixes.iter().any(|prefix| starts(group, prefix)), "{group} is left over");
+    }
+    for prefix in &prefixes {
+        assert!(groups.iter().any(|group| starts(group, prefix)), "no log group begins with {prefix}");
+    }
+}
+
 #[test]
 fn every_rule_has_a_name_of_its_own_and_an_edit_that_it_notices() {
     let names: BTreeSet<&str> = policy::rules().map(|rule| rule.name).collect();
