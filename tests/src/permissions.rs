@@ -27,7 +27,8 @@ impl Permission {
         Self { action: action.into(), resource: resource.into() }
     }
 
-    fn covers(&self, other: &Self) -> bool {
+    /// Whether whoever has this may do the other.
+    pub fn covers(&self, other: &Self) -> bool {
         matches(&self.action, &other.action) && matches(&self.resource, &other.resource)
     }
 }

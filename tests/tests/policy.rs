@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use end_to_end_tests::permissions::{Permission, allowed};
 use end_to_end_tests::policy::{self, Fault, Finding, Mutation, Rule};
 use end_to_end_tests::{ROOT, project, templates};
 use local_cloud::template::Application;
@@ -35,6 +36,7 @@ fn load(project: &Path, file: &str, stage: &str) -> anyhow::Result<Application> 
         ("ImagesBucketName", "images"),
         ("AlarmTopicArn", "arn:aws:sns:us-east-1:123456789012:alarms"),
         ("GitHubRepository", "owner/name"),
+        ("PermissionsBoundary", "arn:aws:iam::123456789012:policy/boundary"),
     ];
     let known: Vec<_> = given.into_iter().filter(|(name, _)| parameters(file).contains(*name)).collect();
     templates::load(project, file, &known)
@@ -75,6 +77,109 @@ fn the_templates_keep_every_rule_on_every_stage() {
         }
     }
     assert!(all.is_empty(), "\n{}", told(&all));
+}
+
+/// What a policy's statements allow, as they are written.
+fn statements(document: &Value) -> BTreeSet<Permission> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+    let texts = move |value: &Value| list(value).iter().map(|it| it.as_str().unwrap().to_owned()).collect();
+    let mut all = BTreeSet::new();
+    for statement in document["Statement"].as_array().unwrap() {
+        let (actions, resources): (Vec<String>, Vec<String>) =
+            (texts(&statement["Action"]), texts(&statement["Resource"]));
+        let each =
+            actions.iter().flat_map(|action| resources.iter().map(move |on| Permission::new(action, on)));
+        all.extend(each);
+    }
+    all
+}
+
+#[test]
+fn the_boundary_covers_what_every_role_is_allowed_and_has_no_action_more() {
+    let project = project().unwrap();
+    for stage in ["dev", "prod"] {
+        let account = load(&project, "account.yaml", stage).unwrap();
+        let boundary = templates::of_kind(&account, "AWS::IAM::ManagedPolicy")[0];
+        let boundary = statements(&boundary.properties["PolicyDocument"]);
+        let application = load(&project, ROOT, stage).unwrap();
+        let mut used = BTreeSet::new();
+        for role in templates::of_kind(&application, "AWS::IAM::Role") {
+            for mut permission in allowed(&application, role).unwrap() {
+                used.insert(permission.action.clone());
+                // AWS's own policy allows a function all logs; it writes into its own.
+                if permission.resource == "*" && LOGS.contains(&permission.action.as_str()) {
+                    let functions = templates::of_kind(&application, "AWS::Lambda::Function");
+                    let function = functions.iter().find(|it| it.properties["Role"] == role.arn.as_str());
+                    let group = function.unwrap().properties["LoggingConfig"]["LogGroup"].as_str().unwrap();
+                    permission.resource = format!("arn:aws:logs:us-east-1:123456789012:log-group:{group}:*");
+                }
+                let within = boundary.iter().any(|most| most.covers(&permission));
+                assert!(within, "{}: {permission} is beyond the boundary", role.logical_id);
+            }
+        }
+        let most: BTreeSet<String> = boundary.into_iter().map(|permission| permission.action).collect();
+        assert_eq!(most, used, "the boundary has actions that no role has");
+    }
+}
+
+/// What a function does in its log group.
+const LOGS: [&str; 3] = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"];
+
+/// What has an id in the place of a name, or a path: the role has the actions on all of it, or one by one.
+const NOT_NAMED: [&str; 3] = ["AWS::IAM::Role", "AWS::Lambda::EventSourceMapping", "AWS::Logs::Delivery"];
+
+#[test]
+fn the_role_of_cloudformation_reaches_everything_that_bears_a_name() {
+    let project = project().unwrap();
+    for stage in ["dev", "prod"] {
+        let account = load(&project, "account.yaml", stage).unwrap();
+        let roles = templates::of_kind(&account, "AWS::IAM::Role");
+        let role = roles.into_iter().find(|role| role.logical_id == "CloudFormationRole").unwrap();
+        let allowed = allowed(&account, role).unwrap();
+        let application = load(&project, ROOT, stage).unwrap();
+        let resources = application.stacks.iter().flat_map(|stack| &stack.resources);
+        let named = resources.filter(|it| !it.arn.is_empty() && !NOT_NAMED.contains(&it.kind.as_str()));
+        let mut seen = 0;
+        for resource in named {
+            let service = resource.arn.split(':').nth(2).unwrap();
+            // The stack, after which AWS names what has no name of its own, is called after the stage.
+            let arn = resource.arn.replace("uni-prop-local", &format!("uni-prop-{stage}"));
+            let needed = Permission::new(format!("{service}:Anything"), arn);
+            let reached = allowed.iter().any(|permission| permission.covers(&needed));
+            assert!(reached, "{}: the role does not reach {}", resource.logical_id, resource.arn);
+            seen += 1;
+        }
+        assert!(seen > 100, "only {seen} resources have a name");
+    }
+}
+
+/// The words of the one loop over `variable` in docs/operating.md, the stage filled in.
+fn loop_of_the_guide(variable: &str) -> Vec<String> {
+    let guide = std::fs::read_to_string(project().unwrap().join("docs/operating.md")).unwrap();
+    let guide = guide.replace("\\\n", " ").replace("$STAGE", "dev");
+    let (_, list) = guide.split_once(&format!("for {variable} in ")).unwrap();
+    let (list, _) = list.split_once("; do").unwrap();
+    list.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_guide_deletes_every_table_and_every_log_group() {
+    let application = load(&project().unwrap(), ROOT, "dev").unwrap();
+    let names = |kind: &str| -> BTreeSet<String> {
+        templates::of_kind(&application, kind).iter().map(|resource| resource.physical_id.clone()).collect()
+    };
+    let listed = loop_of_the_guide("TABLE");
+    let tables = listed.iter().map(|table| format!("uni-prop-dev-{table}")).collect::<BTreeSet<_>>();
+    assert_eq!(tables, names("AWS::DynamoDB::Table"));
+    let prefixes = loop_of_the_guide("PREFIX");
+    let starts = |group: &String, prefix: &String| group.starts_with(&format!("/aws/{prefix}"));
+    let groups = names("AWS::Logs::LogGroup");
+    for group in &groups {
+        assert!(prefixes.iter().any(|prefix| starts(group, prefix)), "{group} is left over");
+    }
+    for prefix in &prefixes {
+        assert!(groups.iter().any(|group| starts(group, prefix)), "no log group begins with {prefix}");
+    }
 }
 
 #[test]

@@ -36,6 +36,7 @@ pub const EMULATED: &[(&str, Level, &str)] = &[
     ("AWS::Events::EventBus", Level::Emulated, "patterns, targets, retries and dead-letter queues"),
     ("AWS::Events::EventBusPolicy", Level::Approximated, "shown by DescribeEventBus; permissions are not enforced here"),
     ("AWS::Events::Rule", Level::Emulated, "by event pattern; functions, state machines, buses, log groups and queues as targets"),
+    ("AWS::IAM::ManagedPolicy", Level::Inert, "permissions are not enforced here; a test compares a boundary with the roles"),
     ("AWS::IAM::OIDCProvider", Level::Inert, "nobody signs in here"),
     ("AWS::IAM::Policy", Level::Inert, "permissions are not enforced here; tests compare them with the calls made"),
     ("AWS::IAM::Role", Level::Inert, "permissions are not enforced here; tests compare them with the calls made"),
@@ -153,6 +154,10 @@ const INERT: &[(&str, &[&str])] = &[
     ),
     ("AWS::CloudWatch::Dashboard", &["DashboardBody", "DashboardName", "Tags"]),
     ("AWS::IAM::OIDCProvider", &["ClientIdList", "Tags", "ThumbprintList", "Url"]),
+    (
+        "AWS::IAM::ManagedPolicy",
+        &["Description", "Groups", "ManagedPolicyName", "Path", "PolicyDocument", "Roles", "Users"],
+    ),
     ("AWS::IAM::Policy", &["Groups", "PolicyDocument", "PolicyName", "Roles", "Users"]),
     (
         "AWS::IAM::Role",

@@ -142,6 +142,27 @@ pub(super) const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        name: "api-number-texts",
+        holds: "API: a template gives no number to a function of $util, each of which takes a string",
+        check: numbers,
+        notices: &[
+            Mutation::swap(
+                CONTRACTS,
+                "/contracts",
+                "=$context.requestTimeEpoch",
+                "=$util.urlEncode($context.requestTimeEpoch)",
+            )
+            .naming("Api"),
+            Mutation::swap(
+                WEB,
+                "/request_approval",
+                "=$context.requestTimeEpoch",
+                "=$util.base64Encode( $context.requestTimeEpoch)",
+            )
+            .naming("WebApi"),
+        ],
+    },
+    Rule {
         name: "api-timeout",
         holds: "every integration has a time-out",
         check: timeout,
@@ -477,6 +498,29 @@ fn failures(deployment: &Deployment<'_>) -> Faults {
         (!responses.values().all(declared)).then_some("answers with a status that it does not declare")
     }));
     faults
+}
+
+/// The variables that are numbers:
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-variables-for-access-logging.html>.
+const NUMBERS: [&str; 3] = ["$context.requestTimeEpoch", "$context.status", "$context.responseLatency"];
+
+fn numbers(deployment: &Deployment<'_>) -> Faults {
+    let misused = |template: &str| {
+        template.split("$util.").skip(1).any(|call| {
+            let argument = call.split_once('(').map_or("", |(_, rest)| rest.trim_start());
+            NUMBERS.iter().any(|number| argument.starts_with(number))
+        })
+    };
+    each_operation(deployment, |_, _, operation| {
+        let integration = integration(operation);
+        let answers = integration["responses"].as_object().into_iter().flat_map(|map| map.values());
+        let given =
+            answers.map(|answer| &answer["responseTemplates"]).chain([&integration["requestTemplates"]]);
+        let mut templates = given.filter_map(Value::as_object).flat_map(|map| map.values());
+        templates
+            .any(|template| template.as_str().is_some_and(misused))
+            .then_some("gives a number to a function that takes a string")
+    })
 }
 
 fn timeout(deployment: &Deployment<'_>) -> Faults {

@@ -133,6 +133,16 @@ pub(super) const RULES: &[Rule] = &[
             Mutation::swap(CONTRACTS, "StatusPipe", "MaximumRetryAttempts: 10", "MaximumRetryAttempts: -1"),
         ],
     },
+    Rule {
+        name: "pipe-late",
+        holds: "a pipe is made after a mapping of its stack, minutes after its own role and stream: made at once, it \
+                can find neither",
+        check: late,
+        notices: &[
+            Mutation::drop(CONTRACTS, "StatusPipe", "DependsOn"),
+            Mutation::swap(CONTRACTS, "StatusPipe", "IngestMapping, ", ""),
+        ],
+    },
 ];
 
 pub(super) const PIPE: &str = "AWS::Pipes::Pipe";
@@ -146,6 +156,17 @@ const STREAM: u64 = 86_400;
 /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html>.
 const EVENT: u64 = 86_400;
 const INVOCATION: u64 = 21_600;
+
+/// <https://github.com/hashicorp/terraform-provider-aws/issues/40572>
+fn late(deployment: &Deployment<'_>) -> Faults {
+    deployment.each(PIPE, |pipe| {
+        let after = |id: &str| {
+            let mut mappings = deployment.all(MAPPING);
+            mappings.any(|mapping| mapping.stack == pipe.stack && mapping.logical_id == id)
+        };
+        unless(texts(&deployment.written(pipe)["DependsOn"]).any(after), "is made before any mapping")
+    })
+}
 
 /// Where something goes that fails for good.
 pub(super) struct DeadLetters<'a> {

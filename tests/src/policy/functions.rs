@@ -39,7 +39,51 @@ pub(super) const RULES: &[Rule] = &[
             Mutation::drop(PROPERTIES, "ApprovalStateMachine", "Tracing"),
         ],
     },
+    Rule {
+        name: "regions",
+        holds: "a template whose workflow asks Comprehend and Rekognition refuses a region without them",
+        check: regions,
+        notices: &[
+            Mutation::swap(PROPERTIES, "", "              - eu-west-1\n", "              - eu-west-3\n")
+                .naming("ApprovalStateMachine"),
+            Mutation::swap(PROPERTIES, "", "- !Ref AWS::Region", "- us-east-1")
+                .naming("ApprovalStateMachine"),
+        ],
+    },
 ];
+
+/// Where both are, as botocore 1.43 lists their endpoints:
+/// <https://docs.aws.amazon.com/general/latest/gr/comprehend.html>,
+/// <https://docs.aws.amazon.com/general/latest/gr/rekognition.html>.
+const REGIONS: [&str; 12] = [
+    "ap-northeast-1",
+    "ap-northeast-2",
+    "ap-south-1",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ca-central-1",
+    "eu-central-1",
+    "eu-west-1",
+    "eu-west-2",
+    "us-east-1",
+    "us-east-2",
+    "us-west-2",
+];
+
+fn regions(deployment: &Deployment<'_>) -> Faults {
+    let expected = serde_json::json!([REGIONS, { "Ref": "AWS::Region" }]);
+    deployment.each(MACHINE, |machine| {
+        let rules = |file: &str| deployment.template(file)["Rules"].clone();
+        let refuses = |file: &str| {
+            let rules = rules(file);
+            let mut rules = rules.as_object().into_iter().flat_map(|rules| rules.values());
+            rules.any(|rule| rule["Assertions"][0]["Assert"]["Fn::Contains"] == expected)
+        };
+        // Its own template, and the one that is deployed: nested stacks are made last.
+        let root = deployment.application.root().map_or("", |root| root.file.as_str());
+        unless(refuses(machine.file.template()) && refuses(root), "can be deployed where its judges are not")
+    })
+}
 
 fn runtime(deployment: &Deployment<'_>) -> Faults {
     deployment.each(FUNCTION, |function| {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::deployment::{FUNCTION, LOG_GROUP, MACHINE, list, number};
+use super::deployment::{FUNCTION, LOG_GROUP, MACHINE, list, number, texts};
 use super::failures::PIPE;
 use super::{Deployment, Faults, Mutation, Rule, unless};
 use crate::templates::{CONTRACTS, PROPERTIES};
@@ -40,6 +40,18 @@ pub(super) const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        name: "pipe-logs",
+        holds: "a pipe logs why it failed, which its dead letters do not say, in a log group of the template that \
+                the service of logs may write",
+        check: of_pipes,
+        notices: &[
+            Mutation::drop(CONTRACTS, "StatusPipe", "LogConfiguration"),
+            Mutation::swap(CONTRACTS, "StatusPipe", "Level: ERROR", "Level: \"OFF\""),
+            Mutation::swap(CONTRACTS, "CatchAllLogsPolicy", ",\"${StatusPipeLogs.Arn}\"", "")
+                .naming("StatusPipe"),
+        ],
+    },
+    Rule {
         name: "log-data",
         holds: "no log holds what is worked on, on any stage: neither requests nor records nor execution data",
         check: of_data,
@@ -64,10 +76,11 @@ pub(super) const RULES: &[Rule] = &[
                 "LoggingLevel: INFO\n          MetricsEnabled: false",
             )
             .naming("ApiStage"),
-            Mutation::add(
+            Mutation::swap(
                 CONTRACTS,
                 "StatusPipe",
-                "      LogConfiguration: { Level: ERROR, IncludeExecutionData: [ALL] }",
+                "Level: ERROR",
+                "IncludeExecutionData: [ALL]\n        Level: ERROR",
             ),
         ],
     },
@@ -86,6 +99,32 @@ fn longer_in_prod(deployment: &Deployment<'_>) -> Faults {
     deployment.each(LOG_GROUP, |group| {
         let days = number(&group.properties["RetentionInDays"]).unwrap_or(u64::MAX);
         unless(!deployment.is_prod() || days >= 30, format!("forgets in prod after {days} days"))
+    })
+}
+
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/AWS-logs-infrastructure-CWL.html>: the logs of
+/// a pipe are delivered, and the log group's policy lets the service of deliveries in.
+fn of_pipes(deployment: &Deployment<'_>) -> Faults {
+    let lets_in = |arn: &str| {
+        let policies = deployment.all("AWS::Logs::ResourcePolicy");
+        let mut documents = policies
+            .filter_map(|policy| serde_json::from_str(policy.properties["PolicyDocument"].as_str()?).ok());
+        documents.any(|document: Value| {
+            list(&document["Statement"]).any(|statement| {
+                // Whom else it lets in is another rule's.
+                let who = &statement["Principal"];
+                let mut services = texts(&who["Service"]);
+                (*who == "*" || services.any(|service| service == "delivery.logs.amazonaws.com"))
+                    && texts(&statement["Resource"]).any(|resource| resource == arn)
+            })
+        })
+    };
+    deployment.each(PIPE, |pipe| {
+        let config = &pipe.properties["LogConfiguration"];
+        let group = &config["CloudwatchLogsLogDestination"]["LogGroupArn"];
+        let of_template = deployment.named(LOG_GROUP, group).is_some();
+        let logs = of_template && config["Level"] != "OFF" && group.as_str().is_some_and(lets_in);
+        unless(logs, "does not log its failures in a log group of its own")
     })
 }
 

@@ -69,6 +69,22 @@ pub(super) const RULES: &[Rule] = &[
         notices: &[Mutation::drop(WEB, "WebIngestMapping", "ScalingConfig")],
     },
     Rule {
+        name: "account-concurrency",
+        holds: "the mappings leave room for reads in a new account, which has 10 invocations at once",
+        check: concurrency_of_account,
+        notices: &[
+            Mutation::swap(CONTRACTS, "CommandConcurrency", "Default: 2", "Default: 9")
+                .naming("IngestMapping"),
+            Mutation::swap(
+                WEB,
+                "WebIngestMapping",
+                "MaximumConcurrency: !Ref CommandConcurrency",
+                "MaximumConcurrency: 20",
+            ),
+            Mutation::add(PROPERTIES, "ContractStatusStreamMapping", "      ParallelizationFactor: 3"),
+        ],
+    },
+    Rule {
         name: "dead-letter-retention",
         holds: "dead-letter retention longer than the source's",
         check: retention,
@@ -247,6 +263,33 @@ fn concurrency(deployment: &Deployment<'_>) -> Faults {
         .into_iter()
         .filter(|(mapping, _)| number(&mapping.properties["ScalingConfig"]["MaximumConcurrency"]).is_none());
     unbounded.map(|(mapping, _)| Fault::of(mapping, "starts as many functions as it likes")).collect()
+}
+
+/// What a new account has until AWS raises it, and what is left to functions that are called otherwise.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>: "New AWS accounts have reduced
+/// concurrency and memory quotas"; that they are 10 is seen in accounts, not documented.
+const NEW_ACCOUNT: u64 = 10;
+const FOR_READS: u64 = 2;
+/// The partitions, and so the shards, of a new on-demand table: 4,000 write units a second, 1,000 each.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/on-demand-capacity-mode.html>
+const SHARDS: u64 = 4;
+
+/// A mapping of a queue has as many invocations at once as its maximum, without which the rule
+/// queue-concurrency objects; one of a stream, for each shard as many as its factor.
+fn concurrency_of_account(deployment: &Deployment<'_>) -> Faults {
+    let at_once = |mapping: &Resource| {
+        let given = &mapping.properties;
+        match number(&given["ScalingConfig"]["MaximumConcurrency"]) {
+            Some(most) => most,
+            None if given["StartingPosition"].is_null() => 0,
+            None => SHARDS * number(&given["ParallelizationFactor"]).unwrap_or(1),
+        }
+    };
+    let all: u64 = deployment.all(MAPPING).map(at_once).sum();
+    let largest = deployment.all(MAPPING).max_by_key(|mapping| at_once(mapping));
+    let wrong = || format!("and the others take {all} of {NEW_ACCOUNT} invocations at once");
+    let too_many = largest.filter(|_| all + FOR_READS > NEW_ACCOUNT);
+    too_many.map(|mapping| Fault::of(mapping, wrong())).into_iter().collect()
 }
 
 fn retention(deployment: &Deployment<'_>) -> Faults {

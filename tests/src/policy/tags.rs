@@ -43,12 +43,15 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "owner",
-        holds: "the stack refuses to deploy without an owner",
+        holds: "the stack refuses to deploy without an owner, and with one that no tag takes",
         check: owner,
         notices: &[
             Mutation::drop(CONTRACTS, "Owner", "MinLength").naming("Parameters.Owner"),
             Mutation::add("properties-service/subscriptions.yaml", "Owner", "    Default: nobody")
                 .naming("Parameters.Owner"),
+            Mutation::drop(WEB, "Owner", "AllowedPattern").naming("Parameters.Owner"),
+            Mutation::swap("account.yaml", "Owner", "=+@-]+$", "=+@&-]+$").naming("Parameters.Owner"),
+            Mutation::drop("template.yaml", "Owner", "MaxLength").naming("Parameters.Owner"),
         ],
     },
 ];
@@ -72,6 +75,7 @@ const TYPES: &[(&str, bool)] = &[
     ("AWS::Events::EventBus", true),
     ("AWS::Events::EventBusPolicy", false),
     ("AWS::Events::Rule", true),
+    ("AWS::IAM::ManagedPolicy", false),
     ("AWS::IAM::OIDCProvider", true),
     ("AWS::IAM::Policy", false),
     ("AWS::IAM::Role", true),
@@ -143,6 +147,11 @@ fn known(deployment: &Deployment<'_>) -> Faults {
         .collect()
 }
 
+/// <https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html>, and the pattern
+/// of a tag's value in the APIs: <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Tag.html>.
+const TAG_VALUE: &str = r"^[\p{L}\p{Z}\p{N}_.:/=+@-]+$";
+const LONGEST_TAG_VALUE: u64 = 256;
+
 fn owner(deployment: &Deployment<'_>) -> Faults {
     let mut faults = Faults::new();
     for stack in deployment.stacks() {
@@ -153,6 +162,10 @@ fn owner(deployment: &Deployment<'_>) -> Faults {
         {
             let (file, resource) = (stack.file.clone(), "Parameters.Owner".to_owned());
             faults.push(Fault { file, resource, wrong: "can be left out or empty".to_owned() });
+        }
+        if owner["AllowedPattern"] != TAG_VALUE || owner["MaxLength"] != LONGEST_TAG_VALUE {
+            let (file, resource) = (stack.file.clone(), "Parameters.Owner".to_owned());
+            faults.push(Fault { file, resource, wrong: "can be what no tag takes".to_owned() });
         }
     }
     faults

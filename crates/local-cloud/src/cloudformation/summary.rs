@@ -65,17 +65,20 @@ fn needed(stack: &Stack) -> BTreeSet<&'static str> {
     let identities = stack.resources.iter().filter(|resource| resource.kind.starts_with("AWS::IAM::"));
     identities
         .map(|resource| match resource.kind.as_str() {
-            // Policies have no physical name of their own.
-            "AWS::IAM::Role" if stack_names(stack, &resource.logical_id) => "CAPABILITY_NAMED_IAM",
+            // Inline policies have no physical name of their own.
+            "AWS::IAM::ManagedPolicy" | "AWS::IAM::Role" if stack_names(stack, &resource.logical_id) => {
+                "CAPABILITY_NAMED_IAM"
+            }
             _ => "CAPABILITY_IAM",
         })
         .collect()
 }
 
-/// Whether the template itself names a role.
+/// Whether the template itself names a role or a managed policy.
 fn stack_names(stack: &Stack, logical_id: &str) -> bool {
     let template = stack.template().unwrap_or_default();
-    template["Resources"][logical_id]["Properties"].get("RoleName").is_some()
+    let properties = &template["Resources"][logical_id]["Properties"];
+    ["ManagedPolicyName", "RoleName"].iter().any(|name| properties.get(name).is_some())
 }
 
 /// What whoever deployed the application acknowledged: all that its stacks need, and that

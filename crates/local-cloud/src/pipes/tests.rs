@@ -232,6 +232,57 @@ async fn a_pipe_logs_what_its_level_asks_for() {
     assert_eq!(found["events"].as_array().unwrap().len(), 1);
 }
 
+/// The messages of the group `/pipe`, until one is of this type.
+async fn logged_until(cloud: &Arc<Cloud>, kind: &str) -> Vec<Value> {
+    tokio::time::timeout(std::time::Duration::from_secs(20), async {
+        loop {
+            let found = logs::call(cloud, "FilterLogEvents", json!({ "logGroupName": "/pipe" })).await;
+            let found = found.map(|found| found["events"].clone()).unwrap_or_default();
+            let text = |event: &Value| serde_json::from_str(event["message"].as_str().unwrap()).unwrap();
+            let messages: Vec<Value> = found.as_array().into_iter().flatten().map(text).collect();
+            if messages.iter().any(|message| message["messageType"] == kind) {
+                return messages;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn at_level_error_a_failed_transfer_tells_its_cause_and_nothing_of_its_data() {
+    let group = "arn:aws:logs:us-east-1:123456789012:log-group:/pipe:*";
+    let cloud = started(json!({
+        "SourceParameters": { "FilterCriteria": null },
+        "TargetParameters": { "EventBridgeEventBusParameters": {
+            "Source": "$.dynamodb.NewImage.status.S", "DetailType": "t", "Resources": null } },
+        "LogConfiguration": { "Level": "ERROR", "CloudwatchLogsLogDestination": { "LogGroupArn": group } },
+    }))
+    .await;
+    write(&cloud, "secret-1", "one", 1).await;
+    write(&cloud, "secret-2", "aws.no", 1).await;
+    let logged = logged_until(&cloud, "ExecutionPartiallyFailed").await;
+    let of_one = logged[0]["executionId"].clone();
+    let kinds: Vec<&Value> = logged
+        .iter()
+        .filter(|record| record["executionId"] == of_one)
+        .map(|record| &record["messageType"])
+        .collect();
+    let expected =
+        ["TargetInvocationPartiallyFailed", "TargetStagePartiallyFailed", "ExecutionPartiallyFailed"];
+    assert_eq!(kinds, expected.each_ref().map(|kind| json!(kind)).iter().collect::<Vec<_>>());
+    for record in &logged {
+        assert_eq!(record["resourceArn"], "arn:aws:pipes:us-east-1:123456789012:pipe/p");
+        assert_eq!(record["logLevel"], "ERROR");
+        assert!(record["timestamp"].is_i64() && record["error"]["requestId"].is_string(), "{record}");
+        assert_eq!(record["error"]["awsService"], "events");
+        let cause = record["error"]["message"].as_str().unwrap();
+        assert!(cause.starts_with("NotAuthorizedForSourceException: "), "{cause}");
+        assert!(!record.to_string().contains("secret"), "{record}");
+    }
+}
+
 #[tokio::test]
 async fn pipes_are_described_and_listed() {
     let cloud = started(json!({ "Tags": { "Owner": "me" }, "Description": "moves" })).await;
@@ -273,6 +324,16 @@ async fn what_a_pipe_cannot_honour_is_refused_by_name() {
             "EndpointId",
         ),
         (json!({ "LogConfiguration": { "Level": "TRACE" } }), "TRACE"),
+        (json!({ "LogConfiguration": { "Level": "ERROR" } }), "CloudwatchLogsLogDestination"),
+        (
+            json!({ "LogConfiguration": { "Level": "ERROR", "IncludeExecutionData": ["ALL"] } }),
+            "IncludeExecutionData",
+        ),
+        (json!({ "LogConfiguration": { "Level": "ERROR", "S3LogDestination": {} } }), "S3LogDestination"),
+        (
+            json!({ "LogConfiguration": { "Level": "ERROR", "FirehoseLogDestination": {} } }),
+            "FirehoseLogDestination",
+        ),
     ] {
         let refusal = deploy(&cloud, &pipe(changes)).await.unwrap_err().to_string();
         assert!(refusal.contains(named), "{refusal}");

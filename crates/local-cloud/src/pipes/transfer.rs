@@ -29,11 +29,13 @@ impl Consumer for Transfer {
 
     async fn deliver(&self, records: Vec<Value>) -> Delivery {
         let name = &self.pipe.name;
-        self.log(Level::Info, "ExecutionStarted", None);
+        let execution = self.cloud.random.uuid();
+        self.log(&execution, Level::Info, &["ExecutionStarted", "TargetStageEntered"], None);
         let now = timestamp(&self.cloud);
         let entries: Vec<Value> = records.iter().map(|record| entry(&self.pipe, record, &now)).collect();
         let put = endpoint::call(&self.cloud, "events", "PutEvents", json!({ "Entries": entries }));
         let answer = calls::by(self.pipe.arn.as_str(), put).await;
+        let status = answer.as_ref().map_or_else(|error| error.status, |_| 200);
         let delivery = match answer {
             Err(error) if error.is_server_fault() => Delivery::NotStarted { reason: error.to_string() },
             Err(error) => Delivery::Failed { reason: error.to_string() },
@@ -42,13 +44,24 @@ impl Consumer for Transfer {
         match &delivery {
             Delivery::Done => {
                 tracing::info!(target: "hop", service = "pipes", resource = %name, "{} records moved", records.len());
-                self.log(Level::Info, "ExecutionSucceeded", None);
+                self.log(&execution, Level::Info, &["TargetStageSucceeded", "ExecutionSucceeded"], None);
             }
             Delivery::Failed { reason }
             | Delivery::FailedFrom { reason, .. }
             | Delivery::NotStarted { reason } => {
                 tracing::warn!(target: "hop", service = "pipes", resource = %name, "not moved: {reason}");
-                self.log(Level::Error, "ExecutionFailed", Some(reason));
+                let steps = match &delivery {
+                    Delivery::FailedFrom { .. } => PARTIALLY_FAILED,
+                    _ => FAILED,
+                };
+                let error = json!({
+                    "httpStatusCode": status,
+                    "message": reason,
+                    "details": "",
+                    "awsService": "events",
+                    "requestId": self.cloud.random.uuid(),
+                });
+                self.log(&execution, Level::Error, &steps, Some(&error));
             }
         }
         delivery
@@ -76,25 +89,37 @@ impl Consumer for Transfer {
     }
 }
 
+/// The steps of an execution that its failure is logged for, from the call to the whole: the guide lists
+/// them in words; how they are written was recorded on AWS by LocalStack (esm_event_processor.py).
+/// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-logs.html#eb-pipes-logs-level>
+const FAILED: [&str; 3] = ["TargetInvocationFailed", "TargetStageFailed", "ExecutionFailed"];
+const PARTIALLY_FAILED: [&str; 3] =
+    ["TargetInvocationPartiallyFailed", "TargetStagePartiallyFailed", "ExecutionPartiallyFailed"];
+
 impl Transfer {
-    /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-logs.html>
-    fn log(&self, level: Level, kind: &str, error: Option<&str>) {
+    /// A record for each step, without the data of the records: that would be IncludeExecutionData.
+    /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-logs-schema.html>
+    fn log(&self, execution: &str, level: Level, steps: &[&str], error: Option<&Value>) {
         let Some((group, wanted)) = &self.pipe.log else { return };
         if level > *wanted {
             return;
         }
         let now_ms = self.cloud.clock.now_ms();
-        let mut record = json!({
-            "resourceArn": self.pipe.arn,
-            "timestamp": now_ms,
-            "messageType": kind,
-            "logLevel": if level == Level::Error { "ERROR" } else { "INFO" },
-        });
-        if let Some(error) = error {
-            record["error"] = json!({ "message": error });
-        }
-        if let Err(error) = logs::append(&self.cloud, group, &self.pipe.name, now_ms, &record.to_string()) {
-            tracing::error!(%error, "a pipe could not write its log");
+        for step in steps {
+            let mut record = json!({
+                "executionId": execution,
+                "timestamp": now_ms,
+                "messageType": step,
+                "resourceArn": self.pipe.arn,
+                "logLevel": if level == Level::Error { "ERROR" } else { "INFO" },
+            });
+            if let Some(error) = error {
+                record["error"] = error.clone();
+            }
+            if let Err(error) = logs::append(&self.cloud, group, &self.pipe.name, now_ms, &record.to_string())
+            {
+                tracing::error!(%error, "a pipe could not write its log");
+            }
         }
     }
 }

@@ -30,6 +30,7 @@ pub(crate) struct Template {
     pub description: Option<String>,
     pub parameters: Map<String, Value>,
     pub mappings: Map<String, Value>,
+    pub rules: Map<String, Value>,
     pub conditions: Map<String, Value>,
     pub globals: Map<String, Value>,
     pub resources: BTreeMap<String, Declared>,
@@ -175,6 +176,7 @@ impl Template {
             description: None,
             parameters: Map::new(),
             mappings: Map::new(),
+            rules: Map::new(),
             conditions: Map::new(),
             globals: Map::new(),
             resources: BTreeMap::new(),
@@ -211,6 +213,7 @@ impl Template {
             }
             "Parameters" => self.parameters = object(content, &at)?,
             "Mappings" => self.mappings = object(content, &at)?,
+            "Rules" => self.rules = object(content, &at)?,
             "Conditions" => self.conditions = object(content, &at)?,
             "Globals" => self.globals = object(content, &at)?,
             "Outputs" => self.outputs = object(content, &at)?,

@@ -88,9 +88,7 @@ impl<'w> Scope<'w> {
             .get(name)
             .ok_or_else(|| at.refuse(format!("there is no condition {name}")))?;
         let place = self.place.key("Conditions").key(name);
-        lazily(&self.conditions, name, at, || {
-            Evaluator { resources: false, ..Evaluator::new(self) }.truth(expression, &place)
-        })
+        lazily(&self.conditions, name, at, || Evaluator::without_resources(self).truth(expression, &place))
     }
 
     /// Whether a resource is created: it is there, and its condition holds.
@@ -201,7 +199,7 @@ impl<'w> Scope<'w> {
 /// Evaluates values, and remembers which resources they refer to.
 pub(crate) struct Evaluator<'s> {
     scope: &'s Scope<'s>,
-    /// Whether resources may be named: not in conditions.
+    /// Whether resources may be named: not in conditions and rules.
     resources: bool,
     used: RefCell<BTreeSet<String>>,
     included: RefCell<Vec<(String, String)>>,
@@ -211,6 +209,11 @@ impl<'s> Evaluator<'s> {
     /// For resources and outputs.
     pub fn new(scope: &'s Scope<'s>) -> Self {
         Self { scope, resources: true, used: RefCell::default(), included: RefCell::default() }
+    }
+
+    /// For conditions and rules, which are evaluated before there are resources.
+    pub fn without_resources(scope: &'s Scope<'s>) -> Self {
+        Self { resources: false, ..Self::new(scope) }
     }
 
     /// The paths whose content came from other files, and those files.

@@ -59,6 +59,7 @@ pub(crate) const KINDS: &[Kind] = &[
     kind("AWS::Events::EventBusPolicy", None, 64, "{name}", "", &[]),
     // Ref gives the rule's name; the name of a bus of one's own stands in the ARN.
     kind("AWS::Events::Rule", Some("Name"), 64, "{name}", "arn:aws:events:{region}:{account}:rule/{bus}{name}", &[ARN]),
+    kind("AWS::IAM::ManagedPolicy", Some("ManagedPolicyName"), 128, "{arn}", "arn:aws:iam::{account}:policy{path}{name}", &[("PolicyArn", "{arn}")]),
     kind("AWS::IAM::OIDCProvider", None, 128, "{arn}", "arn:aws:iam::{account}:oidc-provider/{name}", &[ARN]),
     kind("AWS::IAM::Policy", None, 128, "{name}", "", &[("Id", "{ref}")]),
     kind("AWS::IAM::Role", Some("RoleName"), 64, "{name}", "arn:aws:iam::{account}:role{path}{name}", &[ARN]),
@@ -127,7 +128,7 @@ impl Kind {
             .collect();
         match self.name {
             "AWS::Events::Rule" => needs.push("EventBusName"),
-            "AWS::IAM::Role" => needs.push("Path"),
+            "AWS::IAM::ManagedPolicy" | "AWS::IAM::Role" => needs.push("Path"),
             _ => {}
         }
         needs
@@ -256,6 +257,12 @@ mod tests {
             ("AWS::Logs::LogGroup", "/a/b", "/a/b", "arn:aws:logs:us-east-1:123456789012:log-group:/a/b:*"),
             ("AWS::S3::Bucket", "b", "b", "arn:aws:s3:::b"),
             ("AWS::Pipes::Pipe", "p", "p", "arn:aws:pipes:us-east-1:123456789012:pipe/p"),
+            (
+                "AWS::IAM::ManagedPolicy",
+                "p",
+                "arn:aws:iam::123456789012:policy/p",
+                "arn:aws:iam::123456789012:policy/p",
+            ),
             ("AWS::IAM::Role", "r", "r", "arn:aws:iam::123456789012:role/r"),
             ("AWS::SSM::Parameter", "/x/y", "/x/y", "arn:aws:ssm:us-east-1:123456789012:parameter/x/y"),
             (

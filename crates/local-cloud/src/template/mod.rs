@@ -7,6 +7,7 @@ mod evaluate;
 mod kinds;
 mod parameters;
 mod place;
+mod rules;
 mod sam;
 mod stack;
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::template::document::{Declared, Template, beside, object};
 use crate::template::evaluate::{Evaluator, Scope};
 use crate::template::parameters::{self, Parameter, scalar};
 use crate::template::place::Place;
-use crate::template::{Output, Stack, kinds, sam};
+use crate::template::{Output, Stack, kinds, rules, sam};
 
 /// What is the same for all stacks of an application.
 pub(crate) struct World<'a> {
@@ -53,6 +53,7 @@ pub(crate) fn load(world: &World<'_>, file: &str, birth: Birth) -> Result<Loaded
     }
     let lineage = birth.lineage.iter().cloned().chain([file.to_owned()]).collect();
     let scope = Scope::new(world, template, place, birth.name, birth.root.clone(), parameters, lineage);
+    rules::check(&scope)?;
     for name in scope.template.conditions.keys() {
         scope.condition(name, &scope.place.key("Conditions").key(name))?;
     }

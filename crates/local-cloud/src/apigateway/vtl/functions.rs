@@ -42,20 +42,24 @@ pub(super) const METHODS: [(&str, usize); 27] = [
     ("trim", 0),
 ];
 
-/// Calls a function of `$util`.
+/// Calls a function of `$util`. Each is documented to take a string, "data" or "stringified JSON", and
+/// Velocity finds no method for an argument of another type: what AWS writes then is not documented.
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-mapping-template-reference.html#util-template-reference>
 pub(super) fn util(name: &str, argument: &Value) -> Result<Value, RenderError> {
-    let text = text_of(argument);
     let failed = |reason: String| RenderError::Failed(format!("$util.{name}: {reason}"));
+    let Value::String(text) = argument else {
+        return Err(failed(format!("takes a string, and `{}` is none", text_of(argument))));
+    };
     Ok(match name {
-        "urlEncode" => json!(url_encode(&text)),
-        "urlDecode" => json!(form_decode(&text)),
-        "escapeJavaScript" => json!(escape_java_script(&text)),
+        "urlEncode" => json!(url_encode(text)),
+        "urlDecode" => json!(form_decode(text)),
+        "escapeJavaScript" => json!(escape_java_script(text)),
         "base64Encode" => json!(STANDARD.encode(text.as_bytes())),
         "base64Decode" => {
             let bytes = STANDARD.decode(text.as_bytes()).map_err(|error| failed(error.to_string()))?;
             json!(String::from_utf8_lossy(&bytes))
         }
-        "parseJson" => serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?,
+        "parseJson" => serde_json::from_str(text).map_err(|error| failed(error.to_string()))?,
         _ => return Err(failed("no such function".into())),
     })
 }

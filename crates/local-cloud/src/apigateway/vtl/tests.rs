@@ -177,6 +177,17 @@ fn double_quoted_texts_are_templates_and_single_quoted_ones_are_not() {
 }
 
 #[test]
+fn a_function_of_util_takes_a_string_and_nothing_else() {
+    for name in functions::UTIL {
+        for argument in ["$context.requestTimeEpoch", "$input.path('$.a')", "true", "[1]"] {
+            let refused = render_body(&format!("$util.{name}({argument})"), r#"{"a": {"b": 1}}"#);
+            let Err(RenderError::Failed(reason)) = refused else { panic!("{name} takes {argument}") };
+            assert!(reason.starts_with(&format!("$util.{name}: takes a string")), "{reason}");
+        }
+    }
+}
+
+#[test]
 fn values_of_different_kinds_are_compared_by_their_text() {
     assert_eq!(render("#if($input.path('$.a.b[0]') == '1')same#end#if('1' == 1)same#end"), "samesame");
 }

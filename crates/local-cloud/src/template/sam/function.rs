@@ -26,6 +26,7 @@ pub(super) const GLOBAL: &[&str] = &[
     "Architectures",
     "LoggingConfig",
     "RolePath",
+    "PermissionsBoundary",
 ];
 
 pub(super) fn transform(
@@ -61,6 +62,7 @@ pub(super) fn transform(
     // https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-specification-generated-resources-function.html
     let mut role = Role::new(id, "lambda.amazonaws.com");
     role.at(given.take("RolePath"));
+    role.within(given.take("PermissionsBoundary"));
     role.managed("service-role/AWSLambdaBasicExecutionRole");
     if let Some(mode) = given.take("Tracing") {
         if mode != "Disabled" {

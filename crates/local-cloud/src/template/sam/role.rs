@@ -13,6 +13,7 @@ pub(super) struct Role {
     id: String,
     service: &'static str,
     path: Option<Value>,
+    boundary: Option<Value>,
     managed: Vec<Value>,
     inline: Vec<Value>,
 }
@@ -20,7 +21,14 @@ pub(super) struct Role {
 impl Role {
     /// The role `{owner}Role`, to be taken on by a service.
     pub fn new(owner: &str, service: &'static str) -> Self {
-        Self { id: format!("{owner}Role"), service, path: None, managed: Vec::new(), inline: Vec::new() }
+        Self {
+            id: format!("{owner}Role"),
+            service,
+            path: None,
+            boundary: None,
+            managed: Vec::new(),
+            inline: Vec::new(),
+        }
     }
 
     /// Its logical id.
@@ -31,6 +39,11 @@ impl Role {
     /// Takes the `RolePath` property.
     pub fn at(&mut self, path: Option<Value>) {
         self.path = path;
+    }
+
+    /// Takes the `PermissionsBoundary` property.
+    pub fn within(&mut self, boundary: Option<Value>) {
+        self.boundary = boundary;
     }
 
     /// Attaches a policy that AWS manages, given by its path: once.
@@ -106,6 +119,9 @@ impl Role {
         });
         if let Some(path) = self.path {
             properties["Path"] = path;
+        }
+        if let Some(boundary) = self.boundary {
+            properties["PermissionsBoundary"] = boundary;
         }
         (self.id, Declared::generated("AWS::IAM::Role", properties, condition))
     }

@@ -51,6 +51,7 @@ pub(super) fn transform(
         }
     }
     let policies = given.take("Policies");
+    let boundary = given.take("PermissionsBoundary");
     match given.take("Role") {
         Some(_) if policies.is_some() => {
             return Err(given.at.key("Policies").refuse("has no effect beside Role"));
@@ -61,6 +62,7 @@ pub(super) fn transform(
         None => {
             let mut role = Role::new(id, "states.amazonaws.com");
             role.at(given.take("RolePath"));
+            role.within(boundary.clone());
             if out.get("TracingConfiguration").is_some_and(|tracing| tracing["Enabled"] == true) {
                 role.managed("AWSXrayWriteOnlyAccess");
             }
@@ -71,7 +73,7 @@ pub(super) fn transform(
     }
     for (name, event) in given.take_object("Events")?.unwrap_or_default() {
         let place = given.at.key("Events").key(&name);
-        resources.extend(starting_rule(id, &format!("{id}{name}"), event, &condition, &place)?);
+        resources.extend(starting_rule(id, &format!("{id}{name}"), event, &boundary, &condition, &place)?);
     }
     given.finish()?;
     let kind = "AWS::StepFunctions::StateMachine".to_owned();
@@ -84,6 +86,7 @@ fn starting_rule(
     machine: &str,
     id: &str,
     event: Value,
+    boundary: &Option<Value>,
     condition: &Option<String>,
     at: &Place,
 ) -> Result<Generated, Refusal> {
@@ -98,7 +101,7 @@ fn starting_rule(
         "EventBridgeRule",
     )?;
     event.finish()?;
-    let start = json!({
+    let mut start = json!({
         "AssumeRolePolicyDocument": assumed_by("events.amazonaws.com"),
         "Policies": [{
             "PolicyName": format!("{id}RoleStartExecutionPolicy"),
@@ -107,6 +110,9 @@ fn starting_rule(
             },
         }],
     });
+    if let Some(boundary) = boundary {
+        start["PermissionsBoundary"] = boundary.clone();
+    }
     let role_id = format!("{id}Role");
     let target = rule::Target {
         arn: json!({ "Ref": machine }),

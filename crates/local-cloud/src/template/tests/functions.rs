@@ -31,6 +31,37 @@ Resources:
 }
 
 #[test]
+fn a_rule_refuses_a_stack_in_its_own_words() {
+    let with = |regions: &str| {
+        format!(
+            "
+Rules:
+  InRegion:
+    Assertions:
+      - Assert: {{Fn::Contains: [[{regions}], !Ref AWS::Region]}}
+        AssertDescription: Not here.
+Resources: {{Q: {{Type: AWS::SQS::Queue}}}}
+"
+        )
+    };
+    let root = "Resources: {N: {Type: AWS::CloudFormation::Stack, Properties: {TemplateURL: n.yaml}}}";
+    let nested = |inner: &str| load_files(&[("template.yaml", root), ("n.yaml", inner)], &[]);
+    for good in [load_one(&with("eu-west-1, us-east-1")), nested(&with("us-east-1"))] {
+        good.unwrap();
+    }
+    assert_eq!(refused(&with("eu-west-1")), "template.yaml: Rules.InRegion.Assertions[0]: Not here.");
+    assert_eq!(nested(&with("x")).unwrap_err(), "n.yaml: Rules.InRegion.Assertions[0]: Not here.");
+    for (from, to, reason) in [
+        ("Fn::Contains", "Fn::EachMemberIn", "Assertions[0].Assert: must be Fn::Contains"),
+        ("Assertions:", "RuleCondition: x\n    Assertions:", "RuleCondition: is not emulated in a rule"),
+        ("!Ref AWS::Region", "!Ref Q", "Q"),
+    ] {
+        let refusal = refused(&with("us-east-1").replace(from, to));
+        assert!(refusal.contains(reason), "{refusal}");
+    }
+}
+
+#[test]
 fn ref_gives_parameters_pseudo_parameters_and_physical_ids() {
     assert_eq!(evaluated("!Ref Stage"), Ok(json!("local")));
     assert_eq!(evaluated("{Ref: Number}"), Ok(json!(30)));

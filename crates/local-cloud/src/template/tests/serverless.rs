@@ -167,6 +167,29 @@ fn a_policy_may_be_chosen_by_a_condition() {
 }
 
 #[test]
+fn the_role_that_sam_makes_takes_the_path_and_the_boundary() {
+    let template = "
+Transform: AWS::Serverless-2016-10-31
+Globals: {Function: {RolePath: /p/, PermissionsBoundary: !Ref Boundary}}
+Resources:
+  Boundary: {Type: AWS::IAM::ManagedPolicy, Properties: {ManagedPolicyName: b, PolicyDocument: {}}}
+  Fn: {Type: AWS::Serverless::Function, Properties: {FunctionName: f}}
+  Machine:
+    Type: AWS::Serverless::StateMachine
+    Properties:
+      Definition: {StartAt: A, States: {A: {Type: Succeed}}}
+      PermissionsBoundary: !Ref Boundary
+      Events: {E: {Type: EventBridgeRule, Properties: {Pattern: {source: [a]}}}}
+";
+    let application = load_one(template).unwrap();
+    for role in ["FnRole", "MachineRole", "MachineERole"] {
+        let properties = &find(&application, role).properties;
+        assert_eq!(properties["PermissionsBoundary"], "arn:aws:iam::123456789012:policy/b", "{role}");
+    }
+    assert!(find(&application, "FnRole").arn.contains(":role/p/app-FnRole-"));
+}
+
+#[test]
 fn a_function_with_a_role_of_its_own_gets_none() {
     let template = "
 Transform: AWS::Serverless-2016-10-31

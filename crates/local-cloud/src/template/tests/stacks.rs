@@ -6,7 +6,7 @@ use super::*;
 fn what_a_template_must_not_hold_is_refused() {
     const QUEUE: &str = "Resources: {Queue: {Type: AWS::SQS::Queue}}";
     for (template, reason) in [
-        (format!("Rules: {{}}\n{QUEUE}"), "template.yaml: Rules: this section is not known"),
+        (format!("Hooks: {{}}\n{QUEUE}"), "template.yaml: Hooks: this section is not known"),
         (format!("Transform: AWS::LanguageExtensions\n{QUEUE}"), "template.yaml: Transform: "),
         (format!("Globals: {{Function: {{Timeout: 3}}}}\n{QUEUE}"), "Globals: needs Transform"),
         (format!("AWSTemplateFormatVersion: 2012-10-17\n{QUEUE}"), "AWSTemplateFormatVersion: must be"),
