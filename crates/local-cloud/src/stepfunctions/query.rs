@@ -236,13 +236,12 @@ fn range(arguments: &[JValue]) -> Result<JValue, EvaluatorError> {
 
 fn hash(arguments: &[JValue]) -> Result<JValue, EvaluatorError> {
     let text = arguments.first().and_then(JValue::as_str).ok_or_else(|| error("$hash needs a string"))?;
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let digest = match arguments.get(1).map_or(Some("SHA-1"), JValue::as_str) {
-        Some("MD5") => hex(&Md5::digest(text)),
+        Some("MD5") => hex::encode(Md5::digest(text)),
         Some("SHA-1") => sha1_smol::Sha1::from(text).digest().to_string(),
-        Some("SHA-256") => hex(&Sha256::digest(text)),
-        Some("SHA-384") => hex(&Sha384::digest(text)),
-        Some("SHA-512") => hex(&Sha512::digest(text)),
+        Some("SHA-256") => hex::encode(Sha256::digest(text)),
+        Some("SHA-384") => hex::encode(Sha384::digest(text)),
+        Some("SHA-512") => hex::encode(Sha512::digest(text)),
         _ => return Err(error("$hash knows MD5, SHA-1, SHA-256, SHA-384 and SHA-512")),
     };
     Ok(JValue::from(digest))
