@@ -23,6 +23,8 @@ pub mod lambda;
 pub mod logs;
 pub mod pipes;
 pub mod random;
+#[cfg(test)]
+mod referee;
 pub mod rekognition;
 pub mod resource;
 pub mod s3;

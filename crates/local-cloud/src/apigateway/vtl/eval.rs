@@ -82,7 +82,7 @@ impl<'a> Scope<'a> {
                 Node::If { branches, otherwise } => {
                     let mut chosen = otherwise;
                     for (condition, body) in branches {
-                        if truth(&self.expression(condition)?) {
+                        if self.condition(condition)? {
                             chosen = body;
                             break;
                         }
@@ -179,16 +179,27 @@ impl<'a> Scope<'a> {
             }
             Expression::Range(first, last) => range(&self.expression(first)?, &self.expression(last)?)?,
             Expression::Reference(reference) => self.reference(reference)?,
-            Expression::Not(inner) => json!(!truth(&self.expression(inner)?)),
+            Expression::Not(inner) => json!(!self.condition(inner)?),
             Expression::Binary(Operator::And, left, right) => {
-                json!(truth(&self.expression(left)?) && truth(&self.expression(right)?))
+                json!(self.condition(left)? && self.condition(right)?)
             }
             Expression::Binary(Operator::Or, left, right) => {
-                json!(truth(&self.expression(left)?) || truth(&self.expression(right)?))
+                json!(self.condition(left)? || self.condition(right)?)
             }
             Expression::Binary(operator, left, right) => {
                 binary(*operator, &self.expression(left)?, &self.expression(right)?)
             }
+        })
+    }
+
+    /// Whether a condition holds. In Velocity 1.7 only null and false are false, an empty text is
+    /// true; but a literal and arithmetic, which cannot be null, count as false.
+    fn condition(&mut self, expression: &Expression) -> Result<bool, RenderError> {
+        Ok(match expression {
+            Expression::Reference(reference) => {
+                !matches!(self.reference(reference)?, Value::Null | Value::Bool(false))
+            }
+            other => self.expression(other)? == Value::Bool(true),
         })
     }
 
@@ -298,11 +309,6 @@ pub(super) fn text_of(value: &Value) -> String {
     }
 }
 
-/// In Velocity 1.7 only null and false are false; an empty text is true.
-fn truth(value: &Value) -> bool {
-    !matches!(value, Value::Null | Value::Bool(false))
-}
-
 fn binary(operator: Operator, left: &Value, right: &Value) -> Value {
     match operator {
         Operator::Equal => json!(equal(left, right)),
@@ -357,10 +363,9 @@ fn arithmetic(operator: Operator, left: &Value, right: &Value) -> Option<Number>
     })
 }
 
-/// A range runs in both directions and includes both ends.
+/// A range runs in both directions and includes both ends; of anything but whole numbers it is null.
 fn range(first: &Value, last: &Value) -> Result<Value, RenderError> {
-    let ends = first.as_i64().zip(last.as_i64());
-    let (first, last) = ends.ok_or_else(|| RenderError::Failed("a range needs whole numbers".into()))?;
+    let Some((first, last)) = first.as_i64().zip(last.as_i64()) else { return Ok(Value::Null) };
     if first.abs_diff(last) > 10_000 {
         return Err(RenderError::Failed("a range of more than 10,000 numbers".into()));
     }

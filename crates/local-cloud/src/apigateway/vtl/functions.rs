@@ -106,6 +106,7 @@ fn escape_java_script(text: &str) -> String {
 /// leaves such a call unresolved.
 pub(super) fn method(on: &Value, name: &str, arguments: &[Value]) -> Result<Value, RenderError> {
     match (name, arguments) {
+        _ if on.is_null() => return Ok(Value::Null),
         ("toString", []) => return Ok(json!(text_of(on))),
         ("equals", [other]) => return Ok(json!(on == other)),
         _ => {}

@@ -1,6 +1,8 @@
 //! Reads a template into its tree, with the white-space rules of Velocity 1.7: a
 //! directive takes the rest of its line when nothing but blanks follow it, and `#set`
-//! takes the blanks before it as well.
+//! takes the blanks before it as well where they follow no text.
+//!
+//! `scripts/referees` holds it against Velocity itself.
 
 use super::TemplateError;
 use super::ast::{Expression, Node, Operator, Place, Reference, Step};
@@ -30,14 +32,23 @@ struct Parser<'s> {
 
 /// From the loosest binding to the tightest.
 const LEVELS: [&[(&str, Operator)]; 6] = [
-    &[("||", Operator::Or)],
-    &[("&&", Operator::And)],
-    &[("==", Operator::Equal), ("!=", Operator::NotEqual)],
+    &[("||", Operator::Or), ("or", Operator::Or)],
+    &[("&&", Operator::And), ("and", Operator::And)],
+    &[
+        ("==", Operator::Equal),
+        ("eq", Operator::Equal),
+        ("!=", Operator::NotEqual),
+        ("ne", Operator::NotEqual),
+    ],
     &[
         ("<=", Operator::LessOrEqual),
+        ("le", Operator::LessOrEqual),
         (">=", Operator::GreaterOrEqual),
+        ("ge", Operator::GreaterOrEqual),
         ("<", Operator::Less),
+        ("lt", Operator::Less),
         (">", Operator::Greater),
+        ("gt", Operator::Greater),
     ],
     &[("+", Operator::Add), ("-", Operator::Subtract)],
     &[("*", Operator::Multiply), ("/", Operator::Divide), ("%", Operator::Remainder)],
@@ -58,6 +69,11 @@ impl<'s> Parser<'s> {
             self.at += token.len();
         }
         found
+    }
+
+    /// One in letters ends where a name would.
+    fn operator(&mut self, token: &str) -> bool {
+        if token.starts_with(is_identifier_start) { self.word(token) } else { self.eat(token) }
     }
 
     fn expect(&mut self, token: &str) -> Result<(), TemplateError> {
@@ -83,28 +99,45 @@ impl<'s> Parser<'s> {
     fn block(&mut self) -> Result<(Vec<Node>, End), TemplateError> {
         let mut nodes = Vec::new();
         let mut text = String::new();
+        // Where in `text` the last comment ended: `#set` looks no further back.
+        let mut run = 0;
         while let Some(next) = self.peek() {
             let rest = self.rest();
             match next {
+                // The reader of Velocity 1.7 has no token for them.
+                '$' | '#' if ["$", "#", "$!"].contains(&rest) => {
+                    return Err(self.error("a template cannot end with this"));
+                }
                 '\\' if starts_reference(&rest[1..]) || starts_directive(&rest[1..]) => {
                     return Err(self.error("an escaped reference or directive is not emulated"));
                 }
                 '$' if starts_reference(rest) => {
                     flush(&mut nodes, &mut text);
                     nodes.push(Node::Reference(self.reference()?));
+                    run = 0;
                 }
-                '#' if rest.starts_with("##") => self.at += rest.find('\n').map_or(rest.len(), |end| end + 1),
+                '$' if rest.starts_with("$!") => {
+                    // The mark of a quiet reference goes, though there is none.
+                    text.push('$');
+                    self.at += 2;
+                }
+                '#' if rest.starts_with("##") => {
+                    self.at += rest.find('\n').map_or(rest.len(), |end| end + 1);
+                    run = text.len();
+                }
                 '#' if rest.starts_with("#*") => {
                     let end = rest.find("*#").ok_or_else(|| self.error("this comment is not closed"))?;
                     self.at += end + 2;
+                    run = text.len();
                 }
                 '#' if rest.starts_with("#[[") => {
                     let end = rest.find("]]#").ok_or_else(|| self.error("`#[[` is not closed"))?;
                     text.push_str(&rest[3..end]);
                     self.at += end + 3;
+                    run = text.len();
                 }
-                '#' if starts_directive(rest) => match self.directive(&mut nodes, &mut text)? {
-                    None => {}
+                '#' if starts_directive(rest) => match self.directive(&mut nodes, &mut text, run)? {
+                    None => run = 0,
                     Some(end) => {
                         flush(&mut nodes, &mut text);
                         return Ok((nodes, end));
@@ -120,8 +153,14 @@ impl<'s> Parser<'s> {
         Ok((nodes, End::OfText))
     }
 
-    /// Reads a directive; `Some` when it ends the block in which it stands.
-    fn directive(&mut self, nodes: &mut Vec<Node>, text: &mut String) -> Result<Option<End>, TemplateError> {
+    /// Reads a directive; `Some` when it ends the block in which it stands. `run` is where in
+    /// `text` the text right before it begins.
+    fn directive(
+        &mut self,
+        nodes: &mut Vec<Node>,
+        text: &mut String,
+        run: usize,
+    ) -> Result<Option<End>, TemplateError> {
         let begin = self.at;
         self.at += 1;
         let braced = self.eat("{");
@@ -131,9 +170,15 @@ impl<'s> Parser<'s> {
         }
         match name.as_str() {
             "set" => {
-                text.truncate(text.trim_end_matches([' ', '\t']).len());
+                if text[run..].trim_start_matches([' ', '\t']).is_empty() {
+                    text.truncate(run);
+                }
                 flush(nodes, text);
-                self.expect("(")?;
+                // The parenthesis belongs to the token: it stands on the same line.
+                self.at += self.rest().len() - self.rest().trim_start_matches([' ', '\t']).len();
+                if !self.eat("(") {
+                    return Err(self.error("expected `(`"));
+                }
                 self.blanks();
                 if !starts_reference(self.rest()) {
                     return Err(self.error("#set needs a reference on its left side"));
@@ -276,7 +321,7 @@ impl<'s> Parser<'s> {
     /// Arguments or list members: Velocity 1.7 takes literals and references here, not arithmetic.
     fn list_until(&mut self, close: &str) -> Result<Vec<Expression>, TemplateError> {
         let mut members = Vec::new();
-        self.blanks();
+        // Nothing at all stands between the marks of an empty list.
         if self.eat(close) {
             return Ok(members);
         }
@@ -300,7 +345,7 @@ impl<'s> Parser<'s> {
         let mut left = self.level(level + 1)?;
         loop {
             self.blanks();
-            let Some((_, operator)) = operators.iter().find(|(token, _)| self.eat(token)) else {
+            let Some((_, operator)) = operators.iter().find(|(token, _)| self.operator(token)) else {
                 return Ok(left);
             };
             let right = self.level(level + 1)?;
@@ -310,7 +355,7 @@ impl<'s> Parser<'s> {
 
     fn unary(&mut self) -> Result<Expression, TemplateError> {
         self.blanks();
-        if self.eat("!") {
+        if self.operator("!") || self.operator("not") {
             return Ok(Expression::Not(Box::new(self.unary()?)));
         }
         if self.eat("(") {
@@ -395,9 +440,9 @@ impl<'s> Parser<'s> {
     }
 
     fn list_or_range(&mut self) -> Result<Expression, TemplateError> {
-        self.blanks();
         let begin = self.at;
         if !self.rest().starts_with(']') {
+            self.blanks();
             let first = self.primary()?;
             self.blanks();
             if self.eat("..") {
