@@ -108,7 +108,7 @@ public class Velocity {
             try {
                 engine.evaluate(context, text, "case", template);
                 output.println("=" + URLEncoder.encode(text.toString(), "UTF-8"));
-            } catch (Exception | StackOverflowError error) {
+            } catch (Exception | StackOverflowError | OutOfMemoryError error) {
                 output.println("error");
             }
         }

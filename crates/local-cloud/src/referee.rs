@@ -53,6 +53,7 @@ pub fn ask(program: &str, arguments: &[&str], lines: &[String]) -> Vec<String> {
 pub struct Verdict<T> {
     pub source: String,
     /// What the source sees, for a reader.
+    #[allow(dead_code, reason = "it is printed")]
     pub sees: String,
     pub ours: Option<T>,
     pub theirs: Option<T>,
@@ -61,6 +62,8 @@ pub struct Verdict<T> {
 /// A difference that stays, and why.
 pub struct Known<T> {
     pub reason: &'static str,
+    /// A source that shows it, so that a list that is out of date is found at every run.
+    pub example: &'static str,
     pub covers: fn(&Verdict<T>) -> bool,
 }
 
@@ -86,13 +89,15 @@ pub fn judge<T: PartialEq + Debug>(language: &str, seed: u64, verdicts: Vec<Verd
         println!("  {count} times: {}", known[*index].reason);
     }
     unexplained.sort_by_key(|verdict| verdict.source.len());
-    let dump: String = unexplained.iter().map(|v| format!("{:?}\t{:?}\t{:?}\t{:?}\n", v.source, v.ours, v.theirs, v.sees)).collect(); // TEMP
-    std::fs::write(format!("/tmp/h4w/{}.dump", language.replace(' ', "-")), dump).unwrap(); // TEMP
     for verdict in unexplained.iter().take(5) {
         println!("unexplained: {verdict:#?}");
     }
     assert!(unexplained.is_empty(), "{language}: REFEREE_SEED={seed} scripts/referees shows this again");
     for (index, known) in known.iter().enumerate() {
-        assert!(explained.contains_key(&index), "{language}: this difference no longer occurs: {}", known.reason);
+        assert!(
+            explained.contains_key(&index),
+            "{language}: this difference no longer occurs: {}",
+            known.reason
+        );
     }
 }

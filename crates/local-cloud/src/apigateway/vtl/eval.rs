@@ -187,19 +187,38 @@ impl<'a> Scope<'a> {
                 json!(self.condition(left)? || self.condition(right)?)
             }
             Expression::Binary(operator, left, right) => {
-                binary(*operator, &self.expression(left)?, &self.expression(right)?)
+                let (first, second) = (self.expression(left)?, self.expression(right)?);
+                // A text is extended by the source of a reference that is null.
+                let or_source = |value: Value, expression: &Expression| match expression {
+                    Expression::Reference(reference) if value.is_null() => json!(reference.source),
+                    _ => value,
+                };
+                match operator {
+                    Operator::Add if second.is_string() => {
+                        binary(*operator, &or_source(first, left), &second)
+                    }
+                    Operator::Add if first.is_string() => {
+                        binary(*operator, &first, &or_source(second, right))
+                    }
+                    _ => binary(*operator, &first, &second),
+                }
             }
         })
     }
 
     /// Whether a condition holds. In Velocity 1.7 only null and false are false, an empty text is
-    /// true; but a literal and arithmetic, which cannot be null, count as false.
+    /// true; but a literal and arithmetic count as false, and are not even evaluated.
     fn condition(&mut self, expression: &Expression) -> Result<bool, RenderError> {
         Ok(match expression {
             Expression::Reference(reference) => {
                 !matches!(self.reference(reference)?, Value::Null | Value::Bool(false))
             }
-            other => self.expression(other)? == Value::Bool(true),
+            Expression::Boolean(truth) => *truth,
+            Expression::Not(inner) => !self.condition(inner)?,
+            Expression::Binary(operator, ..) if !operator.is_arithmetic() => {
+                self.expression(expression)? == Value::Bool(true)
+            }
+            _ => false,
         })
     }
 
@@ -210,7 +229,7 @@ impl<'a> Scope<'a> {
                 Step::Property(name) => value.get(name.as_str()).cloned().unwrap_or(Value::Null),
                 Step::Index(index) => {
                     let index = self.expression(index)?;
-                    functions::method(&value, "get", &[index])?
+                    functions::index(&value, &index)?
                 }
                 Step::Method(name, arguments) => {
                     let arguments: Vec<Value> = arguments
@@ -363,9 +382,14 @@ fn arithmetic(operator: Operator, left: &Value, right: &Value) -> Option<Number>
     })
 }
 
+/// A number that Java holds in an `Integer`.
+fn integer(value: &Value) -> Option<i64> {
+    value.as_i64().filter(|number| i32::try_from(*number).is_ok())
+}
+
 /// A range runs in both directions and includes both ends; of anything but whole numbers it is null.
 fn range(first: &Value, last: &Value) -> Result<Value, RenderError> {
-    let Some((first, last)) = first.as_i64().zip(last.as_i64()) else { return Ok(Value::Null) };
+    let Some((first, last)) = integer(first).zip(integer(last)) else { return Ok(Value::Null) };
     if first.abs_diff(last) > 10_000 {
         return Err(RenderError::Failed("a range of more than 10,000 numbers".into()));
     }
