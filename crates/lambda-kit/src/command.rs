@@ -69,7 +69,7 @@ impl Command {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
         }
-        hex(&hash.finalize())
+        hex::encode(hash.finalize())
     }
 
     /// Reads the body.
@@ -100,11 +100,6 @@ pub struct InvalidBody {
     pub line: usize,
     /// From 1.
     pub column: usize,
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// How often the queue has handed the message out, this time included.

@@ -19,7 +19,7 @@ use vocabulary::{CommandId, Decision, IdempotencyKey, Reason, Timestamp};
 
 use crate::CallError;
 use crate::batch::{Failure, Outcome};
-use crate::command::{Command, hex};
+use crate::command::Command;
 use crate::redelivery::{MAX_ATTEMPTS, PREDECESSOR_WAITS, STATE_WAITS, backoff, pause};
 
 /// A `DynamoDB` item.
@@ -499,7 +499,7 @@ fn key_pk(agent: &str, key: &IdempotencyKey) -> String {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    format!("KEY#{}", hex(&hash.finalize()))
+    format!("KEY#{}", hex::encode(hash.finalize()))
 }
 
 fn read_row(item: Item) -> Result<Row, CallError> {

@@ -25,6 +25,8 @@ pub mod logs;
 pub mod pipes;
 pub mod port;
 pub mod random;
+#[cfg(test)]
+mod referee;
 pub mod rekognition;
 pub mod resource;
 pub mod s3;

@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use rand::rngs::StdRng;
-use rand::{Rng, RngCore, SeedableRng};
+use rand::{Rng as _, RngExt as _, SeedableRng as _, make_rng};
 use uuid::Uuid;
 
 /// A seeded generator behind a lock.
@@ -14,7 +14,7 @@ pub struct Random(Mutex<StdRng>);
 impl Random {
     /// Seeded by the operating system.
     pub fn from_entropy() -> Self {
-        Self(Mutex::new(StdRng::from_os_rng()))
+        Self(Mutex::new(make_rng()))
     }
 
     /// The same seed gives the same sequence.

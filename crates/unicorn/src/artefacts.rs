@@ -33,12 +33,12 @@ impl Architecture {
     pub const HERE: Self = if cfg!(target_arch = "aarch64") { Self::Arm64 } else { Self::X86 };
 
     /// The one that is written so in an ELF file.
-    fn of_machine(machine: u16) -> Option<Self> {
+    fn of_machine(machine: elf::Machine) -> Option<Self> {
         [Self::Arm64, Self::X86].into_iter().find(|known| known.machine() == machine)
     }
 
     /// As it stands in an ELF file.
-    const fn machine(self) -> u16 {
+    const fn machine(self) -> elf::Machine {
         match self {
             Self::Arm64 => elf::EM_AARCH64,
             Self::X86 => elf::EM_X86_64,
@@ -131,7 +131,7 @@ pub struct Artefact {
     pub glibc: Option<Glibc>,
     /// Whether its table of symbols is gone, a tenth of its zip.
     pub stripped: bool,
-    machine: u16,
+    machine: elf::Machine,
 }
 
 impl Artefact {
@@ -176,7 +176,7 @@ impl Artefact {
         }
         if self.machine != limits.architecture.machine() {
             let built = Architecture::of_machine(self.machine);
-            let built = built.map_or_else(|| format!("ELF machine {}", self.machine), |it| it.to_string());
+            let built = built.map_or_else(|| format!("ELF machine {}", self.machine.0), |it| it.to_string());
             faults.push(format!("{name} is built for {built}, not for {}", limits.architecture));
         }
         faults
@@ -388,7 +388,7 @@ mod tests {
         let fault = format!("F is built for {}, not for {other}", Architecture::HERE);
         assert_eq!(artefact.faults("F", &limits), [fault]);
         // e_machine, the two bytes at 18, is all that tells it.
-        program[18..20].copy_from_slice(&other.machine().to_le_bytes());
+        program[18..20].copy_from_slice(&other.machine().0.to_le_bytes());
         let patched = Artefact { stripped: true, ..Artefact::read(&program, 1_000).unwrap() };
         assert_eq!(patched.faults("F", &limits), [""; 0]);
     }
@@ -406,7 +406,7 @@ mod tests {
         let put = |path: &str, architecture: Architecture| {
             // A small program that every machine has.
             let mut program = std::fs::read("/bin/sh").unwrap();
-            program[18..20].copy_from_slice(&architecture.machine().to_le_bytes());
+            program[18..20].copy_from_slice(&architecture.machine().0.to_le_bytes());
             std::fs::create_dir_all(built.path().join(path)).unwrap();
             std::fs::write(built.path().join(path).join("bootstrap"), program).unwrap();
         };

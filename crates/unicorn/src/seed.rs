@@ -199,7 +199,7 @@ impl Target {
         let body = listing.to_string();
         // Named by what is to replace what: run again before it is applied, this is the same command,
         // but a new one where somebody withdrew or changed the listing since.
-        let key = format!("seed-{:x}", Sha256::digest(format!("{body}\n{seen}")));
+        let key = format!("seed-{}", hex::encode(Sha256::digest(format!("{body}\n{seen}"))));
         let sent = self.api.call("POST", "/listings", Some((&body, &key))).await?;
         match (sent.status, &sent.command_id) {
             (200, Some(id)) => Ok(Some(Sent { property_id, command_id: id.clone() })),

@@ -67,25 +67,22 @@ pub(super) fn read(text: &str) -> Option<Element> {
     loop {
         match reader.read_event().ok()? {
             Event::Start(start) => {
-                let name = String::from_utf8_lossy(start.local_name().as_ref()).into_owned();
+                let name = start.local_name().as_ref().to_owned();
                 open.push(Element { name, ..Element::default() });
             }
             Event::Empty(empty) => {
-                let name = String::from_utf8_lossy(empty.local_name().as_ref()).into_owned();
+                let name = empty.local_name().as_ref().to_owned();
                 open.last_mut()?.children.push(Element { name, ..Element::default() });
             }
             Event::End(_) => {
                 let element = open.pop()?;
                 open.last_mut()?.children.push(element);
             }
-            Event::Text(text) => open.last_mut()?.text.push_str(&text.decode().ok()?),
-            Event::CData(data) => open.last_mut()?.text.push_str(&data.decode().ok()?),
+            Event::Text(text) => open.last_mut()?.text.push_str(&text.xml10_content()),
+            Event::CData(data) => open.last_mut()?.text.push_str(&data.xml10_content()),
             Event::GeneralRef(entity) => match entity.resolve_char_ref().ok()? {
                 Some(letter) => open.last_mut()?.text.push(letter),
-                None => {
-                    let name = entity.decode().ok()?;
-                    open.last_mut()?.text.push_str(resolve_predefined_entity(&name)?);
-                }
+                None => open.last_mut()?.text.push_str(resolve_predefined_entity(&entity)?),
             },
             Event::Eof => break,
             _ => {}

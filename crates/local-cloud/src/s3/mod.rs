@@ -173,7 +173,7 @@ pub fn put(cloud: &Cloud, bucket: &str, key: &str, upload: &Upload) -> Result<In
     let info = Info {
         key: key.into(),
         size: upload.body.len() as u64,
-        etag: format!("\"{:x}\"", Md5::digest(&upload.body)),
+        etag: format!("\"{}\"", hex::encode(Md5::digest(&upload.body))),
         // S3 keeps whole seconds.
         modified_ms: cloud.clock.now_ms() / 1000 * 1000,
         headers: upload.headers.clone(),

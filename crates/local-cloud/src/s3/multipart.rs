@@ -84,7 +84,7 @@ pub fn put_part(cloud: &Cloud, place: Place<'_>, number: &str, body: &[u8]) -> R
                 "Part number must be an integer between 1 and 10000, inclusive",
             )
         })?;
-    let etag = format!("\"{:x}\"", Md5::digest(body));
+    let etag = format!("\"{}\"", hex::encode(Md5::digest(body)));
     let stored = cloud.store.write(|tx| {
         let insert = "INSERT OR REPLACE INTO s3_parts SELECT id, ?2, ?3, ?4 FROM s3_uploads WHERE id = ?1";
         tx.prepare_cached(insert)?.execute(params![place.upload, number, etag, body])
@@ -128,7 +128,7 @@ pub fn complete(
     let info = Info {
         key: place.key.into(),
         size: body.len() as u64,
-        etag: format!("\"{:x}-{}\"", digests.finalize(), parts.len()),
+        etag: format!("\"{}-{}\"", hex::encode(digests.finalize()), parts.len()),
         // S3 keeps whole seconds.
         modified_ms: cloud.clock.now_ms() / 1000 * 1000,
         headers,

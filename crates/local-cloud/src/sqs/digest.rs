@@ -39,7 +39,7 @@ pub(super) type Attributes = BTreeMap<String, Attribute>;
 
 /// Lower-case hexadecimal MD5.
 pub(super) fn of_body(body: &str) -> String {
-    hex(&Md5::digest(body))
+    hex::encode(Md5::digest(body))
 }
 
 /// The digest over attributes in order of their names; `None` where there are none.
@@ -62,11 +62,7 @@ pub(super) fn of_attributes(attributes: &Attributes) -> Option<String> {
         let kind = if attribute.binary_value.is_some() { 2 } else { 1 };
         part(&attribute.bytes().unwrap_or_default(), Some(kind));
     }
-    Some(hex(&digest.finalize()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Some(hex::encode(digest.finalize()))
 }
 
 #[cfg(test)]

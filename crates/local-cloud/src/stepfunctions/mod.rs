@@ -17,6 +17,8 @@ mod machine;
 mod machines;
 mod query;
 mod records;
+#[cfg(test)]
+mod referee;
 mod runner;
 mod tree;
 

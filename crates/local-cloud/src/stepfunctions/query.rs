@@ -4,10 +4,13 @@
 
 use std::rc::Rc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, STANDARD};
 use jsonata_core::evaluator::{Context, Evaluator, EvaluatorError, EvaluatorOptions};
 use jsonata_core::parser;
 use jsonata_core::value::JValue;
 use md5::{Digest as _, Md5};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 use sha2::{Sha256, Sha384, Sha512};
 
@@ -180,6 +183,13 @@ impl Query {
         let now_ms = self.now_ms;
         evaluator.register_fn_override("millis", move |_: &[JValue]| Ok(JValue::from(now_ms)))?;
         evaluator.register_fn_override("now", move |arguments: &[JValue]| now(now_ms, arguments))?;
+        // The library's own differ from the reference (scripts/referees).
+        evaluator.register_fn_override("encodeUrl", |arguments: &[JValue]| encode(arguments, URL))?;
+        evaluator.register_fn_override("encodeUrlComponent", |arguments: &[JValue]| {
+            encode(arguments, COMPONENT)
+        })?;
+        evaluator.register_fn_override("base64encode", base64_encode)?;
+        evaluator.register_fn_override("base64decode", base64_decode)?;
         evaluator.register_fn_override("eval", |_: &[JValue]| {
             Err(error("$eval does not exist in Step Functions; use $parse"))
         })
@@ -236,16 +246,85 @@ fn range(arguments: &[JValue]) -> Result<JValue, EvaluatorError> {
 
 fn hash(arguments: &[JValue]) -> Result<JValue, EvaluatorError> {
     let text = arguments.first().and_then(JValue::as_str).ok_or_else(|| error("$hash needs a string"))?;
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let digest = match arguments.get(1).map_or(Some("SHA-1"), JValue::as_str) {
-        Some("MD5") => hex(&Md5::digest(text)),
+        Some("MD5") => hex::encode(Md5::digest(text)),
         Some("SHA-1") => sha1_smol::Sha1::from(text).digest().to_string(),
-        Some("SHA-256") => hex(&Sha256::digest(text)),
-        Some("SHA-384") => hex(&Sha384::digest(text)),
-        Some("SHA-512") => hex(&Sha512::digest(text)),
+        Some("SHA-256") => hex::encode(Sha256::digest(text)),
+        Some("SHA-384") => hex::encode(Sha384::digest(text)),
+        Some("SHA-512") => hex::encode(Sha512::digest(text)),
         _ => return Err(error("$hash knows MD5, SHA-1, SHA-256, SHA-384 and SHA-512")),
     };
     Ok(JValue::from(digest))
+}
+
+/// What JavaScript's `encodeURIComponent` writes as it is, beside letters and digits.
+/// <https://docs.jsonata.org/2.0.0/string-functions#encodeurlcomponent>
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'!')
+    .remove(b'~')
+    .remove(b'*')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')');
+
+/// And `encodeURI`.
+const URL: &AsciiSet = &COMPONENT
+    .remove(b';')
+    .remove(b'/')
+    .remove(b'?')
+    .remove(b':')
+    .remove(b'@')
+    .remove(b'&')
+    .remove(b'=')
+    .remove(b'+')
+    .remove(b'$')
+    .remove(b',')
+    .remove(b'#');
+
+/// The text that a string function takes; `None` where there is none, which gives none.
+fn text(arguments: &[JValue]) -> Result<Option<&str>, EvaluatorError> {
+    match arguments.first() {
+        None | Some(JValue::Undefined) => Ok(None),
+        Some(argument) => argument.as_str().map(Some).ok_or_else(|| error("this function needs a string")),
+    }
+}
+
+fn encode(arguments: &[JValue], kept: &'static AsciiSet) -> Result<JValue, EvaluatorError> {
+    let encoded = text(arguments)?.map(|text| JValue::from(utf8_percent_encode(text, kept).to_string()));
+    Ok(encoded.unwrap_or(JValue::Undefined))
+}
+
+/// "Each character in the string is treated as a byte of binary data."
+/// <https://docs.jsonata.org/2.0.0/string-functions#base64encode>
+fn base64_encode(arguments: &[JValue]) -> Result<JValue, EvaluatorError> {
+    let bytes = |text: &str| text.encode_utf16().map(|unit| unit as u8).collect::<Vec<u8>>();
+    Ok(text(arguments)?.map_or(JValue::Undefined, |text| JValue::from(STANDARD.encode(bytes(text)))))
+}
+
+const LENIENT: GeneralPurpose =
+    GeneralPurpose::new(&base64::alphabet::STANDARD, NO_PAD.with_decode_allow_trailing_bits(true));
+
+fn base64_decode(arguments: &[JValue]) -> Result<JValue, EvaluatorError> {
+    let Some(text) = text(arguments)? else { return Ok(JValue::Undefined) };
+    // As node reads it: to the end of what can be read, with or without padding, of either alphabet.
+    let digits: String = text
+        .chars()
+        .take_while(|letter| *letter != '=')
+        .filter_map(|letter| match letter {
+            '-' => Some('+'),
+            '_' => Some('/'),
+            '+' | '/' => Some(letter),
+            _ => letter.is_ascii_alphanumeric().then_some(letter),
+        })
+        .collect();
+    // One digit alone is less than a byte.
+    let whole = if digits.len() % 4 == 1 { digits.len() - 1 } else { digits.len() };
+    let bytes =
+        LENIENT.decode(&digits[..whole]).map_err(|problem| error(format!("$base64decode: {problem}")))?;
+    Ok(JValue::from(bytes.into_iter().map(char::from).collect::<String>()))
 }
 
 fn parse(arguments: &[JValue]) -> Result<JValue, EvaluatorError> {
@@ -332,6 +411,20 @@ mod tests {
         assert_eq!(eval("$random(42) = $random(42)").unwrap(), json!(true));
         assert_eq!(eval("$uuid() = $uuid()").unwrap(), json!(false));
         assert!(eval("$eval('1')").is_err());
+    }
+
+    #[test]
+    fn texts_are_encoded_as_the_reference_implementation_does() {
+        assert_eq!(
+            eval("$encodeUrlComponent(\"a-b_c.d!~*'() &/é\")").unwrap(),
+            json!("a-b_c.d!~*'()%20%26%2F%C3%A9")
+        );
+        assert_eq!(eval("$encodeUrl('http://a/b c?d=e-f&g#h')").unwrap(), json!("http://a/b%20c?d=e-f&g#h"));
+        assert_eq!(eval("$base64encode('é')").unwrap(), json!("6Q=="));
+        assert_eq!(eval("$base64decode('6Q')").unwrap(), json!("é"));
+        assert_eq!(eval("$base64decode('a')").unwrap(), json!(""));
+        assert!(eval("$encodeUrl($missing)").unwrap_err().message.ends_with("returned nothing (undefined)."));
+        assert!(eval("$base64encode(1)").is_err());
     }
 
     #[test]

@@ -69,3 +69,9 @@ pub(super) enum Operator {
     Divide,
     Remainder,
 }
+
+impl Operator {
+    pub fn is_arithmetic(self) -> bool {
+        matches!(self, Self::Add | Self::Subtract | Self::Multiply | Self::Divide | Self::Remainder)
+    }
+}

@@ -82,7 +82,7 @@ impl<'a> Scope<'a> {
                 Node::If { branches, otherwise } => {
                     let mut chosen = otherwise;
                     for (condition, body) in branches {
-                        if truth(&self.expression(condition)?) {
+                        if self.condition(condition)? {
                             chosen = body;
                             break;
                         }
@@ -179,16 +179,46 @@ impl<'a> Scope<'a> {
             }
             Expression::Range(first, last) => range(&self.expression(first)?, &self.expression(last)?)?,
             Expression::Reference(reference) => self.reference(reference)?,
-            Expression::Not(inner) => json!(!truth(&self.expression(inner)?)),
+            Expression::Not(inner) => json!(!self.condition(inner)?),
             Expression::Binary(Operator::And, left, right) => {
-                json!(truth(&self.expression(left)?) && truth(&self.expression(right)?))
+                json!(self.condition(left)? && self.condition(right)?)
             }
             Expression::Binary(Operator::Or, left, right) => {
-                json!(truth(&self.expression(left)?) || truth(&self.expression(right)?))
+                json!(self.condition(left)? || self.condition(right)?)
             }
             Expression::Binary(operator, left, right) => {
-                binary(*operator, &self.expression(left)?, &self.expression(right)?)
+                let (first, second) = (self.expression(left)?, self.expression(right)?);
+                // A text is extended by the source of a reference that is null.
+                let or_source = |value: Value, expression: &Expression| match expression {
+                    Expression::Reference(reference) if value.is_null() => json!(reference.source),
+                    _ => value,
+                };
+                match operator {
+                    Operator::Add if second.is_string() => {
+                        binary(*operator, &or_source(first, left), &second)
+                    }
+                    Operator::Add if first.is_string() => {
+                        binary(*operator, &first, &or_source(second, right))
+                    }
+                    _ => binary(*operator, &first, &second),
+                }
             }
+        })
+    }
+
+    /// Whether a condition holds. In Velocity 1.7 only null and false are false, an empty text is
+    /// true; but a literal and arithmetic count as false, and are not even evaluated.
+    fn condition(&mut self, expression: &Expression) -> Result<bool, RenderError> {
+        Ok(match expression {
+            Expression::Reference(reference) => {
+                !matches!(self.reference(reference)?, Value::Null | Value::Bool(false))
+            }
+            Expression::Boolean(truth) => *truth,
+            Expression::Not(inner) => !self.condition(inner)?,
+            Expression::Binary(operator, ..) if !operator.is_arithmetic() => {
+                self.expression(expression)? == Value::Bool(true)
+            }
+            _ => false,
         })
     }
 
@@ -199,7 +229,7 @@ impl<'a> Scope<'a> {
                 Step::Property(name) => value.get(name.as_str()).cloned().unwrap_or(Value::Null),
                 Step::Index(index) => {
                     let index = self.expression(index)?;
-                    functions::method(&value, "get", &[index])?
+                    functions::index(&value, &index)?
                 }
                 Step::Method(name, arguments) => {
                     let arguments: Vec<Value> = arguments
@@ -298,11 +328,6 @@ pub(super) fn text_of(value: &Value) -> String {
     }
 }
 
-/// In Velocity 1.7 only null and false are false; an empty text is true.
-fn truth(value: &Value) -> bool {
-    !matches!(value, Value::Null | Value::Bool(false))
-}
-
 fn binary(operator: Operator, left: &Value, right: &Value) -> Value {
     match operator {
         Operator::Equal => json!(equal(left, right)),
@@ -357,10 +382,14 @@ fn arithmetic(operator: Operator, left: &Value, right: &Value) -> Option<Number>
     })
 }
 
-/// A range runs in both directions and includes both ends.
+/// A number that Java holds in an `Integer`.
+fn integer(value: &Value) -> Option<i64> {
+    value.as_i64().filter(|number| i32::try_from(*number).is_ok())
+}
+
+/// A range runs in both directions and includes both ends; of anything but whole numbers it is null.
 fn range(first: &Value, last: &Value) -> Result<Value, RenderError> {
-    let ends = first.as_i64().zip(last.as_i64());
-    let (first, last) = ends.ok_or_else(|| RenderError::Failed("a range needs whole numbers".into()))?;
+    let Some((first, last)) = integer(first).zip(integer(last)) else { return Ok(Value::Null) };
     if first.abs_diff(last) > 10_000 {
         return Err(RenderError::Failed("a range of more than 10,000 numbers".into()));
     }

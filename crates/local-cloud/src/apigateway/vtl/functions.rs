@@ -52,6 +52,10 @@ pub(super) fn util(name: &str, argument: &Value) -> Result<Value, RenderError> {
     };
     Ok(match name {
         "urlEncode" => json!(url_encode(text)),
+        // Java refuses what is no escape.
+        "urlDecode" if text.split('%').skip(1).any(|escape| !is_escape(escape)) => {
+            return Err(failed("an incomplete or unknown escape".into()));
+        }
         "urlDecode" => json!(form_decode(text)),
         "escapeJavaScript" => json!(escape_java_script(text)),
         "base64Encode" => json!(STANDARD.encode(text.as_bytes())),
@@ -84,6 +88,11 @@ pub(in crate::apigateway) fn form_decode(text: &str) -> String {
     percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
 }
 
+/// Whether two hexadecimal digits begin the text.
+fn is_escape(text: &str) -> bool {
+    text.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+}
+
 /// Escapes as Apache Commons' `escapeJavaScript`, which the guide describes by its effect:
 /// quotes, the backslash, the slash, control characters, and everything beyond ASCII.
 fn escape_java_script(text: &str) -> String {
@@ -110,20 +119,71 @@ fn escape_java_script(text: &str) -> String {
 /// leaves such a call unresolved.
 pub(super) fn method(on: &Value, name: &str, arguments: &[Value]) -> Result<Value, RenderError> {
     match (name, arguments) {
+        _ if on.is_null() => return Ok(Value::Null),
         ("toString", []) => return Ok(json!(text_of(on))),
         ("equals", [other]) => return Ok(json!(on == other)),
         _ => {}
     }
     match on {
         Value::String(text) => string_method(text, name, arguments),
-        Value::Array(items) => Ok(list_method(items, name, arguments)),
+        Value::Array(items) => list_method(items, name, arguments),
         Value::Object(entries) => Ok(map_method(entries, name, arguments)),
         _ => Ok(Value::Null),
     }
 }
 
+/// `$list[0]`: calls `get`, and counts from the end where the index is negative, for which the
+/// value needs a size.
+pub(super) fn index(on: &Value, index: &Value) -> Result<Value, RenderError> {
+    match (on, index.as_i64()) {
+        (Value::Array(items), Some(at)) if at < 0 => method(on, "get", &[json!(at + items.len() as i64)]),
+        (Value::Null | Value::Object(_) | Value::Array(_), _) => {
+            method(on, "get", std::slice::from_ref(index))
+        }
+        (_, Some(at)) if at < 0 => Err(RenderError::Failed("this has no element at a negative index".into())),
+        _ => Ok(Value::Null),
+    }
+}
+
+/// The methods of a text whose arguments are texts.
+const TAKE_TEXTS: [&str; 12] = [
+    "concat",
+    "contains",
+    "endsWith",
+    "equalsIgnoreCase",
+    "indexOf",
+    "lastIndexOf",
+    "matches",
+    "replace",
+    "replaceAll",
+    "replaceFirst",
+    "split",
+    "startsWith",
+];
+
 fn string_method(text: &str, name: &str, arguments: &[Value]) -> Result<Value, RenderError> {
-    let words: Vec<String> = arguments.iter().map(text_of).collect();
+    if TAKE_TEXTS.contains(&name) {
+        match arguments {
+            [Value::Null] if name == "equalsIgnoreCase" => return Ok(json!(false)),
+            _ if arguments.iter().any(Value::is_null) => {
+                return Err(RenderError::Failed(format!("{name}: an argument is null")));
+            }
+            _ => {}
+        }
+    }
+    // Java has no such method for other types, but that a number names a letter.
+    let words: Vec<String> = match arguments {
+        [Value::Number(number)] if ["indexOf", "lastIndexOf"].contains(&name) => {
+            let letter =
+                number.as_u64().and_then(|number| u32::try_from(number).ok()).and_then(char::from_u32);
+            match letter {
+                Some(letter) => vec![letter.to_string()],
+                None => return Ok(json!(-1)),
+            }
+        }
+        _ if TAKE_TEXTS.contains(&name) && !arguments.iter().all(Value::is_string) => return Ok(Value::Null),
+        _ => arguments.iter().map(text_of).collect(),
+    };
     let pattern = |pattern: &str| {
         regex::Regex::new(pattern).map_err(|error| RenderError::Failed(format!("{name}: {error}")))
     };
@@ -145,13 +205,19 @@ fn string_method(text: &str, name: &str, arguments: &[Value]) -> Result<Value, R
         ("replaceAll", [from, to]) => json!(pattern(from)?.replace_all(text, java_replacement(to))),
         ("replaceFirst", [from, to]) => json!(pattern(from)?.replace(text, java_replacement(to))),
         ("split", [by]) => {
-            let mut parts: Vec<&str> = pattern(by)?.split(text).collect();
+            let by = pattern(by)?;
+            let mut parts: Vec<&str> = by.split(text).collect();
+            // An empty match before the first letter separates nothing.
+            if parts.len() > 1 && by.find(text).is_some_and(|first| first.is_empty() && first.start() == 0) {
+                parts.remove(0);
+            }
             // Java drops trailing empty parts, but keeps one of an empty text.
             while parts.len() > 1 && parts.last().is_some_and(|last| last.is_empty()) {
                 parts.pop();
             }
             json!(parts)
         }
+        ("charAt" | "substring", _) if !arguments.iter().all(Value::is_i64) => Value::Null,
         ("charAt", [_]) => {
             let at = arguments.first().and_then(Value::as_u64).unwrap_or(u64::MAX);
             substring(text, at, at.saturating_add(1), name)?
@@ -201,19 +267,22 @@ fn java_replacement(java: &str) -> String {
     replacement
 }
 
-fn list_method(items: &[Value], name: &str, arguments: &[Value]) -> Value {
-    match (name, arguments) {
+fn list_method(items: &[Value], name: &str, arguments: &[Value]) -> Result<Value, RenderError> {
+    Ok(match (name, arguments) {
         ("size", []) => json!(items.len()),
         ("isEmpty", []) => json!(items.is_empty()),
         ("contains", [item]) => json!(items.contains(item)),
-        ("get", [index]) => {
-            index.as_u64().and_then(|index| items.get(index as usize)).cloned().unwrap_or(Value::Null)
-        }
+        ("get", [index]) => match index.as_i64() {
+            Some(at) => usize::try_from(at).ok().and_then(|at| items.get(at)).cloned().ok_or_else(|| {
+                RenderError::Failed(format!("a list of {} has no element {at}", items.len()))
+            })?,
+            None => Value::Null,
+        },
         ("indexOf", [item]) => {
             json!(items.iter().position(|other| other == item).map_or(-1, |index| index as i64))
         }
         _ => Value::Null,
-    }
+    })
 }
 
 fn map_method(entries: &serde_json::Map<String, Value>, name: &str, arguments: &[Value]) -> Value {

@@ -63,4 +63,6 @@ impl Template {
 }
 
 #[cfg(test)]
+mod referee;
+#[cfg(test)]
 mod tests;

@@ -1,13 +1,18 @@
 //! Reads a template into its tree, with the white-space rules of Velocity 1.7: a
 //! directive takes the rest of its line when nothing but blanks follow it, and `#set`
-//! takes the blanks before it as well.
+//! takes the blanks before it as well where they follow no text.
+//!
+//! `scripts/referees` holds it against Velocity itself.
 
 use super::TemplateError;
 use super::ast::{Expression, Node, Operator, Place, Reference, Step};
 
 /// Reads a whole template.
 pub(super) fn parse(source: &str) -> Result<Vec<Node>, TemplateError> {
-    let mut parser = Parser { source, at: 0 };
+    parse_from(Parser { source, at: 0, in_text: false })
+}
+
+fn parse_from(mut parser: Parser<'_>) -> Result<Vec<Node>, TemplateError> {
     let (nodes, end) = parser.block()?;
     match end {
         End::OfText => Ok(nodes),
@@ -26,18 +31,29 @@ enum End {
 struct Parser<'s> {
     source: &'s str,
     at: usize,
+    /// Whether this is the template in a text in double quotes.
+    in_text: bool,
 }
 
 /// From the loosest binding to the tightest.
 const LEVELS: [&[(&str, Operator)]; 6] = [
-    &[("||", Operator::Or)],
-    &[("&&", Operator::And)],
-    &[("==", Operator::Equal), ("!=", Operator::NotEqual)],
+    &[("||", Operator::Or), ("or", Operator::Or)],
+    &[("&&", Operator::And), ("and", Operator::And)],
+    &[
+        ("==", Operator::Equal),
+        ("eq", Operator::Equal),
+        ("!=", Operator::NotEqual),
+        ("ne", Operator::NotEqual),
+    ],
     &[
         ("<=", Operator::LessOrEqual),
+        ("le", Operator::LessOrEqual),
         (">=", Operator::GreaterOrEqual),
+        ("ge", Operator::GreaterOrEqual),
         ("<", Operator::Less),
+        ("lt", Operator::Less),
         (">", Operator::Greater),
+        ("gt", Operator::Greater),
     ],
     &[("+", Operator::Add), ("-", Operator::Subtract)],
     &[("*", Operator::Multiply), ("/", Operator::Divide), ("%", Operator::Remainder)],
@@ -58,6 +74,11 @@ impl<'s> Parser<'s> {
             self.at += token.len();
         }
         found
+    }
+
+    /// One in letters ends where a name would.
+    fn operator(&mut self, token: &str) -> bool {
+        if token.starts_with(is_identifier_start) { self.word(token) } else { self.eat(token) }
     }
 
     fn expect(&mut self, token: &str) -> Result<(), TemplateError> {
@@ -83,28 +104,61 @@ impl<'s> Parser<'s> {
     fn block(&mut self) -> Result<(Vec<Node>, End), TemplateError> {
         let mut nodes = Vec::new();
         let mut text = String::new();
+        // Where in `text` the last comment ended: `#set` looks no further back.
+        let mut run = 0;
+        // Where a reference ended with a property: there a `##` begins no comment.
+        let mut property = usize::MAX;
         while let Some(next) = self.peek() {
             let rest = self.rest();
             match next {
+                // The reader of Velocity 1.7 has no token for them.
+                '$' | '#' if !self.in_text && ["$", "#", "$!"].contains(&rest) => {
+                    return Err(self.error("a template cannot end with this"));
+                }
                 '\\' if starts_reference(&rest[1..]) || starts_directive(&rest[1..]) => {
                     return Err(self.error("an escaped reference or directive is not emulated"));
                 }
                 '$' if starts_reference(rest) => {
                     flush(&mut nodes, &mut text);
-                    nodes.push(Node::Reference(self.reference()?));
+                    let reference = self.reference()?;
+                    if matches!(reference.steps.last(), Some(Step::Property(_)))
+                        && !reference.source.ends_with('}')
+                    {
+                        property = self.at;
+                    }
+                    nodes.push(Node::Reference(reference));
+                    run = 0;
                 }
-                '#' if rest.starts_with("##") => self.at += rest.find('\n').map_or(rest.len(), |end| end + 1),
+                '$' | '#' if starts_set(&rest[1..]) || (next == '$' && starts_markup(&rest[1..])) => {
+                    return Err(self.error("a $ or # right before a directive is not emulated"));
+                }
+                '$' if rest.starts_with("${$") => return Err(self.error("`${` begins no reference")),
+                '$' if rest.starts_with("$!") && !rest[2..].starts_with('$') => {
+                    // The mark of a quiet reference goes, though there is none.
+                    text.push('$');
+                    self.at += 2;
+                }
+                '#' if rest.starts_with("##") && property != self.at => {
+                    let comment = rest.find('\n').map_or(rest, |end| &rest[..=end]);
+                    if !self.in_text && comment[2..].ends_with(['$', '#']) {
+                        return Err(self.error("a template cannot end with a comment that ends with $ or #"));
+                    }
+                    self.at += comment.len();
+                    run = text.len();
+                }
                 '#' if rest.starts_with("#*") => {
-                    let end = rest.find("*#").ok_or_else(|| self.error("this comment is not closed"))?;
-                    self.at += end + 2;
+                    let end = rest[2..].find("*#").ok_or_else(|| self.error("this comment is not closed"))?;
+                    self.at += end + 4;
+                    run = text.len();
                 }
                 '#' if rest.starts_with("#[[") => {
                     let end = rest.find("]]#").ok_or_else(|| self.error("`#[[` is not closed"))?;
                     text.push_str(&rest[3..end]);
                     self.at += end + 3;
+                    run = text.len();
                 }
-                '#' if starts_directive(rest) => match self.directive(&mut nodes, &mut text)? {
-                    None => {}
+                '#' if starts_directive(rest) => match self.directive(&mut nodes, &mut text, run)? {
+                    None => run = 0,
                     Some(end) => {
                         flush(&mut nodes, &mut text);
                         return Ok((nodes, end));
@@ -120,8 +174,14 @@ impl<'s> Parser<'s> {
         Ok((nodes, End::OfText))
     }
 
-    /// Reads a directive; `Some` when it ends the block in which it stands.
-    fn directive(&mut self, nodes: &mut Vec<Node>, text: &mut String) -> Result<Option<End>, TemplateError> {
+    /// Reads a directive; `Some` when it ends the block in which it stands. `run` is where in
+    /// `text` the text right before it begins.
+    fn directive(
+        &mut self,
+        nodes: &mut Vec<Node>,
+        text: &mut String,
+        run: usize,
+    ) -> Result<Option<End>, TemplateError> {
         let begin = self.at;
         self.at += 1;
         let braced = self.eat("{");
@@ -131,12 +191,22 @@ impl<'s> Parser<'s> {
         }
         match name.as_str() {
             "set" => {
-                text.truncate(text.trim_end_matches([' ', '\t']).len());
+                if text[run..].trim_start_matches([' ', '\t']).is_empty() {
+                    text.truncate(run);
+                }
                 flush(nodes, text);
-                self.expect("(")?;
+                // The parenthesis belongs to the token, which has spaces and no other blanks.
+                self.at += self.rest().len() - self.rest().trim_start_matches(' ').len();
+                if !self.eat("(") {
+                    return Err(self.error("expected `(`"));
+                }
                 self.blanks();
                 if !starts_reference(self.rest()) {
                     return Err(self.error("#set needs a reference on its left side"));
+                }
+                if self.rest()[1..].starts_with(['!', '{']) {
+                    // Velocity 1.7 assigns to a variable of another name.
+                    return Err(self.error("#set assigns nothing to a reference with braces or a !"));
                 }
                 let target = self.reference()?;
                 self.expect("=")?;
@@ -276,7 +346,7 @@ impl<'s> Parser<'s> {
     /// Arguments or list members: Velocity 1.7 takes literals and references here, not arithmetic.
     fn list_until(&mut self, close: &str) -> Result<Vec<Expression>, TemplateError> {
         let mut members = Vec::new();
-        self.blanks();
+        // Nothing at all stands between the marks of an empty list.
         if self.eat(close) {
             return Ok(members);
         }
@@ -300,9 +370,13 @@ impl<'s> Parser<'s> {
         let mut left = self.level(level + 1)?;
         loop {
             self.blanks();
-            let Some((_, operator)) = operators.iter().find(|(token, _)| self.eat(token)) else {
+            let Some((_, operator)) = operators.iter().find(|(token, _)| self.operator(token)) else {
                 return Ok(left);
             };
+            if *operator == Operator::Subtract && self.rest().starts_with(|c: char| c.is_ascii_digit()) {
+                // The sign belongs to the number, and two values stand side by side.
+                return Err(self.error("a minus needs a blank before a number"));
+            }
             let right = self.level(level + 1)?;
             left = Expression::Binary(*operator, Box::new(left), Box::new(right));
         }
@@ -310,7 +384,7 @@ impl<'s> Parser<'s> {
 
     fn unary(&mut self) -> Result<Expression, TemplateError> {
         self.blanks();
-        if self.eat("!") {
+        if self.operator("!") || self.operator("not") {
             return Ok(Expression::Not(Box::new(self.unary()?)));
         }
         if self.eat("(") {
@@ -329,7 +403,8 @@ impl<'s> Parser<'s> {
             Some('"') => {
                 let place = self.place(self.at);
                 let text = self.quoted('"')?;
-                let nodes = parse(&text).map_err(|error| TemplateError::new(place, &error.message))?;
+                let inner = Parser { source: &text, at: 0, in_text: true };
+                let nodes = parse_from(inner).map_err(|error| TemplateError::new(place, &error.message))?;
                 Ok(Expression::Interpolated(nodes))
             }
             Some('[') => {
@@ -348,8 +423,8 @@ impl<'s> Parser<'s> {
     }
 
     fn word(&mut self, word: &str) -> bool {
-        let found =
-            self.rest().strip_prefix(word).is_some_and(|after| !after.starts_with(is_identifier_part));
+        let continues = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let found = self.rest().strip_prefix(word).is_some_and(|after| !after.starts_with(continues));
         if found {
             self.at += word.len();
         }
@@ -395,9 +470,9 @@ impl<'s> Parser<'s> {
     }
 
     fn list_or_range(&mut self) -> Result<Expression, TemplateError> {
-        self.blanks();
         let begin = self.at;
         if !self.rest().starts_with(']') {
+            self.blanks();
             let first = self.primary()?;
             self.blanks();
             if self.eat("..") {
@@ -450,6 +525,23 @@ fn starts_reference(text: &str) -> bool {
     let Some(after) = text.strip_prefix('$') else { return false };
     let after = after.strip_prefix('!').unwrap_or(after);
     after.strip_prefix('{').unwrap_or(after).starts_with(is_identifier_start)
+}
+
+/// `#set` takes the blanks before it into its token.
+fn starts_set(text: &str) -> bool {
+    let rest = text.trim_start_matches([' ', '\t']);
+    rest.starts_with("#set") || rest.starts_with("#{set}")
+}
+
+/// A directive, a comment or unparsed text; after the mark of a quiet reference too.
+fn starts_markup(text: &str) -> bool {
+    let quiet = text.strip_prefix('!');
+    let text = quiet.unwrap_or(text);
+    starts_set(text)
+        || starts_directive(text)
+        || text.starts_with("#*")
+        || text.starts_with("#[[")
+        || (quiet.is_some() && text.starts_with("##"))
 }
 
 fn starts_directive(text: &str) -> bool {

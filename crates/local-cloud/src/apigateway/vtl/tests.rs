@@ -125,12 +125,16 @@ fn unresolved_references_are_written_as_their_own_text_unless_quiet() {
 
 #[test]
 fn dollars_and_hashes_that_begin_nothing_are_text() {
-    assert_eq!(render("5$ $5 #1 # a#"), "5$ $5 #1 # a#");
+    assert_eq!(render("5$ $5 #1 # a# "), "5$ $5 #1 # a# ");
 }
 
 #[test]
-fn a_directive_takes_the_rest_of_its_line_and_set_its_indentation() {
-    assert_eq!(render("a\n  #set($x = 1)  \nb$x"), "a\nb1");
+fn a_directive_takes_the_rest_of_its_line_and_set_the_blanks_that_follow_no_text() {
+    assert_eq!(render("a\n  #set($x = 1)  \nb$x"), "a\n  b1");
+    assert_eq!(render(" \t#set($x = 1)|"), "|");
+    assert_eq!(render("#set($y = 1)$y #set($x = 1)|"), "1|");
+    assert_eq!(render("#if(true)  #set($x = 1)|#end #set($x = 1)|"), "||");
+    assert_eq!(render("a ## c\n #set($x = 1)|"), "a |");
     assert_eq!(render("#if(true)\nyes\n#else\nno\n#end\nz"), "yes\nz");
     assert_eq!(render("a## comment\nb#* several\nlines *#c"), "abc");
     assert_eq!(render("#[[ $x #if ]]#"), " $x #if ");
@@ -144,6 +148,63 @@ fn the_first_true_branch_is_taken() {
         render("#if(!$input.params('q').isEmpty() && ($context.stage == 'x' || 1 < 2))y#{else}n#end"),
         "y"
     );
+}
+
+#[test]
+fn a_literal_and_arithmetic_are_no_condition() {
+    for condition in ["'a'", "1", "[1]", "{'a': 1}", "1 + 1", "!true", "!!'a'", "'a' && true"] {
+        assert_eq!(render(&format!("#if({condition})t#{{else}}f#end")), "f", "{condition}");
+    }
+    assert_eq!(render("#set($x = 'a')#if($x && !'')t#end"), "t");
+}
+
+#[test]
+fn operators_can_be_words() {
+    assert_eq!(render("#if(1 lt 2 and not (1 ge 2) and (1 ne 2 or 1 eq 2))t#end"), "t");
+    assert_eq!(render("#set($order = 2)#if($order gt 1)t#end"), "t");
+}
+
+#[test]
+fn null_has_no_methods_and_extends_a_text_by_its_source() {
+    let unset = "#if(false)#set($u = 1)#end";
+    assert_eq!(render(&format!("{unset}$u.toString() $u.equals('a')")), "$u.toString() $u.equals('a')");
+    assert_eq!(render(&format!("{unset}#set($x = $u + 'a')$x#set($x = 'a' + $u) $x")), "$ua a$u");
+}
+
+#[test]
+fn a_comment_ends_where_it_is_closed_and_begins_after_no_property() {
+    assert_eq!(render("a#*#b*#c"), "ac");
+    assert_eq!(render("$stageVariables.none## c\n|"), "$stageVariables.none## c\n|");
+    assert_eq!(render("${stageVariables.none}## c\n|"), "${stageVariables.none}|");
+    assert_eq!(render("$!5 $!$stageVariables.colour"), "$5 $!blue");
+}
+
+#[test]
+fn an_index_that_leads_nowhere_fails_and_a_negative_one_counts_from_the_end() {
+    assert_eq!(render("#set($x = [1, 2])$x[-1] $x.get(0)"), "2 1");
+    for template in ["#set($x = [1])$x[1]", "#set($x = [1])$x.get(-1)", "$input.body[-1]"] {
+        assert!(matches!(render_body(template, "a"), Err(RenderError::Failed(_))), "{template}");
+    }
+    assert_eq!(render_body("$input.body[0]", "a").unwrap(), "$input.body[0]");
+    assert_eq!(render("#set($x = [1..$stageVariables.none])[$!x]"), "[]");
+}
+
+#[test]
+fn a_method_of_a_text_takes_the_types_of_java() {
+    assert_eq!(render_body("$input.body.contains(1)", "a1").unwrap(), "$input.body.contains(1)");
+    assert_eq!(render_body("$input.body.substring('b')", "ab").unwrap(), "$input.body.substring('b')");
+    assert_eq!(render_body("$input.body.indexOf(98) $input.body.split('').size()", "ab").unwrap(), "1 2");
+    assert_eq!(render_body("$input.body.equalsIgnoreCase($stageVariables.none)", "a").unwrap(), "false");
+    let null = render_body("$input.body.concat($stageVariables.none)", "a");
+    assert!(matches!(null, Err(RenderError::Failed(_))), "{null:?}");
+}
+
+#[test]
+fn url_decoding_refuses_what_is_no_escape() {
+    for text in ["%", "%4", "a%zz"] {
+        let decoded = render_body("$util.urlDecode($input.body)", text);
+        assert!(matches!(decoded, Err(RenderError::Failed(_))), "{decoded:?}");
+    }
 }
 
 #[test]
@@ -284,6 +345,18 @@ fn what_is_not_known_is_refused_with_its_name_and_place() {
         ("#set($x = \"$nobody\")", "$nobody"),
         ("\\$context.requestId", "escaped"),
         ("$util.urlEncode($input.body", "expected"),
+        // What Velocity 1.7 cannot read, or reads as nobody means it.
+        ("costs 5$", "cannot end"),
+        ("number #", "cannot end"),
+        ("## what?#", "cannot end"),
+        ("#set\n($x = 1)", "expected `(`"),
+        ("#set($x = [ ])", "expected a value"),
+        ("#set($x = 2 -1)", "a minus"),
+        ("#set(${x} = 1)", "braces"),
+        ("#set($!x = 1)", "a !"),
+        ("5$#if(true)a#end", "right before a directive"),
+        ("$ #set($x = 1)", "right before a directive"),
+        ("${$input.body", "begins no reference"),
     ] {
         let refusal = refusal(template);
         assert!(refusal.contains(named), "{template}: {refusal}");
