@@ -21,8 +21,10 @@ struct Chore {
     /// How much is done at most before others may write.
     portion: usize,
     /// Does so much at most; how much it did.
-    work: for<'a> fn(&'a Arc<Cloud>, usize) -> BoxFuture<'a, Result<usize, AwsError>>,
+    work: Work,
 }
+
+type Work = for<'a> fn(&'a Arc<Cloud>, usize) -> BoxFuture<'a, Result<usize, AwsError>>;
 
 /// A chore that only uses the store.
 macro_rules! quick {
@@ -47,12 +49,7 @@ const CHORES: [Chore; 7] = [
         portion: usize::MAX,
         work: |cloud, _| dynamodb::sweep(cloud).boxed(),
     },
-    Chore {
-        of: "expired messages",
-        every: Duration::from_secs(60),
-        portion: 500,
-        work: quick!(sqs::sweep),
-    },
+    Chore { of: "expired messages", every: Duration::from_secs(60), portion: 500, work: quick!(sqs::sweep) },
     Chore {
         of: "expired log events",
         every: Duration::from_secs(300),

@@ -137,7 +137,8 @@ impl Target {
                 None => loaded.listings_kept += 1,
             }
         }
-        loaded.answers = std::mem::take(&mut *self.api.answers.lock().unwrap_or_else(PoisonError::into_inner));
+        loaded.answers =
+            std::mem::take(&mut *self.api.answers.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(loaded)
     }
 

@@ -94,7 +94,9 @@ impl Commands {
         let parts = request["TransactItems"].as_array().map(Vec::as_slice).unwrap_or_default();
         let items = parts.iter().map(|part| &part["Put"]["Item"]).chain([&request["Item"]]);
         for item in items {
-            let Some(id) = item["pk"]["S"].as_str().and_then(|pk| pk.strip_prefix("COMMAND#")) else { continue };
+            let Some(id) = item["pk"]["S"].as_str().and_then(|pk| pk.strip_prefix("COMMAND#")) else {
+                continue;
+            };
             match item["status"]["S"].as_str() {
                 Some("APPLIED") => self.lock().ended(id, true),
                 Some("REJECTED") => self.lock().ended(id, false),
@@ -200,11 +202,7 @@ impl Summary {
         }
         Ok(Self {
             ran_for_ms: started.elapsed().as_millis() as u64,
-            requests: Requests {
-                accepted: requests(2),
-                refused: requests(4),
-                failed: requests(5),
-            },
+            requests: Requests { accepted: requests(2), refused: requests(4), failed: requests(5) },
             commands,
             events_published: tally.events(),
             executions,

@@ -4,8 +4,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::super::tests::{NOW, cloud, examples, function, message, queue, resource, until};
 use super::super::pool::PROCESSES;
+use super::super::tests::{NOW, cloud, examples, function, message, queue, resource, until};
 use super::super::{call, deploy, invoke, invoke_async, lock, retrying, start};
 use super::{UNDER_WAY, dispatch};
 use crate::clock::Clock;

@@ -1,16 +1,16 @@
 //! A deployed function: its concurrency, and the course of one invocation.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use super::Invocation;
 use super::config::{self, Config};
 use super::logger::{Logger, Report};
 use super::process::{Ending, Process, error_document};
-use super::Invocation;
 use crate::cloud::Cloud;
 use crate::error::AwsError;
 use crate::faults::Crash;

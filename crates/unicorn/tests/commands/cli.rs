@@ -141,7 +141,10 @@ fn a_source_that_does_not_compile_is_told_once_and_one_sentence_follows() {
     let (succeeded, printed, errors) = run(command);
     assert!(!succeeded && printed.is_empty(), "{printed}");
     assert_eq!(errors.matches("error[E0308]").count(), 1, "{errors}");
-    assert!(errors.ends_with("\nerror: the functions could not be built; cargo says why above\n"), "{errors}");
+    assert!(
+        errors.ends_with("\nerror: the functions could not be built; cargo says why above\n"),
+        "{errors}"
+    );
 }
 
 #[test]
