@@ -21,8 +21,10 @@ struct Chore {
     /// How much is done at most before others may write.
     portion: usize,
     /// Does so much at most; how much it did.
-    work: for<'a> fn(&'a Arc<Cloud>, usize) -> BoxFuture<'a, Result<usize, AwsError>>,
+    work: Work,
 }
+
+type Work = for<'a> fn(&'a Arc<Cloud>, usize) -> BoxFuture<'a, Result<usize, AwsError>>;
 
 /// A chore that only uses the store.
 macro_rules! quick {

@@ -278,7 +278,7 @@ fn raise_open_files() {
     // macOS says that it has no limit, and takes no more than its OPEN_MAX.
     let raised = [limit.maximum, Some(10_240)]
         .into_iter()
-        .any(|most| setrlimit(Resource::Nofile, Rlimit { current: most, ..limit.clone() }).is_ok());
+        .any(|most| setrlimit(Resource::Nofile, Rlimit { current: most, ..limit }).is_ok());
     if !raised {
         tracing::warn!("the limit of open files stays at {:?}", limit.current);
     }
