@@ -36,7 +36,8 @@ pub struct Patience {
 }
 
 impl Default for Patience {
-    /// A minute for each, which is what proxies and load balancers wait for, too.
+    /// A minute for each, the idle timeout of AWS's load balancers.
+    /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html>
     fn default() -> Self {
         Self { head: Duration::from_secs(60), body: Duration::from_secs(60) }
     }
