@@ -1,9 +1,9 @@
-//! Whether a request is a presigned address of an object that this local cloud has handed out.
+//! Whether a request is a validly presigned address of an object.
 //!
-//! Any key and any secret are accepted at the endpoint, and those of the documents (`local`) are
-//! known to everybody: a signature with them could be made by the very page that is to be kept out.
-//! So only the keys of functions count here. Their secret is drawn at every start
-//! ([`Cloud::secret`]), stands nowhere but in the environment of the functions, and so proves that a function has signed this host, this object and this time.
+//! The endpoint accepts any key, and so knows few secrets: that of the functions, which is drawn at
+//! every start ([`Cloud::secret`]), and that of a key whose secret is the same word, as the documents
+//! have it (`local`). A page from elsewhere could sign with such a word, too. It gains a picture that it
+//! may show and not read: a browser gives no bytes of an answer without CORS headers to a page.
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html>
 
 use std::time::{Duration, SystemTime};
@@ -36,14 +36,14 @@ const ADDED: [&str; 7] = [
     "X-Amz-SignedHeaders",
 ];
 
-/// Whether a function has signed it, and it has not expired.
+/// Whether it is signed with the secret of its key, and has not expired.
 pub(super) fn is_valid(cloud: &Cloud, request: &Request) -> bool {
+    let secret = |key| if cloud.calls.holder(key).is_some() { &cloud.secret } else { key };
     request.method == Method::GET
         && request.protocol() == Protocol::S3
         && matches!(request.bucket_and_key(), (Some(_), Some(_)))
-        && request.access_key().is_some_and(|key| cloud.calls.holder(key).is_some())
         && Times::of(request).is_some_and(|times| times.hold_at(cloud.clock.now_ms()))
-        && is_signed(request, &cloud.secret).unwrap_or(false)
+        && request.access_key().and_then(|key| is_signed(request, secret(key))).unwrap_or(false)
 }
 
 /// From when on and for how long it is valid.
