@@ -42,9 +42,9 @@ fn name_in(environment: &Value, template: &str, stage: &str) -> Option<String> {
         Some(Value::String(all)) => all.split_whitespace().collect(),
         _ => Vec::new(),
     };
-    let stages = overrides.iter().filter_map(|pair| pair.strip_prefix("Stage="));
+    let mut stages = overrides.iter().filter_map(|pair| pair.strip_prefix("Stage="));
     let deploys = file.unwrap_or("template.yaml") == template
-        && stages.last().is_none_or(|other| other.trim_matches('"') == stage);
+        && stages.next_back().is_none_or(|other| other.trim_matches('"') == stage);
     parameter("stack_name").and_then(Value::as_str).filter(|_| deploys).map(str::to_owned)
 }
 
