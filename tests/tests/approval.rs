@@ -50,7 +50,7 @@ fn alone(test: impl AsyncFnOnce(&Approval) -> anyhow::Result<()>) -> anyhow::Res
     }
     let names = local_cloud::up::binaries(copy.path(), "template.yaml", "local")?;
     runtime()?.block_on(async {
-        let binaries = unicorn::build::named(&project, &names, unicorn::build::Show::Nothing).await?;
+        let binaries = unicorn::build::named(&project, &names, unicorn::build::Show::Progress).await?;
         let running = up(&Options::on_free_ports(copy.path(), state.path(), &binaries)).await?;
         let ended = test(&Approval(Client::new(running.addresses.clone()))).await;
         running.stop().await;

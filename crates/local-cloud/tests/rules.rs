@@ -19,6 +19,7 @@ const NO_SERVICE: &[&str] = &[
     "error",
     "faults",
     "folder",
+    "housekeeping",
     "lib",
     "port",
     "random",
