@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Modules that stand for no service of AWS.
 const NO_SERVICE: &[&str] = &[
     "calls", "clock", "cloud", "deploy", "earlier", "endpoint", "error", "faults", "folder", "lib", "random",
-    "resource", "store", "tally", "template", "up",
+    "referee", "resource", "store", "tally", "template", "up",
 ];
 
 fn root() -> PathBuf {
