@@ -23,6 +23,7 @@ const NO_SERVICE: &[&str] = &[
     "lib",
     "port",
     "random",
+    "referee",
     "resource",
     "samconfig",
     "store",
