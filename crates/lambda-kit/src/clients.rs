@@ -149,7 +149,7 @@ mod tests {
         let (endpoint, root) = server_of_another_root().await;
         let bundle = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(bundle.path(), root).unwrap();
-        for (path, trusted) in [(None, false), (bundle.path().to_str(), true)] {
+        for (path, trusted) in [(None, false), (Some(bundle.path()), true)] {
             let roots = roots::from_bundle(path).unwrap();
             let config =
                 configuration(Some("us-east-1".into()), Some(endpoint.clone()), credentials(), roots);

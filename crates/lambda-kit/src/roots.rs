@@ -5,6 +5,8 @@
 //! endpoints and other partitions have roots of their own.
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/feature-gen-config.html>
 
+use std::path::Path;
+
 use aws_smithy_http_client::tls::{TlsContext, TrustStore};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -24,16 +26,17 @@ const AMAZON: &str = include_str!("roots.pem");
 /// # Errors
 /// When the bundle cannot be read, is empty, or holds what is no certificate.
 pub(crate) fn from_env() -> Result<TlsContext, ConfigError> {
-    from_bundle(std::env::var(BUNDLE).ok().as_deref())
+    from_bundle(std::env::var_os(BUNDLE).as_deref().map(Path::new))
 }
 
 /// The roots in this file, or else those of AWS.
-pub(crate) fn from_bundle(path: Option<&str>) -> Result<TlsContext, ConfigError> {
+pub(crate) fn from_bundle(path: Option<&Path>) -> Result<TlsContext, ConfigError> {
+    let unusable = |path: &Path, why| format!("{BUNDLE} cannot be used: {}: {why}", path.display());
     let pem = match path {
-        None | Some("") => AMAZON.as_bytes().to_vec(),
-        Some(path) => {
-            read(path).map_err(|why| ConfigError::one(format!("{BUNDLE} cannot be used: {path}: {why}")))?
+        Some(path) if !path.as_os_str().is_empty() => {
+            read(path).map_err(|why| ConfigError::one(unusable(path, why)))?
         }
+        _ => AMAZON.as_bytes().to_vec(),
     };
     let store = TrustStore::empty().with_pem_certificate(pem);
     TlsContext::builder().with_trust_store(store).build().map_err(|error| ConfigError::one(error.to_string()))
@@ -41,7 +44,7 @@ pub(crate) fn from_bundle(path: Option<&str>) -> Result<TlsContext, ConfigError>
 
 /// Reads a bundle. The SDK would panic on a certificate that it cannot use, and trust nobody if
 /// there is none.
-fn read(path: &str) -> Result<Vec<u8>, String> {
+fn read(path: &Path) -> Result<Vec<u8>, String> {
     let pem = std::fs::read(path).map_err(|error| error.to_string())?;
     match parse(&pem)?.len() {
         0 => Err("there is no certificate in it".to_owned()),
@@ -110,11 +113,11 @@ mod tests {
             (file("broken", broken.as_bytes()), "certificate 1: "),
             (file("cut", &AMAZON.as_bytes()[..AMAZON.len() - 40]), "certificate 5: "),
         ] {
-            let sentence = from_bundle(Some(&path)).unwrap_err().to_string();
+            let sentence = from_bundle(Some(Path::new(&path))).unwrap_err().to_string();
             assert!(sentence.contains("AWS_CA_BUNDLE") && sentence.contains(&path), "{sentence}");
             assert!(sentence.contains(why), "{sentence}");
         }
-        from_bundle(Some(&file("good", AMAZON.as_bytes()))).unwrap();
-        from_bundle(Some("")).unwrap();
+        from_bundle(Some(Path::new(&file("good", AMAZON.as_bytes())))).unwrap();
+        from_bundle(Some(Path::new(""))).unwrap();
     }
 }

@@ -65,6 +65,9 @@ async fn handle(cloud: Arc<Cloud>, request: axum::extract::Request) -> Response 
 /// No page from elsewhere has an effect or reads anything, but for an object that it has a
 /// presigned address of: pages show pictures so.
 fn check_page(cloud: &Cloud, request: &Request) -> Result<(), Refused> {
+    if request.protocol() == Protocol::Query {
+        local::navigation(&request.headers)?;
+    }
     local::page(&request.headers).or_else(|refused| match presigned::is_valid(cloud, request) {
         true => Ok(()),
         false => Err(refused),

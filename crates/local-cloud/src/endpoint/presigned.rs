@@ -42,7 +42,8 @@ pub(super) fn is_valid(cloud: &Cloud, request: &Request) -> bool {
     request.method == Method::GET
         && request.protocol() == Protocol::S3
         && matches!(request.bucket_and_key(), (Some(_), Some(_)))
-        && Times::of(request).is_some_and(|times| times.hold_at(cloud.clock.now_ms()))
+        && Times::of(request)
+            .is_some_and(|times| times.hold_at(cloud.clock.to_machine_ms(cloud.clock.now_ms())))
         && request.access_key().and_then(|key| is_signed(request, secret(key))).unwrap_or(false)
 }
 

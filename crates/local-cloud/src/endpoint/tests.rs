@@ -628,6 +628,12 @@ async fn what_a_web_page_from_elsewhere_sends_does_nothing() {
         assert_eq!(victim.attack(&hosts).await, [400; 4], "{hosts:?}");
         assert_eq!(victim.holds().await, ("1".into(), true), "{hosts:?}");
     }
+    // Somebody was led here by a page that was opened from the address bar.
+    let led = ["host: localhost", "sec-fetch-site: none", "sec-fetch-mode: navigate"];
+    let purge = format!("GET /?Action=PurgeQueue&Version=2012-11-05&QueueUrl={}", victim.queue);
+    assert_eq!(victim.cloud.raw(&purge, &led, "").await.0, 403);
+    assert_eq!(victim.holds().await, ("1".into(), true));
+    assert_eq!(victim.cloud.raw("GET /images/a.png", &led, "").await.0, 200);
     // The same from this machine has the effects that nothing above has had.
     assert_eq!(victim.attack(&["host: localhost", "sec-fetch-site: none"]).await, [200, 404, 200, 200]);
     assert_eq!(victim.holds().await, ("0".into(), false));

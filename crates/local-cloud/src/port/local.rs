@@ -69,6 +69,18 @@ pub(crate) fn page(headers: &HeaderMap) -> Result<(), Refused> {
     }
 }
 
+/// Refuses to act for the address bar. Somebody who opens a page from elsewhere can be led on from it to an
+/// address of this machine, and the browser says of that request what it said of the first: `none`.
+/// <https://github.com/w3c/webappsec-fetch-metadata/issues/39>
+pub(crate) fn navigation(headers: &HeaderMap) -> Result<(), Refused> {
+    let navigates =
+        texts(headers, "sec-fetch-mode").into_iter().find(|mode| mode.eq_ignore_ascii_case("navigate"));
+    match navigates.filter(|_| !headers.contains_key("origin") && !headers.contains_key("referer")) {
+        Some(mode) => Err(Refused::Page("sec-fetch-mode", mode)),
+        None => Ok(()),
+    }
+}
+
 fn texts(headers: &HeaderMap, name: &str) -> Vec<String> {
     let values = headers.get_all(name).iter();
     values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
