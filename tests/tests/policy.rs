@@ -6,6 +6,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::sync::LazyLock;
 
 use end_to_end_tests::permissions::{Permission, allowed};
@@ -153,13 +154,25 @@ fn the_role_of_cloudformation_reaches_everything_that_bears_a_name() {
     }
 }
 
-/// The words of the one loop over `variable` in docs/operating.md, the stage filled in.
-fn loop_of_the_guide(variable: &str) -> Vec<String> {
-    let guide = std::fs::read_to_string(project().unwrap().join("docs/operating.md")).unwrap();
-    let guide = guide.replace("\\\n", " ").replace("$STAGE", "dev");
-    let (_, list) = guide.split_once(&format!("for {variable} in ")).unwrap();
+fn read(file: &str) -> String {
+    std::fs::read_to_string(project().unwrap().join(file)).unwrap()
+}
+
+/// The words of the one loop over `variable` in a file, as a shell expands them on dev.
+fn words_of_loop(file: &str, variable: &str) -> Vec<String> {
+    let text = read(file);
+    let (_, list) = text.split_once(&format!("for {variable} in ")).unwrap();
     let (list, _) = list.split_once("; do").unwrap();
-    list.split_whitespace().map(str::to_owned).collect()
+    let script = format!("printf '%s\\n' {list}");
+    let output = Command::new("bash").args(["-c", &script]).env("STAGE", "dev").output().unwrap();
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// The commands of docs/operating.md, block by block.
+fn blocks_of_the_guide() -> Vec<String> {
+    let guide = read("docs/operating.md");
+    let fenced = guide.split("```sh\n").skip(1);
+    fenced.map(|rest| rest.split_once("```").unwrap().0.to_owned()).collect()
 }
 
 #[test]
@@ -168,10 +181,10 @@ fn the_guide_deletes_every_table_and_every_log_group() {
     let names = |kind: &str| -> BTreeSet<String> {
         templates::of_kind(&application, kind).iter().map(|resource| resource.physical_id.clone()).collect()
     };
-    let listed = loop_of_the_guide("TABLE");
+    let listed = words_of_loop("scripts/delete-tables", "table");
     let tables = listed.iter().map(|table| format!("uni-prop-dev-{table}")).collect::<BTreeSet<_>>();
     assert_eq!(tables, names("AWS::DynamoDB::Table"));
-    let prefixes = loop_of_the_guide("PREFIX");
+    let prefixes = words_of_loop("docs/operating.md", "PREFIX");
     let starts = |group: &String, prefix: &String| group.starts_with(&format!("/aws/{prefix}"));
     let groups = names("AWS::Logs::LogGroup");
     for group in &groups {
@@ -179,7 +192,124 @@ fn the_guide_deletes_every_table_and_every_log_group() {
     }
     for prefix in &prefixes {
         assert!(groups.iter().any(|group| starts(group, prefix)), "no log group begins with {prefix}");
+        assert!(prefix.contains("dev"), "{prefix} takes the log groups of others too");
     }
+}
+
+/// The names in a block that a shell looks up: `$NAME` and `${NAME...}`.
+fn variables(block: &str) -> impl Iterator<Item = &str> {
+    let is_of_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let names = block.split('$').skip(1).map(move |rest| {
+        let rest = rest.trim_start_matches('{');
+        &rest[..rest.find(|c| !is_of_name(c)).unwrap_or(rest.len())]
+    });
+    names.filter(|name| name.starts_with(|c: char| c.is_ascii_uppercase()))
+}
+
+#[test]
+fn every_block_of_the_guide_needs_none_but_the_first() {
+    let blocks = blocks_of_the_guide();
+    let functions = |block: &str| -> BTreeSet<String> {
+        let names = block.lines().filter_map(|line| line.split_once("() {"));
+        names.map(|(name, _)| name.to_owned()).collect()
+    };
+    let all: BTreeSet<String> = blocks.iter().flat_map(|block| functions(block)).collect();
+    assert!(all.contains("output"), "the guide has functions: {all:?}");
+    for block in &blocks[1..] {
+        let before = format!("{}{block}", blocks[0]);
+        let own = functions(&before);
+        let commands = block.lines().map(|line| line.split(" # ").next().unwrap_or(line));
+        let mut words = commands.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_'));
+        let foreign = words.find(|word| all.contains(*word) && !own.contains(*word));
+        assert_eq!(foreign, None, "is a function of another block:\n{block}");
+        for name in variables(block).filter(|name| *name != "PWD") {
+            let given = [format!("{name}="), format!("{name}+="), format!("for {name} in ")];
+            let is_read = before.lines().any(|line| line.contains("read -r ") && line.contains(name));
+            let is_given = is_read || given.iter().any(|given| before.contains(given));
+            assert!(is_given, "{name} is a variable of another block:\n{block}");
+        }
+    }
+}
+
+/// Runs commands in the project with `tests/fakes` first in PATH; how the fakes were called.
+fn run_with_fakes(commands: &str, given: &[(&str, &str)]) -> (Output, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let calls = folder.path().join("calls");
+    std::fs::write(&calls, "").unwrap();
+    let project = project().unwrap();
+    let path = format!("{}:{}", project.join("tests/fakes").display(), std::env::var("PATH").unwrap());
+    let mut bash = Command::new("bash");
+    bash.args(["-c", commands]).current_dir(project).env("PATH", path).env("CALLS", &calls);
+    let output = bash.envs(given.iter().copied()).output().unwrap();
+    let calls = std::fs::read_to_string(calls).unwrap();
+    (output, calls.lines().map(str::to_owned).collect())
+}
+
+#[test]
+fn after_a_failed_first_deployment_only_its_own_empty_tables_are_deleted() {
+    let blocks = blocks_of_the_guide();
+    let block = blocks.iter().find(|block| block.contains("ROLLBACK_FAILED)")).unwrap();
+    let run = |status, full| {
+        let (output, calls) =
+            run_with_fakes(block, &[("STAGE", "prod"), ("STACK_STATUS", status), ("FULL", full)]);
+        let named = |action: &str| -> Vec<String> {
+            let start = format!("aws dynamodb {action} --table-name uni-prop-prod-");
+            let names = calls.iter().filter_map(|call| call.strip_prefix(&start));
+            names.map(|rest| rest.split_whitespace().next().unwrap().to_owned()).collect()
+        };
+        let deleted = named("delete-table");
+        assert_eq!(deleted, named("update-table"), "what is not deleted stays protected");
+        let stack_goes =
+            calls.iter().any(|call| call == "sam delete --stack-name uni-prop-prod --no-prompts");
+        assert!(calls.last().unwrap().contains("get-resources"), "what is left is listed at last");
+        (deleted, stack_goes, String::from_utf8(output.stderr).unwrap())
+    };
+    let (deleted, stack_goes, said) = run("ROLLBACK_FAILED", "uni-prop-prod-listings");
+    assert_eq!(deleted, ["web-commands"]);
+    assert!(!stack_goes && said.contains("uni-prop-prod-listings is kept: it is not empty"), "{said}");
+    let (deleted, stack_goes, said) = run("ROLLBACK_FAILED", "none");
+    assert_eq!(deleted, ["listings", "web-commands"], "{said}");
+    assert!(stack_goes, "{said}");
+    let (deleted, stack_goes, _) = run("ROLLBACK_COMPLETE", "none");
+    assert!(deleted.is_empty() && stack_goes);
+    let (deleted, stack_goes, _) = run("UPDATE_COMPLETE", "none");
+    assert!(deleted.is_empty() && !stack_goes);
+}
+
+#[test]
+fn tables_of_a_stack_that_stands_are_not_deleted() {
+    let given = [("STACK_STATUS", "CREATE_COMPLETE"), ("FULL", "none")];
+    let (output, calls) = run_with_fakes("scripts/delete-tables failed uni-prop-prod", &given);
+    assert!(!output.status.success());
+    assert_eq!(calls.len(), 1, "it asks for the status, and does nothing more: {calls:?}");
+}
+
+/// What the templates' defaults decide on every account.
+const NOT_OF_THE_PIPELINE: [&str; 3] = ["Architecture", "ContractWaitSeconds", "LogRetentionDays"];
+
+#[test]
+fn the_pipeline_gives_every_parameter_that_an_account_decides_and_no_empty_boundary() {
+    let workflow: Yaml = serde_norway::from_str(&read(".github/workflows/stage.yml")).unwrap();
+    let steps = workflow["jobs"]["deploy"]["steps"].as_sequence().unwrap();
+    let mut commands = steps.iter().filter_map(|step| step["run"].as_str());
+    let deploy = commands.find(|run| run.starts_with("sam deploy")).unwrap();
+    let run = |boundary| {
+        let mut given = vec![("CONFIG", "prod"), ("STAGE", "prod"), ("CLOUDFORMATION_ROLE", "arn:role")];
+        given.extend([("COMMAND_CONCURRENCY", "10"), ("OWNER", "A Team"), ("ALARM_EMAIL", "")]);
+        given.push(("PERMISSIONS_BOUNDARY", boundary));
+        run_with_fakes(deploy, &given)
+    };
+    let (output, calls) = run("");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && calls.is_empty(), "deploys without a boundary: {calls:?}");
+    assert!(said.contains("AWS_PERMISSIONS_BOUNDARY"), "{said}");
+    let (_, calls) = run("arn:boundary");
+    let mut expected = parameters(ROOT).clone();
+    expected.retain(|name| !NOT_OF_THE_PIPELINE.contains(&name.as_str()));
+    let (_, overrides) = calls[0].split_once("--parameter-overrides ").unwrap();
+    let missing: Vec<_> = expected.iter().filter(|name| !overrides.contains(&format!("{name}="))).collect();
+    assert!(missing.is_empty(), "the pipeline does not give {missing:?}");
+    assert!(overrides.contains("CommandConcurrency=10"), "{overrides}");
 }
 
 #[test]

@@ -52,9 +52,12 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-/// Where both are, as botocore 1.43 lists their endpoints:
+/// Where both are, of the partition `aws`, as botocore 1.43 lists their endpoints:
 /// <https://docs.aws.amazon.com/general/latest/gr/comprehend.html>,
-/// <https://docs.aws.amazon.com/general/latest/gr/rekognition.html>.
+/// <https://docs.aws.amazon.com/general/latest/gr/rekognition.html>. GovCloud (US-West) has both, and lacks
+/// what else the templates need: "EventBridge Pipes is not available",
+/// <https://docs.aws.amazon.com/govcloud-us/latest/UserGuide/govcloud-eventbridge.html>. The isolated
+/// partitions are not looked at.
 const REGIONS: [&str; 12] = [
     "ap-northeast-1",
     "ap-northeast-2",
