@@ -1,19 +1,28 @@
+import static java.util.stream.Collectors.joining;
+
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.io.StringWriter;
+import java.math.BigDecimal;
 import java.net.URLDecoder;
 import java.net.URLEncoder;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Base64;
+import java.util.Collection;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import org.apache.commons.lang.StringEscapeUtils;
 import org.apache.velocity.VelocityContext;
 import org.apache.velocity.app.VelocityEngine;
+import org.apache.velocity.util.introspection.Info;
+import org.apache.velocity.util.introspection.UberspectImpl;
+import org.apache.velocity.util.introspection.VelMethod;
 
 /**
  * Renders mapping templates with Velocity itself. A line of the input is a template and the values
@@ -56,15 +65,78 @@ public class Velocity {
         }
     }
 
-    /** A list that was read from JSON, which API Gateway writes as JSON. */
+    /** A list that is written as JSON: as API Gateway writes those that it reads from a body. */
     public static class JsonList extends ArrayList<Object> {
-        private final String json;
-
-        JsonList(String json) { this.json = json; }
-        @Override public String toString() { return json; }
+        @Override public String toString() { return json(this); }
     }
 
-    /** Reads a value: `{` key value ... `}`, `[JSON` value ... `]`, or a letter for the type and a text. */
+    /** The same for what `keySet` and `entrySet` give. */
+    public static class JsonSet extends LinkedHashSet<Object> {
+        JsonSet(Set<?> set) { super(set); }
+        @Override public String toString() { return json(this); }
+    }
+
+    /** A JSON text as serde_json writes it. */
+    static String json(Object value) {
+        if (value instanceof Collection) {
+            return ((Collection<?>) value).stream().map(Velocity::json).collect(joining(",", "[", "]"));
+        }
+        if (value instanceof Map) {
+            return ((Map<?, ?>) value).entrySet().stream()
+                .map(entry -> json(entry.getKey()) + ":" + json(entry.getValue())).collect(joining(",", "{", "}"));
+        }
+        if (value instanceof Map.Entry) {
+            Map.Entry<?, ?> entry = (Map.Entry<?, ?>) value;
+            return "{\"key\":" + json(entry.getKey()) + ",\"value\":" + json(entry.getValue()) + "}";
+        }
+        if (value instanceof Double) {
+            String text = new BigDecimal(value.toString()).stripTrailingZeros().toPlainString();
+            return text.contains(".") ? text : text + ".0";
+        }
+        if (value instanceof Number || value instanceof Boolean || value == null) return String.valueOf(value);
+        return value.toString().chars().mapToObj(letter -> {
+            int named = "\b\t\n\f\r\"\\".indexOf(letter);
+            if (named >= 0) return "\\" + "btnfr\"\\".charAt(named);
+            return letter < ' ' ? String.format("\\u%04x", letter) : String.valueOf((char) letter);
+        }).collect(joining("", "\"", "\""));
+    }
+
+    /** The value with lists and sets that are written as JSON. */
+    @SuppressWarnings("unchecked")
+    static Object written(Object value) {
+        if (value instanceof JsonList || value instanceof JsonSet) return value;
+        if (value instanceof Set) return new JsonSet((Set<?>) value);
+        if (value instanceof Map) ((Map<Object, Object>) value).replaceAll((key, member) -> written(member));
+        if (!(value instanceof List)) return value;
+        JsonList list = new JsonList();
+        for (Object item : (List<?>) value) list.add(written(item));
+        return list;
+    }
+
+    /** What a template sets becomes a list of ours. */
+    public static class Context extends VelocityContext {
+        @Override public Object internalPut(String name, Object value) {
+            return super.internalPut(name, written(value));
+        }
+    }
+
+    /** So does what a method gives. */
+    public static class Methods extends UberspectImpl {
+        @Override
+        public VelMethod getMethod(Object on, String name, Object[] arguments, Info info) throws Exception {
+            VelMethod method = super.getMethod(on, name, arguments, info);
+            return method == null ? null : new VelMethod() {
+                public Object invoke(Object on, Object[] arguments) throws Exception {
+                    return written(method.invoke(on, arguments));
+                }
+                public boolean isCacheable() { return method.isCacheable(); }
+                public String getMethodName() { return method.getMethodName(); }
+                public Class<?> getReturnType() { return method.getReturnType(); }
+            };
+        }
+    }
+
+    /** Reads a value: `{` key value ... `}`, `[` value ... `]`, or a letter for the type and a text. */
     static Object read(Iterator<String> tokens) throws Exception {
         String token = tokens.next();
         String rest = URLDecoder.decode(token.substring(1), "UTF-8");
@@ -75,7 +147,7 @@ public class Velocity {
                 return map;
             }
             case '[': {
-                List<Object> list = new JsonList(rest);
+                List<Object> list = new JsonList();
                 for (Object item = read(tokens); item != tokens; item = read(tokens)) list.add(item);
                 return list;
             }
@@ -93,13 +165,14 @@ public class Velocity {
     public static void main(String[] arguments) throws Exception {
         VelocityEngine engine = new VelocityEngine();
         engine.setProperty("runtime.log.logsystem.class", "org.apache.velocity.runtime.log.NullLogChute");
+        engine.setProperty("runtime.introspector.uberspect", Methods.class.getName());
         engine.init();
         BufferedReader input = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.US_ASCII));
         PrintStream output = new PrintStream(System.out, false, "US-ASCII");
         for (String line = input.readLine(); line != null; line = input.readLine()) {
             Iterator<String> tokens = List.of(line.split(" ")).iterator();
             String template = URLDecoder.decode(tokens.next(), "UTF-8");
-            VelocityContext context = new VelocityContext();
+            Context context = new Context();
             Map<?, ?> values = (Map<?, ?>) read(tokens);
             for (Map.Entry<?, ?> entry : values.entrySet()) context.put((String) entry.getKey(), entry.getValue());
             context.put("input", new Input((Map<?, ?>) values.get("input")));

@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use serde_json::{Map, Value, json};
 
 use super::query::{Query, check, expression};
-use crate::referee::{Known, Verdict, ask, generator, judge, seed_and_cases};
+use crate::referee::{Known, Verdict, ask, example_only, generator, judge, seed_and_cases};
 
 const CASES: usize = 6_000;
 
@@ -21,6 +21,8 @@ const NOW_MS: i64 = 1_700_000_000_123;
 enum Answer {
     Nothing,
     Value(Value),
+    /// A text with half a letter, which JavaScript has and JSON has not.
+    Halves,
 }
 
 /// JSON has one kind of number.
@@ -128,10 +130,28 @@ impl Grammar<'_> {
                 .to_owned();
         }
         match self.0.random_range(0..10) {
-            0..=3 => {
-                let operator = self.one_of(&["+", "-", "*", "/", "%"]);
+            0..=2 => {
+                let operator = self.one_of(&["+", "-", "*"]);
                 format!("{} {operator} {}", self.number(depth + 1), self.number(depth + 1))
             }
+            // Never by zero (`KNOWN`).
+            3 => format!(
+                "{} {} {}",
+                self.number(depth + 1),
+                self.one_of(&["/", "%"]),
+                self.one_of(&[
+                    "2",
+                    "-4",
+                    "0.5",
+                    "3",
+                    "1e3",
+                    "$d",
+                    "$sum($list)",
+                    "$length('abc')",
+                    "$none",
+                    "'a'"
+                ])
+            ),
             4 => format!("({})", self.number(depth + 1)),
             5 => format!(
                 "${}({})",
@@ -213,7 +233,12 @@ impl Grammar<'_> {
             ),
             9 => format!("$pad({}, {})", self.text(depth + 1), self.one_of(&["5", "-5", "0"])),
             10 if self.chance(0.3) => {
-                format!("$formatBase({}, {})", self.number(depth + 2), self.one_of(&["2", "16", "36", "99"]))
+                // Of whole numbers (`KNOWN`).
+                format!(
+                    "$formatBase($floor({}), {})",
+                    self.number(depth + 2),
+                    self.one_of(&["2", "16", "36", "99"])
+                )
             }
             10 => format!("$fromMillis({})", self.one_of(&["0", "1510067557121", "$n * 1000"])),
             _ => format!(
@@ -272,7 +297,7 @@ impl Grammar<'_> {
                 ])
                 .to_owned();
         }
-        match self.0.random_range(0..17) {
+        match self.0.random_range(0..18) {
             0 => format!("[{}, {}]", self.anything(depth + 1), self.anything(depth + 1)),
             1 => format!("$append({}, {})", self.array(depth + 1), self.array(depth + 1)),
             2 => format!("$distinct({})", self.array(depth + 1)),
@@ -301,11 +326,22 @@ impl Grammar<'_> {
                     "s = 'x'",
                     "$ != 'safe'",
                     "$ > 1",
-                    "[0, 1]",
-                    "[0..1]",
                     "$exists(inner)",
                     ""
                 ])
+            ),
+            // Not after `**` (`KNOWN`).
+            16 => format!(
+                "{}[{}]",
+                self.one_of(&[
+                    "$list",
+                    "$texts",
+                    "$states.input.items",
+                    "$states.input.items.n",
+                    "$any.a",
+                    "[1, 2, 3]"
+                ]),
+                self.one_of(&["[0, 1]", "[0..1]", "[-1]", "[9, 0]"])
             ),
             8 => format!(
                 "$states.input.items.{}",
@@ -359,7 +395,8 @@ impl Grammar<'_> {
             ),
             _ => format!(
                 "$states.input.items{{{}: {}}}",
-                self.one_of(&["s", "$string(n)"]),
+                // No number (`KNOWN`).
+                self.one_of(&["s", "'n' & n"]),
                 self.one_of(&["$sum(n)", "$count($)", "n", "[n]"])
             ),
         }
@@ -569,35 +606,31 @@ fn known_bindings() -> Map<String, Value> {
     json!({"states": {"input": {"items": items}}}).as_object().cloned().unwrap_or_default()
 }
 
-/// Whether anything in the answer contains one of the texts.
-fn says(answer: &Option<Answer>, texts: &[&str]) -> bool {
-    let Some(Answer::Value(value)) = answer else { return false };
-    texts.iter().any(|text| value.to_string().contains(text))
-}
-
 const KNOWN: &[Known<Answer>] = &[
     Known {
-        reason: "the library calculates with infinity and with what is no number, where the reference fails",
+        reason: "JavaScript cuts a letter of two units in half, the library does not",
+        example: "$split('\u{1F600}', '')",
+        covers: |verdict| verdict.theirs == Some(Answer::Halves),
+    },
+    Known {
+        reason: "the library compares infinity and what is no number, where the reference fails",
         example: "1 / 0 > 1",
-        covers: |verdict| {
-            (verdict.source.contains(" / ") || verdict.source.contains(" % "))
-                && (verdict.theirs.is_none() || says(&verdict.ours, &["inf", "NaN"]))
-        },
+        covers: example_only,
     },
     Known {
         reason: "JavaScript puts names that are numbers first in an object, and writes its text so",
         example: "$string($states.input.items{$string(n): 1})",
-        covers: |verdict| verdict.source.contains("$string($states.input.items{$string(n): "),
+        covers: example_only,
     },
     Known {
         reason: "the library's $formatBase rounds a half up, the reference to the even neighbour",
         example: "$formatBase(2.5, 16)",
-        covers: |verdict| verdict.source.contains("$formatBase("),
+        covers: example_only,
     },
     Known {
-        reason: "the library sorts what is selected by several positions, where the reference fails",
+        reason: "of what several positions select after `**`, the reference keeps gaps, which it cannot sort",
         example: "$sort($states.input.items.**.n[[0..1]])",
-        covers: |verdict| verdict.source.contains("$sort(") && verdict.theirs.is_none(),
+        covers: example_only,
     },
 ];
 
@@ -612,18 +645,20 @@ fn jsonata_gives_what_the_reference_implementation_gives() {
         let mut rng = generator(seed, case);
         let mut grammar = Grammar(&mut rng);
         // The known differences, then each of our own forty times, with other values.
-        let (source, bindings) = match (KNOWN.get(case), own.get(case / 40)) {
-            (Some(known), _) => (known.example.to_owned(), known_bindings()),
-            (_, Some(own)) => (own.clone(), own_bindings(&mut grammar)),
-            _ => (grammar.anything(0), grammar.bindings()),
+        let (own, source, bindings) = match (KNOWN.get(case), own.get(case / 40)) {
+            (Some(known), _) => (false, known.example.to_owned(), known_bindings()),
+            (_, Some(own)) => (true, own.clone(), own_bindings(&mut grammar)),
+            _ => (false, grammar.anything(0), grammar.bindings()),
         };
         lines.push(json!({"source": source, "bindings": bindings}).to_string());
         let ours = ours(&source, &bindings);
-        verdicts.push(Verdict { source, sees: json!(bindings).to_string(), ours, theirs: None });
+        verdicts.push(Verdict { source, own, sees: json!(bindings).to_string(), ours, theirs: None });
     }
     for (verdict, answer) in verdicts.iter_mut().zip(ask("node", &["jsonata.mjs"], &lines)) {
         verdict.theirs = match answer.strip_prefix('=') {
-            Some(value) => Some(Answer::Value(doubles(serde_json::from_str(value).unwrap()))),
+            Some(value) => Some(
+                serde_json::from_str(value).map_or(Answer::Halves, |value| Answer::Value(doubles(value))),
+            ),
             None => (answer == "nothing").then_some(Answer::Nothing),
         };
     }

@@ -324,7 +324,22 @@ pub(super) fn text_of(value: &Value) -> String {
                 entries.iter().map(|(key, value)| format!("{key}={}", text_of(value))).collect();
             format!("{{{}}}", entries.join(", "))
         }
+        Value::Number(number) if number.is_f64() => java_double(number.as_f64().unwrap_or_default()),
         other => other.to_string(),
+    }
+}
+
+/// How Java's `Double.toString` writes a number: "computerized scientific notation" below 0.001 and
+/// from ten million on.
+/// <https://docs.oracle.com/en/java/javase/21/docs/api/java.base/java/lang/Double.html#toString(double)>
+fn java_double(number: f64) -> String {
+    if number == 0.0 || (1e-3..1e7).contains(&number.abs()) {
+        return format!("{number:?}");
+    }
+    let text = format!("{number:E}");
+    match text.split_once('E') {
+        Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
+        _ => text,
     }
 }
 

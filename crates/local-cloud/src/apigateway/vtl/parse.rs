@@ -133,7 +133,10 @@ impl<'s> Parser<'s> {
                     return Err(self.error("a $ or # right before a directive is not emulated"));
                 }
                 '$' if rest.starts_with("${$") => return Err(self.error("`${` begins no reference")),
-                '$' if rest.starts_with("$!") && !rest[2..].starts_with('$') => {
+                '$' if rest.starts_with("$!")
+                    && !starts_reference(&rest[2..])
+                    && !starts_number_sign(&rest[2..]) =>
+                {
                     // The mark of a quiet reference goes, though there is none.
                     text.push('$');
                     self.at += 2;
@@ -542,6 +545,11 @@ fn starts_markup(text: &str) -> bool {
         || text.starts_with("#*")
         || text.starts_with("#[[")
         || (quiet.is_some() && text.starts_with("##"))
+}
+
+/// `#5`, which is one token of Velocity's: text.
+fn starts_number_sign(text: &str) -> bool {
+    text.strip_prefix('#').is_some_and(|after| after.starts_with(|c: char| c.is_ascii_digit() || c == '_'))
 }
 
 fn starts_directive(text: &str) -> bool {

@@ -118,6 +118,23 @@ fn context_and_stage_variables_are_read() {
 }
 
 #[test]
+fn numbers_are_written_as_java_writes_them() {
+    assert_eq!(
+        render("#set($a = 12345678.5)$a #set($a = 0.0001)$a #set($a = 10000000.0)$a #set($a = 100.0)$a"),
+        "1.23456785E7 1.0E-4 1.0E7 100.0"
+    );
+    assert_eq!(
+        render_body("$input.path('$.a') $input.json('$.a')", r#"{"a": 0.0001}"#).unwrap(),
+        "1.0E-4 0.0001"
+    );
+}
+
+#[test]
+fn the_mark_of_a_quiet_reference_goes_where_there_is_none() {
+    assert_eq!(render("a$!5 $!. $!$ $!# $!#5 $!#_ b"), "a$5 $. $$ $# $!#5 $!#_ b");
+}
+
+#[test]
 fn unresolved_references_are_written_as_their_own_text_unless_quiet() {
     let template = "#if(false)#set($x = 1)#end$x ${x} $x.y.length() [$!x] [$!{x}]";
     assert_eq!(render(template), "$x ${x} $x.y.length() [] []");
