@@ -142,8 +142,7 @@ fn move_on(command: &Command, now: Timestamp) -> Result<Request, Rejection> {
 }
 
 fn request(command: &Command, now: Timestamp, property_id: PropertyId, change: Change) -> Request {
-    // A clock that runs ahead at the gateway must not supersede what comes after it.
-    Request { property_id, requested_at: command.requested_at.min(now), change }
+    Request { property_id, requested_at: command.credible_request_time(now), change }
 }
 
 fn invalid(InvalidBody { line, column }: InvalidBody) -> Rejection {
@@ -303,6 +302,16 @@ pub(crate) mod tests {
         assert_eq!(fake.calls.get(), 2);
         assert_eq!(fake.contract().unwrap().contract_status, ContractStatus::Approved);
         assert_eq!(fake.contract().unwrap().seller_name, "Smith & Sons");
+    }
+
+    /// The queue keeps the clock of the gateway; that of the function's machine was set back.
+    #[tokio::test]
+    async fn a_command_keeps_its_time_where_the_clock_of_the_function_was_set_back() {
+        let fake = Fake::default();
+        let mut create = create("c-1");
+        create["attributes"]["SentTimestamp"] = json!((NOW_MS + 5).to_string());
+        assert!(deliver(&fake, -500_000, &[create]).await.is_empty());
+        assert_eq!(fake.contract().unwrap().contract_last_modified_on.as_millis(), NOW_MS);
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use vocabulary::Timestamp;
 
 /// The names of an event on its bus, and its published schema.
 pub trait EventDetail {
@@ -54,6 +55,16 @@ impl<T: DeserializeOwned> Envelope<T> {
             })
         });
         read.map_err(|cause| Malformed::new(event, cause))
+    }
+}
+
+impl<T> Envelope<T> {
+    /// `told`, a time of the detail, but no later than the time of the event or `now`, that of its
+    /// consumer: a time in the future would be the newest for ever. EventBridge gives an event its
+    /// time in whole seconds, by a clock that stays right where that of the consumer is set back.
+    pub fn credible_time(&self, told: Timestamp, now: Timestamp) -> Timestamp {
+        let taken = self.time.parse().map_or(now, |time: Timestamp| time.plus_millis(999));
+        told.min(taken.max(now))
     }
 }
 
@@ -151,6 +162,20 @@ mod tests {
     fn an_event_is_read_with_its_envelope() {
         let read = Envelope::<ContractStatusChanged>::read(&event("DRAFT")).unwrap();
         assert_eq!((read.id.as_str(), read.detail.contract_id.as_str()), ("e-1", "c-1"));
+    }
+
+    #[test]
+    fn a_time_is_no_later_than_the_event_or_its_consumer_knows() {
+        let read = Envelope::<ContractStatusChanged>::read(&event("DRAFT")).unwrap();
+        let credible = |told: &str, now: &str| {
+            read.credible_time(told.parse().unwrap(), now.parse().unwrap()).to_string()
+        };
+        let (taken, before, after) =
+            ("2026-11-23T18:22:06.123Z", "2026-11-23T17:00:00.000Z", "2026-11-23T19:00:00.000Z");
+        assert_eq!(credible(taken, after), taken);
+        assert_eq!(credible(taken, before), taken, "the consumer's clock was set back");
+        assert_eq!(credible("9000-01-01T00:00:00.000Z", before), "2026-11-23T18:22:06.999Z");
+        assert_eq!(credible("9000-01-01T00:00:00.000Z", after), after);
     }
 
     #[test]

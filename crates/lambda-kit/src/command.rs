@@ -19,6 +19,8 @@ pub struct Command {
     pub resource: String,
     /// When the gateway took the request.
     pub requested_at: Timestamp,
+    /// When the queue took the message, by its own clock; a redrive renews it.
+    pub sent_at: Option<Timestamp>,
     /// The client's own name for this command, as it was sent.
     pub idempotency_key: Option<String>,
     /// The body, exactly as it was sent.
@@ -45,15 +47,21 @@ impl Command {
             id: parsed("CommandId")?.parse().map_err(|_| NotFromTheGateway("CommandId"))?,
             method: parsed("HttpMethod")?,
             resource: attribute("ResourcePath").unwrap_or_default(),
-            requested_at: parsed("RequestTimeEpoch")?
-                .parse()
-                .ok()
-                .and_then(|ms| Timestamp::from_millis(ms).ok())
+            requested_at: millis(&parsed("RequestTimeEpoch")?)
                 .ok_or(NotFromTheGateway("RequestTimeEpoch"))?,
+            sent_at: message.attributes.get("SentTimestamp").and_then(|ms| millis(ms)),
             idempotency_key: attribute("IdempotencyKey"),
             body: message.body.clone().unwrap_or_default(),
             receive_count: receive_count(message),
         })
+    }
+
+    /// When the gateway took the request, for comparison with others: a gateway whose clock runs
+    /// ahead must not supersede what comes after it. The queue took the message later than that, so
+    /// that its clock is as good a bound as `now`, the function's own, which may have been set back.
+    /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>
+    pub fn credible_request_time(&self, now: Timestamp) -> Timestamp {
+        self.requested_at.min(self.sent_at.map_or(now, |sent_at| sent_at.max(now)))
     }
 
     /// The idempotency key, parsed; `Some(Err)` where the client sent a malformed one.
@@ -102,6 +110,11 @@ pub struct InvalidBody {
     pub column: usize,
 }
 
+/// A time as API Gateway and SQS write it: milliseconds since the epoch.
+fn millis(text: &str) -> Option<Timestamp> {
+    Timestamp::from_millis(text.parse().ok()?).ok()
+}
+
 /// How often the queue has handed the message out, this time included.
 pub(crate) fn receive_count(message: &SqsMessage) -> u32 {
     let count = message.attributes.get("ApproximateReceiveCount");
@@ -147,6 +160,26 @@ pub(crate) mod tests {
         assert_eq!(Command::from_message(&bare), Err(NotFromTheGateway("CommandId")));
         let odd = message(&[("CommandId", "c"), ("HttpMethod", "POST"), ("RequestTimeEpoch", "noon")], "{}");
         assert_eq!(Command::from_message(&odd), Err(NotFromTheGateway("RequestTimeEpoch")));
+    }
+
+    #[test]
+    fn a_request_is_no_later_than_the_queue_or_the_function_knows() {
+        let at = |ms| Timestamp::from_millis(ms).unwrap();
+        let mut message =
+            message(&[("CommandId", "c-1"), ("HttpMethod", "POST"), ("RequestTimeEpoch", "1000000")], "{}");
+        let time = |message: &SqsMessage, now| {
+            Command::from_message(message).unwrap().credible_request_time(at(now)).as_millis()
+        };
+        assert_eq!(time(&message, 900_000), 900_000, "nothing but the function's clock is known");
+        for (sent, now, expected) in [
+            ("1000005", 1_000_010, 1_000_000),
+            ("1000005", 900_000, 1_000_000),
+            ("800000", 900_000, 900_000),
+            ("950000", 900_000, 950_000),
+        ] {
+            message.attributes.insert("SentTimestamp".into(), sent.into());
+            assert_eq!(time(&message, now), expected, "sent at {sent}, handled at {now}");
+        }
     }
 
     fn read(body: &str) -> Result<serde_json::Value, InvalidBody> {

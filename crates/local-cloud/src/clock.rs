@@ -4,7 +4,9 @@
 //!
 //! The clock of a machine jumps: it is set, a laptop sleeps. This one follows it forwards
 //! at once. It never goes back, or all that waits would wait that much longer: it runs on,
-//! a hundredth slower, until the machine's clock has caught up with it.
+//! a hundredth slower, until the machine's clock has caught up with it. A jump by more than an
+//! hour may be a mistake, and what is deleted does not come back: such a time is in doubt
+//! ([`Clock::is_in_doubt`]) for some minutes.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -20,6 +22,13 @@ const SLOW: i64 = 99;
 
 /// A step back that is worth a line in the log.
 const NOTEWORTHY_MS: i64 = 60_000;
+
+/// A jump, or a difference from the machine's clock, that may be a mistake.
+const DOUBTFUL_MS: i64 = 3_600_000;
+
+/// How long a time must hold after a doubtful jump forwards. Somebody who sets a clock wrong soon
+/// notices; a machine that starts without a battery for its clock asks a time server by then.
+const HOLD_MS: i64 = 10 * 60_000;
 
 /// Wall-clock time that never goes back, or a time that a test sets.
 #[derive(Debug)]
@@ -53,6 +62,8 @@ struct Shown {
     time_ms: i64,
     passed_ms: i64,
     is_ahead: bool,
+    /// When the last doubtful jump forwards was noticed, in the time that passes.
+    jumped_ms: Option<i64>,
 }
 
 impl Clock {
@@ -68,7 +79,7 @@ impl Clock {
 
     fn of(machine: Machine) -> Self {
         let Hands { wall_ms, passed_ms } = machine.hands();
-        let shown = Shown { time_ms: wall_ms, passed_ms, is_ahead: false };
+        let shown = Shown { time_ms: wall_ms, passed_ms, is_ahead: false, jumped_ms: None };
         Self { machine, shown: Mutex::new(shown), moved: Notify::new() }
     }
 
@@ -87,9 +98,24 @@ impl Clock {
     pub fn not_before(&self, time_ms: i64) {
         let mut shown = lock(&self.shown);
         let Hands { passed_ms, .. } = self.machine.hands();
-        if shown.time_ms < time_ms {
-            *shown = Shown { time_ms, passed_ms, is_ahead: false };
+        if shown.time_ms - time_ms > DOUBTFUL_MS {
+            // Nobody can tell a machine that was off from one whose clock was set.
+            shown.jumped_ms = Some(passed_ms);
         }
+        if shown.time_ms < time_ms {
+            *shown = Shown { time_ms, passed_ms, is_ahead: false, jumped_ms: None };
+        }
+    }
+
+    /// Whether the time may be a mistake, so that nothing may be deleted because of it: it jumped
+    /// forwards by more than an hour less than ten minutes ago, or is more than an hour ahead of
+    /// the machine's.
+    pub fn is_in_doubt(&self) -> bool {
+        let (now_ms, wall_ms) = self.read();
+        let shown = lock(&self.shown);
+        let holds_for = |jumped_ms| self.machine.hands().passed_ms - jumped_ms;
+        now_ms - wall_ms > DOUBTFUL_MS
+            || shown.jumped_ms.is_some_and(|jumped_ms| holds_for(jumped_ms) < HOLD_MS)
     }
 
     /// What is shown now, and what the machine shows.
@@ -98,13 +124,19 @@ impl Clock {
         let Hands { wall_ms, passed_ms } = self.machine.hands();
         let least_ms = shown.time_ms + (passed_ms - shown.passed_ms) * SLOW / 100;
         if wall_ms >= least_ms {
-            *shown = Shown { time_ms: wall_ms, passed_ms, is_ahead: false };
+            let jump_ms = wall_ms - shown.time_ms - (passed_ms - shown.passed_ms);
+            let mut jumped_ms = shown.jumped_ms;
+            if jump_ms > DOUBTFUL_MS {
+                jumped_ms = Some(passed_ms);
+                let hours = jump_ms / DOUBTFUL_MS;
+                tracing::warn!(target: "hop", service = "clock", "the clock of this machine jumped {hours} h forwards; nothing that expires is deleted for ten minutes");
+            }
+            *shown = Shown { time_ms: wall_ms, passed_ms, is_ahead: false, jumped_ms };
             return (wall_ms, wall_ms);
         }
         let ahead_ms = least_ms - wall_ms;
         if ahead_ms >= NOTEWORTHY_MS && !std::mem::replace(&mut shown.is_ahead, true) {
-            let seconds = ahead_ms / 1_000;
-            tracing::warn!(target: "hop", service = "clock", "the clock of this machine was set back; that of the local cloud is {seconds} s ahead and runs slower until it is caught up (`--fresh` ends that)");
+            tracing::warn!(target: "hop", service = "clock", "{}", told_ahead(ahead_ms));
         }
         (least_ms, wall_ms)
     }
@@ -148,6 +180,21 @@ impl Clock {
             }
         }
     }
+}
+
+/// What to do about a clock that is so far ahead of the machine's.
+fn told_ahead(ahead_ms: i64) -> String {
+    let ahead = match ahead_ms / DOUBTFUL_MS {
+        0 => format!("{} s", ahead_ms / 1_000),
+        hours @ 1..48 => format!("{hours} h"),
+        hours => format!("{} days", hours / 24),
+    };
+    let deletes = if ahead_ms > DOUBTFUL_MS { ", and deletes nothing that expires" } else { "" };
+    format!(
+        "the local cloud's clock is {ahead} ahead of this machine's, which was set back; it runs a hundredth \
+         slower{deletes} until it is caught up: set the machine's clock right, or start with --fresh, which \
+         deletes the state"
+    )
 }
 
 impl Machine {
@@ -217,6 +264,51 @@ mod tests {
         assert_eq!(clock.now_ms(), 10 * HOUR_MS + 99_990);
         clock.advance(Duration::from_secs(100 * 3_600));
         assert_eq!(clock.now_ms(), clock.to_machine_ms(clock.now_ms()), "it is caught up");
+    }
+
+    #[test]
+    fn a_time_is_in_doubt_for_ten_minutes_after_a_jump_and_while_it_is_far_ahead() {
+        let clock = Clock::manual(HOUR_MS);
+        clock.advance(Duration::from_secs(2 * 3_600));
+        assert!(!clock.is_in_doubt(), "that time passed");
+        clock.jump(HOUR_MS / 2);
+        assert!(!clock.is_in_doubt());
+        clock.jump(2 * HOUR_MS);
+        assert!(clock.is_in_doubt());
+        clock.advance(Duration::from_secs(599));
+        assert!(clock.is_in_doubt());
+        clock.advance(Duration::from_secs(1));
+        assert!(!clock.is_in_doubt());
+        clock.jump(-2 * HOUR_MS);
+        assert!(clock.is_in_doubt(), "it had jumped by mistake");
+        clock.advance(Duration::from_secs(100 * 3_600 + 1));
+        assert!(!clock.is_in_doubt(), "an hour is caught up");
+    }
+
+    #[test]
+    fn a_time_is_in_doubt_after_a_start_long_after_the_last_run_or_before_it() {
+        let started = |hours| {
+            let clock = Clock::manual(10 * HOUR_MS);
+            clock.not_before(hours * HOUR_MS);
+            clock
+        };
+        for (remembered, minutes, expected) in
+            [(10, 0, false), (9, 0, false), (8, 0, true), (8, 10, false), (11, 0, false), (12, 10, true)]
+        {
+            let clock = started(remembered);
+            clock.advance(Duration::from_secs(minutes * 60));
+            assert_eq!(clock.is_in_doubt(), expected, "remembered {remembered}, after {minutes} minutes");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_tells_by_how_much_and_what_to_do() {
+        for (ahead_ms, ahead) in [(61_000, "61 s"), (3 * HOUR_MS, "3 h"), (75 * HOUR_MS, "3 days")] {
+            let told = told_ahead(ahead_ms);
+            assert!(told.starts_with(&format!("the local cloud's clock is {ahead} ahead")), "{told}");
+            assert_eq!(told.contains("deletes nothing"), ahead_ms > HOUR_MS, "{told}");
+            assert!(told.contains("--fresh"), "{told}");
+        }
     }
 
     #[test]

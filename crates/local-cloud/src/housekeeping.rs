@@ -1,7 +1,9 @@
-//! What has to be done from time to time, though nobody asks for it: what has expired leaves
-//! the disk, idle processes end, and the time is written down. One task does it all, one chore
-//! after the other, and deletes in portions: whoever wants to write comes in between.
+//! What has to be done from time to time, though nobody asks for it: what has expired is deleted,
+//! idle processes end, and the time is written down. One task does it all, one chore after the
+//! other, and deletes in portions: whoever wants to write comes in between. Nothing is deleted
+//! while the time is in doubt. SQLite uses the room of deleted rows again; its files do not get smaller.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,8 @@ struct Chore {
     every: Duration,
     /// How much is done at most before others may write.
     portion: usize,
+    /// Whether it deletes for good, by the time.
+    deletes: bool,
     /// Does so much at most; how much it did.
     work: Work,
 }
@@ -35,11 +39,18 @@ macro_rules! quick {
 
 /// How often is a matter of taste: AWS itself promises no time, and takes up to days for some.
 const CHORES: [Chore; 7] = [
-    Chore { of: "time", every: Duration::from_secs(60), portion: usize::MAX, work: quick!(remember) },
+    Chore {
+        of: "time",
+        every: Duration::from_secs(60),
+        portion: usize::MAX,
+        deletes: false,
+        work: quick!(remember),
+    },
     Chore {
         of: "idle function processes",
         every: Duration::from_secs(15),
         portion: usize::MAX,
+        deletes: false,
         work: quick!(end_idle),
     },
     // Quick, as in a local run somebody waits for it. It goes by pages itself.
@@ -47,19 +58,28 @@ const CHORES: [Chore; 7] = [
         of: "expired items",
         every: dynamodb::SWEEP_EVERY,
         portion: usize::MAX,
+        deletes: true,
         work: |cloud, _| dynamodb::sweep(cloud).boxed(),
     },
-    Chore { of: "expired messages", every: Duration::from_secs(60), portion: 500, work: quick!(sqs::sweep) },
+    Chore {
+        of: "expired messages",
+        every: Duration::from_secs(60),
+        portion: 500,
+        deletes: true,
+        work: quick!(sqs::sweep),
+    },
     Chore {
         of: "expired log events",
         every: Duration::from_secs(300),
         portion: 500,
+        deletes: true,
         work: quick!(logs::sweep),
     },
     Chore {
         of: "expired archived events",
         every: Duration::from_secs(300),
         portion: 500,
+        deletes: true,
         work: quick!(eventbridge::sweep),
     },
     // An execution has a history of dozens of events, or of thousands.
@@ -67,6 +87,7 @@ const CHORES: [Chore; 7] = [
         of: "expired executions",
         every: Duration::from_secs(300),
         portion: 20,
+        deletes: true,
         work: quick!(stepfunctions::sweep),
     },
 ];
@@ -132,9 +153,15 @@ async fn keep_house(cloud: &Arc<Cloud>, mut due_ms: [i64; CHORES.len()]) {
 }
 
 async fn perform(cloud: &Arc<Cloud>, chore: &Chore) {
+    if chore.deletes && cloud.clock.is_in_doubt() {
+        return;
+    }
     let mut all = 0;
     loop {
-        match (chore.work)(cloud, chore.portion).await {
+        // A chore that panics ends none of the others.
+        let work = AssertUnwindSafe(async { (chore.work)(cloud, chore.portion).await }).catch_unwind();
+        let done = work.await.unwrap_or_else(|_| Err(AwsError::internal("it panicked")));
+        match done {
             Ok(done) => {
                 all += done;
                 if done < chore.portion {
@@ -150,5 +177,84 @@ async fn perform(cloud: &Arc<Cloud>, chore: &Chore) {
     }
     if all > 0 {
         tracing::info!(target: "hop", service = "housekeeping", "{all} {} removed", chore.of);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::cloud::Settings;
+    use crate::random::Random;
+    use std::path::Path;
+
+    const NOW_MS: i64 = 1_800_000_000_000;
+    const HOUR_MS: i64 = 3_600_000;
+
+    fn open_at(folder: &Path, now_ms: i64) -> Arc<Cloud> {
+        let settings = Settings { state: Some(folder.to_owned()), ..Settings::for_tests() };
+        Cloud::open(settings, Clock::manual(now_ms), Random::seeded(1)).unwrap()
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_between_two_runs_goes_on_where_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let cloud = open_at(folder.path(), NOW_MS);
+        cloud.clock.advance(Duration::from_secs(90));
+        remember(&cloud, 0).unwrap();
+        drop(cloud);
+        let again = open_at(folder.path(), NOW_MS - HOUR_MS);
+        assert_eq!(again.clock.now_ms(), NOW_MS + 90_000);
+    }
+
+    #[tokio::test]
+    async fn the_time_is_written_down_though_nobody_ends_the_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let cloud = open_at(folder.path(), NOW_MS);
+        start(&cloud);
+        cloud.clock.advance(Duration::from_secs(61));
+        while remembered(&cloud.store).unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+        cloud.stopping.cancel();
+        while Arc::strong_count(&cloud) > 1 {
+            tokio::task::yield_now().await;
+        }
+        drop(cloud);
+        let again = open_at(folder.path(), NOW_MS - HOUR_MS);
+        assert_eq!(again.clock.now_ms(), NOW_MS + 61_000);
+    }
+
+    /// A chore that did all that it had to do at its first portion.
+    fn chore(deletes: bool, work: Work) -> Chore {
+        Chore { of: "tests", every: Duration::from_secs(1), portion: usize::MAX, deletes, work }
+    }
+
+    /// Leaves a trace that can be seen.
+    fn trace(cloud: &Cloud, _: usize) -> Result<usize, StoreError> {
+        cloud.store.write(|tx| tx.execute("INSERT OR REPLACE INTO clock VALUES (1, 0)", []))
+    }
+
+    #[tokio::test]
+    async fn nothing_is_deleted_while_the_time_is_in_doubt() {
+        let folder = tempfile::tempdir().unwrap();
+        let cloud = open_at(folder.path(), NOW_MS);
+        cloud.clock.jump(30 * 24 * HOUR_MS);
+        perform(&cloud, &chore(true, quick!(trace))).await;
+        assert_eq!(remembered(&cloud.store).unwrap(), None);
+        cloud.clock.advance(Duration::from_secs(600));
+        perform(&cloud, &chore(true, quick!(trace))).await;
+        assert_eq!(remembered(&cloud.store).unwrap(), Some(0));
+        let kept = CHORES.iter().filter(|chore| !chore.deletes).map(|chore| chore.of);
+        assert_eq!(kept.collect::<Vec<_>>(), ["time", "idle function processes"], "all others delete");
+    }
+
+    #[tokio::test]
+    async fn a_chore_that_panics_ends_no_other() {
+        let cloud = Cloud::for_tests().unwrap();
+        let panics = chore(false, |_, _| panic!("as a fault in a chore does"));
+        perform(&cloud, &panics).await;
+        let panics = chore(false, |_, _| async { panic!("later") }.boxed());
+        perform(&cloud, &panics).await;
     }
 }

@@ -1,5 +1,6 @@
 //! What `sam deploy` calls the stack of a template: the `stack_name` in the `samconfig.toml` beside
-//! the template, of the environment that deploys this template for this stage.
+//! the template, of the environment that deploys this template for this stage. Where several do, it
+//! is one that names the stage, `default` before the others.
 //! <https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/serverless-sam-cli-config.html>
 
 use std::collections::BTreeMap;
@@ -25,12 +26,18 @@ pub(crate) fn stack_name(project: &Path, template: &str, stage: &str) -> anyhow:
     let environments: BTreeMap<String, Value> =
         toml::from_str(&text).with_context(|| format!("cannot read {}", file.display()))?;
     let template = template.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let name = environments.values().find_map(|environment| name_in(environment, template, stage));
-    Ok(name.unwrap_or_else(unnamed))
+    let named = environments.iter().filter_map(|(environment, values)| {
+        let (names_stage, name) = name_in(values, template, stage)?;
+        Some(((!names_stage, environment != "default"), name))
+    });
+    // Of those alike, the first by name.
+    let best = named.min_by_key(|(rank, _)| *rank);
+    Ok(best.map_or_else(unnamed, |(_, name)| name))
 }
 
-/// The name in an environment, if that deploys this template for this stage.
-fn name_in(environment: &Value, template: &str, stage: &str) -> Option<String> {
+/// The name in an environment, if that deploys this template for this stage, and whether it names
+/// the stage.
+fn name_in(environment: &Value, template: &str, stage: &str) -> Option<(bool, String)> {
     // What stands for `deploy` wins over what stands for all commands.
     let parameter = |name: &str| {
         let of = |command: &&str| environment.get(command)?.get("parameters")?.get(name);
@@ -43,9 +50,10 @@ fn name_in(environment: &Value, template: &str, stage: &str) -> Option<String> {
         _ => Vec::new(),
     };
     let mut stages = overrides.iter().filter_map(|pair| pair.strip_prefix("Stage="));
-    let deploys = file.unwrap_or("template.yaml") == template
-        && stages.next_back().is_none_or(|other| other.trim_matches('"') == stage);
-    parameter("stack_name").and_then(Value::as_str).filter(|_| deploys).map(str::to_owned)
+    let named = stages.next_back().map(|other| other.trim_matches('"') == stage);
+    let deploys = file.unwrap_or("template.yaml") == template && named != Some(false);
+    let name = parameter("stack_name").and_then(Value::as_str).filter(|_| deploys)?;
+    Some((named.is_some(), name.to_owned()))
 }
 
 #[cfg(test)]
@@ -70,6 +78,31 @@ mod tests {
             ("properties-service/subscriptions.yaml", "dev", "uni-prop-dev-properties-subscriptions"),
         ] {
             assert_eq!(name(template, stage), expected, "{template} {stage}");
+        }
+    }
+
+    #[test]
+    fn of_several_environments_one_that_names_the_stage_wins_then_the_default_one() {
+        let project = tempfile::tempdir().unwrap();
+        let environment = |name: &str, stage: Option<&str>| {
+            let stage = stage.map(|stage| format!("parameter_overrides = [\"Stage={stage}\"]\n"));
+            let stage = stage.unwrap_or_default();
+            format!("[{name}.global.parameters]\nstack_name = \"of-{name}\"\n{stage}")
+        };
+        let a = environment("a", None);
+        let default = environment("default", None);
+        let here = environment("here", Some("local"));
+        let other = environment("a0", Some("dev"));
+        for (environments, expected) in [
+            ([&a, &default, &here, &other].as_slice(), "of-here"),
+            (&[&a, &default, &other], "of-default"),
+            (&[&environment("z", None), &a, &other], "of-a"),
+            (&[&here, &environment("default", Some("local"))], "of-default"),
+            (&[&other], "uni-prop-local"),
+        ] {
+            let text: String = environments.iter().map(|text| text.as_str()).collect();
+            std::fs::write(project.path().join("samconfig.toml"), format!("version = 0.1\n{text}")).unwrap();
+            assert_eq!(stack_name(project.path(), "template.yaml", "local").unwrap(), expected, "{text}");
         }
     }
 

@@ -270,18 +270,27 @@ pub async fn up_with(options: &Options, prepare: impl FnOnce(&Arc<Cloud>)) -> an
     Ok(Running { cloud, addresses, tasks, state: state.to_owned(), _folder: folder })
 }
 
-/// Lets this process open as many files as the system allows it: each function process costs
-/// about eleven, and a shell often allows 1,024.
+/// The most files that this process wants to open: each of 64 function processes costs about
+/// eleven, and each connection of a client one. macOS takes no more than this, its OPEN_MAX,
+/// although it says that it has no limit.
+const OPEN_FILES: u64 = 10_240;
+
+/// Lets this process open as many files as it may need, where the system allows it: a shell often
+/// allows 1,024. Children inherit the limit, so that it is no larger than that: there are programs
+/// that close every file that they may have open.
 fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    // macOS says that it has no limit, and takes no more than its OPEN_MAX.
-    let raised = [limit.maximum, Some(10_240)]
-        .into_iter()
-        .any(|most| setrlimit(Resource::Nofile, Rlimit { current: most, ..limit }).is_ok());
-    if !raised {
+    let Some(wanted) = raised(limit.current, limit.maximum) else { return };
+    if setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).is_err() {
         tracing::warn!("the limit of open files stays at {:?}", limit.current);
     }
+}
+
+/// What a limit is raised to; none where it is high enough or cannot be raised.
+fn raised(current: Option<u64>, maximum: Option<u64>) -> Option<u64> {
+    let wanted = maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
+    current.is_some_and(|current| current < wanted).then_some(wanted)
 }
 
 impl Running {
@@ -330,13 +339,29 @@ mod tests {
     }
 
     #[test]
-    fn this_process_may_open_as_many_files_as_the_system_allows() {
+    fn the_limit_of_open_files_is_raised_as_far_as_needed_and_never_lowered() {
+        for (current, maximum, expected) in [
+            (Some(1_024), Some(1_048_576), Some(10_240)),
+            (Some(1_024), Some(4_096), Some(4_096)),
+            (Some(1_024), None, Some(10_240)),
+            (Some(20_000), Some(1_048_576), None),
+            (Some(4_096), Some(4_096), None),
+            (None, None, None),
+        ] {
+            assert_eq!(raised(current, maximum), expected, "{current:?} of {maximum:?}");
+        }
+    }
+
+    #[test]
+    fn this_process_may_open_more_files_after_a_start() {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
         let limit = getrlimit(Resource::Nofile);
-        let Some(most) = limit.maximum else { return };
-        setrlimit(Resource::Nofile, Rlimit { current: Some(most - 1), ..limit }).unwrap();
+        let low = Rlimit { current: Some(512), ..limit };
+        setrlimit(Resource::Nofile, low).unwrap();
         raise_open_files();
-        assert_eq!(getrlimit(Resource::Nofile).current, Some(most));
+        let now = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, limit).unwrap();
+        assert_eq!(now.current, raised(low.current, low.maximum));
     }
 
     #[test]

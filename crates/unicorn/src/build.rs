@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::termios::tcgetwinsize;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Command;
@@ -197,7 +199,8 @@ async fn cargo(project: &Path, arguments: &[&str], show: Show) -> anyhow::Result
         if show == Show::Progress {
             // Cargo shows its bar although it is quiet, and nothing where there is nothing to build.
             // https://doc.rust-lang.org/cargo/reference/config.html#termprogresswhen
-            command.env("CARGO_TERM_PROGRESS_WHEN", "always").env("CARGO_TERM_PROGRESS_WIDTH", "80");
+            let width = columns(std::io::stderr()).to_string();
+            command.env("CARGO_TERM_PROGRESS_WHEN", "always").env("CARGO_TERM_PROGRESS_WIDTH", width);
         }
     }
     // A group of its own: a Ctrl-C at the terminal reaches us alone, and we end all of it.
@@ -220,6 +223,11 @@ async fn cargo(project: &Path, arguments: &[&str], show: Show) -> anyhow::Result
 fn has_bar() -> bool {
     let dumb = std::env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
     std::io::stderr().is_terminal() && !dumb && std::env::var_os("CARGO_TERM_PROGRESS_WHEN").is_none()
+}
+
+/// How wide a terminal is; 80 where it does not say, as it does not without a window.
+fn columns(terminal: impl AsFd) -> u16 {
+    tcgetwinsize(terminal).ok().map(|size| size.ws_col).filter(|columns| *columns > 0).unwrap_or(80)
 }
 
 /// Passes on what cargo says, line by line, but not that it has finished: that goes without saying,
@@ -250,5 +258,22 @@ impl Drop for Group {
             // The only error is that there is nothing left to end.
             let _ = kill_process_group(group, Signal::TERM);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::pty::{OpenptFlags, openpt};
+    use rustix::termios::{Winsize, tcsetwinsize};
+
+    #[test]
+    fn the_bar_is_as_wide_as_the_terminal() {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        for (set, expected) in [(132, 132), (40, 40), (0, 80)] {
+            tcsetwinsize(&terminal, Winsize { ws_row: 50, ws_col: set, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+            assert_eq!(columns(&terminal), expected);
+        }
+        assert_eq!(columns(tempfile::tempfile().unwrap()), 80, "a file is no terminal");
     }
 }

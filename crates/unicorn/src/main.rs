@@ -189,6 +189,10 @@ async fn start(project: &Path, options: &Up) -> anyhow::Result<Started> {
     let sources = if options.watch { Some(Sources::watch(project, &names).await?) } else { None };
     // With `--log json`, standard error is for programs.
     let show = if options.log == Log::Json { build::Show::Nothing } else { build::Show::Progress };
+    if options.log == Log::Json {
+        // The first build takes minutes.
+        tracing::info!(target: "hop", service = "build", "{} functions are built, where they are not yet", names.len());
+    }
     let mut binaries = build::named(project, &names, show).await?;
     let mut watching = None;
     if let Some(sources) = sources {
@@ -220,8 +224,9 @@ async fn start(project: &Path, options: &Up) -> anyhow::Result<Started> {
         (_, true) => seed::When::Never,
         _ => seed::When::Once,
     };
+    let sent_before = seed::sent_before(&running.state)?;
     let loaded = seed::load(project, &running.state, &Client::new(addresses.clone()), when).await?;
-    commands.leave_out(loaded.as_ref());
+    commands.leave_out(sent_before, loaded.as_ref());
     println!("APIs          {}", addresses.api_url);
     println!("AWS endpoint  {}", addresses.endpoint_url);
     println!("Stack         {}", addresses.stack);

@@ -3,6 +3,7 @@
 //! and again after it was interrupted.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -125,16 +126,23 @@ impl Target {
         Self::of(&Stack::find(&addresses.stack, stack::of_local_cloud(addresses)).await?)
     }
 
-    /// Loads what is missing or different.
+    /// Loads what is missing or different, and tells each listing when it is accepted.
     ///
     /// # Errors
     /// When something is refused; what was loaded until then is kept by the next attempt.
-    pub async fn load(&self, project: &Path) -> anyhow::Result<Loaded> {
+    pub async fn load(
+        &self,
+        project: &Path,
+        mut accepted: impl FnMut(&Sent) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Loaded> {
         let mut loaded = Loaded::default();
         (loaded.images, loaded.images_kept) = self.images(project).await?;
         for listing in listings(project)? {
             match self.listing(&listing).await? {
-                Some(sent) => loaded.listings.push(sent),
+                Some(sent) => {
+                    accepted(&sent)?;
+                    loaded.listings.push(sent);
+                }
                 None => loaded.listings_kept += 1,
             }
         }
@@ -252,7 +260,7 @@ pub async fn run(project: &Path, options: &Options) -> anyhow::Result<()> {
     println!("Stack       {name} in {}", stack::place(&config));
     println!("Bucket      {}", target.bucket);
     println!("API         {}", target.api.url);
-    let loaded = target.load(project).await?;
+    let loaded = target.load(project, |_| Ok(())).await?;
     println!("Seed data   {loaded}");
     let mut rejected = 0;
     for sent in &loaded.listings {
@@ -308,13 +316,65 @@ pub async fn load(
     client: &Client,
     when: When,
 ) -> anyhow::Result<Option<Loaded>> {
-    let mark = state.join("seeded");
-    if when == When::Never || (when == When::Once && mark.exists()) {
+    let mut mark = Mark::read(state)?;
+    if when == When::Never || (when == When::Once && mark.is_complete) {
         return Ok(None);
     }
-    let loaded = Target::local(client).await?.load(project).await?;
-    folder::write(&mark, b"")?;
+    let loaded = Target::local(client).await?;
+    let loaded = loaded.load(project, |sent| {
+        mark.commands.push(sent.command_id.clone());
+        mark.write(state)
+    });
+    let loaded = loaded.await?;
+    mark.is_complete = true;
+    mark.write(state)?;
     Ok(Some(loaded))
+}
+
+/// The ids of the commands that earlier runs on this state loaded the seed data with. Those of a
+/// run that was interrupted may come to their end in this one.
+///
+/// # Errors
+/// When the mark of the seed data cannot be read.
+pub fn sent_before(state: &Path) -> anyhow::Result<Vec<String>> {
+    Ok(Mark::read(state)?.commands)
+}
+
+/// The file `seeded` in the state folder: a line for each command that was accepted, and the last
+/// line `loaded` once all the seed data is. An empty file of an earlier version says that it is.
+#[derive(Debug, Default, PartialEq)]
+struct Mark {
+    commands: Vec<String>,
+    is_complete: bool,
+}
+
+impl Mark {
+    const FILE: &str = "seeded";
+    const COMPLETE: &str = "loaded";
+
+    fn read(state: &Path) -> anyhow::Result<Self> {
+        let file = state.join(Self::FILE);
+        let text = match std::fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
+        };
+        let mut commands: Vec<String> = text.lines().map(str::to_owned).collect();
+        let is_complete = commands.is_empty() || commands.last().is_some_and(|last| last == Self::COMPLETE);
+        commands.retain(|line| line != Self::COMPLETE);
+        Ok(Self { commands, is_complete })
+    }
+
+    /// Replaces the file as a whole: an interrupted write leaves the one before.
+    fn write(&self, state: &Path) -> anyhow::Result<()> {
+        let complete = self.is_complete.then_some(Self::COMPLETE);
+        let lines = self.commands.iter().map(String::as_str).chain(complete);
+        let text: String = lines.flat_map(|line| [line, "\n"]).collect();
+        let new = state.join(format!("{}.new", Self::FILE));
+        folder::write(&new, text.as_bytes())?;
+        std::fs::rename(&new, state.join(Self::FILE))?;
+        Ok(())
+    }
 }
 
 /// All files in a folder and below, in the order of their names.
@@ -398,6 +458,22 @@ mod tests {
         let error = api.call("GET", "/listings/a/b/c/1", None).await.err().unwrap().to_string();
         assert!(error.starts_with("the API at http://127.0.0.1:1/dev cannot be reached: "), "{error}");
         assert!(error.contains("refused"), "{error}");
+    }
+
+    #[test]
+    fn what_was_accepted_is_known_after_an_interruption_and_is_not_all() {
+        let state = tempfile::tempdir().unwrap();
+        assert_eq!(Mark::read(state.path()).unwrap(), Mark::default());
+        let mut mark = Mark { commands: vec!["c-1".into()], is_complete: false };
+        for complete in [false, true] {
+            mark.commands.push("c-2".into());
+            mark.is_complete = complete;
+            mark.write(state.path()).unwrap();
+            assert_eq!(Mark::read(state.path()).unwrap(), mark);
+        }
+        assert_eq!(sent_before(state.path()).unwrap(), ["c-1", "c-2", "c-2"]);
+        std::fs::write(state.path().join("seeded"), "").unwrap();
+        assert!(Mark::read(state.path()).unwrap().is_complete, "as an earlier version left it");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a run of `cargo unicorn up` came to, told at its end. Every figure is of this run, and
 //! counted where it happened; what waits is counted in the store once nothing comes in any more.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -56,25 +56,29 @@ impl Commands {
         commands
     }
 
-    /// Leaves out what the seed data was loaded with; called once, when it is known that nothing is
+    /// Leaves out what the seed data was loaded with, by this run and by those `before`, whose
+    /// commands may come to their end in this one; called once, when it is known that nothing is
     /// loaded, or all is.
-    pub fn leave_out(&self, loaded: Option<&Loaded>) {
+    pub fn leave_out(&self, before: Vec<String>, loaded: Option<&Loaded>) {
         let mut counts = self.lock();
         for status in loaded.iter().flat_map(|loaded| &loaded.answers) {
             if let Some(count) = counts.answers.get_mut(usize::from(status / 100)) {
                 *count += 1;
             }
         }
+        let sent = loaded.iter().flat_map(|loaded| &loaded.listings);
+        let ids: HashSet<String> =
+            before.into_iter().chain(sent.map(|sent| sent.command_id.clone())).collect();
         let mut open = Vec::new();
         let ended = std::mem::replace(&mut counts.left_out, LeftOut::Known(Vec::new()));
-        for sent in loaded.iter().flat_map(|loaded| &loaded.listings) {
+        for id in ids {
             let applied = match &ended {
-                LeftOut::Unknown(ended) => ended.get(&sent.command_id),
+                LeftOut::Unknown(ended) => ended.get(&id),
                 LeftOut::Known(_) => None,
             };
             match applied {
                 Some(applied) => *counts.outcomes.of(*applied) -= 1,
-                None => open.push(sent.command_id.clone()),
+                None => open.push(id),
             }
         }
         counts.left_out = LeftOut::Known(open);
@@ -364,9 +368,12 @@ mod tests {
             ..Loaded::default()
         };
         ends("early");
+        ends("of an interrupted run");
         ends("a user's, meanwhile");
-        commands.leave_out(Some(&loaded));
+        let before = ["of an interrupted run", "of another one", "early"].map(String::from);
+        commands.leave_out(before.to_vec(), Some(&loaded));
         ends("late");
+        ends("of another one");
         ends("a user's, later");
         assert_eq!(commands.lock().outcomes, Outcomes { applied: 2, rejected: 0 });
         assert_eq!((commands.lock().answers[2], commands.lock().answers[4]), (2, 2));

@@ -20,7 +20,7 @@ pub async fn handle(
     let event = Envelope::<ContractStatusChanged>::read(&event)?;
     // An absurd version, or a time in the future, would be the newest for ever.
     let news = ContractStatusChanged {
-        contract_last_modified_on: event.detail.contract_last_modified_on.min(now),
+        contract_last_modified_on: event.credible_time(event.detail.contract_last_modified_on, now),
         contract_version: event.detail.contract_version.and_then(ContractVersion::credible),
         ..event.detail
     };
@@ -98,6 +98,18 @@ mod tests {
         handle(event(future), now(), &world).await.unwrap();
         let kept = world.current(&property()).await.unwrap().unwrap();
         assert_eq!(kept.contract_last_modified_on, now());
+    }
+
+    #[tokio::test]
+    async fn news_keeps_its_time_where_the_clock_of_the_consumer_was_set_back() {
+        let world = World::default();
+        let news = ContractStatusChanged {
+            contract_last_modified_on: "2026-11-23T18:22:06.500Z".parse().unwrap(),
+            ..contract(Draft, 1)
+        };
+        let set_back = "2026-11-23T17:00:00.000Z".parse().unwrap();
+        handle(event(&news), set_back, &world).await.unwrap();
+        assert_eq!(world.current(&property()).await.unwrap(), Some(news));
     }
 
     #[tokio::test]

@@ -39,6 +39,7 @@ fn command(id: &str) -> Command {
         method: "POST".into(),
         resource: "/listings".into(),
         requested_at: at(0),
+        sent_at: None,
         idempotency_key: None,
         body: "{}".into(),
         receive_count: 1,

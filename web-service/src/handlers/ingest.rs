@@ -154,8 +154,7 @@ async fn handle(
         Err(_) | Ok(Task { change: Change::Write(_), .. }) => None,
         Ok(task) => listings.find(&task.property).await?,
     };
-    // A clock that runs ahead at the gateway must not supersede what comes after it.
-    let requested_at = command.requested_at.min(now);
+    let requested_at = command.credible_request_time(now);
     let progress = Progress::default();
     let outcome = settle(
         command,
@@ -505,6 +504,25 @@ pub(crate) mod tests {
         deliver_at(&world, 1, &[received(write_message("c-1"), 1, 3_600)]).await;
         deliver_at(&world, 2, &[received(write_message("c-2"), 1, 2)]).await;
         assert_eq!(world.outcome("c-2"), (Applied, None));
+    }
+
+    /// The queue keeps the clock of the gateway; that of the function's machine was set back.
+    #[tokio::test]
+    async fn writes_keep_their_order_where_the_clock_of_the_function_was_set_back() {
+        let world = World::default();
+        let write = |id: &str, price: i64, seconds| {
+            let mut body = offer_json();
+            body["listprice"] = json!(price);
+            let mut write = received(message(id, "POST", LISTINGS, &body.to_string()), 1, seconds);
+            write["attributes"]["SentTimestamp"] = json!(at(seconds).as_millis().to_string());
+            write
+        };
+        deliver_at(&world, 11, &[write("c-1", 100, 10)]).await;
+        deliver_at(&world, 2, &[write("c-3", 300, 30)]).await;
+        deliver_at(&world, 3, &[write("c-2", 200, 20)]).await;
+        assert_eq!(world.outcome("c-3"), (Applied, None));
+        assert_eq!(world.outcome("c-2"), (Rejected, Some("superseded".into())));
+        assert_eq!(world.listing().unwrap().offer.listprice(), 300);
     }
 
     /// Known fault 14: load, then save the whole item.

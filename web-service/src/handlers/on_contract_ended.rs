@@ -20,7 +20,10 @@ pub async fn apply(
     event: Value,
     now: Timestamp,
 ) -> Result<(), EventFailure> {
-    let Envelope { id, detail, .. } = Envelope::<ContractStatusChanged>::read(&event)?;
+    let event = Envelope::<ContractStatusChanged>::read(&event)?;
+    // An end dated in the future would bar every later contract.
+    let ended_at = event.credible_time(event.detail.contract_last_modified_on, now);
+    let Envelope { id, detail, .. } = event;
     let span = tracing::info_span!("contract", event_id = %id, property_id = %detail.property_id);
     if !detail.contract_status.is_ended() {
         span.in_scope(
@@ -30,8 +33,7 @@ pub async fn apply(
     }
     let ended = EndedContract {
         property_id: detail.property_id,
-        // An end dated in the future would bar every later contract.
-        ended_at: detail.contract_last_modified_on.min(now),
+        ended_at,
         contract_version: detail.contract_version.and_then(ContractVersion::credible),
     };
     take_down(publications, &id, &ended).instrument(span).await
@@ -100,6 +102,13 @@ mod tests {
             assert_eq!(listing.status, ListingStatus::Declined, "{status}");
             assert_eq!(listing.evaluation_reasons, [EvaluationReason::ContractEnded]);
         }
+    }
+
+    #[tokio::test]
+    async fn an_end_keeps_its_time_where_the_clock_of_the_consumer_was_set_back() {
+        let world = published();
+        apply(&world, event("CLOSED", 4), at(1)).await.unwrap();
+        assert_eq!(world.ended.borrow()[&offer().property_id()], ended(Some(4), 4));
     }
 
     #[tokio::test]

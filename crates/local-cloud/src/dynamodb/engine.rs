@@ -141,7 +141,16 @@ fn listen(random: &Random) -> std::io::Result<std::net::TcpListener> {
     // The last one is no network's address and no broadcast's.
     let hidden = Ipv4Addr::new(127, byte(), byte(), 1 + random.below(254) as u8);
     let bind = |address| std::net::TcpListener::bind((address, 0));
-    bind(hidden).or_else(|_| bind(Ipv4Addr::LOCALHOST))
+    bind(hidden).or_else(|error| {
+        tracing::warn!(
+            target: "hop",
+            service = "dynamodb",
+            %error,
+            "{hidden} cannot be used here: the DynamoDB engine listens on 127.0.0.1, where web pages that are open \
+             on this machine could guess its port and read and write the tables"
+        );
+        bind(Ipv4Addr::LOCALHOST)
+    })
 }
 
 impl Server {

@@ -3,13 +3,11 @@
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::middleware::{self, Next};
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -17,7 +15,7 @@ use tokio_util::sync::DropGuard;
 
 use super::lock;
 use crate::cloud::Cloud;
-use crate::port::local;
+use crate::port::{self, Patience, Unread, local};
 
 /// Largest answer of a synchronous invocation: 6 MB, and 100 bytes for the envelope
 /// (gettingstarted-limits; the figure is the one in Lambda's own error message).
@@ -101,36 +99,68 @@ impl Worker {
     }
 }
 
+/// The longest that a function works on an event (gettingstarted-limits). Its runtime may keep the
+/// connection open meanwhile, and must not find it closed when it answers.
+const LONGEST_WORK: Duration = Duration::from_secs(900);
+
 /// Starts the server of a worker: its `host:port`, and a guard that ends it.
 pub(super) async fn serve(cloud: &Cloud, worker: Arc<Worker>) -> std::io::Result<(String, DropGuard)> {
-    const API: &str = "/2018-06-01/runtime";
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?.to_string();
-    let router = Router::new()
-        .route(&format!("{API}/invocation/next"), get(next))
-        .route(&format!("{API}/invocation/{{request}}/response"), post(response))
-        .route(&format!("{API}/invocation/{{request}}/error"), post(error))
-        .route(&format!("{API}/init/error"), post(init_error))
-        .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn(only_from_here))
-        .with_state(worker);
+    let Patience { head, body } = cloud.settings.patience;
+    let patience = Patience { head: head + LONGEST_WORK, body };
     let ended = cloud.stopping.child_token();
     let guard = ended.clone().drop_guard();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = axum::serve(listener, router) => {}
-            () = ended.cancelled() => {}
-        }
+        port::serve(listener, &ended, patience, |stream, _| {
+            let (worker, ended) = (worker.clone(), ended.clone());
+            let answer = move |request| {
+                let (worker, ended) = (worker.clone(), ended.clone());
+                async move {
+                    tokio::select! {
+                        response = answer(&worker, request, patience) => response,
+                        () = ended.cancelled() => gone(),
+                    }
+                }
+            };
+            (stream, answer)
+        })
+        .await;
     });
     Ok((address, guard))
 }
 
-/// No web page takes an event away from a function, or answers in its place.
-async fn only_from_here(request: Request, next: Next) -> Response {
+async fn answer(worker: &Worker, request: Request, patience: Patience) -> Response {
     let (head, body) = request.into_parts();
-    match local::host(&head).and_then(|()| local::page(&head.headers)) {
-        Ok(()) => next.run(Request::from_parts(head, body)).await,
-        Err(refused) => refuse(refused.status(), "Forbidden", &refused.to_string()),
+    // No web page takes an event away from a function, or answers in its place.
+    if let Err(refused) = local::host(&head).and_then(|()| local::page(&head.headers)) {
+        return refuse(refused.status(), "Forbidden", &refused.to_string());
+    }
+    // The whole of it, however long, so that the function hears what is wrong with it.
+    let body = match port::read(body, usize::MAX, patience).await {
+        Ok(body) => body,
+        Err(Unread::Silent) => {
+            return refuse(StatusCode::REQUEST_TIMEOUT, "Timeout", "The rest of the body did not come.");
+        }
+        Err(Unread::CutShort | Unread::TooLong) => {
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                "Truncated",
+                "The body ends before its announced length.",
+            );
+        }
+    };
+    let path = head.uri.path().strip_prefix("/2018-06-01/runtime/").unwrap_or_default();
+    let parts: Vec<&str> = path.split('/').collect();
+    match (&head.method, parts.as_slice()) {
+        (&Method::GET, ["invocation", "next"]) => next(worker).await,
+        (&Method::POST, ["invocation", request, "response"]) => response(worker, request, body),
+        (&Method::POST, ["invocation", request, "error"]) => finish(worker, request, Reply::Error(body)),
+        (&Method::POST, ["init", "error"]) => {
+            worker.phase.send_replace(Phase::Failed(body));
+            accepted()
+        }
+        _ => refuse(StatusCode::NOT_FOUND, "NotFound", "The Runtime API has no such path."),
     }
 }
 
@@ -138,10 +168,14 @@ fn refuse(status: StatusCode, kind: &str, message: &str) -> Response {
     (status, json!({ "errorType": kind, "errorMessage": message }).to_string()).into_response()
 }
 
-async fn next(State(worker): State<Arc<Worker>>) -> Response {
+fn gone() -> Response {
+    refuse(StatusCode::FORBIDDEN, "Forbidden", "This process was ended.")
+}
+
+async fn next(worker: &Worker) -> Response {
     worker.phase.send_replace(Phase::Ready);
     let Some(task) = worker.waiting.lock().await.recv().await else {
-        return refuse(StatusCode::FORBIDDEN, "Forbidden", "This process was ended.");
+        return gone();
     };
     let mut headers = HeaderMap::new();
     let mut header = |name: &'static str, value: &str| {
@@ -178,24 +212,59 @@ fn finish(worker: &Worker, request: &str, reply: Reply) -> Response {
     }
 }
 
-async fn response(State(worker): State<Arc<Worker>>, Path(request): Path<String>, body: Bytes) -> Response {
+fn response(worker: &Worker, request: &str, body: Bytes) -> Response {
     let reply = if body.len() > LARGEST_RESPONSE { Reply::TooLarge } else { Reply::Answer(body) };
-    finish(&worker, &request, reply)
-}
-
-async fn error(State(worker): State<Arc<Worker>>, Path(request): Path<String>, body: Bytes) -> Response {
-    finish(&worker, &request, Reply::Error(body))
-}
-
-async fn init_error(State(worker): State<Arc<Worker>>, body: Bytes) -> Response {
-    worker.phase.send_replace(Phase::Failed(body));
-    accepted()
+    finish(worker, request, reply)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::port::tests::{send, send_and_end};
+    use crate::cloud::Settings;
+    use crate::port::tests::{SHORT, send, send_and_end};
+
+    fn task(reply: oneshot::Sender<Reply>) -> Task {
+        Task {
+            request_id: "r".into(),
+            arn: "arn".into(),
+            deadline_ms: 0,
+            trace_id: "t".into(),
+            client_context: None,
+            payload: Bytes::from_static(b"{}"),
+            reply,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_that_waits_for_an_event_waits_on_and_one_that_stops_within_an_answer_does_not() {
+        let settings = Settings { patience: SHORT, ..Settings::for_tests() };
+        let cloud =
+            Cloud::open(settings, crate::clock::Clock::system(), crate::random::Random::seeded(1)).unwrap();
+        let worker = Arc::new(Worker::new());
+        let (address, guard) = serve(&cloud, worker.clone()).await.unwrap();
+        let address: std::net::SocketAddr = address.parse().unwrap();
+        let ask = move |request: &'static str, more: &'static str| async move {
+            let head = format!("{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
+            send(address, format!("{head}{more}\r\n").as_bytes()).await
+        };
+        const NEXT: &str = "GET /2018-06-01/runtime/invocation/next";
+        let waiting = tokio::spawn(ask(NEXT, ""));
+        worker.phase().wait_for(|phase| *phase == Phase::Ready).await.unwrap();
+        // Takes as long as the port is patient with a body.
+        let silent = ask("POST /2018-06-01/runtime/invocation/r/response", "content-length: 9\r\n").await;
+        assert!(silent.starts_with("HTTP/1.1 408"), "{silent}");
+        let (reply, _answered) = oneshot::channel();
+        assert!(worker.give(task(reply)));
+        assert!(waiting.await.unwrap().starts_with("HTTP/1.1 200"));
+        assert!(ask("GET /2018-06-01/runtime/other", "").await.starts_with("HTTP/1.1 404"));
+        // Ended, it asks in vain.
+        let waiting = tokio::spawn(ask(NEXT, ""));
+        while worker.waiting.try_lock().is_ok() {
+            tokio::task::yield_now().await;
+        }
+        drop(guard);
+        assert!(waiting.await.unwrap().starts_with("HTTP/1.1 403"));
+    }
 
     #[tokio::test]
     async fn a_web_page_takes_no_event_from_a_function_and_answers_none() {
@@ -204,15 +273,7 @@ mod tests {
         let (address, _guard) = serve(&cloud, worker.clone()).await.unwrap();
         let address = address.parse().unwrap();
         let (reply, mut answered) = oneshot::channel();
-        assert!(worker.give(Task {
-            request_id: "r".into(),
-            arn: "arn".into(),
-            deadline_ms: 0,
-            trace_id: "t".into(),
-            client_context: None,
-            payload: Bytes::from_static(b"{}"),
-            reply,
-        }));
+        assert!(worker.give(task(reply)));
         let ask = async |request: &str, headers: &str| {
             let head = format!("{request} HTTP/1.1\r\nconnection: close\r\ncontent-length: 2\r\n");
             send(address, format!("{head}{headers}\r\n\r\n{{}}").as_bytes()).await
