@@ -330,18 +330,11 @@ impl Grammar<'_> {
                     ""
                 ])
             ),
-            // Not after `**` (`KNOWN`).
+            // Only those that are there (`KNOWN`).
             16 => format!(
                 "{}[{}]",
-                self.one_of(&[
-                    "$list",
-                    "$texts",
-                    "$states.input.items",
-                    "$states.input.items.n",
-                    "$any.a",
-                    "[1, 2, 3]"
-                ]),
-                self.one_of(&["[0, 1]", "[0..1]", "[-1]", "[9, 0]"])
+                self.one_of(&["$list", "$texts", "[1, 2, 3]"]),
+                self.one_of(&["[0, 1]", "[0..1]", "[-1]"])
             ),
             8 => format!(
                 "$states.input.items.{}",
@@ -376,7 +369,10 @@ impl Grammar<'_> {
             ),
             13 => format!("$zip({}, {})", self.array(depth + 1), self.array(depth + 1)),
             14 => "$states.input.items#$i.{'i': $i, 'n': n}".to_owned(),
-            15 => format!("$single({}, function($v) {{ $v = 1 }})", self.array(depth + 1)),
+            15 => format!(
+                "$single([{}], function($v) {{ $v = 1 }})",
+                self.one_of(&["[1, 2]", "[1, 1]", "$list", "[]"])
+            ),
             _ => format!(
                 "$states.input.items.n ~> $sort ~> {}",
                 self.one_of(&["$sum", "$reverse", "$count", "$string"])
@@ -628,7 +624,7 @@ const KNOWN: &[Known<Answer>] = &[
         covers: example_only,
     },
     Known {
-        reason: "of what several positions select after `**`, the reference keeps gaps, which it cannot sort",
+        reason: "of several positions that are not all there, the reference keeps gaps, which it cannot sort",
         example: "$sort($states.input.items.**.n[[0..1]])",
         covers: example_only,
     },

@@ -543,7 +543,7 @@ fn refused(source: &str, reason: &str) -> bool {
 /// fault (`KNOWN`).
 static AVOIDED: LazyLock<Regex> = LazyLock::new(|| {
     let blanks_before_set = r"(\$\.|\$\{|#5|\\)[ \t]+#\{?set";
-    let after_property = r"\.[a-zA-Z][a-zA-Z0-9_-]*#\{?set|(\)|#end|#\{end\})##";
+    let after_property = r"\.[a-zA-Z][a-zA-Z0-9_-]*#\{?set|(\)|\}|#end)##";
     Regex::new(&format!(r"#\$|##[^\n]*#\*|{blanks_before_set}|{after_property}")).unwrap()
 });
 
@@ -584,7 +584,7 @@ const KNOWN: &[Known<String>] = &[
     },
     Known {
         reason: "`${` before another reference is sometimes an error to Velocity, and always refused here",
-        example: "${$input.body|",
+        example: "5${$input.body}b",
         covers: |verdict| refused(&verdict.source, REFUSALS[4]),
     },
     Known {
