@@ -120,8 +120,8 @@ fn context_and_stage_variables_are_read() {
 #[test]
 fn numbers_are_written_as_java_writes_them() {
     assert_eq!(
-        render("#set($a = 12345678.5)$a #set($a = 0.0001)$a #set($a = 10000000.0)$a #set($a = 100.0)$a"),
-        "1.23456785E7 1.0E-4 1.0E7 100.0"
+        render("#set($a = 12345678.5)$a,#set($a = 0.0001)$a,#set($a = 10000000.0)$a,#set($a = 100.0)$a"),
+        "1.23456785E7,1.0E-4,1.0E7,100.0"
     );
     assert_eq!(
         render_body("$input.path('$.a') $input.json('$.a')", r#"{"a": 0.0001}"#).unwrap(),
