@@ -320,12 +320,12 @@ pub async fn load(
     if when == When::Never || (when == When::Once && mark.is_complete) {
         return Ok(None);
     }
-    let loaded = Target::local(client).await?;
-    let loaded = loaded.load(project, |sent| {
+    let target = Target::local(client).await?;
+    let loading = target.load(project, |sent| {
         mark.commands.push(sent.command_id.clone());
         mark.write(state)
     });
-    let loaded = loaded.await?;
+    let loaded = loading.await?;
     mark.is_complete = true;
     mark.write(state)?;
     Ok(Some(loaded))
