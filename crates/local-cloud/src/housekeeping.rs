@@ -213,9 +213,12 @@ mod tests {
         let cloud = open_at(folder.path(), NOW_MS);
         start(&cloud);
         cloud.clock.advance(Duration::from_secs(61));
-        while remembered(&cloud.store).unwrap().is_none() {
-            tokio::task::yield_now().await;
-        }
+        let written = async {
+            while remembered(&cloud.store).unwrap().is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), written).await.unwrap();
         cloud.stopping.cancel();
         while Arc::strong_count(&cloud) > 1 {
             tokio::task::yield_now().await;
