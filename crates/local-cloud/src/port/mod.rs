@@ -1,6 +1,6 @@
 //! What the HTTP ports of the local cloud have in common: they close connections on which nothing
 //! comes any more, read bodies to a limit, and refuse what a web page of somebody else sends
-//! ([`local`]). Nothing here knows an API.
+//! (`local.rs`). Nothing here knows an API.
 
 pub(crate) mod local;
 

@@ -10,8 +10,9 @@ use axum::Router;
 use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
 use axum::serve::Listener;
+use bytes::Bytes;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -64,13 +65,22 @@ impl Stub {
 }
 
 /// Nothing is found and everything succeeds.
-async fn answer(headers: HeaderMap) -> impl IntoResponse {
+async fn answer(headers: HeaderMap, body: Bytes) -> impl IntoResponse {
     let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-    let body = match target {
+    let answer = match target {
         "AWSEvents.PutEvents" => json!({"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}),
+        "DynamoDB_20120810.UpdateItem" => updated(&serde_json::from_slice(&body).unwrap_or_default()),
         _ => json!({}),
     };
-    ([(header::CONTENT_TYPE, "application/x-amz-json-1.0")], body.to_string())
+    ([(header::CONTENT_TYPE, "application/x-amz-json-1.0")], answer.to_string())
+}
+
+/// The item after an update: each value is in the attribute after which its placeholder is called.
+fn updated(input: &Value) -> Value {
+    let values = input["ExpressionAttributeValues"].as_object().into_iter().flatten();
+    let attributes: Map<String, Value> =
+        values.map(|(name, value)| (name.trim_start_matches(':').to_owned(), value.clone())).collect();
+    json!({ "Attributes": attributes })
 }
 
 /// Connections with TLS, one handshake after the other: there is one client at a time.
