@@ -3,10 +3,11 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use axum::Router;
+use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
 use axum::serve::Listener;
@@ -55,21 +56,40 @@ impl Stub {
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("the stub cannot listen")?;
         let url = format!("https://{}", tcp.local_addr()?);
         let listener = Tls { tcp, acceptor: TlsAcceptor::from(Arc::new(config)) };
+        let router = Router::new().fallback(answer).with_state(Written::default());
         let mut server = JoinSet::new();
         server.spawn(async move {
             // It ends with the bench.
-            let _ = axum::serve(listener, Router::new().fallback(answer)).await;
+            let _ = axum::serve(listener, router).await;
         });
         Ok(Self { url, bundle, _server: server })
     }
 }
 
-/// Nothing is found and everything succeeds.
-async fn answer(headers: HeaderMap, body: Bytes) -> impl IntoResponse {
+/// The `PutItem` that came last. Its item is found once: whoever makes sure of its write does so, and the next
+/// invocation begins as the first one did.
+type Written = Arc<Mutex<Option<Value>>>;
+
+/// Nothing else is found, and everything succeeds.
+async fn answer(State(written): State<Written>, headers: HeaderMap, body: Bytes) -> impl IntoResponse {
     let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+    let input: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
     let answer = match target {
         "AWSEvents.PutEvents" => json!({"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}),
-        "DynamoDB_20120810.UpdateItem" => updated(&serde_json::from_slice(&body).unwrap_or_default()),
+        "DynamoDB_20120810.PutItem" => {
+            *written = Some(input);
+            json!({})
+        }
+        "DynamoDB_20120810.GetItem" => {
+            let mut key = input["Key"].as_object().into_iter().flatten();
+            let found = written.take_if(|put| {
+                put["TableName"] == input["TableName"]
+                    && key.all(|(name, value)| put["Item"].get(name) == Some(value))
+            });
+            found.map_or(json!({}), |put| json!({ "Item": put["Item"] }))
+        }
+        "DynamoDB_20120810.UpdateItem" => updated(&input),
         _ => json!({}),
     };
     ([(header::CONTENT_TYPE, "application/x-amz-json-1.0")], answer.to_string())
