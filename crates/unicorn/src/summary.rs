@@ -375,8 +375,9 @@ mod tests {
         ends("late");
         ends("of another one");
         ends("a user's, later");
-        assert_eq!(commands.lock().outcomes, Outcomes { applied: 2, rejected: 0 });
-        assert_eq!((commands.lock().answers[2], commands.lock().answers[4]), (2, 2));
+        let counts = commands.lock();
+        assert_eq!(counts.outcomes, Outcomes { applied: 2, rejected: 0 });
+        assert_eq!((counts.answers[2], counts.answers[4]), (2, 2));
     }
 
     #[test]
