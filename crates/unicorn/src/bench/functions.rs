@@ -13,8 +13,8 @@ use local_cloud::up::Function;
 use serde::Serialize;
 
 use super::host::Process;
-use super::machine;
 use super::stub::Stub;
+use super::{machine, quantile};
 use crate::{artefacts, samples};
 
 /// How much is measured.
@@ -206,7 +206,7 @@ impl Subject {
             start_of_no_op: start_ms / no_op_ms,
             first_ms: median(&self.firsts),
             warm_p50_ms: median(&self.warm),
-            warm_p99_ms: quantile(&self.warm, 0.99),
+            warm_p99_ms: at(&self.warm, 0.99),
             start_cpu_ms: median(&self.start_cpu),
             warm_cpu_ms: median(&self.warm_cpu),
             peak_mib: self.peaks.iter().copied().fold(0.0, f64::max),
@@ -246,15 +246,13 @@ fn ms(duration: Duration) -> f64 {
 }
 
 fn median(values: &[f64]) -> f64 {
-    quantile(values, 0.5)
+    at(values, 0.5)
 }
 
-/// One of the values, the one below which this share of them lies.
-fn quantile(values: &[f64], share: f64) -> f64 {
+fn at(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
-    let place = (sorted.len() as f64 * share) as usize;
-    sorted.get(place).or(sorted.last()).copied().unwrap_or_default()
+    quantile(&sorted, share)
 }
 
 #[cfg(test)]
@@ -264,7 +262,7 @@ mod tests {
     #[test]
     fn a_quantile_is_a_figure_that_was_measured() {
         let values: Vec<f64> = (1..=100).rev().map(f64::from).collect();
-        assert_eq!((median(&values), quantile(&values, 0.99), quantile(&values, 1.0)), (51.0, 100.0, 100.0));
+        assert_eq!((median(&values), at(&values, 0.99), at(&values, 1.0)), (51.0, 100.0, 100.0));
         assert_eq!(median(&[7.0]), 7.0);
     }
 }

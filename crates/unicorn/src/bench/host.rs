@@ -21,6 +21,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
+use super::memory_mib;
+
 /// The longest that a start or an invocation may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 const API: &str = "/2018-06-01/runtime";
@@ -115,7 +117,7 @@ impl Process {
     /// nanoseconds (<https://docs.kernel.org/scheduler/sched-stats.html>).
     pub fn cpu(&self) -> anyhow::Result<Duration> {
         let mut nanoseconds = 0;
-        for thread in std::fs::read_dir(self.proc("task"))? {
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid()))? {
             let stat = std::fs::read_to_string(thread?.path().join("schedstat"))?;
             let figure = stat.split_whitespace().next().context("an empty schedstat")?;
             nanoseconds += figure.parse::<u64>()?;
@@ -125,14 +127,11 @@ impl Process {
 
     /// The most memory that was resident so far, in MiB.
     pub fn peak_mib(&self) -> anyhow::Result<f64> {
-        let status = std::fs::read_to_string(self.proc("status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-        let kib: f64 = line.split_whitespace().next().context("no VmHWM")?.parse()?;
-        Ok(kib / 1_024.0)
+        memory_mib(self.pid(), "VmHWM")
     }
 
-    fn proc(&self, file: &str) -> String {
-        format!("/proc/{}/{file}", self.child.id().unwrap_or_default())
+    fn pid(&self) -> u32 {
+        self.child.id().unwrap_or_default()
     }
 }
 

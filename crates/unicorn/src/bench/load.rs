@@ -16,6 +16,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::{memory_mib, quantile};
 use crate::client::{Client, until};
 
 /// The load.
@@ -137,20 +138,11 @@ impl Cloud {
         Ok(ticks.iter().sum())
     }
 
-    /// Resident memory now, in MiB.
-    fn resident_mib(&self) -> anyhow::Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib: f64 =
-            line.and_then(|text| text.split_whitespace().next()?.parse().ok()).context("no VmRSS")?;
-        Ok(kib / 1_024.0)
-    }
-
     async fn idle(&self, watched: Duration, table: &mut Table, when: &str) -> anyhow::Result<()> {
         let before = self.cpu_ticks()?;
         tokio::time::sleep(watched).await;
         let used = (self.cpu_ticks()? - before) as f64 / ticks_per_second() / watched.as_secs_f64();
-        let memory = self.resident_mib()?;
+        let memory = memory_mib(self.pid(), "VmRSS")?;
         table.row(when, format!("{:.1} % of a core, {memory:.0} MiB", used * 100.0));
         Ok(())
     }
@@ -333,8 +325,7 @@ impl Table {
 
 /// `sorted` in milliseconds.
 fn quantiles(sorted: &[i64]) -> String {
-    let at = |quantile: f64| sorted.get((sorted.len() as f64 * quantile) as usize).or(sorted.last());
-    let [p50, p99, max] = [0.5, 0.99, 1.0].map(|quantile| at(quantile).copied().unwrap_or_default());
+    let [p50, p99, max] = [0.5, 0.99, 1.0].map(|share| quantile(sorted, share));
     format!("p50 {p50} ms, p99 {p99} ms, max {max} ms")
 }
 

@@ -6,7 +6,7 @@ mod host;
 pub mod load;
 mod stub;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use tokio::process::Command;
 
 use crate::build;
@@ -56,4 +56,18 @@ fn machine() -> String {
     let model =
         info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name));
     format!("{cores} cores of {}", model.unwrap_or("an unknown processor"))
+}
+
+/// Memory of a process in MiB: a field of its status, such as `VmRSS` (proc_pid_status(5)).
+fn memory_mib(pid: u32, field: &str) -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let kib = line.and_then(|text| text.split_whitespace().next()).with_context(|| format!("no {field}"))?;
+    Ok(kib.parse::<f64>()? / 1_024.0)
+}
+
+/// One of these values, the one below which this share of them lies.
+fn quantile<T: Copy + Default>(sorted: &[T], share: f64) -> T {
+    let place = (sorted.len() as f64 * share) as usize;
+    sorted.get(place).or(sorted.last()).copied().unwrap_or_default()
 }
