@@ -158,28 +158,10 @@ def test_files_are_sent_and_fetched_by_the_transfer_manager(s3, bucket, name):
     assert fetched.getvalue() == b"image"
 
 
-def test_a_large_file_is_sent_in_parts(s3, bucket, name):
-    body = bytes(range(256)) * 50_000
-    s3.upload_fileobj(io.BytesIO(body), bucket, name, ExtraArgs={"ContentType": "image/png", "Metadata": {"made-by": "me"}})
-    fetched = io.BytesIO()
-    s3.download_fileobj(bucket, name, fetched)
-    assert fetched.getvalue() == body
-    head = s3.head_object(Bucket=bucket, Key=name)
-    assert (head["ContentType"], head["Metadata"], head["ContentLength"]) == ("image/png", {"made-by": "me"}, len(body))
-    assert head["ETag"].endswith('-2"')
-    # The SDK's own choice: each part has a CRC32, and the whole one of these.
-    summed = s3.head_object(Bucket=bucket, Key=name, ChecksumMode="ENABLED")
-    assert (summed["ChecksumType"], summed["ChecksumCRC32"][-2:]) == ("COMPOSITE", "-2")
-    upload = {"Bucket": bucket, "Key": name + "-2", "UploadId": s3.create_multipart_upload(Bucket=bucket, Key=name + "-2")["UploadId"]}
-    part = s3.upload_part(**upload, PartNumber=1, Body=b"x")
+def test_uploads_in_parts_are_refused_by_name(s3, bucket, name):
     with pytest.raises(ClientError) as error:
-        s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": [{"PartNumber": 2, "ETag": part["ETag"]}]})
-    assert code(error) == ("InvalidPart", 400)
-    s3.abort_multipart_upload(**upload)
-    with pytest.raises(ClientError) as error:
-        s3.upload_part(**upload, PartNumber=1, Body=b"x")
-    assert code(error) == ("NoSuchUpload", 404)
-    s3.delete_object(Bucket=bucket, Key=name)
+        s3.create_multipart_upload(Bucket=bucket, Key=name)
+    assert code(error) == ("NotImplemented", 501)
 
 
 def test_a_presigned_address_works_without_an_sdk(s3, bucket, name):

@@ -5,9 +5,9 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, ensure};
-use local_cloud::calls::Call;
-use local_cloud::resource::Resource;
-use local_cloud::template::Application;
+use cloud_core::calls::Call;
+use cloud_core::resource::Resource;
+use cloud_languages::template::Application;
 use serde_json::Value;
 
 use crate::templates::of_kind;

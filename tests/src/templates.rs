@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use local_cloud::Settings;
-use local_cloud::resource::Resource;
-use local_cloud::template::{self, Application};
+use cloud_core::Settings;
+use cloud_core::resource::Resource;
+use cloud_languages::template::Application;
 use tempfile::TempDir;
 
 /// The template of the contracts service, relative to the project.
@@ -58,7 +58,7 @@ pub fn load(project: &Path, file: &str, parameters: &[(&str, &str)]) -> anyhow::
     let own: [(&str, &str); 2] = [("Stage", &settings.stage), ("Owner", "tests")];
     let parameters: BTreeMap<String, String> =
         own.iter().chain(parameters).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    Ok(template::load(
+    Ok(local_cloud::project::load(
         project,
         file,
         "uni-prop-local",

@@ -21,6 +21,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use End::{Contract, Listing, NewContract, Published};
+use Outcome::{Applied, AppliedOrSuperseded, Superseded};
+use RequestTime::{Ago, JustAfter};
+use Step::{NewTexts, OtherCommands, Outcomes, Pause, Sees, Sent};
+use Write::{Create, Late, Move, Request, Text, Withdraw};
 use anyhow::{Context, bail, ensure};
 use end_to_end_tests::{binaries, project, runtime, service_of};
 use futures::StreamExt;
@@ -30,12 +35,6 @@ use local_cloud::up::{Addresses, Options, up};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use unicorn::client::Client;
-
-use End::{Contract, Listing, NewContract, Published};
-use Outcome::{Applied, AppliedOrSuperseded, Superseded};
-use RequestTime::{Ago, JustAfter};
-use Step::{NewTexts, OtherCommands, Outcomes, Pause, Sees, Sent};
-use Write::{Create, Late, Move, Request, Text, Withdraw};
 
 /// Rounds of each row in a normal run.
 const ROUNDS: usize = 4;

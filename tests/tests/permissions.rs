@@ -6,12 +6,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use anyhow::ensure;
+use cloud_core::calls::Call;
+use cloud_languages::template::Application;
 use end_to_end_tests::flow::{Flow, House};
 use end_to_end_tests::permissions::{allowed, findings};
 use end_to_end_tests::templates::load;
 use end_to_end_tests::{PATIENCE, ROOT, apply, outcome, project, receive, runtime, watched};
-use local_cloud::calls::Call;
-use local_cloud::template::Application;
 use reqwest::Method;
 use serde_json::{Value, json};
 use unicorn::client::{Client, until};

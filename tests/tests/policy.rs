@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
+use cloud_languages::template::Application;
 use end_to_end_tests::permissions::{Permission, allowed};
 use end_to_end_tests::policy::{self, Fault, Finding, Mutation, Rule};
 use end_to_end_tests::{ROOT, project, templates};
-use local_cloud::template::Application;
 use serde_json::Value;
 use serde_norway::Value as Yaml;
 

@@ -327,8 +327,9 @@ fn mib(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::collections::BTreeMap;
+
+    use super::*;
 
     /// A program that is at hand: this test.
     fn program() -> Vec<u8> {

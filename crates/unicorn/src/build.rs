@@ -263,9 +263,10 @@ impl Drop for Group {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use rustix::pty::{OpenptFlags, openpt};
     use rustix::termios::{Winsize, tcsetwinsize};
+
+    use super::*;
 
     #[test]
     fn the_bar_is_as_wide_as_the_terminal() {

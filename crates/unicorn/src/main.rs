@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use anyhow::{anyhow, bail};
 use clap::{Args, Parser, Subcommand};
-use local_cloud::cloud::Cloud;
-use local_cloud::faults::Plan;
+use cloud_core::faults::Plan;
+use local_cloud::Cloud;
 use local_cloud::up::{Options, Running, up_with};
 use tokio::signal::unix::{SignalKind, signal};
 use unicorn::client::Client;
@@ -171,7 +171,7 @@ async fn attend(
     project: &Path,
     watching: Option<&mut (Sources, Binaries)>,
 ) -> anyhow::Error {
-    if let Err(sentence) = local_cloud::lambda::start_all(cloud).await {
+    if let Err(sentence) = cloud_services::lambda::start_all(cloud).await {
         return anyhow!(sentence);
     }
     if let Some((sources, binaries)) = watching {

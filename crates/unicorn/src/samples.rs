@@ -130,8 +130,9 @@ fn matches(expected: &Value, answer: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     #[test]
     fn any_stands_for_any_value_and_nothing_else_is_forgiven() {

@@ -15,7 +15,6 @@ use aws_smithy_runtime_api::client::http::{HttpConnector, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use local_cloud::folder;
 use local_cloud::up::Addresses;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -371,7 +370,7 @@ impl Mark {
         let lines = self.commands.iter().map(String::as_str).chain(complete);
         let text: String = lines.flat_map(|line| [line, "\n"]).collect();
         let new = state.join(format!("{}.new", Self::FILE));
-        folder::write(&new, text.as_bytes())?;
+        cloud_core::private_file::write(&new, text.as_bytes())?;
         std::fs::rename(&new, state.join(Self::FILE))?;
         Ok(())
     }
@@ -449,8 +448,9 @@ impl Api {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     #[tokio::test]
     async fn an_api_that_nobody_answers_is_told_with_its_address() {

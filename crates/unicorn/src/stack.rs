@@ -167,10 +167,11 @@ pub fn causes(error: &(dyn Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use aws_sdk_cloudformation::error::ErrorMetadata;
     use aws_sdk_cloudformation::operation::describe_stacks::DescribeStacksError;
     use aws_smithy_runtime_api::http::{Response, StatusCode};
+
+    use super::*;
 
     fn refused(code: Option<&str>, status: u16) -> String {
         let mut metadata = ErrorMetadata::builder().message("Because.");

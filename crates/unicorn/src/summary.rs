@@ -6,11 +6,9 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use local_cloud::cloud::Cloud;
-use local_cloud::cloudformation;
-use local_cloud::endpoint::call;
-use local_cloud::lambda;
-use local_cloud::resource::Resource;
+use cloud_core::resource::Resource;
+use cloud_services::{cloudformation, lambda};
+use local_cloud::Cloud;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -274,7 +272,7 @@ async fn running(cloud: &Arc<Cloud>, resources: &[&Resource]) -> anyhow::Result<
         let mut input =
             json!({"stateMachineArn": machine.arn, "statusFilter": "RUNNING", "maxResults": 1000});
         loop {
-            let page = call(cloud, "states", "ListExecutions", input.clone()).await?;
+            let page = cloud.call("states", "ListExecutions", input.clone()).await?;
             count += page["executions"].as_array().map_or(0, Vec::len) as u64;
             match &page["nextToken"] {
                 Value::Null => break,
@@ -288,10 +286,10 @@ async fn running(cloud: &Arc<Cloud>, resources: &[&Resource]) -> anyhow::Result<
 /// How many messages each queue holds, seen or not; queues without any are left out.
 async fn messages(cloud: &Arc<Cloud>) -> anyhow::Result<Vec<(String, u64)>> {
     let mut found = Vec::new();
-    let queues = call(cloud, "sqs", "ListQueues", json!({})).await?;
+    let queues = cloud.call("sqs", "ListQueues", json!({})).await?;
     for url in queues["QueueUrls"].as_array().into_iter().flatten() {
         let input = json!({"QueueUrl": url, "AttributeNames": ["All"]});
-        let attributes = call(cloud, "sqs", "GetQueueAttributes", input).await?;
+        let attributes = cloud.call("sqs", "GetQueueAttributes", input).await?;
         let count: u64 = ["", "NotVisible", "Delayed"]
             .iter()
             .filter_map(|suffix| {

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
-use local_cloud::cloud::Cloud;
-use local_cloud::lambda;
+use cloud_services::lambda;
+use local_cloud::Cloud;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};

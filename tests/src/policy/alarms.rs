@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use local_cloud::resource::Resource;
+use cloud_core::resource::Resource;
 use serde_json::Value;
 
 use super::deployment::{API, FUNCTION, MACHINE, MAPPING, QUEUE, TABLE, is_true, list, number, texts};

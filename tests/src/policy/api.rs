@@ -1,7 +1,7 @@
 //! REST APIs: what a client can send, how often, what is logged, and that no failure is told as a
 //! success. Who may call them is a later rule: there is no authoriser yet.
 
-use local_cloud::resource::Resource;
+use cloud_core::resource::Resource;
 use serde_json::Value;
 
 use super::deployment::{API, LOG_GROUP, number};

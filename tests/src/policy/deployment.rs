@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use local_cloud::resource::Resource;
-use local_cloud::template::{Application, Stack};
+use cloud_core::resource::Resource;
+use cloud_languages::template::{Application, Stack};
 use serde_json::Value;
 
 use super::{Fault, Faults};

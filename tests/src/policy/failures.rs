@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use local_cloud::resource::Resource;
+use cloud_core::resource::Resource;
 use serde_json::Value;
 
 use super::deployment::{FUNCTION, MAPPING, QUEUE, RULE, is_true, list, number, sole, texts};

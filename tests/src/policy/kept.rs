@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use local_cloud::resource::Resource;
+use cloud_core::resource::Resource;
 use serde_json::Value;
 
 use super::deployment::{QUEUE, TABLE, is_true};

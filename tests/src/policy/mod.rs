@@ -23,8 +23,8 @@ mod workflow;
 
 use std::fmt;
 
-use local_cloud::resource::Resource;
-use local_cloud::template::Application;
+use cloud_core::resource::Resource;
+use cloud_languages::template::Application;
 
 pub use deployment::Deployment;
 pub use mutation::{Edit, Mutation};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use cloud_core::resource::Resource;
 use lambda_kit::redelivery::{PREDECESSOR_WAITS, RECEIVES};
-use local_cloud::resource::Resource;
 use serde_json::Value;
 
 use super::deployment::{API, FUNCTION, MAPPING, QUEUE, ROLE, is_true, list, number, sole, texts};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use local_cloud::resource::Resource;
+use cloud_core::resource::Resource;
 use serde_json::Value;
 
 use super::{Deployment, Fault, Faults, Mutation, Rule};

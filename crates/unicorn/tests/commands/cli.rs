@@ -6,14 +6,15 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::hello::Hello;
-use crate::support::{
-    Copy, Up, alone, assert_gone, assert_refused, children, run, script, send, unicorn, wait,
-};
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use unicorn::client::{Client, until};
+
+use crate::hello::Hello;
+use crate::support::{
+    Copy, Up, alone, assert_gone, assert_refused, children, run, script, send, unicorn, wait,
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
+use rustix::process::Signal;
+
 use crate::hello::Hello;
 use crate::support::{Up, alone, assert_refused, run, script, unicorn};
-use rustix::process::Signal;
 
 /// `up` in `hello`, on a state of its own.
 fn up(hello: &Hello, state: &Path, arguments: &[&str]) -> Command {

@@ -1,0 +1,179 @@
+//! SQS over the query protocol, as its clients spoke it before November 2023; version 2.9 of the
+//! AWS command line, Debian's, is one of them. The members are those of the JSON protocol under
+//! other names: lists and maps are flattened, and called by the name of one item.
+//! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-making-api-requests-xml.html>
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use cloud_core::{AwsError, Cloud};
+use serde_json::{Map, Value};
+
+use super::request::Request;
+use super::xml::Xml;
+use super::{query, respond};
+
+const NAMESPACE: &str = "http://queue.amazonaws.com/doc/2012-11-05/";
+
+/// Numbers in JSON; a form has no types.
+const NUMBERS: [&str; 6] = [
+    "VisibilityTimeout",
+    "DelaySeconds",
+    "MaxNumberOfMessages",
+    "WaitTimeSeconds",
+    "MaxResults",
+    "MaxNumberOfMessagesPerSecond",
+];
+
+pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request, action: &str) -> Response {
+    // API Gateway asks for JSON, and sends a body byte by byte as it came: SQS reads that form itself.
+    if action == "SendMessage" || request.header("accept").is_some_and(|accept| accept.contains("json")) {
+        return send_message(cloud, request).await;
+    }
+    let answer = match input(request, action) {
+        Ok(input) => cloud.call("sqs", action, input).await,
+        Err(error) => Err(error),
+    };
+    match answer {
+        Ok(result) => success(&request.id, action, &result),
+        Err(mut error) => {
+            if let Some(Value::String(code)) = error.details.remove("QueryErrorCode") {
+                error.code = code;
+            }
+            query::refuse(request, NAMESPACE, &error)
+        }
+    }
+}
+
+async fn send_message(cloud: &Arc<Cloud>, request: &Request) -> Response {
+    let url = request.form().into_iter().find(|(name, _)| name == "QueueUrl").map(|(_, url)| url);
+    let queue = url.filter(|_| request.path == "/").unwrap_or_else(|| request.path.clone());
+    let (status, answer) = cloud_services::sqs::query(cloud, &queue, &request.raw_form()).await;
+    if request.header("accept").is_some_and(|accept| accept.contains("json")) {
+        return respond(status, "application/json", answer.to_string());
+    }
+    if let Some(error) = answer.get("Error") {
+        let text = |member: &str| error[member].as_str().unwrap_or_default().to_string();
+        return query::refuse(request, NAMESPACE, &AwsError::new(status, text("Code"), text("Message")));
+    }
+    success(&request.id, "SendMessage", &answer["SendMessageResponse"]["SendMessageResult"])
+}
+
+fn input(request: &Request, action: &str) -> Result<Value, AwsError> {
+    let Value::Object(form) = query::decode(&request.form())? else { return Ok(Value::Null) };
+    let mut input = members_of(action, form)?;
+    // Clients post to the address of the queue; not all name it in the form as well.
+    if request.path != "/" {
+        input.entry("QueueUrl").or_insert_with(|| request.path.clone().into());
+    }
+    Ok(input.into())
+}
+
+/// The members of a request, or of an entry of a batch, as the JSON protocol names and types them.
+fn members_of(action: &str, form: Map<String, Value>) -> Result<Map<String, Value>, AwsError> {
+    let entry = format!("{action}RequestEntry");
+    let mut members = Map::new();
+    for (name, value) in form {
+        let (name, value) = match name.as_str() {
+            "Attribute" => ("Attributes", pairs(value, "Name")),
+            "MessageAttribute" => ("MessageAttributes", pairs(value, "Name")),
+            "MessageSystemAttribute" => ("MessageSystemAttributes", pairs(value, "Name")),
+            "Tag" if action == "CreateQueue" => ("tags", pairs(value, "Key")),
+            "Tag" => ("Tags", pairs(value, "Key")),
+            "AttributeName" => ("AttributeNames", items(value).into()),
+            "MessageAttributeName" => ("MessageAttributeNames", items(value).into()),
+            "MessageSystemAttributeName" => ("MessageSystemAttributeNames", items(value).into()),
+            "TagKey" => ("TagKeys", items(value).into()),
+            name if name == entry => {
+                let entries = items(value).into_iter().map(|item| match item {
+                    Value::Object(item) => members_of(action, item).map(Value::from),
+                    other => Ok(other),
+                });
+                ("Entries", entries.collect::<Result<_, _>>()?)
+            }
+            name => (name, typed(name, value)?),
+        };
+        members.insert(name.into(), value);
+    }
+    Ok(members)
+}
+
+fn typed(name: &str, value: Value) -> Result<Value, AwsError> {
+    match &value {
+        Value::String(text) if NUMBERS.contains(&name) => text.parse().map(i64::into).map_err(|_| {
+            let sentence =
+                format!("Value {text} for parameter {name} is invalid. Reason: Must be an integer.");
+            AwsError::client("InvalidParameterValue", sentence)
+        }),
+        _ => Ok(value),
+    }
+}
+
+/// The items of a list, without the places that the form left empty.
+fn items(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(items) => items.into_iter().filter(|item| !item.is_null()).collect(),
+        other => vec![other],
+    }
+}
+
+/// `[{"Name": k, "Value": v}]` as `{k: v}`.
+fn pairs(value: Value, key: &str) -> Value {
+    let pair = |mut item: Value| {
+        let name = item[key].as_str()?.to_string();
+        Some((name, item["Value"].take()))
+    };
+    items(value).into_iter().filter_map(pair).collect::<Map<_, _>>().into()
+}
+
+fn success(id: &str, action: &str, result: &Value) -> Response {
+    let body = Xml::new().root(&format!("{action}Response"), NAMESPACE, |xml| {
+        if result.as_object().is_some_and(|members| !members.is_empty()) {
+            xml.element(&format!("{action}Result"), |xml| write(xml, action, result));
+        }
+        xml.element("ResponseMetadata", |xml| xml.text("RequestId", id));
+    });
+    respond(200, query::XML, body)
+}
+
+fn write(xml: &mut Xml, action: &str, result: &Value) {
+    for (name, member) in result.as_object().into_iter().flatten() {
+        let item = match name.as_str() {
+            "Messages" => "Message",
+            "QueueUrls" | "queueUrls" => "QueueUrl",
+            "Successful" => &format!("{action}ResultEntry"),
+            "Failed" => "BatchResultErrorEntry",
+            "Results" => "ListMessageMoveTasksResultEntry",
+            "Attributes" => "Attribute",
+            "MessageAttributes" => "MessageAttribute",
+            "Tags" => "Tag",
+            name => name,
+        };
+        match member {
+            Value::Array(items) => {
+                for value in items {
+                    xml.element(item, |xml| content(xml, action, value));
+                }
+            }
+            Value::Object(map) => {
+                let key = if item == "Tag" { "Key" } else { "Name" };
+                for (name, value) in map {
+                    xml.element(item, |xml| {
+                        xml.text(key, name);
+                        xml.element("Value", |xml| content(xml, action, value));
+                    });
+                }
+            }
+            Value::Null => {}
+            value => xml.element(item, |xml| content(xml, action, value)),
+        }
+    }
+}
+
+fn content(xml: &mut Xml, action: &str, value: &Value) {
+    match value {
+        Value::Object(_) => write(xml, action, value),
+        Value::String(text) => xml.content(text),
+        other => xml.content(&other.to_string()),
+    }
+}

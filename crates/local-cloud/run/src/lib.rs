@@ -1,0 +1,13 @@
+//! Runs the application of `template.yaml` on one machine: the one list of services, the AWS endpoint with
+//! its protocols, deployment, the state folder, and `up`.
+
+pub mod deploy;
+mod earlier;
+pub mod endpoint;
+pub mod folder;
+pub mod project;
+mod samconfig;
+pub mod services;
+pub mod up;
+
+pub use cloud_core::{AwsError, Cloud, Settings};

@@ -1,0 +1,276 @@
+//! A stage: the address under which an API answers, its throttling, variables and access log.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cloud_core::Cloud;
+use cloud_core::resource::{Refusal, Resource};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value, json};
+
+use super::api::Api;
+use super::substitution::{Place, Substitution};
+use super::throttle::Bucket;
+
+/// What a method gets where only one of its two limits is set: those of an account
+/// ("10,000 requests per second", "5,000 burst"; guide, "Quotas").
+const ACCOUNT_RATE: f64 = 10_000.0;
+const ACCOUNT_BURST: u32 = 5_000;
+
+/// `AWS::ApiGateway::Stage`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct StageProperties {
+    pub rest_api_id: String,
+    pub stage_name: String,
+    /// A deployment is a snapshot of the API; here the API is what the template says.
+    #[serde(default)]
+    deployment_id: String,
+    #[serde(default)]
+    method_settings: Vec<MethodSetting>,
+    access_log_setting: Option<AccessLogSetting>,
+    #[serde(default)]
+    variables: Map<String, Value>,
+    #[serde(default, deserialize_with = "flag")]
+    cache_cluster_enabled: bool,
+    /// No effect here: there is no X-Ray.
+    #[serde(rename = "TracingEnabled")]
+    _tracing_enabled: Option<Value>,
+    /// No effect here.
+    #[serde(rename = "Description")]
+    _description: Option<String>,
+    /// No effect here.
+    #[serde(rename = "DocumentationVersion")]
+    _documentation_version: Option<String>,
+    /// No effect here.
+    #[serde(rename = "Tags")]
+    _tags: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct MethodSetting {
+    http_method: Option<String>,
+    resource_path: Option<String>,
+    #[serde(default, deserialize_with = "number")]
+    throttling_rate_limit: Option<f64>,
+    #[serde(default, deserialize_with = "number")]
+    throttling_burst_limit: Option<f64>,
+    #[serde(default, deserialize_with = "flag")]
+    caching_enabled: bool,
+    /// No effect here: execution logs are the gateway's own, the local cloud has its live log.
+    #[serde(rename = "LoggingLevel")]
+    _logging_level: Option<Value>,
+    /// No effect here, as above.
+    #[serde(rename = "DataTraceEnabled")]
+    _data_trace_enabled: Option<Value>,
+    /// No effect here: there are no CloudWatch metrics.
+    #[serde(rename = "MetricsEnabled")]
+    _metrics_enabled: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct AccessLogSetting {
+    destination_arn: String,
+    format: String,
+}
+
+/// A number, which a template parameter gives as text.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    let number = value.as_f64().or_else(|| value.as_str()?.parse().ok());
+    number.map(Some).ok_or_else(|| serde::de::Error::custom(format!("{value} is not a number")))
+}
+
+/// A Boolean, which a template parameter gives as text.
+fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    let flag = value.as_bool().or_else(|| value.as_str()?.parse().ok());
+    flag.ok_or_else(|| serde::de::Error::custom(format!("{value} is neither true nor false")))
+}
+
+/// A deployed stage.
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub name: String,
+    pub api: Arc<Api>,
+    pub variables: Value,
+    /// The id of its deployment.
+    pub deployment: String,
+    /// Whether it is the stage that `Deployment.StageName` makes on the side.
+    pub implicit: bool,
+    limits: Vec<Limit>,
+    buckets: Mutex<HashMap<(String, String), Arc<Bucket>>>,
+    access_log: Option<AccessLog>,
+}
+
+#[derive(Debug)]
+struct Limit {
+    /// `None` for all.
+    path: Option<String>,
+    method: Option<String>,
+    rate: f64,
+    burst: u32,
+}
+
+#[derive(Debug)]
+struct AccessLog {
+    group: String,
+    format: Substitution,
+}
+
+impl Stage {
+    /// A stage without settings.
+    pub fn plain(name: &str, deployment: &str, api: Arc<Api>) -> Self {
+        Self {
+            name: name.to_owned(),
+            deployment: deployment.to_owned(),
+            api,
+            variables: json!({}),
+            implicit: true,
+            limits: Vec::new(),
+            buckets: Mutex::default(),
+            access_log: None,
+        }
+    }
+
+    /// A stage as its resource says.
+    pub fn new(resource: &Resource, properties: StageProperties, api: Arc<Api>) -> Result<Self, Refusal> {
+        let name = &properties.stage_name;
+        // "Stage names can only contain alphanumeric characters, hyphens, and underscores.
+        // Maximum length is 128 characters" (guide, "Amazon API Gateway important notes").
+        let valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if name.is_empty() || name.len() > 128 || !name.chars().all(valid) {
+            return Err(resource.refuse("Properties.StageName", format!("{name} is not a valid stage name")));
+        }
+        if properties.cache_cluster_enabled {
+            return Err(resource.refuse("Properties.CacheClusterEnabled", "caching is not emulated"));
+        }
+        for (variable, value) in &properties.variables {
+            if !value.is_string() {
+                let path = format!("Properties.Variables.{variable}");
+                return Err(resource.refuse(&path, "a stage variable is a text"));
+            }
+        }
+        let mut limits = Vec::new();
+        for (index, setting) in properties.method_settings.iter().enumerate() {
+            let refuse =
+                |reason: String| resource.refuse(&format!("Properties.MethodSettings[{index}]"), reason);
+            limits.extend(setting.limit(&api).map_err(refuse)?);
+        }
+        let access_log = properties.access_log_setting.map(|setting| {
+            let refuse = |key: &str, reason: String| {
+                resource.refuse(&format!("Properties.AccessLogSetting.{key}"), reason)
+            };
+            let group = log_group(&setting.destination_arn)
+                .ok_or_else(|| refuse("DestinationArn", "is not the ARN of a log group".into()))?;
+            let format = Substitution::parse(&setting.format, Place::AccessLog)
+                .map_err(|reason| refuse("Format", reason))?;
+            if !format.reads("requestId") && !format.reads("extendedRequestId") {
+                let reason = "must contain $context.requestId or $context.extendedRequestId";
+                return Err(refuse("Format", reason.into()));
+            }
+            Ok(AccessLog { group, format })
+        });
+        Ok(Self {
+            name: name.clone(),
+            deployment: properties.deployment_id,
+            variables: Value::Object(properties.variables),
+            implicit: false,
+            limits,
+            buckets: Mutex::default(),
+            access_log: access_log.transpose()?,
+            api,
+        })
+    }
+
+    /// Takes a token for one request to a method; true where the method is not limited.
+    pub fn admits(&self, path: &str, method: &str, now_ms: i64) -> bool {
+        let Some(limit) = self.limit(path, method) else { return true };
+        let key = (path.to_owned(), method.to_owned());
+        let bucket = {
+            let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+            let bucket = buckets.entry(key);
+            bucket.or_insert_with(|| Arc::new(Bucket::new(limit.rate, limit.burst, now_ms))).clone()
+        };
+        bucket.take(now_ms)
+    }
+
+    /// The group and the line; `None` where the stage has no access log.
+    pub fn log_line(&self, context: &Value) -> Option<(&str, String)> {
+        let log = self.access_log.as_ref()?;
+        Some((&log.group, log.format.write(context, &self.variables, "-")))
+    }
+
+    /// The setting of the method itself wins over that of all methods.
+    fn limit(&self, path: &str, method: &str) -> Option<&Limit> {
+        let fits = |limit: &&Limit| {
+            limit.path.as_deref().is_none_or(|other| other == path)
+                && limit.method.as_deref().is_none_or(|other| other == method)
+        };
+        self.limits.iter().filter(fits).max_by_key(|limit| (limit.path.is_some(), limit.method.is_some()))
+    }
+
+    /// Writes the access log line of a finished request.
+    pub fn log(&self, cloud: &Cloud, context: &Value) {
+        let Some((group, line)) = self.log_line(context) else { return };
+        #[cfg(test)]
+        cloud
+            .state::<crate::apigateway::State>()
+            .logged
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(line.clone());
+        // AWS names streams by a hash; one stream per stage is enough here.
+        let written = crate::logs::append(cloud, group, &self.name, cloud.clock.now_ms(), &line);
+        if let Err(error) = written {
+            tracing::warn!(target: "hop", service = "apigateway", resource = %self.name, "the access log was not written: {error}");
+        }
+    }
+}
+
+impl MethodSetting {
+    fn limit(&self, api: &Api) -> Result<Option<Limit>, String> {
+        if self.caching_enabled {
+            return Err("CachingEnabled is not emulated".into());
+        }
+        let path = match self.resource_path.as_deref() {
+            None => return Err("ResourcePath is missing".into()),
+            Some("/*" | "*") => None,
+            // "Forward slashes (/) are encoded as ~1 and the initial slash must include a
+            // forward slash" (CloudFormation, AWS::ApiGateway::Stage MethodSetting).
+            Some(path) if path.contains("~1") => Some(path.replacen('/', "", 1).replace("~1", "/")),
+            Some(path) => Some(path.to_owned()),
+        };
+        let method = match self.http_method.as_deref() {
+            None => return Err("HttpMethod is missing".into()),
+            Some("*") => None,
+            Some(method) => Some(method.to_owned()),
+        };
+        if let Some(path) = &path {
+            let found = api.resources.iter().find(|resource| resource.path == *path);
+            let known = found.is_some_and(|resource| {
+                method.as_ref().is_none_or(|method| resource.methods.contains_key(method))
+            });
+            if !known {
+                return Err(format!("the API has no {} {path}", method.as_deref().unwrap_or("*")));
+            }
+        }
+        if self.throttling_rate_limit.is_none() && self.throttling_burst_limit.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Limit {
+            path,
+            method,
+            rate: self.throttling_rate_limit.unwrap_or(ACCOUNT_RATE),
+            burst: self.throttling_burst_limit.map_or(ACCOUNT_BURST, |burst| burst as u32),
+        }))
+    }
+}
+
+/// `/aws/...` out of `arn:aws:logs:{region}:{account}:log-group:/aws/...:*`.
+fn log_group(arn: &str) -> Option<String> {
+    let group = arn.strip_prefix("arn:aws:logs:")?.split_once(":log-group:")?.1;
+    Some(group.strip_suffix(":*").unwrap_or(group).to_owned())
+}

@@ -1,0 +1,494 @@
+//! The tables of buses, rules, targets, archives, replays and pending deliveries.
+
+use std::collections::HashSet;
+
+use cloud_core::store::{Store, StoreError};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::model::Target;
+
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS events_buses (
+    name TEXT PRIMARY KEY, description TEXT, tags TEXT NOT NULL, created_ms INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS events_policies (
+    bus TEXT NOT NULL REFERENCES events_buses ON DELETE CASCADE, sid TEXT NOT NULL, statement TEXT NOT NULL,
+    from_template INTEGER NOT NULL, PRIMARY KEY (bus, sid));
+CREATE TABLE IF NOT EXISTS events_rules (
+    bus TEXT NOT NULL, name TEXT NOT NULL, description TEXT, pattern TEXT NOT NULL, state TEXT NOT NULL,
+    role_arn TEXT, tags TEXT NOT NULL, from_template INTEGER NOT NULL, declared_state TEXT, PRIMARY KEY (bus, name));
+CREATE TABLE IF NOT EXISTS events_targets (
+    bus TEXT NOT NULL, rule TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (bus, rule, id),
+    FOREIGN KEY (bus, rule) REFERENCES events_rules ON DELETE CASCADE);
+CREATE TABLE IF NOT EXISTS events_archives (
+    name TEXT PRIMARY KEY, bus TEXT NOT NULL, pattern TEXT, description TEXT, retention_days INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL, from_template INTEGER NOT NULL DEFAULT 1);
+CREATE TABLE IF NOT EXISTS events_archived (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    archive TEXT NOT NULL REFERENCES events_archives ON DELETE CASCADE,
+    time_ms INTEGER NOT NULL, event TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS events_archived_by_time ON events_archived (archive, time_ms, id);
+CREATE TABLE IF NOT EXISTS events_replays (
+    name TEXT PRIMARY KEY, description TEXT, archive TEXT NOT NULL, bus TEXT NOT NULL, filters TEXT NOT NULL,
+    from_ms INTEGER NOT NULL, until_ms INTEGER NOT NULL, state TEXT NOT NULL,
+    at_ms INTEGER, at_id INTEGER NOT NULL, started_ms INTEGER NOT NULL, ended_ms INTEGER);
+CREATE TABLE IF NOT EXISTS events_deliveries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, target_arn TEXT NOT NULL, target TEXT NOT NULL, rule_arn TEXT NOT NULL,
+    event TEXT NOT NULL, accepted_ms INTEGER NOT NULL, attempts INTEGER NOT NULL, due_ms INTEGER NOT NULL,
+    burial TEXT);
+CREATE INDEX IF NOT EXISTS events_deliveries_due ON events_deliveries (target_arn, due_ms, id);
+";
+
+/// Creates the tables.
+pub fn migrate(store: &Store) -> Result<(), StoreError> {
+    store.migrate(TABLES)
+}
+
+/// A column that holds JSON.
+pub fn json_column<T: serde::de::DeserializeOwned>(row: &Row<'_>, index: usize) -> rusqlite::Result<T> {
+    let text: String = row.get(index)?;
+    serde_json::from_str(&text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(error))
+    })
+}
+
+/// What a column that holds JSON is given.
+fn json_text(value: &impl Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+/// A bus.
+#[derive(Debug)]
+pub struct Bus {
+    /// Its name.
+    pub name: String,
+    /// Its description.
+    pub description: Option<String>,
+    /// Tags, an object of texts.
+    pub tags: Value,
+    /// Milliseconds since the epoch.
+    pub created_ms: i64,
+}
+
+const BUS: &str = "SELECT name, description, tags, created_ms FROM events_buses";
+
+fn bus_of_row(row: &Row<'_>) -> rusqlite::Result<Bus> {
+    Ok(Bus {
+        name: row.get(0)?,
+        description: row.get(1)?,
+        tags: json_column(row, 2)?,
+        created_ms: row.get(3)?,
+    })
+}
+
+/// All buses, by name.
+pub fn buses(db: &Connection) -> rusqlite::Result<Vec<Bus>> {
+    db.prepare_cached(&format!("{BUS} ORDER BY name"))?.query_map([], bus_of_row)?.collect()
+}
+
+/// One bus.
+pub fn bus(db: &Connection, name: &str) -> rusqlite::Result<Option<Bus>> {
+    db.prepare_cached(&format!("{BUS} WHERE name = ?1"))?.query_row([name], bus_of_row).optional()
+}
+
+/// Creates or updates a bus; whether it is new.
+pub fn put_bus(tx: &Transaction<'_>, bus: &Bus) -> rusqlite::Result<bool> {
+    let new = tx.execute(
+        "INSERT OR IGNORE INTO events_buses VALUES (?1, ?2, ?3, ?4)",
+        params![bus.name, bus.description, bus.tags.to_string(), bus.created_ms],
+    )?;
+    tx.execute(
+        "UPDATE events_buses SET description = ?2, tags = ?3 WHERE name = ?1",
+        params![bus.name, bus.description, bus.tags.to_string()],
+    )?;
+    Ok(new == 1)
+}
+
+/// A rule without its targets.
+#[derive(Debug)]
+pub struct Rule {
+    /// The bus it belongs to.
+    pub bus: String,
+    /// Unique on its bus.
+    pub name: String,
+    /// Its description.
+    pub description: Option<String>,
+    /// The pattern's text.
+    pub pattern: String,
+    /// `ENABLED` or `DISABLED`.
+    pub state: String,
+    /// No effect here.
+    pub role_arn: Option<String>,
+    /// Tags, an object of texts.
+    pub tags: Value,
+    /// Whether the template declares it, rather than an API caller.
+    pub from_template: bool,
+    /// The state that the template asked for last.
+    pub declared_state: Option<String>,
+}
+
+/// The rules of a bus, by name.
+pub fn rules(db: &Connection, bus: &str) -> rusqlite::Result<Vec<Rule>> {
+    db.prepare_cached(
+        "SELECT bus, name, description, pattern, state, role_arn, tags, from_template, declared_state
+         FROM events_rules WHERE bus = ?1 ORDER BY name",
+    )?
+    .query_map([bus], |row| {
+        Ok(Rule {
+            bus: row.get(0)?,
+            name: row.get(1)?,
+            description: row.get(2)?,
+            pattern: row.get(3)?,
+            state: row.get(4)?,
+            role_arn: row.get(5)?,
+            tags: json_column(row, 6)?,
+            from_template: row.get(7)?,
+            declared_state: row.get(8)?,
+        })
+    })?
+    .collect()
+}
+
+/// Creates or replaces a rule; its targets stay.
+pub fn put_rule(tx: &Transaction<'_>, rule: &Rule) -> rusqlite::Result<()> {
+    tx.execute(
+        "INSERT INTO events_rules VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT (bus, name) DO UPDATE SET description = excluded.description, pattern = excluded.pattern,
+         state = excluded.state, role_arn = excluded.role_arn, tags = excluded.tags,
+         from_template = excluded.from_template, declared_state = excluded.declared_state",
+        params![
+            rule.bus,
+            rule.name,
+            rule.description,
+            rule.pattern,
+            rule.state,
+            rule.role_arn,
+            rule.tags.to_string(),
+            rule.from_template,
+            rule.declared_state,
+        ],
+    )?;
+    Ok(())
+}
+
+/// The targets of a rule, by id.
+pub fn targets(db: &Connection, bus: &str, rule: &str) -> rusqlite::Result<Vec<Target>> {
+    db.prepare_cached("SELECT body FROM events_targets WHERE bus = ?1 AND rule = ?2 ORDER BY id")?
+        .query_map([bus, rule], |row| json_column(row, 0))?
+        .collect()
+}
+
+/// Creates or replaces a target.
+pub fn put_target(tx: &Transaction<'_>, bus: &str, rule: &str, target: &Target) -> rusqlite::Result<()> {
+    let body = json_text(target)?;
+    tx.execute(
+        "INSERT OR REPLACE INTO events_targets VALUES (?1, ?2, ?3, ?4)",
+        params![bus, rule, target.id, body],
+    )?;
+    Ok(())
+}
+
+/// An archive.
+#[derive(Debug)]
+pub struct Archive {
+    /// Its name.
+    pub name: String,
+    /// The bus whose events it keeps.
+    pub bus: String,
+    /// Only events that match; all, where there is none.
+    pub pattern: Option<String>,
+    /// Its description.
+    pub description: Option<String>,
+    /// Days; 0 keeps events for ever.
+    pub retention_days: i64,
+    /// Milliseconds since the epoch.
+    pub created_ms: i64,
+    /// Whether the template declares it, rather than an API caller.
+    pub from_template: bool,
+}
+
+/// All archives, by name.
+pub fn archives(db: &Connection) -> rusqlite::Result<Vec<Archive>> {
+    db.prepare_cached(
+        "SELECT name, bus, pattern, description, retention_days, created_ms, from_template
+         FROM events_archives ORDER BY name",
+    )?
+    .query_map([], |row| {
+        Ok(Archive {
+            name: row.get(0)?,
+            bus: row.get(1)?,
+            pattern: row.get(2)?,
+            description: row.get(3)?,
+            retention_days: row.get(4)?,
+            created_ms: row.get(5)?,
+            from_template: row.get(6)?,
+        })
+    })?
+    .collect()
+}
+
+/// Creates or updates an archive; its events stay.
+pub fn put_archive(tx: &Transaction<'_>, archive: &Archive) -> rusqlite::Result<()> {
+    tx.execute(
+        "INSERT INTO events_archives VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (name) DO UPDATE SET bus = excluded.bus, pattern = excluded.pattern,
+         description = excluded.description, retention_days = excluded.retention_days,
+         from_template = excluded.from_template",
+        params![
+            archive.name,
+            archive.bus,
+            archive.pattern,
+            archive.description,
+            archive.retention_days,
+            archive.created_ms,
+            archive.from_template,
+        ],
+    )?;
+    Ok(())
+}
+
+/// Keeps an event in an archive.
+pub fn archive_event(tx: &Transaction<'_>, archive: &str, time_ms: i64, event: &str) -> rusqlite::Result<()> {
+    tx.prepare_cached("INSERT INTO events_archived (archive, time_ms, event) VALUES (?1, ?2, ?3)")?
+        .execute(params![archive, time_ms, event])?;
+    Ok(())
+}
+
+/// Deletes so many archived events at most that are older than the retention of their archives; how many.
+pub fn sweep(tx: &Transaction<'_>, now_ms: i64, most: usize) -> rusqlite::Result<usize> {
+    tx.execute(
+        "DELETE FROM events_archived WHERE id IN (
+             SELECT e.id FROM events_archives a JOIN events_archived e ON e.archive = a.name
+             WHERE a.retention_days > 0 AND e.time_ms < ?1 - a.retention_days * 86400000 LIMIT ?2)",
+        params![now_ms, most as i64],
+    )
+}
+
+/// An event on its way to one target.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Row id.
+    pub id: i64,
+    /// The target as it was when the event matched.
+    pub target: Target,
+    /// The rule that matched.
+    pub rule_arn: String,
+    /// The event's text.
+    pub event: String,
+    /// When it was accepted, in milliseconds since the epoch.
+    pub accepted_ms: i64,
+    /// How often delivery was tried.
+    pub attempts: i64,
+    /// Why its target gets it no more: only its dead-letter queue still has to take it.
+    pub burial: Option<Burial>,
+}
+
+/// Why a delivery was given up.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Burial {
+    /// The code of its last error.
+    pub code: String,
+    /// The message of its last error.
+    pub message: String,
+    /// The HTTP status of its last error.
+    pub status: u16,
+    /// What ran out, where something did.
+    pub exhausted: Option<String>,
+}
+
+/// What follows from an attempt.
+#[derive(Debug)]
+pub enum Next {
+    /// It is over.
+    Done,
+    /// The target is tried again at this time, in milliseconds since the epoch.
+    Again(i64),
+    /// The dead-letter queue is tried again at this time.
+    Bury(i64, Burial),
+}
+
+/// Stores a delivery of an event that is accepted now.
+pub fn add_delivery(
+    tx: &Transaction<'_>,
+    target: &Target,
+    rule_arn: &str,
+    event: &str,
+    now_ms: i64,
+    due_ms: i64,
+) -> rusqlite::Result<()> {
+    let body = serde_json::to_string(target)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    tx.prepare_cached(
+        "INSERT INTO events_deliveries (target_arn, target, rule_arn, event, accepted_ms, attempts, due_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)",
+    )?
+    .execute(params![target.arn, body, rule_arn, event, now_ms, due_ms])?;
+    Ok(())
+}
+
+/// Some of a target's deliveries that are due, less those that are under way.
+pub fn due(
+    db: &Connection,
+    target_arn: &str,
+    now_ms: i64,
+    limit: usize,
+    under_way: &HashSet<i64>,
+) -> rusqlite::Result<Vec<Delivery>> {
+    let mut query = db.prepare_cached(
+        "SELECT id, target, rule_arn, event, accepted_ms, attempts, burial FROM events_deliveries
+         WHERE target_arn = ?1 AND due_ms <= ?2 ORDER BY due_ms, id LIMIT ?3",
+    )?;
+    let mut rows = query.query(params![target_arn, now_ms, (limit + under_way.len()) as i64])?;
+    let mut due = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id = row.get(0)?;
+        if due.len() == limit {
+            break;
+        }
+        if !under_way.contains(&id) {
+            due.push(Delivery {
+                id,
+                target: json_column(row, 1)?,
+                rule_arn: row.get(2)?,
+                event: row.get(3)?,
+                accepted_ms: row.get(4)?,
+                attempts: row.get(5)?,
+                burial: row.get_ref(6)?.as_str_or_null()?.map(|_| json_column(row, 6)).transpose()?,
+            });
+        }
+    }
+    Ok(due)
+}
+
+/// When the next delivery of a target is due that is not due yet.
+pub fn next_due(db: &Connection, target_arn: &str, now_ms: i64) -> rusqlite::Result<Option<i64>> {
+    db.prepare_cached("SELECT min(due_ms) FROM events_deliveries WHERE target_arn = ?1 AND due_ms > ?2")?
+        .query_row(params![target_arn, now_ms], |row| row.get(0))
+}
+
+/// Every target that has deliveries pending.
+pub fn waiting_targets(db: &Connection) -> rusqlite::Result<Vec<String>> {
+    db.prepare_cached("SELECT DISTINCT target_arn FROM events_deliveries")?
+        .query_map([], |row| row.get(0))?
+        .collect()
+}
+
+/// How many deliveries go to a target, or come from a rule whose ARN begins with `rules`.
+pub fn pending(db: &Connection, target: &str, rules: &str) -> rusqlite::Result<u64> {
+    db.query_row(
+        "SELECT count(*) FROM events_deliveries WHERE target_arn = ?1 OR substr(rule_arn, 1, length(?2)) = ?2",
+        [target, rules],
+        |row| row.get(0),
+    )
+}
+
+/// Deletes deliveries that are over, and puts off those that are to be tried again.
+pub fn settle(tx: &Transaction<'_>, outcomes: &[(i64, Next)]) -> rusqlite::Result<()> {
+    let mut delete = tx.prepare_cached("DELETE FROM events_deliveries WHERE id = ?1")?;
+    let mut put_off =
+        tx.prepare_cached("UPDATE events_deliveries SET due_ms = ?2, attempts = attempts + 1 WHERE id = ?1")?;
+    let mut bury =
+        tx.prepare_cached("UPDATE events_deliveries SET due_ms = ?2, burial = ?3 WHERE id = ?1")?;
+    for (id, next) in outcomes {
+        match next {
+            Next::Done => delete.execute([id])?,
+            Next::Again(due_ms) => put_off.execute(params![id, due_ms])?,
+            Next::Bury(due_ms, burial) => bury.execute(params![id, due_ms, json_text(burial)?])?,
+        };
+    }
+    Ok(())
+}
+
+/// A replay of an archive.
+#[derive(Debug)]
+pub struct Replay {
+    /// Its name.
+    pub name: String,
+    /// Its description.
+    pub description: Option<String>,
+    /// The archive that is replayed.
+    pub archive: String,
+    /// The bus it is replayed to.
+    pub bus: String,
+    /// ARNs of the only rules that get its events; all, where it is empty.
+    pub filters: Vec<String>,
+    /// Events from this time on, in milliseconds since the epoch.
+    pub from_ms: i64,
+    /// Events before this time.
+    pub until_ms: i64,
+    /// `STARTING`, `RUNNING`, `CANCELLING`, `CANCELLED`, `COMPLETED`, `FAILED`.
+    pub state: String,
+    /// Time and row id of the last event that was replayed.
+    pub at: Option<(i64, i64)>,
+    /// Milliseconds since the epoch.
+    pub started_ms: i64,
+    /// Milliseconds since the epoch, once it is over.
+    pub ended_ms: Option<i64>,
+}
+
+const REPLAY: &str =
+    "SELECT name, description, archive, bus, filters, from_ms, until_ms, state, at_ms, at_id,
+    started_ms, ended_ms FROM events_replays";
+
+fn replay_of_row(row: &Row<'_>) -> rusqlite::Result<Replay> {
+    let at_ms: Option<i64> = row.get(8)?;
+    let at_id = row.get(9)?;
+    Ok(Replay {
+        name: row.get(0)?,
+        description: row.get(1)?,
+        archive: row.get(2)?,
+        bus: row.get(3)?,
+        filters: json_column(row, 4)?,
+        from_ms: row.get(5)?,
+        until_ms: row.get(6)?,
+        state: row.get(7)?,
+        at: at_ms.map(|at_ms| (at_ms, at_id)),
+        started_ms: row.get(10)?,
+        ended_ms: row.get(11)?,
+    })
+}
+
+/// All replays, by name.
+pub fn replays(db: &Connection) -> rusqlite::Result<Vec<Replay>> {
+    db.prepare_cached(&format!("{REPLAY} ORDER BY name"))?.query_map([], replay_of_row)?.collect()
+}
+
+/// One replay.
+pub fn replay(db: &Connection, name: &str) -> rusqlite::Result<Option<Replay>> {
+    db.prepare_cached(&format!("{REPLAY} WHERE name = ?1"))?.query_row([name], replay_of_row).optional()
+}
+
+/// Creates a replay; false where the name is taken.
+pub fn add_replay(tx: &Transaction<'_>, replay: &Replay) -> rusqlite::Result<bool> {
+    let added = tx.execute(
+        "INSERT OR IGNORE INTO events_replays VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, 0, ?9, NULL)",
+        params![
+            replay.name,
+            replay.description,
+            replay.archive,
+            replay.bus,
+            Value::from(replay.filters.clone()).to_string(),
+            replay.from_ms,
+            replay.until_ms,
+            replay.state,
+            replay.started_ms,
+        ],
+    )?;
+    Ok(added == 1)
+}
+
+/// Archived events behind a position: row id, time, text.
+pub fn archived(db: &Connection, replay: &Replay, limit: usize) -> rusqlite::Result<Vec<(i64, i64, String)>> {
+    let (at_ms, at_id) = replay.at.unwrap_or((i64::MIN, 0));
+    db.prepare_cached(
+        "SELECT id, time_ms, event FROM events_archived
+         WHERE archive = ?1 AND time_ms >= ?2 AND time_ms < ?3 AND (time_ms, id) > (?4, ?5)
+         ORDER BY time_ms, id LIMIT ?6",
+    )?
+    .query_map(params![replay.archive, replay.from_ms, replay.until_ms, at_ms, at_id, limit as i64], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    })?
+    .collect()
+}
