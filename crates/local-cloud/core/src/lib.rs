@@ -2,6 +2,7 @@
 //! errors, resources, HTTP ports, and a [`Cloud`] that knows no service. A service is a static row
 //! ([`service::Service`]) that the layers above put together.
 
+pub mod api;
 pub mod calls;
 pub mod clock;
 mod cloud;

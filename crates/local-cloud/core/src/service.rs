@@ -128,13 +128,19 @@ pub struct Action {
     pub route: Option<(&'static str, &'static str, u16)>,
 }
 
+/// Answers an action after waiting for something.
+pub type Later = for<'a> fn(&'a Arc<Cloud>, Value) -> BoxFuture<'a, Answer>;
+
+/// The answer of an action.
+pub type Answer = Result<Value, AwsError>;
+
 /// How an action is answered.
 #[derive(Debug, Clone, Copy)]
 pub enum Call {
     /// At once.
-    Now(fn(&Arc<Cloud>, Value) -> Result<Value, AwsError>),
+    Now(fn(&Arc<Cloud>, Value) -> Answer),
     /// After waiting for something.
-    Later(for<'a> fn(&'a Arc<Cloud>, Value) -> BoxFuture<'a, Result<Value, AwsError>>),
+    Later(Later),
     /// Refused by its name: not emulated, or answered by the endpoint only.
     Refused,
 }
@@ -168,15 +174,12 @@ impl Request<'_> {
 
 impl Action {
     /// An action that is answered at once; it needs the permission of its name on `*`.
-    pub const fn new(name: &'static str, call: fn(&Arc<Cloud>, Value) -> Result<Value, AwsError>) -> Self {
+    pub const fn new(name: &'static str, call: fn(&Arc<Cloud>, Value) -> Answer) -> Self {
         Self { call: Call::Now(call), ..Self::refused(name) }
     }
 
     /// An action that waits for something.
-    pub const fn later(
-        name: &'static str,
-        call: for<'a> fn(&'a Arc<Cloud>, Value) -> BoxFuture<'a, Result<Value, AwsError>>,
-    ) -> Self {
+    pub const fn later(name: &'static str, call: Later) -> Self {
         Self { call: Call::Later(call), ..Self::refused(name) }
     }
 
@@ -194,6 +197,14 @@ impl Action {
     pub const fn route(self, method: &'static str, path: &'static str, status: u16) -> Self {
         Self { route: Some((method, path, status)), ..self }
     }
+}
+
+/// An async function of two arguments as the rows hold it.
+#[macro_export]
+macro_rules! later {
+    ($function:path) => {
+        |cloud, input| Box::pin($function(cloud, input))
+    };
 }
 
 /// A CloudFormation type.
@@ -233,11 +244,14 @@ pub enum Deploy {
     /// At once.
     Now(fn(&Arc<Cloud>, &Resource) -> Result<(), Refusal>),
     /// After waiting for something.
-    Later(for<'a> fn(&'a Arc<Cloud>, &'a Resource) -> BoxFuture<'a, Result<(), Refusal>>),
+    Later(DeployLater),
     /// Not at all. The names are all properties of its page in the CloudFormation template reference:
     /// what CloudFormation refuses is refused here too.
     Inert(&'static [&'static str]),
 }
+
+/// See [`Deploy::Later`].
+pub type DeployLater = for<'a> fn(&'a Arc<Cloud>, &'a Resource) -> BoxFuture<'a, Result<(), Refusal>>;
 
 /// See [`Type::holds`].
 pub type Holds = for<'a> fn(&'a Arc<Cloud>, &'a Named) -> BoxFuture<'a, Result<Option<String>, AwsError>>;

@@ -151,7 +151,7 @@ struct Deployment {
     _description: Option<String>,
 }
 
-fn deploy_api(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
+fn deploy_api(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let properties: RestApi = resource.read()?;
     if properties.binary_media_types.is_some_and(|types| !types.is_empty()) {
         return Err(resource.refuse("Properties.BinaryMediaTypes", "binary payloads are not emulated"));
@@ -198,38 +198,25 @@ pub async fn serve(cloud: Arc<Cloud>, port: TcpListener) {
 #[cfg(test)]
 mod tests;
 
+#[rustfmt::skip]
 const TYPES: &[Type] = &[
-    Type::inert(
-        "AWS::ApiGateway::Account",
-        "access logs are always written",
+    Type::inert("AWS::ApiGateway::Account", "access logs are always written",
         Identity::NAME.attributes(&[("Id", "{ref}")]),
-        &["CloudWatchRoleArn"],
-    ),
-    Type::new(
-        "AWS::ApiGateway::Deployment",
-        "the API as the template has it now is always the deployed one",
+        &["CloudWatchRoleArn"]),
+    Type::new("AWS::ApiGateway::Deployment", "the API as the template has it now is always the deployed one",
         Identity::NAME.reference("{id}").attributes(&[("DeploymentId", "{ref}")]),
-        Deploy::Now(|cloud, resource| deploy_deployment(cloud, resource)),
-    )
-    .approximated(),
-    Type::new(
-        "AWS::ApiGateway::RestApi",
-        "routes, validators, mapping templates, integrations and responses of its OpenAPI body",
-        Identity::NAME
-            .reference("{id}")
+        Deploy::Now(deploy_deployment)).approximated(),
+    Type::new("AWS::ApiGateway::RestApi", "routes, validators, mapping templates, integrations and responses of its OpenAPI body",
+        Identity::NAME.reference("{id}")
             .arn("arn:aws:apigateway:{region}::/restapis/{id}")
             .attributes(&[("RestApiId", "{ref}"), ("RootResourceId", "{root}")]),
-        Deploy::Now(|cloud, resource| deploy_api(cloud, resource)),
-    ),
-    Type::new(
-        "AWS::ApiGateway::Stage",
-        "throttling and access logs of its methods",
+        Deploy::Now(deploy_api)),
+    Type::new("AWS::ApiGateway::Stage", "throttling and access logs of its methods",
         Identity::named("StageName", 128),
-        Deploy::Now(|cloud, resource| deploy_stage(cloud, resource)),
-    ),
+        Deploy::Now(deploy_stage)),
 ];
 
-fn deploy_deployment(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
+fn deploy_deployment(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let properties: Deployment = resource.read()?;
     let api = deployed_api(cloud, resource, &properties.rest_api_id)?;
     if let Some(name) = &properties.stage_name {
@@ -238,7 +225,7 @@ fn deploy_deployment(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> 
     Ok(())
 }
 
-fn deploy_stage(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
+fn deploy_stage(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let properties: StageProperties = resource.read()?;
     let api = deployed_api(cloud, resource, &properties.rest_api_id)?;
     cloud.state::<State>().add_stage(Stage::new(resource, properties, api)?);

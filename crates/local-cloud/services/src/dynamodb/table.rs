@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cloud_core::resource::{Refusal, Resource};
 use cloud_core::service::{Deploy, Identity, Named, Type, unless_missing};
-use cloud_core::{AwsError, Cloud};
+use cloud_core::{AwsError, Cloud, later};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -202,10 +202,10 @@ pub(crate) const TYPES: &[Type] = &[Type::new(
     Identity::named("TableName", 255)
         .arn("arn:aws:dynamodb:{region}:{account}:table/{name}")
         .attributes(&[Identity::ARN, ("StreamArn", "{arn}/stream/2026-01-01T00:00:00.000")]),
-    Deploy::Later(|cloud, resource| Box::pin(deploy(cloud, resource))),
+    Deploy::Later(later!(deploy)),
 )
-.holds(|cloud, table| Box::pin(items(cloud, table)))
-.remove(|cloud, table| Box::pin(remove(cloud, table)))];
+.holds(later!(items))
+.remove(later!(remove))];
 
 async fn items(cloud: &Arc<Cloud>, table: &Named) -> Result<Option<String>, AwsError> {
     let input = json!({"TableName": table.name(), "Limit": 1});

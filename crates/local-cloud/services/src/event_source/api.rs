@@ -26,12 +26,6 @@ pub(super) const ACTIONS: &[Action] = &[
         Box::pin(async move { change(cloud, read(input)?).await })
     })
     .route("PUT", "/2015-03-31/event-source-mappings/{UUID}", 202),
-    Action::refused("CreateEventSourceMapping").route("POST", "/2015-03-31/event-source-mappings", 202),
-    Action::refused("DeleteEventSourceMapping").route(
-        "DELETE",
-        "/2015-03-31/event-source-mappings/{UUID}",
-        202,
-    ),
 ];
 
 #[derive(Deserialize)]

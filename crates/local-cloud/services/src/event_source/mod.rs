@@ -16,7 +16,7 @@ use std::time::Duration;
 use cloud_core::resource::{Refusal, Resource};
 use cloud_core::service::{Deploy, Identity, Service, Type};
 use cloud_core::store::{Store, StoreError};
-use cloud_core::{AwsError, Cloud};
+use cloud_core::{AwsError, Cloud, later};
 use mapping::{Mapping, Source};
 use serde::Deserialize;
 use serde_json::Value;
@@ -292,6 +292,6 @@ const TYPES: &[Type] = &[Type::new(
         .reference("{uuid}")
         .arn("arn:aws:lambda:{region}:{account}:event-source-mapping:{uuid}")
         .attributes(&[("Id", "{uuid}"), ("EventSourceMappingArn", "{arn}")]),
-    Deploy::Later(|cloud, resource| Box::pin(deploy(cloud, resource))),
+    Deploy::Later(later!(deploy)),
 )
 .remove(|cloud, mapping| Box::pin(async move { Ok(forget(cloud, mapping.name()).map(|()| true)?) }))];

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cloud_core::resource::{Refusal, Resource};
 use cloud_core::service::{Deploy, Identity, Named, Type, counted, unless_missing};
 use cloud_core::store::StoreError;
-use cloud_core::{AwsError, Cloud};
+use cloud_core::{AwsError, Cloud, later};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -90,41 +90,25 @@ struct ArchiveProps {
     _kms_key_identifier: Option<Value>,
 }
 
+#[rustfmt::skip]
 pub(crate) const TYPES: &[Type] = &[
-    Type::new(
-        "AWS::Events::Archive",
-        "archive and replay",
+    Type::new("AWS::Events::Archive", "archive and replay",
         Identity::named("ArchiveName", 48)
-            .arn("arn:aws:events:{region}:{account}:archive/{name}")
-            .attributes(&[Identity::ARN]),
-        Deploy::Now(|cloud, resource| deploy_archive(cloud, resource)),
-    )
-    .holds(|cloud, archive| Box::pin(archived(cloud, archive))),
-    Type::new(
-        "AWS::Events::EventBus",
-        "patterns, targets, retries and dead-letter queues",
+            .arn("arn:aws:events:{region}:{account}:archive/{name}").attributes(&[Identity::ARN]),
+        Deploy::Now(deploy_archive)).holds(later!(archived)),
+    Type::new("AWS::Events::EventBus", "patterns, targets, retries and dead-letter queues",
         Identity::named("Name", 256)
             .arn("arn:aws:events:{region}:{account}:event-bus/{name}")
             .attributes(&[Identity::ARN, ("Name", "{name}")]),
-        Deploy::Now(|cloud, resource| deploy_bus(cloud, resource)),
-    )
-    .remove(|cloud, bus| Box::pin(remove_bus(cloud, bus))),
-    Type::new(
-        "AWS::Events::EventBusPolicy",
-        "shown by DescribeEventBus; permissions are not enforced here",
+        Deploy::Now(deploy_bus)).remove(later!(remove_bus)),
+    Type::new("AWS::Events::EventBusPolicy", "shown by DescribeEventBus; permissions are not enforced here",
         Identity::made_up(64),
-        Deploy::Now(|cloud, resource| deploy_policy(cloud, resource)),
-    )
-    .approximated(),
-    Type::new(
-        "AWS::Events::Rule",
-        "by event pattern; functions, state machines, buses, log groups and queues as targets",
+        Deploy::Now(deploy_policy)).approximated(),
+    Type::new("AWS::Events::Rule", "by event pattern; functions, state machines, buses, log groups and queues as targets",
         Identity::named("Name", 64)
-            .arn("arn:aws:events:{region}:{account}:rule/{bus}{name}")
-            .attributes(&[Identity::ARN]),
-        Deploy::Now(|cloud, resource| deploy_rule(cloud, resource)),
-    )
-    .remove(|cloud, _| Box::pin(async move { Ok(forget_undeclared(cloud).map(|()| false)?) })),
+            .arn("arn:aws:events:{region}:{account}:rule/{bus}{name}").attributes(&[Identity::ARN]),
+        Deploy::Now(deploy_rule))
+        .remove(|cloud, _| Box::pin(async move { Ok(forget_undeclared(cloud).map(|()| false)?) })),
 ];
 
 async fn archived(cloud: &Arc<Cloud>, archive: &Named) -> Result<Option<String>, AwsError> {
@@ -140,7 +124,7 @@ async fn remove_bus(cloud: &Arc<Cloud>, bus: &Named) -> Result<bool, AwsError> {
     Ok(true)
 }
 
-fn deploy_bus(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
+fn deploy_bus(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let props: BusProps = resource.read()?;
     bus::check_name(&props.name).map_err(|reason| resource.refuse("Properties.Name", reason))?;
     let bus = store::Bus {
@@ -155,7 +139,7 @@ fn deploy_bus(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
     statements.iter().try_for_each(|statement| save_statement(cloud, resource, &bus.name, statement))
 }
 
-fn deploy_policy(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
+fn deploy_policy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let props: PolicyProps = resource.read()?;
     let bus = bus::find(cloud, props.event_bus_name.as_deref())
         .map_err(|error| resource.refuse("Properties.EventBusName", error.message))?
@@ -185,7 +169,7 @@ fn save_statement(cloud: &Cloud, resource: &Resource, bus: &str, statement: &Val
     Ok(())
 }
 
-fn deploy_rule(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
+fn deploy_rule(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let props: RuleProps = resource.read()?;
     let refuse = |path: &str, reason: String| resource.refuse(&format!("Properties.{path}"), reason);
     let name = props.name.unwrap_or_else(|| physical_name(&resource.physical_id));
@@ -228,7 +212,7 @@ fn deploy_rule(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn deploy_archive(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
+fn deploy_archive(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let props: ArchiveProps = resource.read()?;
     let refuse = |path: &str, reason: String| resource.refuse(&format!("Properties.{path}"), reason);
     let name = props.archive_name.unwrap_or_else(|| physical_name(&resource.physical_id));

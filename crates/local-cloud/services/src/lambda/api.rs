@@ -17,87 +17,38 @@ use super::function::{self, Function};
 use super::{asynchronous, lock};
 
 /// The actions, with the members of AWS's API reference.
-pub(super) const ACTIONS: &[Action] = &[
-    Action::later("Invoke", |cloud, input| Box::pin(async move { invoke(cloud, read(input)?).await }))
-        .route("POST", "/2015-03-31/functions/{FunctionName}/invocations", 200)
-        .needs(invoke_permission),
-    Action::new("GetFunction", |cloud, input| get_function(cloud, &read(input)?)).route(
-        "GET",
-        "/2015-03-31/functions/{FunctionName}",
-        200,
-    ),
-    Action::new("GetFunctionConfiguration", |cloud, input| {
-        Ok(configuration(&named(cloud, &read(input)?)?.config))
-    })
-    .route("GET", "/2015-03-31/functions/{FunctionName}/configuration", 200),
-    Action::new("ListFunctions", |cloud, input| list_functions(cloud, read(input)?)).route(
-        "GET",
-        "/2015-03-31/functions",
-        200,
-    ),
-    Action::new("GetFunctionConcurrency", |cloud, input| {
-        let reserved = named(cloud, &read(input)?)?.config.reserved_concurrency;
-        Ok(reserved.map_or(json!({}), |most| json!({ "ReservedConcurrentExecutions": most })))
-    })
-    .route("GET", "/2019-09-30/functions/{FunctionName}/concurrency", 200),
-    Action::new("GetFunctionEventInvokeConfig", |cloud, input| get_event_invoke(cloud, &read(input)?)).route(
-        "GET",
-        EVENT_INVOKE,
-        200,
-    ),
-    Action::new("GetPolicy", |cloud, input| get_policy(cloud, &read(input)?)).route(
-        "GET",
-        "/2015-03-31/functions/{FunctionName}/policy",
-        200,
-    ),
-    Action::refused("CreateFunction").route("POST", "/2015-03-31/functions", 201),
-    Action::refused("DeleteFunction").route("DELETE", "/2015-03-31/functions/{FunctionName}", 204),
-    Action::refused("UpdateFunctionConfiguration").route(
-        "PUT",
-        "/2015-03-31/functions/{FunctionName}/configuration",
-        200,
-    ),
-    Action::refused("UpdateFunctionCode").route("PUT", "/2015-03-31/functions/{FunctionName}/code", 200),
-    Action::refused("InvokeAsync").route("POST", "/2014-11-13/functions/{FunctionName}/invoke-async", 202),
-    Action::refused("ListVersionsByFunction").route(
-        "GET",
-        "/2015-03-31/functions/{FunctionName}/versions",
-        200,
-    ),
-    Action::refused("PublishVersion").route("POST", "/2015-03-31/functions/{FunctionName}/versions", 201),
-    Action::refused("ListAliases").route("GET", "/2015-03-31/functions/{FunctionName}/aliases", 200),
-    Action::refused("CreateAlias").route("POST", "/2015-03-31/functions/{FunctionName}/aliases", 201),
-    Action::refused("GetAlias").route("GET", "/2015-03-31/functions/{FunctionName}/aliases/{Name}", 200),
-    Action::refused("AddPermission").route("POST", "/2015-03-31/functions/{FunctionName}/policy", 201),
-    Action::refused("RemovePermission").route(
-        "DELETE",
-        "/2015-03-31/functions/{FunctionName}/policy/{StatementId}",
-        204,
-    ),
-    Action::refused("PutFunctionConcurrency").route(
-        "PUT",
-        "/2017-10-31/functions/{FunctionName}/concurrency",
-        200,
-    ),
-    Action::refused("DeleteFunctionConcurrency").route(
-        "DELETE",
-        "/2017-10-31/functions/{FunctionName}/concurrency",
-        204,
-    ),
-    Action::refused("PutFunctionEventInvokeConfig").route("PUT", EVENT_INVOKE, 200),
-    Action::refused("UpdateFunctionEventInvokeConfig").route("POST", EVENT_INVOKE, 200),
-    Action::refused("DeleteFunctionEventInvokeConfig").route("DELETE", EVENT_INVOKE, 204),
-    Action::refused("ListFunctionEventInvokeConfigs").route(
-        "GET",
-        "/2019-09-25/functions/{FunctionName}/event-invoke-config/list",
-        200,
-    ),
-    Action::refused("GetFunctionUrlConfig").route("GET", "/2021-10-31/functions/{FunctionName}/url", 200),
-    Action::refused("ListTags").route("GET", "/2017-03-31/tags/{Resource}", 200),
-    Action::refused("TagResource").route("POST", "/2017-03-31/tags/{Resource}", 204),
-    Action::refused("UntagResource").route("DELETE", "/2017-03-31/tags/{Resource}", 204),
-    Action::refused("GetAccountSettings").route("GET", "/2016-08-19/account-settings", 200),
-];
+pub(super) const ACTIONS: &[Action] =
+    &[
+        Action::later("Invoke", |cloud, input| Box::pin(async move { invoke(cloud, read(input)?).await }))
+            .route("POST", "/2015-03-31/functions/{FunctionName}/invocations", 200)
+            .needs(invoke_permission),
+        Action::new("GetFunction", |cloud, input| get_function(cloud, &read(input)?)).route(
+            "GET",
+            "/2015-03-31/functions/{FunctionName}",
+            200,
+        ),
+        Action::new("GetFunctionConfiguration", |cloud, input| {
+            Ok(configuration(&named(cloud, &read(input)?)?.config))
+        })
+        .route("GET", "/2015-03-31/functions/{FunctionName}/configuration", 200),
+        Action::new("ListFunctions", |cloud, input| list_functions(cloud, read(input)?)).route(
+            "GET",
+            "/2015-03-31/functions",
+            200,
+        ),
+        Action::new("GetFunctionConcurrency", |cloud, input| {
+            let reserved = named(cloud, &read(input)?)?.config.reserved_concurrency;
+            Ok(reserved.map_or(json!({}), |most| json!({ "ReservedConcurrentExecutions": most })))
+        })
+        .route("GET", "/2019-09-30/functions/{FunctionName}/concurrency", 200),
+        Action::new("GetFunctionEventInvokeConfig", |cloud, input| get_event_invoke(cloud, &read(input)?))
+            .route("GET", EVENT_INVOKE, 200),
+        Action::new("GetPolicy", |cloud, input| get_policy(cloud, &read(input)?)).route(
+            "GET",
+            "/2015-03-31/functions/{FunctionName}/policy",
+            200,
+        ),
+    ];
 
 const EVENT_INVOKE: &str = "/2019-09-25/functions/{FunctionName}/event-invoke-config";
 

@@ -9,30 +9,19 @@ use cloud_core::{AwsError, Cloud};
 use super::function::Function;
 use super::{State, config, lock, pending};
 
+#[rustfmt::skip]
 pub(crate) const TYPES: &[Type] = &[
-    Type::new(
-        "AWS::Lambda::EventInvokeConfig",
-        "retries, maximum age and destinations of asynchronous invocations",
+    Type::new("AWS::Lambda::EventInvokeConfig", "retries, maximum age and destinations of asynchronous invocations",
         Identity::NAME,
-        Deploy::Now(|cloud, resource| deploy_event_invoke(cloud, resource)),
-    ),
-    Type::new(
-        "AWS::Lambda::Function",
-        "a process of this machine over the Runtime API; its memory size bounds its address space",
+        Deploy::Now(deploy_event_invoke)),
+    Type::new("AWS::Lambda::Function", "a process of this machine over the Runtime API; its memory size bounds its address space",
         Identity::named("FunctionName", 64)
-            .arn("arn:aws:lambda:{region}:{account}:function:{name}")
-            .attributes(&[Identity::ARN]),
-        Deploy::Now(deploy_function),
-    )
-    .holds(|cloud, function| Box::pin(async move { accepted(cloud, function) }))
-    .approximated(),
-    Type::new(
-        "AWS::Lambda::Permission",
-        "shown by GetPolicy; permissions are not enforced here",
+            .arn("arn:aws:lambda:{region}:{account}:function:{name}").attributes(&[Identity::ARN]),
+        Deploy::Now(deploy_function))
+        .holds(|cloud, function| Box::pin(async move { accepted(cloud, function) })).approximated(),
+    Type::new("AWS::Lambda::Permission", "shown by GetPolicy; permissions are not enforced here",
         Identity::made_up(100).attributes(&[("Id", "{ref}")]),
-        Deploy::Now(|cloud, resource| deploy_permission(cloud, resource)),
-    )
-    .approximated(),
+        Deploy::Now(deploy_permission)).approximated(),
 ];
 
 fn deploy_function(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
@@ -45,13 +34,13 @@ fn deploy_function(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusa
     Ok(())
 }
 
-fn deploy_event_invoke(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
+fn deploy_event_invoke(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let (function, config) = config::event_invoke(resource)?;
     lock(&cloud.state::<State>().event_invokes).insert(function, config);
     Ok(())
 }
 
-fn deploy_permission(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
+fn deploy_permission(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let permission = config::permission(resource)?;
     let mut permissions = lock(&cloud.state::<State>().permissions);
     permissions.retain(|known| known.sid != permission.sid);

@@ -1,6 +1,7 @@
 //! Log groups of templates.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use cloud_core::Cloud;
 use cloud_core::resource::{Refusal, Resource};
@@ -10,75 +11,34 @@ use serde_json::json;
 
 use super::{groups, store};
 
+#[rustfmt::skip]
 pub(crate) const TYPES: &[Type] = &[
-    Type::inert(
-        "AWS::Logs::Delivery",
-        "what a bus fails to deliver, the live log tells",
-        Identity::made_up(64)
-            .reference("{uuid}")
+    Type::inert("AWS::Logs::Delivery", "what a bus fails to deliver, the live log tells",
+        Identity::made_up(64).reference("{uuid}")
             .arn("arn:aws:logs:{region}:{account}:delivery:{uuid}")
             .attributes(&[Identity::ARN, ("DeliveryId", "{uuid}")]),
-        &[
-            "DeliveryDestinationArn",
-            "DeliverySourceName",
-            "FieldDelimiter",
-            "RecordFields",
-            "S3EnableHiveCompatiblePath",
-            "S3SuffixPath",
-            "Tags",
-        ],
-    ),
-    Type::inert(
-        "AWS::Logs::DeliveryDestination",
-        "what a bus fails to deliver, the live log tells",
+        &["DeliveryDestinationArn", "DeliverySourceName", "FieldDelimiter", "RecordFields",
+          "S3EnableHiveCompatiblePath", "S3SuffixPath", "Tags"]),
+    Type::inert("AWS::Logs::DeliveryDestination", "what a bus fails to deliver, the live log tells",
         Identity::named("Name", 60)
-            .arn("arn:aws:logs:{region}:{account}:delivery-destination:{name}")
-            .attributes(&[Identity::ARN]),
-        &[
-            "DeliveryDestinationPolicy",
-            "DeliveryDestinationType",
-            "DestinationResourceArn",
-            "Name",
-            "OutputFormat",
-            "Tags",
-        ],
-    ),
-    Type::inert(
-        "AWS::Logs::DeliverySource",
-        "what a bus fails to deliver, the live log tells",
+            .arn("arn:aws:logs:{region}:{account}:delivery-destination:{name}").attributes(&[Identity::ARN]),
+        &["DeliveryDestinationPolicy", "DeliveryDestinationType", "DestinationResourceArn", "Name",
+          "OutputFormat", "Tags"]),
+    Type::inert("AWS::Logs::DeliverySource", "what a bus fails to deliver, the live log tells",
         Identity::named("Name", 60)
-            .arn("arn:aws:logs:{region}:{account}:delivery-source:{name}")
-            .attributes(&[Identity::ARN]),
-        &["LogType", "Name", "ResourceArn", "Tags"],
-    ),
-    Type::new(
-        "AWS::Logs::LogGroup",
-        "groups, streams and events; events expire as it says",
+            .arn("arn:aws:logs:{region}:{account}:delivery-source:{name}").attributes(&[Identity::ARN]),
+        &["LogType", "Name", "ResourceArn", "Tags"]),
+    Type::new("AWS::Logs::LogGroup", "groups, streams and events; events expire as it says",
         Identity::named("LogGroupName", 512)
-            .arn("arn:aws:logs:{region}:{account}:log-group:{name}:*")
-            .attributes(&[Identity::ARN]),
-        Deploy::Now(|cloud, resource| deploy_group(cloud, resource)),
-    ),
-    Type::inert(
-        "AWS::Logs::MetricFilter",
-        "there are no metrics",
+            .arn("arn:aws:logs:{region}:{account}:log-group:{name}:*").attributes(&[Identity::ARN]),
+        Deploy::Now(deploy_group)),
+    Type::inert("AWS::Logs::MetricFilter", "there are no metrics",
         Identity::named("FilterName", 512),
-        &[
-            "ApplyOnTransformedLogs",
-            "EmitSystemFieldDimensions",
-            "FieldSelectionCriteria",
-            "FilterName",
-            "FilterPattern",
-            "LogGroupName",
-            "MetricTransformations",
-        ],
-    ),
-    Type::inert(
-        "AWS::Logs::ResourcePolicy",
-        "permissions are not enforced here",
+        &["ApplyOnTransformedLogs", "EmitSystemFieldDimensions", "FieldSelectionCriteria", "FilterName",
+          "FilterPattern", "LogGroupName", "MetricTransformations"]),
+    Type::inert("AWS::Logs::ResourcePolicy", "permissions are not enforced here",
         Identity::named("PolicyName", 255),
-        &["PolicyDocument", "PolicyName"],
-    ),
+        &["PolicyDocument", "PolicyName"]),
 ];
 
 #[derive(Deserialize)]
@@ -98,7 +58,7 @@ struct Tag {
     value: String,
 }
 
-fn deploy_group(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
+fn deploy_group(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let props: GroupProps = resource.read()?;
     let name = props.log_group_name.as_deref().unwrap_or(&resource.physical_id);
     groups::check_name(name).map_err(|error| resource.refuse("Properties.LogGroupName", error.message))?;

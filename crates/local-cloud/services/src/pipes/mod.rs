@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cloud_core::resource::{Refusal, Resource};
 use cloud_core::service::{Action, Deploy, Identity, Protocol, Service, Type};
 use cloud_core::store::{Store, StoreError};
-use cloud_core::{AwsError, Cloud};
+use cloud_core::{AwsError, Cloud, later};
 use rusqlite::{OptionalExtension, params};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -319,9 +319,6 @@ const ACTIONS: &[Action] = &[
         "/v1/pipes/{Name}/stop",
         200,
     ),
-    Action::refused("CreatePipe").route("POST", "/v1/pipes/{Name}", 200),
-    Action::refused("UpdatePipe").route("PUT", "/v1/pipes/{Name}", 200),
-    Action::refused("DeletePipe").route("DELETE", "/v1/pipes/{Name}", 200),
 ];
 
 const TYPES: &[Type] = &[Type::new(
@@ -330,6 +327,6 @@ const TYPES: &[Type] = &[Type::new(
     Identity::named("Name", 64)
         .arn("arn:aws:pipes:{region}:{account}:pipe/{name}")
         .attributes(&[Identity::ARN]),
-    Deploy::Later(|cloud, resource| Box::pin(deploy(cloud, resource))),
+    Deploy::Later(later!(deploy)),
 )
 .remove(|cloud, pipe| Box::pin(async move { Ok(forget(cloud, &pipe.id).map(|()| true)?) }))];

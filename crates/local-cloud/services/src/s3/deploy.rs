@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cloud_core::resource::{Refusal, Resource};
 use cloud_core::service::{Deploy, Identity, Named, Type, unless_missing};
-use cloud_core::{AwsError, Cloud};
+use cloud_core::{AwsError, Cloud, later};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ struct ByDefault {
 ///
 /// # Errors
 /// Names what is not emulated.
-fn deploy(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
+fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let bucket: Bucket = resource.read()?;
     for rule in bucket.bucket_encryption.server_side_encryption_configuration {
         let algorithm = rule.server_side_encryption_by_default.algorithm;
@@ -61,31 +61,18 @@ fn deploy(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
     Ok(())
 }
 
+#[rustfmt::skip]
 pub(crate) const TYPES: &[Type] = &[
-    Type::new(
-        "AWS::S3::Bucket",
-        "objects can be put, copied, read, listed and deleted; nothing else",
+    Type::new("AWS::S3::Bucket", "objects can be put, copied, read, listed and deleted; nothing else",
         Identity::named("BucketName", 63)
             .arn("arn:aws:s3:::{name}")
-            .attributes(&[
-                Identity::ARN,
-                ("DomainName", "{name}.s3.amazonaws.com"),
-                ("RegionalDomainName", "{name}.s3.{region}.amazonaws.com"),
-            ])
-            .lower_case(),
-        Deploy::Now(|cloud, resource| deploy(cloud, resource)),
-    )
-    .holds(|cloud, bucket| Box::pin(objects(cloud, bucket)))
-    .remove(|cloud, bucket| {
-        Box::pin(async move { super::delete_bucket(cloud, bucket.name()).map(|()| true) })
-    })
-    .approximated(),
-    Type::inert(
-        "AWS::S3::BucketPolicy",
-        "permissions are not enforced here",
+            .attributes(&[Identity::ARN, ("DomainName", "{name}.s3.amazonaws.com"), ("RegionalDomainName", "{name}.s3.{region}.amazonaws.com")]).lower_case(),
+        Deploy::Now(deploy)).holds(later!(objects))
+        .remove(|cloud, bucket| { Box::pin(async move { super::delete_bucket(cloud, bucket.name()).map(|()| true) }) })
+        .approximated(),
+    Type::inert("AWS::S3::BucketPolicy", "permissions are not enforced here",
         Identity::NAME.reference("{:Bucket}"),
-        &["Bucket", "PolicyDocument"],
-    ),
+        &["Bucket", "PolicyDocument"]),
 ];
 
 async fn objects(cloud: &Arc<Cloud>, bucket: &Named) -> Result<Option<String>, AwsError> {

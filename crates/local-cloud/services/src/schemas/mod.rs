@@ -3,7 +3,7 @@
 //! validates events against a schema (nor does AWS).
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cloud_core::resource::{Refusal, Resource};
 use cloud_core::service::{Action, Deploy, Identity, Protocol, Service, Type};
@@ -99,7 +99,7 @@ fn physical_name(resource: &Resource) -> String {
     resource.physical_id.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
-fn deploy_registry(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
+fn deploy_registry(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let props: RegistryProps = resource.read()?;
     let name = props.registry_name.unwrap_or_else(|| physical_name(resource));
     // https://docs.aws.amazon.com/eventbridge/latest/schema-reference/v1-registries-name-registryname.html
@@ -128,7 +128,7 @@ fn is_name(name: &str, also: &str) -> bool {
     !name.is_empty() && name.chars().all(|letter| letter.is_ascii_alphanumeric() || also.contains(letter))
 }
 
-fn deploy_schema(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
+fn deploy_schema(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let props: SchemaProps = resource.read()?;
     let refuse = |path: &str, reason: String| resource.refuse(&format!("Properties.{path}"), reason);
     let registry = props.registry_name.rsplit('/').next().unwrap_or_default().to_owned();
@@ -489,39 +489,20 @@ const ACTIONS: &[Action] = &[
         "/tags/{ResourceArn}",
         200,
     ),
-    Action::refused("CreateRegistry").route("POST", "/v1/registries/name/{RegistryName}", 201),
-    Action::refused("UpdateRegistry").route("PUT", "/v1/registries/name/{RegistryName}", 200),
-    Action::refused("DeleteRegistry").route("DELETE", "/v1/registries/name/{RegistryName}", 204),
-    Action::refused("SearchSchemas").route("GET", "/v1/registries/name/{RegistryName}/schemas/search", 200),
-    Action::refused("CreateSchema").route("POST", SCHEMA, 201),
-    Action::refused("UpdateSchema").route("PUT", SCHEMA, 200),
-    Action::refused("DeleteSchema").route("DELETE", SCHEMA, 204),
-    Action::refused("ExportSchema").route(
-        "GET",
-        "/v1/registries/name/{RegistryName}/schemas/name/{SchemaName}/export",
-        200,
-    ),
 ];
 
+#[rustfmt::skip]
 const TYPES: &[Type] = &[
-    Type::new(
-        "AWS::EventSchemas::Registry",
-        "read only",
-        Identity::named("RegistryName", 64)
-            .reference("{arn}")
+    Type::new("AWS::EventSchemas::Registry", "read only",
+        Identity::named("RegistryName", 64).reference("{arn}")
             .arn("arn:aws:schemas:{region}:{account}:registry/{name}")
             .attributes(&[("RegistryArn", "{arn}"), ("RegistryName", "{name}")]),
-        Deploy::Now(|cloud, resource| deploy_registry(cloud, resource)),
-    ),
-    Type::new(
-        "AWS::EventSchemas::Schema",
-        "read only; a changed content is a new version",
-        Identity::named("SchemaName", 385)
-            .reference("{arn}")
+        Deploy::Now(deploy_registry)),
+    Type::new("AWS::EventSchemas::Schema", "read only; a changed content is a new version",
+        Identity::named("SchemaName", 385).reference("{arn}")
             .arn("arn:aws:schemas:{region}:{account}:schema/{:RegistryName}/{name}")
             .attributes(&[("SchemaArn", "{arn}"), ("SchemaName", "{name}"), ("SchemaVersion", "1")]),
-        Deploy::Now(|cloud, resource| deploy_schema(cloud, resource)),
-    ),
+        Deploy::Now(deploy_schema)),
 ];
 
 #[cfg(test)]

@@ -4,31 +4,22 @@ use std::sync::Arc;
 
 use cloud_core::resource::{Refusal, Resource};
 use cloud_core::service::{Deploy, Identity, Named, Type, counted, unless_missing};
-use cloud_core::{AwsError, Cloud};
+use cloud_core::{AwsError, Cloud, later};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::queue;
 
+#[rustfmt::skip]
 pub(crate) const TYPES: &[Type] = &[
-    Type::new(
-        "AWS::SQS::Queue",
-        "standard queues",
-        Identity::named("QueueName", 80)
-            .reference("https://sqs.{region}.amazonaws.com/{account}/{name}")
+    Type::new("AWS::SQS::Queue", "standard queues",
+        Identity::named("QueueName", 80).reference("https://sqs.{region}.amazonaws.com/{account}/{name}")
             .arn("arn:aws:sqs:{region}:{account}:{name}")
             .attributes(&[Identity::ARN, ("QueueName", "{name}"), ("QueueUrl", "{ref}")]),
-        Deploy::Now(|cloud, resource| queue::deploy(cloud, resource)),
-    )
-    .holds(|cloud, queue| Box::pin(held(cloud, queue)))
-    .remove(|cloud, queue| Box::pin(remove(cloud, queue))),
-    Type::new(
-        "AWS::SQS::QueuePolicy",
-        "shown as an attribute; permissions are not enforced here",
+        Deploy::Now(queue::deploy)).holds(later!(held)).remove(later!(remove)),
+    Type::new("AWS::SQS::QueuePolicy", "shown as an attribute; permissions are not enforced here",
         Identity::NAME.attributes(&[("Id", "{ref}")]),
-        Deploy::Now(|cloud, resource| deploy_policy(cloud, resource)),
-    )
-    .approximated(),
+        Deploy::Now(deploy_policy)).approximated(),
 ];
 
 /// The messages of a queue, seen or not.
@@ -59,7 +50,7 @@ struct QueuePolicy {
 }
 
 /// A policy is kept and shown as the queue's `Policy`; calls are not authorised here.
-fn deploy_policy(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
+fn deploy_policy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let properties: QueuePolicy = resource.read()?;
     for url in &properties.queues {
         let policy = properties.policy_document.to_string();

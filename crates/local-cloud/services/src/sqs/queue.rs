@@ -1,6 +1,7 @@
 //! Queues and their attributes: validation, storage, deployment from the template.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use cloud_core::resource::{Refusal, Resource};
 use cloud_core::store::StoreError;
@@ -329,7 +330,7 @@ struct Tag {
 }
 
 /// Creates the queue, or gives an existing one the template's attributes; messages stay.
-pub(super) fn deploy(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
+pub(super) fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let properties: Properties = resource.read()?;
     if properties.fifo_queue.as_ref().is_some_and(|fifo| text(fifo) == "true") {
         return Err(resource.refuse("Properties.FifoQueue", "FIFO queues are not emulated"));

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cloud_core::resource::{Refusal, Resource};
 use cloud_core::service::{Action, Deploy, Identity, JSON_1_1, Named, Protocol, Service, Type};
-use cloud_core::{AwsError, Cloud};
+use cloud_core::{AwsError, Cloud, later};
 use rusqlite::{OptionalExtension, Row, params};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -490,7 +490,7 @@ fn check(parameter: &Parameter, data_type: Option<&str>) -> Result<(), AwsError>
 ///
 /// # Errors
 /// Names what is not emulated.
-fn deploy(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
+fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     if resource.kind != "AWS::SSM::Parameter" {
         return Err(resource.refuse("Type", format!("{} is not emulated", resource.kind)));
     }
@@ -549,9 +549,9 @@ const TYPES: &[Type] = &[Type::new(
         ("Type", "{:Type}"),
         ("Value", "{:Value}"),
     ]),
-    Deploy::Now(|cloud, resource| deploy(cloud, resource)),
+    Deploy::Now(deploy),
 )
-.remove(|cloud, parameter| Box::pin(remove(cloud, parameter)))];
+.remove(later!(remove))];
 
 async fn remove(cloud: &Arc<Cloud>, parameter: &Named) -> Result<bool, AwsError> {
     let name = parameter.id.split_once(":parameter").map_or(parameter.id.as_str(), |(_, name)| name);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cloud_core::service::{Deploy, Identity, Named, Type, counted, unless_missing};
-use cloud_core::{AwsError, Cloud};
+use cloud_core::{AwsError, Cloud, later};
 use serde_json::json;
 
 use super::machines;
@@ -15,10 +15,10 @@ pub(crate) const TYPES: &[Type] = &[Type::new(
         .reference("{arn}")
         .arn("arn:aws:states:{region}:{account}:stateMachine:{name}")
         .attributes(&[Identity::ARN, ("Name", "{name}")]),
-    Deploy::Now(|cloud, resource| machines::deploy(cloud, resource)),
+    Deploy::Now(machines::deploy),
 )
-.holds(|cloud, machine| Box::pin(running(cloud, machine)))
-.remove(|cloud, machine| Box::pin(remove(cloud, machine)))];
+.holds(later!(running))
+.remove(later!(remove))];
 
 async fn running(cloud: &Arc<Cloud>, machine: &Named) -> Result<Option<String>, AwsError> {
     let input = json!({"stateMachineArn": machine.id, "statusFilter": "RUNNING"});

@@ -152,7 +152,7 @@ impl Settings {
 ///
 /// # Errors
 /// Names the property or the state that is not emulated.
-pub fn deploy(cloud: &Cloud, resource: &Resource) -> Result<(), Refusal> {
+pub fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let properties: Properties = resource.read()?;
     if properties.state_machine_type.as_deref().is_some_and(|kind| kind != "STANDARD") {
         return Err(resource.refuse("Properties.StateMachineType", "only STANDARD is emulated"));
