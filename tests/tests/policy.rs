@@ -62,6 +62,11 @@ fn findings(project: &Path, file: &str, stage: &str) -> anyhow::Result<BTreeSet<
     Ok(policy::findings(&load(project, file, stage)?)?.into_iter().collect())
 }
 
+/// The rules that are broken.
+fn rules(findings: &BTreeSet<Finding>) -> BTreeSet<&'static str> {
+    findings.iter().map(|finding| finding.rule).collect()
+}
+
 fn told(findings: &BTreeSet<Finding>) -> String {
     findings.iter().map(|finding| format!("{finding}\n")).collect()
 }
@@ -353,17 +358,23 @@ impl Editor {
         Ok(findings(copy.path(), template, stage)?.difference(before).cloned().collect())
     }
 
-    /// Why the edit does not lead to one finding, of this rule and about the right resource.
+    /// Why the edit does not lead to one finding of this rule about the right resource, and one of the
+    /// rule that is named beside it, if one is.
     fn unnoticed(&mut self, rule: &str, mutation: &Mutation) -> Option<String> {
         let at = format!("{rule}: {} {} {:?}", mutation.file, mutation.resource, mutation.edit);
         let named = mutation.names.unwrap_or(mutation.resource);
-        let is_it = |finding: &Finding| {
+        let is_about_it = |finding: &Finding| {
             let Fault { file, resource, .. } = &finding.fault;
-            finding.rule == rule && resource == named && file == template_of(mutation.file)
+            resource == named && file == template_of(mutation.file)
         };
+        let expected: BTreeSet<&str> = [rule].into_iter().chain(mutation.also).collect();
         match self.added(mutation.file, mutation.stage, |text| mutation.apply(text)) {
             Err(error) => Some(format!("{at}: {error:#}")),
-            Ok(all) if all.len() == 1 && all.iter().all(is_it) => None,
+            Ok(all)
+                if all.len() == expected.len() && all.iter().all(is_about_it) && rules(&all) == expected =>
+            {
+                None
+            }
             Ok(all) => Some(format!("{at}: expected one finding about {named}, not:\n{}", told(&all))),
         }
     }
@@ -377,6 +388,20 @@ fn a_rule_objects_to_every_edit_that_breaks_it_and_no_other_rule_does() {
     let unnoticed: Vec<String> =
         mutations.filter_map(|(rule, mutation)| editor.unnoticed(rule, mutation)).collect();
     assert!(unnoticed.is_empty(), "\n{}", unnoticed.join("\n"));
+}
+
+#[test]
+fn the_write_commands_and_the_preflights_of_both_apis_are_compared() {
+    let project = project().unwrap();
+    for (edited, rule) in [("'86400'", "api-preflights"), ("timeoutInMillis: 10000", "api-copies")] {
+        let copy = templates::edited(&project, "web-service/api.yaml", |text| {
+            text.replace(edited, &edited.replace('0', "1"))
+        });
+        let found = findings(copy.unwrap().path(), ROOT, "dev").unwrap();
+        assert_eq!(rules(&found), BTreeSet::from([rule]), "{edited}:\n{}", told(&found));
+        let named = |finding: &Finding| finding.fault.resource == "WebApi";
+        assert!(found.iter().all(named), "{}", told(&found));
+    }
 }
 
 /// What must not go in any template, and the rules of which one objects: the lines that begin so,

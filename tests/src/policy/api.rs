@@ -1,5 +1,7 @@
-//! REST APIs: what a client can send, how often, what is logged, and that no failure is told as a
-//! success. Who may call them is a later rule: there is no authoriser yet.
+//! REST APIs: what a client can send and how often, what the gateway logs, that no failure is answered
+//! as a success, and that copies are alike. There is no authoriser yet, so no rule says who may call.
+
+use std::collections::BTreeSet;
 
 use local_cloud::resource::Resource;
 use serde_json::Value;
@@ -90,9 +92,9 @@ pub(super) const RULES: &[Rule] = &[
         holds: "API: every operation names the statuses that the gateway answers in its place",
         check: answers,
         notices: &[
-            Mutation::drop(CONTRACTS, "/contracts", "\"403\":").naming("Api"),
-            Mutation::drop(CONTRACTS, "/contracts", "\"415\":").naming("Api"),
-            Mutation::drop(WEB, "/listings", "\"429\":").naming("WebApi"),
+            Mutation::drop(CONTRACTS, "/contracts", "\"403\":").naming("Api").also(COPIES),
+            Mutation::drop(CONTRACTS, "/contracts", "\"415\":").naming("Api").also(COPIES),
+            Mutation::drop(WEB, "/listings", "\"429\":").naming("WebApi").also(COPIES),
             Mutation::drop(WEB, "/search/{country}/{city}", "\"502\":").naming("WebApi"),
         ],
     },
@@ -116,27 +118,29 @@ pub(super) const RULES: &[Rule] = &[
         holds: "API: explicit mapping of every failure; only a 2xx of the backend is answered with 2xx",
         check: failures,
         notices: &[
-            Mutation::drop(CONTRACTS, "/contracts", "default:").naming("Api"),
-            Mutation::swap(WEB, "/listings", "\"2\\\\d{2}\":", "\".*\":").naming("WebApi"),
+            Mutation::drop(CONTRACTS, "/contracts", "default:").naming("Api").also(COPIES),
+            Mutation::swap(WEB, "/listings", "\"2\\\\d{2}\":", "\".*\":").naming("WebApi").also(COPIES),
             Mutation::drop(WEB, "", "DEFAULT_5XX:").naming("WebApi"),
             Mutation::drop(CONTRACTS, "", "INTEGRATION_TIMEOUT:").naming("Api"),
             Mutation::swap(
                 CONTRACTS,
                 "/contracts",
-                "        responses:\n          # Only what",
-                "        unread:\n          # Only what",
+                "        responses:\n          \"2",
+                "        unread:\n          \"2",
             )
-            .naming("Api"),
+            .naming("Api")
+            .also(COPIES),
             // API Gateway reads types in any case.
             Mutation::swap(
                 CONTRACTS,
                 "/contracts",
                 "x-amazon-apigateway-integration:",
                 "x-amazon-apigateway-integration: { type: AWS, timeoutInMillis: 10000, passthroughBehavior: \
-                 when_no_match, credentials: { Fn::GetAtt: [ApiRole, Arn] } }
+                 when_no_match, credentials: { Fn::GetAtt: [ApiRole, Arn] } } # edited
       x-unread:",
             )
-            .naming("Api"),
+            .naming("Api")
+            .also(COPIES),
             Mutation::swap(WEB, "/listings/commands/{command_id}", "type: aws_proxy", "type: http")
                 .naming("WebApi"),
         ],
@@ -152,14 +156,16 @@ pub(super) const RULES: &[Rule] = &[
                 "=$context.requestTimeEpoch",
                 "=$util.urlEncode($context.requestTimeEpoch)",
             )
-            .naming("Api"),
+            .naming("Api")
+            .also(COPIES),
             Mutation::swap(
                 WEB,
                 "/request_approval",
                 "=$context.requestTimeEpoch",
                 "=$util.base64Encode( $context.requestTimeEpoch)",
             )
-            .naming("WebApi"),
+            .naming("WebApi")
+            .also(COPIES),
         ],
     },
     Rule {
@@ -167,11 +173,39 @@ pub(super) const RULES: &[Rule] = &[
         holds: "every integration has a time-out",
         check: timeout,
         notices: &[
-            Mutation::drop(CONTRACTS, "/contracts", "timeoutInMillis").naming("Api"),
+            Mutation::drop(CONTRACTS, "/contracts", "timeoutInMillis").naming("Api").also(COPIES),
             Mutation::drop(WEB, "/listings/commands/{command_id}", "timeoutInMillis").naming("WebApi"),
         ],
     },
+    Rule {
+        name: COPIES,
+        holds: "API: every write command is a copy of the first one, apart from what is its own",
+        check: copies,
+        notices: &[
+            Mutation::swap(CONTRACTS, "put", "timeoutInMillis: 10000", "timeoutInMillis: 20000")
+                .naming("Api"),
+            Mutation::drop(CONTRACTS, "put", "parameters:").naming("Api"),
+            Mutation::swap(WEB, "/request_approval", "\"message\":\"OK\"", "\"message\":\"Done\"")
+                .naming("WebApi"),
+            Mutation::swap(WEB, "delete", ".4.Name=RequestTimeEpoch", ".4.Name=Epoch").naming("WebApi"),
+            Mutation::swap(WEB, "delete", "description: The queue refuses the size.", "description: Large.")
+                .naming("WebApi"),
+        ],
+    },
+    Rule {
+        name: "api-preflights",
+        holds: "API: every path has the same CORS preflight, which lists the methods of the path",
+        check: preflights,
+        notices: &[
+            Mutation::swap(CONTRACTS, "/contracts", "'POST,PUT,OPTIONS'", "'POST,OPTIONS'").naming("Api"),
+            Mutation::swap(WEB, "/request_approval", "'86400'", "'600'").naming("WebApi"),
+            Mutation::drop(WEB, "/listings/commands/{command_id}", "options:").naming("WebApi"),
+        ],
+    },
 ];
+
+/// The rule that compares write commands: whatever is changed in one of them breaks it too.
+const COPIES: &str = "api-copies";
 
 const CONTRACTS: &str = "contracts-service/api.yaml";
 const WEB: &str = "web-service/api.yaml";
@@ -529,6 +563,87 @@ fn timeout(deployment: &Deployment<'_>) -> Faults {
         let ends = is_of_type(integration, "mock") || number(&integration["timeoutInMillis"]).is_some();
         (!ends).then_some("waits for its backend as long as the gateway likes")
     })
+}
+
+/// In a mapping template of a write command, the text before this may differ.
+const ATTRIBUTES: &str = "&MessageAttribute.1.Name=";
+
+/// A write command without the parts that may differ: its name, its body, the descriptions that depend on
+/// them, and the queue and the role of its API.
+fn shape(operation: &Value) -> Value {
+    let mut shape = operation.clone();
+    for own in ["summary", "operationId", "requestBody"] {
+        shape[own].take();
+    }
+    for status in ["200", "400"] {
+        shape["responses"][status]["description"].take();
+    }
+    let integration = &mut shape["x-amazon-apigateway-integration"];
+    for own in ["uri", "credentials"] {
+        integration[own].take();
+    }
+    let template = &mut integration["requestTemplates"]["application/json"];
+    let sent = template.as_str().filter(|text| text.starts_with("Action=SendMessage&MessageBody="));
+    *template = sent.and_then(|text| text.find(ATTRIBUTES).map(|at| &text[at..])).unwrap_or_default().into();
+    shape
+}
+
+/// The first place in which two values differ, as a JSON pointer.
+fn difference(one: &Value, other: &Value) -> Option<String> {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => one.keys().chain(other.keys()).find_map(|key| {
+            let of = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or_default();
+            difference(&of(one), &of(other)).map(|below| format!("/{key}{below}"))
+        }),
+        _ => (one != other).then(String::new),
+    }
+}
+
+/// AWS lets operations share only parameters and schemas: the top of api.yaml says why.
+fn copies(deployment: &Deployment<'_>) -> Faults {
+    let is_write = |(_, operation): &(String, &Value)| is_of_type(integration(operation), "aws");
+    // In one API all write commands go to the same queue, with the same role.
+    let way = |operation: &Value| ["uri", "credentials"].map(|key| integration(operation)[key].clone());
+    let mut first: Option<(String, Value)> = None;
+    let different = deployment.all(API).filter_map(|api| {
+        let writes: Vec<(String, &Value)> = operations(api).filter(is_write).collect();
+        writes.iter().find_map(|(name, operation)| {
+            let (known, expected) = first.get_or_insert_with(|| (name.clone(), shape(operation)));
+            let goes_elsewhere = way(operation) != way(writes[0].1);
+            let place = difference(expected, &shape(operation))
+                .or_else(|| goes_elsewhere.then(|| "its queue or its role".to_owned()))?;
+            Some(Fault::of(api, format!("has {name}, which differs from {known} in {place}")))
+        })
+    });
+    different.collect()
+}
+
+/// Browsers ask for the preflight of a path before they send a request with our headers.
+fn preflights(deployment: &Deployment<'_>) -> Faults {
+    const ALLOWED: &str = "method.response.header.Access-Control-Allow-Methods";
+    let mut faults = Faults::new();
+    let mut first: Option<Value> = None;
+    for api in deployment.all(API) {
+        for (path, methods) in api.properties["Body"]["paths"].as_object().into_iter().flatten() {
+            let mut preflight = methods["options"].clone();
+            let answer = &mut preflight["x-amazon-apigateway-integration"]["responses"]["default"];
+            let allowed = answer["responseParameters"][ALLOWED].take();
+            let allowed = allowed.as_str().unwrap_or_default().trim_matches('\'').to_lowercase();
+            let allowed: BTreeSet<&str> = allowed.split(',').collect();
+            let own = methods.as_object().into_iter().flat_map(|all| all.keys());
+            let own: BTreeSet<&str> = own.map(String::as_str).filter(|key| METHODS.contains(key)).collect();
+            if allowed != own || !methods["options"].is_object() {
+                faults.push(Fault::of(api, format!("has no preflight of {path} that lists its methods")));
+            } else if let Some(place) = difference(first.get_or_insert_with(|| preflight.clone()), &preflight)
+            {
+                faults.push(Fault::of(
+                    api,
+                    format!("has a preflight of {path} that differs from the first one in {place}"),
+                ));
+            }
+        }
+    }
+    faults
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ pub struct Mutation {
     pub edit: Edit,
     /// What the finding names, where that is not the edited resource.
     pub names: Option<&'static str>,
+    /// A rule that objects too: one that compares copies, of which the edit changes one.
+    pub also: Option<&'static str>,
     /// The stage on which it matters.
     pub stage: &'static str,
 }
@@ -57,12 +59,18 @@ impl Mutation {
     }
 
     const fn new(file: &'static str, resource: &'static str, edit: Edit) -> Self {
-        Self { file, resource, edit, names: None, stage: "dev" }
+        Self { file, resource, edit, names: None, also: None, stage: "dev" }
     }
 
     /// The finding names this.
     pub(super) const fn naming(mut self, resource: &'static str) -> Self {
         self.names = Some(resource);
+        self
+    }
+
+    /// A second rule objects too.
+    pub(super) const fn also(mut self, rule: &'static str) -> Self {
+        self.also = Some(rule);
         self
     }
 
