@@ -59,7 +59,7 @@ fn parameters(file: &str) -> &'static BTreeSet<String> {
 
 /// What the rules object to in it.
 fn findings(project: &Path, file: &str, stage: &str) -> anyhow::Result<BTreeSet<Finding>> {
-    Ok(policy::findings(&load(project, file, stage)?)?.into_iter().collect())
+    Ok(policy::findings(&load(project, file, stage)?, project)?.into_iter().collect())
 }
 
 /// The rules that are broken.

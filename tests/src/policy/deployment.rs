@@ -2,7 +2,9 @@
 //! and small readers of CloudFormation's looser values. It judges nothing.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use anyhow::Context;
 use local_cloud::resource::Resource;
 use local_cloud::template::{Application, Stack};
 use serde_json::Value;
@@ -25,19 +27,51 @@ pub struct Deployment<'a> {
     pub(super) application: &'a Application,
     /// Each template as it is written, its functions in their long forms, by file.
     written: BTreeMap<&'a str, Value>,
+    texts: Vec<Text>,
+}
+
+/// A file as it is written, with its comments.
+#[derive(Debug)]
+pub(super) struct Text {
+    /// The template that is the file or reads it, relative to the project.
+    pub template: String,
+    /// The resource that reads the file; `None` for the template itself.
+    pub reader: Option<String>,
+    /// What is in the file.
+    pub text: String,
 }
 
 impl<'a> Deployment<'a> {
-    /// Of an application that the local cloud has loaded.
+    /// Of an application that the local cloud has loaded from `project`.
     ///
     /// # Errors
-    /// When a template cannot be read as it is written.
-    pub fn of(application: &'a Application) -> anyhow::Result<Self> {
-        let mut written = BTreeMap::new();
+    /// When a template, or a file that it reads, cannot be read as it is written.
+    pub fn of(application: &'a Application, project: &Path) -> anyhow::Result<Self> {
+        let (mut written, mut texts) = (BTreeMap::new(), Vec::new());
         for stack in &application.stacks {
-            written.insert(stack.file.as_str(), stack.template()?);
+            let template = stack.template()?;
+            let text = |reader, text| Text { template: stack.file.clone(), reader, text };
+            texts.push(text(None, stack.body.clone()));
+            for (id, resource) in template["Resources"].as_object().into_iter().flatten() {
+                let properties = &resource["Properties"];
+                let included = &properties["DefinitionBody"]["Fn::Transform"]["Parameters"]["Location"];
+                let files = [included, &properties["DefinitionUri"]];
+                for file in files.into_iter().filter_map(Value::as_str) {
+                    let path = project.join(&stack.file).with_file_name(file);
+                    let read = std::fs::read_to_string(&path)
+                        .with_context(|| format!("cannot read {}", path.display()))?;
+                    texts.push(text(Some(id.clone()), read));
+                }
+            }
+            written.insert(stack.file.as_str(), template);
         }
-        Ok(Self { application, written })
+        Ok(Self { application, written, texts })
+    }
+
+    /// The templates and the files that they read. What SAM's translator made is JSON and has no
+    /// comments: it is not among them.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &Text> {
+        self.texts.iter().filter(|text| !text.text.starts_with('{'))
     }
 
     pub(super) fn is_prod(&self) -> bool {

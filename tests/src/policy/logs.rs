@@ -26,7 +26,7 @@ pub(super) const RULES: &[Rule] = &[
             CONTRACTS,
             "ApiLogs",
             "!If [RetentionByStage, !FindInMap [ByStage, !Ref Stage, LogDays], !Ref LogRetentionDays]",
-            "14",
+            "14 # edited",
         )
         .on_prod()],
     },

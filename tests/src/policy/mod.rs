@@ -16,12 +16,14 @@ mod functions;
 mod kept;
 mod logs;
 mod mutation;
+mod numbers;
 mod permissions;
 mod queues;
 mod tags;
 mod workflow;
 
 use std::fmt;
+use std::path::Path;
 
 use local_cloud::resource::Resource;
 use local_cloud::template::Application;
@@ -99,17 +101,18 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         functions::RULES,
         logs::RULES,
         account::RULES,
+        numbers::RULES,
     ]
     .into_iter()
     .flatten()
 }
 
-/// What all rules object to in an application.
+/// What all rules object to in an application whose templates are in `project`.
 ///
 /// # Errors
-/// When a template cannot be read as it is written.
-pub fn findings(application: &Application) -> anyhow::Result<Vec<Finding>> {
-    let deployment = Deployment::of(application)?;
+/// When a template, or a file that it reads, cannot be read as it is written.
+pub fn findings(application: &Application, project: &Path) -> anyhow::Result<Vec<Finding>> {
+    let deployment = Deployment::of(application, project)?;
     let of_rule = |rule: &'static Rule| {
         (rule.check)(&deployment).into_iter().map(|fault| Finding {
             fault,

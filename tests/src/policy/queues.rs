@@ -79,9 +79,13 @@ pub(super) const RULES: &[Rule] = &[
                 WEB,
                 "WebIngestMapping",
                 "MaximumConcurrency: !Ref CommandConcurrency",
-                "MaximumConcurrency: 20",
+                "MaximumConcurrency: 20 # edited",
             ),
-            Mutation::add(PROPERTIES, "ContractStatusStreamMapping", "      ParallelizationFactor: 3"),
+            Mutation::add(
+                PROPERTIES,
+                "ContractStatusStreamMapping",
+                "      ParallelizationFactor: 3 # edited",
+            ),
         ],
     },
     Rule {

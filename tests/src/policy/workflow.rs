@@ -1,5 +1,7 @@
 //! State machines: nothing waits for ever, and what is retried is retried with jitter.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 use super::deployment::{LOG_GROUP, MACHINE, list, number, texts};
@@ -62,7 +64,22 @@ pub(super) const RULES: &[Rule] = &[
                 "MaxDelaySeconds: 30, JitterStrategy: FULL",
                 "MaxDelaySeconds: 30",
             )
-            .naming(MACHINE_ID),
+            .naming(MACHINE_ID)
+            .also(CLASSES),
+        ],
+    },
+    Rule {
+        name: CLASSES,
+        holds: "Step Functions: every retry names its class, and the retries of a class have the same figures",
+        check: retry_classes,
+        notices: &[
+            Mutation::swap(APPROVAL, "ClaimRequest", "MaxAttempts: 6", "MaxAttempts: 7").naming(MACHINE_ID),
+            Mutation::swap(APPROVAL, "PublishAnswer", "BackoffRate: 2", "BackoffRate: 1.5")
+                .naming(MACHINE_ID),
+            Mutation::swap(APPROVAL, "JudgeImage", "# retry: judge", "# retry: unheard-of")
+                .naming(MACHINE_ID),
+            Mutation::swap(APPROVAL, "MarkAnswered", "# retry: never", "# no class").naming(MACHINE_ID),
+            Mutation::swap(APPROVAL, "", "#   look ", "#   gone ").naming(MACHINE_ID),
         ],
     },
     Rule {
@@ -164,6 +181,72 @@ fn retries(deployment: &Deployment<'_>) -> Faults {
         }
         retried.iter().any(|retry| retry["JitterStrategy"] != "FULL").then_some("is retried without jitter")
     })
+}
+
+/// The rule that compares retries: whatever is changed in one of them breaks it too.
+const CLASSES: &str = "retry-classes";
+
+/// How a `Retry` entry names its class.
+const CLASS: &str = "# retry: ";
+
+/// The fields of a retry that are figures, and how it spreads them.
+const FIGURES: [&str; 5] =
+    ["IntervalSeconds:", "MaxAttempts:", "BackoffRate:", "MaxDelaySeconds:", "JitterStrategy:"];
+
+/// The language has no references, so that each retry repeats the figures of its class. The classes are
+/// listed in the comment at the top: `#   name  reason`.
+fn retry_classes(deployment: &Deployment<'_>) -> Faults {
+    let mut faults = Faults::new();
+    let machines = deployment.all(MACHINE);
+    let texts = deployment.texts();
+    let texts: Vec<_> = texts.filter_map(|text| Some((text.reader.as_deref()?, text))).collect();
+    for machine in machines {
+        let read = texts
+            .iter()
+            .find(|(id, text)| *id == machine.logical_id && text.template == machine.file.template());
+        let Some((_, text)) = read else { continue };
+        let mut found = Vec::new();
+        states(&machine.properties["Definition"], &mut found);
+        let retries = found.iter().map(|(_, state)| list(&state["Retry"]).count()).sum();
+        faults.extend(wrong_class(&text.text, retries).map(|wrong| Fault::of(machine, wrong)));
+    }
+    faults
+}
+
+/// What is wrong with the classes in a definition that has so many retries.
+fn wrong_class(text: &str, retries: usize) -> Option<String> {
+    let head = text.lines().take_while(|line| line.starts_with('#'));
+    let names = head.filter_map(|line| line.strip_prefix("#   ")?.split(' ').next());
+    let listed: BTreeSet<&str> = names.filter(|name| !name.is_empty()).collect();
+    let mut classes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut named = 0;
+    for line in text.lines() {
+        let (entry, comment) =
+            line.split_once(" #").map_or((line, ""), |(entry, _)| (entry, &line[entry.len() + 1..]));
+        // `{ ErrorEquals: [A, B], MaxAttempts: 6, ... }`: the figures are what has no bracket.
+        let fields = entry.split([',', '{', '}']).map(str::trim);
+        let figures: Vec<&str> =
+            fields.filter(|field| FIGURES.iter().any(|figure| field.starts_with(figure))).collect();
+        if figures.is_empty() {
+            continue;
+        }
+        let Some(class) = comment.strip_prefix(CLASS) else {
+            return Some(format!("has a retry without a class: {}", entry.trim()));
+        };
+        named += 1;
+        if !listed.contains(class) {
+            return Some(format!(
+                "has a retry of the class {class}, which the top of its file does not list"
+            ));
+        }
+        if *classes.entry(class).or_insert_with(|| figures.clone()) != figures {
+            return Some(format!("has retries of the class {class} with different figures"));
+        }
+    }
+    if let Some(unused) = listed.iter().find(|class| !classes.contains_key(*class)) {
+        return Some(format!("lists the class {unused}, of which it has no retry"));
+    }
+    (named != retries).then(|| format!("has {retries} retries, and {named} with their figures on one line"))
 }
 
 fn logs(deployment: &Deployment<'_>) -> Faults {
