@@ -73,7 +73,7 @@ pub(super) const RULES: &[Rule] = &[
             Mutation::swap(WEB, "Listing", "minLength: 1, maxLength: 512", "minLength: 1").naming("WebApi"),
             Mutation::swap(WEB, "Listing", ", maximum: 9007199254740991", "").naming("WebApi"),
             Mutation::swap(WEB, "limit", ", maximum: 100", "").naming("WebApi"),
-            // What stood here before: 40,000 letters and a sign took 8 s in Python's engine.
+            // An earlier pattern: 40,000 letters and a sign took 8 s in Python's engine.
             Mutation::swap(WEB, "AddressText", "\"^[ ", "\"^[A-Za-z0-9_ -").naming("WebApi"),
             Mutation::swap(CONTRACTS, "CreateContract", "\"\\\\S\"", "\"\\\\s*\\\\S\"").naming("Api"),
         ],
@@ -204,14 +204,14 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-/// The rule that compares write commands: whatever is changed in one of them breaks it too.
+/// The rule that compares write commands: a change of one of them breaks it too.
 const COPIES: &str = "api-copies";
 
 const CONTRACTS: &str = "contracts-service/api.yaml";
 const WEB: &str = "web-service/api.yaml";
 const STAGE: &str = "AWS::ApiGateway::Stage";
 
-/// The operations of an API: `METHOD /path`, and what the document says of each.
+/// The operations of an API: `METHOD /path`, and the part of the document.
 pub(super) fn operations(api: &Resource) -> impl Iterator<Item = (String, &Value)> {
     let paths = api.properties["Body"]["paths"].as_object();
     paths.into_iter().flatten().flat_map(|(path, methods)| {
@@ -228,7 +228,7 @@ pub(super) fn operations(api: &Resource) -> impl Iterator<Item = (String, &Value
 const METHODS: [&str; 8] =
     ["get", "put", "post", "delete", "options", "head", "patch", "x-amazon-apigateway-any-method"];
 
-/// Where an operation leads.
+/// The integration of an operation.
 pub(super) fn integration(operation: &Value) -> &Value {
     &operation["x-amazon-apigateway-integration"]
 }
@@ -238,7 +238,7 @@ fn is_of_type(integration: &Value, kind: &str) -> bool {
     integration["type"].as_str().is_some_and(|given| given.eq_ignore_ascii_case(kind))
 }
 
-/// A fault for each operation that `complaint` says something about.
+/// A fault for each operation for which `complaint` returns a text.
 fn each_operation(
     deployment: &Deployment<'_>,
     complaint: impl Fn(&Resource, &str, &Value) -> Option<&'static str>,
@@ -298,8 +298,8 @@ fn access_logs(deployment: &Deployment<'_>) -> Faults {
     })
 }
 
-/// The fields of every access log. None can hold a quote of somebody else's: the gateway makes them
-/// all, or the service behind it (`integrationRequestId`).
+/// The fields of every access log. The gateway, or AWS behind it (`integrationRequestId`), creates all
+/// values, so that no client can put a quote into a line.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html>
 const LOGGED: [(&str, &str); 11] = [
     ("requestId", "$context.extendedRequestId"),
@@ -319,14 +319,14 @@ fn access_log_fields(deployment: &Deployment<'_>) -> Faults {
     let expected: Value =
         LOGGED.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
     deployment.each(STAGE, |stage| {
-        // One without a log is the fault of another rule.
+        // Another rule reports a stage without a log.
         let format = stage.properties["AccessLogSetting"]["Format"].as_str()?;
         let logged: Value = serde_json::from_str(format).unwrap_or_default();
         unless(logged == expected, "logs other fields than every API does")
     })
 }
 
-/// What an operation takes: the schema of its body, if it has any.
+/// The schema of an operation's body, or null.
 fn body_schema(operation: &Value) -> &Value {
     &operation["requestBody"]["content"]["application/json"]["schema"]
 }
@@ -358,7 +358,7 @@ fn limits(deployment: &Deployment<'_>) -> Faults {
     });
     faults.extend(deployment.each(API, |api| {
         let parameters = api.properties["Body"]["components"]["parameters"].as_object();
-        // The gateway ignores them; they document. A text of a path ends with the address.
+        // API Gateway ignores these limits; they are documentation. A text in a path needs none.
         let is_unlimited = |parameter: &&Value| {
             parameter["schema"]["type"] != "string" && unlimited(&parameter["schema"]).is_some()
         };
@@ -385,15 +385,15 @@ fn unlimited(schema: &Value) -> Option<&'static str> {
     }
 }
 
-/// Whether an engine that tries every split of a text finds in linear time that a pattern does not
-/// match. It knows sequences of characters and classes, repeated or not, and objects to all else.
-/// Two endless repetitions must not be able to share a text: something must stand between them that
-/// one of them cannot take. Without `^`, the engine begins everywhere: then nothing may repeat
-/// endlessly.
+/// Whether a backtracking engine needs only linear time to find that a pattern does not match. It reads
+/// sequences of characters and classes, repeated or not, and returns false for any other pattern.
+/// Two endless repetitions must not be able to take the same text: between them there must be something
+/// that one of them cannot take. Without `^` the engine begins at every character, so that no endless
+/// repetition is allowed.
 fn is_linear(pattern: &str) -> bool {
     use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Look};
 
-    /// One step of a sequence: what it takes, whether it must, and whether again and again.
+    /// One step of a sequence: the characters that it takes, whether it is required, whether it is endless.
     struct Step {
         takes: ClassUnicode,
         required: bool,
@@ -489,7 +489,7 @@ fn reasons(deployment: &Deployment<'_>) -> Faults {
     })
 }
 
-/// What the gateway itself answers when something fails.
+/// The answers of the gateway itself when a request fails.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html>
 const ANSWERS: [&str; 4] = ["DEFAULT_4XX", "DEFAULT_5XX", "INTEGRATION_FAILURE", "INTEGRATION_TIMEOUT"];
 
@@ -501,15 +501,15 @@ fn failures(deployment: &Deployment<'_>) -> Faults {
     });
     faults.extend(each_operation(deployment, |_, _, operation| {
         let integration = integration(operation);
-        // A function's proxy answers itself, and a mock cannot fail.
+        // A proxied function makes its own answer, and a mock cannot fail.
         if is_of_type(integration, "aws_proxy") || is_of_type(integration, "mock") {
             return None;
         }
         if integration["passthroughBehavior"] != "never" {
-            return Some("passes on what it has no template for");
+            return Some("passes on bodies of types for which it has no template");
         }
         let Some(responses) = integration["responses"].as_object() else {
-            return Some("has no answer for what its backend says");
+            return Some("has no mapping of its backend's answers");
         };
         let is_success =
             |response: &Value| response["statusCode"].as_str().is_some_and(|status| status.starts_with('2'));
@@ -524,7 +524,7 @@ fn failures(deployment: &Deployment<'_>) -> Faults {
             return Some("answers more than a 2xx as a success");
         }
         if !responses.contains_key("default") {
-            return Some("has no answer for a failure that nobody thought of");
+            return Some("has no mapping for an unexpected failure");
         }
         let declared = |response: &Value| {
             response["statusCode"].as_str().is_some_and(|status| operation["responses"][status].is_object())
@@ -561,7 +561,7 @@ fn timeout(deployment: &Deployment<'_>) -> Faults {
     each_operation(deployment, |_, _, operation| {
         let integration = integration(operation);
         let ends = is_of_type(integration, "mock") || number(&integration["timeoutInMillis"]).is_some();
-        (!ends).then_some("waits for its backend as long as the gateway likes")
+        (!ends).then_some("has no time-out of its own")
     })
 }
 
