@@ -1,19 +1,19 @@
-//! The table of counts in `docs/cost.md`: read, and held against what was measured. Pure.
+//! Reads the table of counts in `docs/cost.md` and compares it with measured counts. No I/O.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
 
-/// How often each thing that is charged for happened.
+/// How often each thing happened for which AWS charges.
 pub type Counts = BTreeMap<String, f64>;
 
-/// The row that is known roughly only: how many digits a duration or an id has is chance.
+/// The row that varies from run to run, because durations and ids have different numbers of digits.
 pub const LOGS: &str = "log data, KB";
 
-/// How far the measured value of [`LOGS`] may be off, as a share.
+/// How far a measured value of [`LOGS`] may differ, as a share of the documented value.
 const ROUGH: f64 = 0.15;
 
-/// The table below the heading `## Counts`: what stands in each column, by the name of its row.
+/// The columns of the table below the heading `## Counts`, each with its values by the name of the row.
 ///
 /// # Errors
 /// When there is no such table, or a cell is no number.
@@ -38,21 +38,22 @@ fn cells(line: &str) -> Vec<&str> {
     line.trim().trim_matches('|').split('|').map(str::trim).collect()
 }
 
-/// Where a column of the document and what was measured differ, as sentences.
+/// The differences between a column of the document and the measured counts, as sentences.
 pub fn differences(column: &str, documented: &Counts, measured: &Counts) -> Vec<String> {
     let mut names: Vec<&String> = documented.keys().chain(measured.keys()).collect();
     names.sort();
     names.dedup();
     let value = |counts: &Counts, name: &str| counts.get(name).copied();
     let differing = names.into_iter().filter_map(|name| {
-        let (told, seen) = (value(documented, name), value(measured, name));
-        let same = match (told, seen) {
-            (Some(told), Some(seen)) if name == LOGS => (told - seen).abs() <= ROUGH * told,
-            (told, seen) => told == seen,
+        let (documented, seen) = (value(documented, name), value(measured, name));
+        let same = match (documented, seen) {
+            (Some(documented), Some(seen)) if name == LOGS => (documented - seen).abs() <= ROUGH * documented,
+            (documented, seen) => documented == seen,
         };
         let shown = |value: Option<f64>| value.map_or("nothing".to_owned(), |value| value.to_string());
-        (!same)
-            .then(|| format!("{column}: {name} is {} in docs/cost.md, and was {}", shown(told), shown(seen)))
+        (!same).then(|| {
+            format!("{column}: {name} is {} in docs/cost.md, and was {}", shown(documented), shown(seen))
+        })
     });
     differing.collect()
 }
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_differs_or_is_missing_on_either_side_is_told() {
+    fn a_number_that_differs_or_is_missing_on_either_side_is_reported() {
         let documented = counts(&[("invocations", 2.0), ("read units", 1.0)]);
         assert_eq!(differences("create", &documented, &documented), [""; 0]);
         assert_eq!(

@@ -1,5 +1,5 @@
-//! A contract and a listing, from HTTP to search, hop by hop. Each hop that does not come is
-//! told as a sentence that names the part of a template that must have failed.
+//! Follows a contract and a listing from HTTP to search, hop by hop. If a hop does not happen, the error
+//! names the part of a template that makes it.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ const fn part(file: &'static str, name: &'static str) -> Part {
 /// Publishes the changes of contracts.
 pub const STATUS_PIPE: Part = part(CONTRACTS, "StatusPipe");
 
-/// Every rule, its event sources in SAM's short form included.
+/// Every rule, including those that SAM creates from events of functions.
 pub const RULES: [Part; 12] = [
     CONTRACTS_LOG,
     PROPERTIES_LOG,
@@ -64,8 +64,8 @@ const ANSWERS_FOR_THE_DEAD: Part = part(PROPERTIES, "OnApprovalEndedRule");
 const APPLIES_EVALUATION: Part = part(WEB, "OnEvaluationCompletedRule");
 const TAKES_LISTING_DOWN: Part = part(WEB, "OnContractEndedRule");
 
-/// The URL-encoding of every body and path that goes into a queue and can hold what it changes: no
-/// value of `PUT /contracts` can (`tests/bad_input.rs` sends one that is overwritten).
+/// The URL-encodings of bodies and paths that go into a queue. `PUT /contracts` is not among them: no valid
+/// value of it has a character that the encoding changes (`tests/bad_input.rs` tests it).
 pub const ENCODINGS: [Part; 4] = [ENCODED_CREATE, ENCODED_LISTING, ENCODED_REQUEST, ENCODED_WITHDRAWAL];
 
 const ENCODED_CREATE: Part = part("contracts-service/api.yaml", "$util.urlEncode in POST /contracts");
@@ -75,19 +75,19 @@ const ENCODED_REQUEST: Part = part("web-service/api.yaml", "$util.urlEncode in P
 const ENCODED_WITHDRAWAL: Part =
     part("web-service/api.yaml", "$util.urlEncode in DELETE /listings/{country}/{city}/{street}/{number}");
 
-/// Wakes executions that wait; a mapping and no rule.
+/// Wakes executions that wait. It is an event source mapping.
 const WAKES: Part = part(PROPERTIES, "ContractStatusStreamMapping");
 
-/// The waiting state, and the way to it.
+/// The state in which an execution waits for its contract.
 const WORKFLOW: Part = part("properties-service/approval.asl.yaml", "WaitForContractApproval");
 
-/// Text that is cut or changed wherever a step forgets to encode or to escape.
+/// A text that a step changes or cuts if it forgets to encode or to escape.
 pub const CORPUS: &str = "Smith & Sons &DelaySeconds=900 + 100 % %26 # \"quoted\" \\ back\nnew line 🦄 é";
 
-/// Who sells; stands in no event and in no log.
+/// The seller's name, which must not be in any event or log.
 pub const SELLER: &str = "Zebediah Quill";
 
-/// The three buses: output of the bus, output of its log, who logs.
+/// The three buses: the output with the bus, the output with its log, and the rule that logs.
 const LOGS: [(&str, &str, Part); 3] = [
     ("ContractsEventBusName", "ContractsCatchAllLogGroupArn", CONTRACTS_LOG),
     ("PropertiesEventBusName", "PropertiesCatchAllLogGroupArn", PROPERTIES_LOG),
@@ -98,12 +98,12 @@ const LOGS: [(&str, &str, Part); 3] = [
 #[derive(Debug, Clone, Copy)]
 pub struct Flow<'a> {
     client: &'a Client,
-    /// What is known to be missing: its hop is waited for only briefly.
+    /// The part that is missing: the flow waits only briefly for its hop.
     missing: Option<Part>,
 }
 
 impl<'a> Flow<'a> {
-    /// A flow in which everything must come.
+    /// A flow in which every hop must happen.
     pub fn new(client: &'a Client) -> Self {
         Self { client, missing: None }
     }
@@ -113,10 +113,10 @@ impl<'a> Flow<'a> {
         Self { client, missing: Some(part) }
     }
 
-    /// From HTTP to search and out of it again, and once with a workflow that dies.
+    /// From HTTP into search and out of it, and once with an execution that is aborted.
     ///
     /// # Errors
-    /// The first hop that does not come, and the part of a template that makes it.
+    /// The first hop that does not happen, and the part of a template that makes it.
     pub async fn run(&self) -> anyhow::Result<()> {
         self.buses_are_logged().await?;
         let house = House(11);
@@ -233,12 +233,12 @@ impl<'a> Flow<'a> {
             self.event(ANSWERS_FOR_THE_DEAD, log, "PublicationEvaluationCompleted", house, result).await?;
         ensure!(
             answer["detail"]["evaluation_reasons"] == json!(["evaluation_failed"]),
-            "an aborted execution was answered otherwise: {answer}"
+            "an aborted execution got another answer: {answer}"
         );
         Ok(())
     }
 
-    /// A path that would add a parameter to the queue call is taken as the address of no property.
+    /// A path with an encoded parameter of the queue call adds no parameter: no property has such an id.
     async fn a_withdrawal_carries_its_path_whole(&self) -> anyhow::Result<()> {
         const SMUGGLED: &str = "usa%26DelaySeconds%3D900";
         for at in 0..4 {
@@ -273,7 +273,7 @@ impl<'a> Flow<'a> {
         outcome(self.client, service_of(path), &command, self.patience(part)).await.with_context(named)
     }
 
-    /// Waits until a bus has logged an event of a property with one member that is `member`.
+    /// Waits until a bus has logged an event of a property whose detail has the pair `member`.
     async fn event(
         &self,
         part: Part,
@@ -340,7 +340,7 @@ impl House {
         json!({"property_id": self.id(), "address": self.address(), "seller_name": House::seller()})
     }
 
-    /// The body of `POST /listings`; nothing speaks against it, and it has an image in the seed data.
+    /// The body of `POST /listings`: an evaluation approves it, and its image is in the seed data.
     pub fn listing(self) -> Value {
         json!({
             "address": self.address(), "contract": "sale", "listprice": 350_000, "currency": "USD",
@@ -353,7 +353,7 @@ impl House {
 /// The execution that was started for a property.
 ///
 /// # Errors
-/// When the endpoint refuses the question.
+/// When the endpoint refuses the call.
 pub async fn execution_of(client: &Client, property: &str) -> anyhow::Result<Option<String>> {
     let list = json!({"stateMachineArn": client.output("ApprovalStateMachineArn")?});
     let executions = client.aws("AWSStepFunctions.ListExecutions", &list).await?;
@@ -371,7 +371,7 @@ pub async fn execution_of(client: &Client, property: &str) -> anyhow::Result<Opt
 /// Whether an execution has handed out its task token in the state that waits for the contract.
 ///
 /// # Errors
-/// When the endpoint refuses the question.
+/// When the endpoint refuses the call.
 pub async fn is_waiting(client: &Client, execution: &str) -> anyhow::Result<bool> {
     let arn = json!({"executionArn": execution});
     let history = client.aws("AWSStepFunctions.GetExecutionHistory", &arn).await?;

@@ -1,6 +1,6 @@
-//! A small harness for tests that go only through the public doors: it builds the functions
-//! once per test process, runs a local cloud of its own for each test, on free ports and in a
-//! folder that is gone afterwards, and stops it even when the test panics.
+//! A harness for tests that use only HTTP and the AWS API. It builds the functions once for each test
+//! process. Each test gets its own local cloud, on free ports and in a temporary folder; the harness stops
+//! it even if the test panics.
 
 pub mod counts;
 pub mod flow;
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use unicorn::client::{Client, until};
 
-/// No step takes longer, unless something is broken.
+/// The longest time that a step may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The template of the whole application.
@@ -45,10 +45,10 @@ pub async fn binaries() -> anyhow::Result<PathBuf> {
     Ok(BUILT.get_or_try_init(build).await?.clone())
 }
 
-/// Runs `test` against a local cloud of its own, which runs the application as it is.
+/// Runs `test` against its own local cloud, which runs the templates of the project.
 ///
 /// # Errors
-/// What the test fails with, or why the local cloud did not start.
+/// The error of the test, or of a local cloud that does not start.
 pub fn on_a_local_cloud(test: impl AsyncFnOnce(&Client) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let project = project()?;
     runtime()?.block_on(with_templates(&project, test))
@@ -65,7 +65,7 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// Runs `test` against a local cloud that runs the templates in `project`.
 ///
 /// # Errors
-/// What the test fails with, or why the local cloud did not start.
+/// The error of the test, or of a local cloud that does not start.
 pub async fn with_templates<T>(
     project: &Path,
     test: impl AsyncFnOnce(&Client) -> anyhow::Result<T>,
@@ -73,10 +73,10 @@ pub async fn with_templates<T>(
     watched(project, async |client, _| test(client).await).await
 }
 
-/// Like [`with_templates`]; the test sees the services themselves, too, for what they have counted.
+/// Like [`with_templates`]; the test also gets the services, which count calls.
 ///
 /// # Errors
-/// What the test fails with, or why the local cloud did not start.
+/// The error of the test, or of a local cloud that does not start.
 pub async fn watched<T>(
     project: &Path,
     test: impl AsyncFnOnce(&Client, &Cloud) -> anyhow::Result<T>,
@@ -119,12 +119,12 @@ pub async fn apply(client: &Client, method: Method, path: &str, body: &Value) ->
     Ok(record)
 }
 
-/// The path below which the commands of a write are found.
+/// The API whose `commands/{id}` has the outcome of a write to `path`.
 pub fn service_of(path: &str) -> &'static str {
     if path.starts_with("/contracts") { "/contracts" } else { "/listings" }
 }
 
-/// Waits for a message of a queue, attributes included.
+/// Waits for a message in a queue and returns it with its attributes.
 ///
 /// # Errors
 /// When none comes in time.
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn a_test_that_panics_leaves_nothing_running() {
         let address = Mutex::new(String::new());
-        let told = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let ended = std::panic::catch_unwind(AssertUnwindSafe(|| {
             on_a_local_cloud(async |client| {
                 let url = client.addresses.endpoint_url.trim_start_matches("http://");
                 std::net::TcpStream::connect(url).unwrap();
@@ -178,7 +178,7 @@ mod tests {
                 panic!("this test fails");
             })
         }));
-        assert_eq!(told.unwrap_err().downcast_ref::<&str>(), Some(&"this test fails"));
+        assert_eq!(ended.unwrap_err().downcast_ref::<&str>(), Some(&"this test fails"));
         let address = address.into_inner().unwrap_or_else(PoisonError::into_inner);
         assert!(!address.is_empty());
         std::net::TcpStream::connect(address).unwrap_err();

@@ -1,6 +1,6 @@
-//! What a role is allowed, against what its owner needs: the calls that were recorded, and for
-//! each kind of trigger the fixed list of what AWS does in the role's name. Pure: it reads
-//! evaluated templates and recorded calls, and makes sentences.
+//! Compares what a role allows with what its owner needs: the recorded calls and, for each kind of
+//! trigger, a fixed list of the actions that AWS takes with the role. No I/O: it reads evaluated templates
+//! and recorded calls, and returns sentences.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::templates::of_kind;
 
-/// An action on a resource, either with wildcards where a policy has some.
+/// An action on a resource. Both can have wildcards, as in a policy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Permission {
     /// `dynamodb:PutItem`.
@@ -27,7 +27,7 @@ impl Permission {
         Self { action: action.into(), resource: resource.into() }
     }
 
-    /// Whether whoever has this may do the other.
+    /// Whether this permission includes the other.
     pub fn covers(&self, other: &Self) -> bool {
         matches(&self.action, &other.action) && matches(&self.resource, &other.resource)
     }
@@ -51,7 +51,7 @@ fn matches(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// Where what `who` is allowed and what it needs differ, as sentences; none where they are the same.
+/// The differences between what `who` is allowed and what it needs, as sentences.
 pub fn compare(who: &str, allowed: &BTreeSet<Permission>, needed: &BTreeSet<Permission>) -> Vec<String> {
     let surplus = allowed.difference(needed).map(|permission| {
         let narrow: Vec<String> =
@@ -79,7 +79,7 @@ fn statements<'a>(application: &'a Application, role: &'a Resource) -> impl Iter
 /// Everything that a role's policies allow. Conditions are left out: `CONDITIONS` lists them.
 ///
 /// # Errors
-/// When a policy says it in a way that is not read here.
+/// When a policy has a form that this module does not read.
 pub fn allowed(application: &Application, role: &Resource) -> anyhow::Result<BTreeSet<Permission>> {
     let mut allowed = BTreeSet::new();
     for arn in list(&role.properties["ManagedPolicyArns"]) {
@@ -111,15 +111,15 @@ pub fn allowed(application: &Application, role: &Resource) -> anyhow::Result<BTr
     Ok(allowed)
 }
 
-/// The conditions under which roles are allowed something, each as (role, Sid, condition): no other
-/// is there, since a recorded call does not tell whether it would pass one, and none is missing.
+/// All conditions in the policies of roles, each as (role, Sid, condition). They are listed because a
+/// recorded call does not show whether it meets a condition.
 const CONDITIONS: &[(&str, &str, &str)] = &[(
     "SearchFunctionRole",
     "ReadWhatIsPublished",
     r#"{"ForAllValues:StringLike":{"dynamodb:LeadingKeys":["SEARCH#*"]}}"#,
 )];
 
-/// Where the conditions of all roles and the `expected` ones differ, as sentences.
+/// The differences between the conditions of all roles and the `expected` ones, as sentences.
 fn conditions(application: &Application, expected: &[(&str, &str, &str)]) -> Vec<String> {
     let mut found = BTreeSet::new();
     for role in of_kind(application, "AWS::IAM::Role") {
@@ -132,11 +132,11 @@ fn conditions(application: &Application, expected: &[(&str, &str, &str)]) -> Vec
         (String::from(*role), String::from(*sid), String::from(*condition))
     };
     let expected: BTreeSet<_> = expected.iter().map(owned).collect();
-    let told = |(role, sid, condition): &(String, String, String), what: &str| {
+    let sentence = |(role, sid, condition): &(String, String, String), what: &str| {
         format!("the statement {sid:?} of {role} {what} the condition {condition}")
     };
-    let more = found.difference(&expected).map(|it| told(it, "has, without a reason here,"));
-    more.chain(expected.difference(&found).map(|it| told(it, "is without"))).collect()
+    let more = found.difference(&expected).map(|it| sentence(it, "has, without a reason here,"));
+    more.chain(expected.difference(&found).map(|it| sentence(it, "is without"))).collect()
 }
 
 /// A value or a list of values: policies take both.
@@ -161,9 +161,10 @@ const TRACES: [&str; 5] = [
 const BASIC: &str = "service-role/AWSLambdaBasicExecutionRole";
 const TRACING: &str = "AWSXrayWriteOnlyAccess";
 
-/// The managed policies that SAM attaches, by what follows `arn:aws:iam::aws:policy/`: to every function the first, for tracing the second, and
-/// for a queue or a stream among its events the others, which let it poll them all (samtranslator,
-/// `SamFunction._construct_role` and the `get_policy_arn` of each event source). What is in them:
+/// The managed policies that SAM attaches, by the text after `arn:aws:iam::aws:policy/`. Every function gets
+/// the first, tracing adds the second, and an event from a queue or a stream adds one of the others, which
+/// let the function poll them all (samtranslator, `SamFunction._construct_role` and the `get_policy_arn` of
+/// each event source). Their actions:
 /// <https://docs.aws.amazon.com/aws-managed-policy/latest/reference/policy-list.html>
 const MANAGED: [(&str, &[&str]); 4] = [
     (BASIC, &LOGS),
@@ -193,7 +194,7 @@ const MANAGED: [(&str, &[&str]); 4] = [
     ),
 ];
 
-/// How a state machine delivers its log; none of the actions knows resources.
+/// How a state machine delivers its log. None of the actions takes a resource.
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html#cloudwatch-iam-policy>
 const LOG_DELIVERY: [&str; 8] = [
     "logs:CreateLogDelivery",
@@ -210,8 +211,8 @@ const LOG_DELIVERY: [&str; 8] = [
 /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-permissions>
 const QUEUE: [&str; 3] = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"];
 
-/// How the mapping of a function, or a pipe, reads the stream of a table; besides these it lists
-/// streams, which knows no resources.
+/// How the mapping of a function, or a pipe, reads the stream of a table. It also lists streams, which
+/// takes no resource.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-eventsourcemapping.html>,
 /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-permissions.html#eb-pipes-perms-ddb>
 const STREAM: [&str; 3] = ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"];
@@ -234,17 +235,17 @@ fn text<'a>(properties: &'a Value, path: &str) -> Option<&'a str> {
     properties.pointer(path).and_then(Value::as_str)
 }
 
-/// Somebody who takes on a role.
+/// A resource that assumes a role.
 #[derive(Debug)]
 struct Owner<'a> {
     resource: &'a Resource,
-    /// The name by which it is told.
+    /// Its name in a finding.
     name: String,
-    /// What AWS does in its name without a call of the application's.
+    /// What AWS does with the role without a call by the application.
     fixed: Vec<Permission>,
 }
 
-/// Who takes on the role, in the whole application.
+/// The resources of the application that assume the role.
 fn owners<'a>(application: &'a Application, role: &Resource) -> Vec<Owner<'a>> {
     let resources = || application.stacks.iter().flat_map(|stack| &stack.resources);
     resources()
@@ -297,7 +298,7 @@ fn of_function(application: &Application, function: &Resource) -> Vec<Permission
             } else if source.starts_with("arn:aws:dynamodb:") {
                 fixed.extend(of_stream(source));
             }
-            // Lambda sends what failed for good with the role of the function.
+            // Lambda sends an event that failed for good with the role of the function.
             // https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
             let queue = text(&config.properties, "/DestinationConfig/OnFailure/Destination");
             fixed.extend(queue.map(|queue| Permission::new("sqs:SendMessage", queue)));
@@ -320,8 +321,8 @@ fn of_pipe(properties: &Value) -> Vec<Permission> {
     of_stream(source).chain(queue.map(|queue| Permission::new("sqs:SendMessage", queue))).collect()
 }
 
-/// What a recorded call needs of a policy. Keys of objects and names of executions are data, which a
-/// policy cannot name.
+/// The permission that a recorded call needs. A policy cannot name the keys of objects and the names of
+/// executions, because they are data.
 fn need(call: &Call) -> Permission {
     let object = call.resource.strip_prefix("arn:aws:s3:::").and_then(|object| object.split_once('/'));
     let execution = call.resource.rsplit_once(':').filter(|(before, _)| before.contains(":execution:"));
@@ -333,10 +334,10 @@ fn need(call: &Call) -> Permission {
     Permission::new(&call.action, resource)
 }
 
-/// The role that an operator takes on to move dead messages back: nobody in the application does.
+/// The role that an operator assumes to move dead messages back. No resource assumes it.
 const REDRIVE: &str = "RedriveRole";
 
-/// What SQS asks of who starts, lists and cancels such moves, of the dead-letter queue.
+/// The actions on the dead-letter queue that SQS needs to start, list and cancel such moves.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-configure-dead-letter-queue-redrive.html>
 const REDRIVES: [&str; 6] = [
     "sqs:StartMessageMoveTask",
@@ -364,7 +365,7 @@ fn of_operator(application: &Application, role: &Resource) -> BTreeSet<Permissio
         .collect()
 }
 
-/// Where the roles of an application and the calls that were made differ, as sentences.
+/// The differences between the roles of an application and the recorded calls, as sentences.
 ///
 /// # Errors
 /// When a policy cannot be read.
@@ -378,7 +379,7 @@ pub fn findings<'a>(
         |stack: &str| roles.iter().any(|role| role.logical_id == REDRIVE && role.stack == stack);
     let stuck = with_dead_letters(application).filter(|(queue, _)| !has_operator(&queue.stack));
     findings.extend(
-        stuck.map(|(queue, _)| format!("nobody may move the dead messages of {} back", queue.logical_id)),
+        stuck.map(|(queue, _)| format!("no role may move the dead messages of {} back", queue.logical_id)),
     );
     for role in &roles {
         let owners = owners(application, role);
@@ -391,16 +392,16 @@ pub fn findings<'a>(
         let names: Vec<&str> = owners.iter().map(|owner| owner.name.as_str()).collect();
         let who = names.join(" and ");
         if owners.is_empty() {
-            findings.push(format!("{} of {} is taken on by nobody", role.logical_id, role.stack));
+            findings.push(format!("no resource assumes {} of {}", role.logical_id, role.stack));
             continue;
         }
         if owners.len() > 1 && owners.iter().any(|owner| owner.resource.kind != "AWS::Events::Rule") {
-            findings.push(format!("{who} share {}: none but rules may", role.logical_id));
+            findings.push(format!("{who} share {}: only rules may share a role", role.logical_id));
         }
         let fixed: Vec<Permission> = owners.iter().flat_map(|owner| owner.fixed.clone()).collect();
         let calls = calls.clone().into_iter();
         let own = calls.filter(|call| owners.iter().any(|owner| call.principal == owner.resource.arn));
-        // What the fixed list has for every resource is not needed for one as well.
+        // An action that the fixed list has for every resource needs no second permission.
         let own = own.map(need).filter(|need| !fixed.iter().any(|fixed| fixed.covers(need)));
         findings.extend(compare(&who, &allowed, &own.chain(fixed.clone()).collect()));
     }
@@ -419,35 +420,35 @@ mod tests {
         permissions.iter().map(|(action, resource)| Permission::new(*action, *resource)).collect()
     }
 
-    fn told(allowed: &[(&str, &str)], needed: &[(&str, &str)]) -> Vec<String> {
+    fn sentences(allowed: &[(&str, &str)], needed: &[(&str, &str)]) -> Vec<String> {
         compare("search", &set(allowed), &set(needed))
     }
 
     #[test]
-    fn what_is_allowed_and_needed_alike_is_nothing_to_tell() {
+    fn the_same_permissions_make_no_sentence() {
         let both = [("dynamodb:GetItem", TABLE), ("xray:PutTraceSegments", "*")];
-        assert_eq!(told(&both, &both), [""; 0]);
+        assert_eq!(sentences(&both, &both), [""; 0]);
     }
 
     #[test]
-    fn an_action_too_many_is_told() {
+    fn an_action_too_many_is_reported() {
         let need = [("dynamodb:GetItem", TABLE)];
         assert_eq!(
-            told(&[need[0], ("dynamodb:PutItem", TABLE)], &need),
+            sentences(&[need[0], ("dynamodb:PutItem", TABLE)], &need),
             [format!("search is allowed dynamodb:PutItem on {TABLE}, which it never uses")]
         );
     }
 
     #[test]
-    fn an_action_too_few_is_told() {
+    fn an_action_too_few_is_reported() {
         assert_eq!(
-            told(&[], &[("dynamodb:GetItem", TABLE)]),
+            sentences(&[], &[("dynamodb:GetItem", TABLE)]),
             [format!("search uses dynamodb:GetItem on {TABLE}, which it is not allowed")]
         );
     }
 
     #[test]
-    fn a_wider_resource_or_action_is_told() {
+    fn a_wider_resource_or_action_is_reported() {
         let all_tables = TABLE.replace("listings", "*");
         let part = TABLE.replace("listings", "list*s");
         let letter = TABLE.replace("listings", "list?ngs");
@@ -462,7 +463,7 @@ mod tests {
             let expected = format!(
                 "search is allowed {action} on {resource}, wider than what it uses: dynamodb:GetItem on {TABLE}"
             );
-            assert_eq!(told(&[(action, resource)], &[("dynamodb:GetItem", TABLE)]), [expected]);
+            assert_eq!(sentences(&[(action, resource)], &[("dynamodb:GetItem", TABLE)]), [expected]);
         }
     }
 
@@ -477,10 +478,10 @@ mod tests {
     }
 
     #[test]
-    fn the_right_action_on_the_wrong_resource_is_told_twice() {
+    fn the_right_action_on_the_wrong_resource_is_reported_twice() {
         let other = TABLE.replace("listings", "contracts");
         assert_eq!(
-            told(&[("dynamodb:GetItem", &other)], &[("dynamodb:GetItem", TABLE)]),
+            sentences(&[("dynamodb:GetItem", &other)], &[("dynamodb:GetItem", TABLE)]),
             [
                 format!("search is allowed dynamodb:GetItem on {other}, which it never uses"),
                 format!("search uses dynamodb:GetItem on {TABLE}, which it is not allowed"),
@@ -530,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_more_and_a_condition_less_are_told() {
+    fn a_condition_more_and_a_condition_less_are_reported() {
         let with = |condition: Value| {
             let mut statement = json!({"Sid": "Read", "Effect": "Allow", "Action": "a:B", "Resource": "*"});
             statement["Condition"] = condition;

@@ -1,5 +1,5 @@
-//! Copies of the project's templates with exactly one thing taken out, to see that a test
-//! notices. It edits text, so that everything else stays as it is written.
+//! Copies of the project's templates with one edit each, which a test must notice. An edit changes the
+//! text, so that everything else stays as it is written.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,9 +12,9 @@ use tempfile::TempDir;
 
 /// The template of the contracts service, relative to the project.
 pub const CONTRACTS: &str = "contracts-service/template.yaml";
-/// That of property approval.
+/// The template of the approval service.
 pub const PROPERTIES: &str = "properties-service/template.yaml";
-/// That of listings and search.
+/// The template of the web service.
 pub const WEB: &str = "web-service/template.yaml";
 
 /// All files that make the application, relative to the project.
@@ -79,7 +79,7 @@ pub fn of_kind<'a>(application: &'a Application, kind: &str) -> Vec<&'a Resource
         .collect()
 }
 
-/// `text` without the resource `id`; what refers to it gets an ARN of nothing.
+/// `text` without the resource `id`; a reference to it becomes the ARN of a rule that does not exist.
 pub fn without_resource(text: &str, id: &str) -> String {
     let rest = without_block(text, &format!("  {id}:"));
     let rest = without_reference(&rest, &format!("!GetAtt {id}.Arn"));

@@ -1,5 +1,5 @@
-//! The real approval workflow, with its real functions, as its team deploys it: alone, with the
-//! events of the other services put onto its bus.
+//! The real approval workflow with its real functions, deployed alone as its team does. The tests put the
+//! events of the other services on its bus.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 use std::path::Path;
@@ -15,7 +15,7 @@ use unicorn::client::{Client, until};
 
 const PROPERTY: &str = "usa/anytown/main-street/111";
 
-/// What the service needs of the rest of the application: a bucket.
+/// The service with the only other resource that it needs: a bucket.
 const ROOT: &str = r#"
 AWSTemplateFormatVersion: "2010-09-09"
 Transform: AWS::Serverless-2016-10-31
@@ -66,7 +66,7 @@ impl Approval {
         put_event(&self.0, self.0.output("PropertiesEventBusName")?, source, detail_type, &detail).await
     }
 
-    /// News about the contract, at the second of its version; then waits until it is kept.
+    /// Sends an event about the contract, with its version as the second, and waits until it is stored.
     async fn contract_is(&self, status: &str, version: u8) -> anyhow::Result<()> {
         let detail = json!({
             "property_id": PROPERTY, "contract_id": "c-1", "contract_status": status,
@@ -128,7 +128,7 @@ fn time_of(version: u8) -> String {
     format!("2026-11-23T18:22:{version:02}.000Z")
 }
 
-/// Nothing speaks against the listing.
+/// A listing that an evaluation approves.
 fn request(property: &str) -> Value {
     json!({
         "property_id": property, "approval_request_id": "r-1", "status": "PENDING",
@@ -211,7 +211,7 @@ fn an_execution_whose_input_is_too_long_for_its_event_is_answered_when_it_dies()
     })
 }
 
-/// What is stored cannot be read, now and later: the answer comes at once, and not after retries.
+/// A stored contract that cannot be read stays unreadable, so the answer comes at once, without retries.
 #[test]
 fn a_contract_that_cannot_be_read_is_a_failed_evaluation_at_once() -> anyhow::Result<()> {
     alone(async |approval| {

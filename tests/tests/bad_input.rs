@@ -1,4 +1,4 @@
-//! Bad input gets what product.md says, and disturbs nothing else.
+//! Bad input gets the answers of product.md, and has no other effect.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use unicorn::client::{Client, until};
 
-/// Sends a request as it is written, and returns status and body.
+/// Sends a request without changes and returns status and body.
 async fn send(
     client: &Client,
     method: Method,
@@ -50,8 +50,7 @@ async fn messages_in(client: &Client, queue_output: &str) -> anyhow::Result<u64>
     Ok(count("ApproximateNumberOfMessages") + count("ApproximateNumberOfMessagesNotVisible"))
 }
 
-/// Sends a request byte by byte as it is written here, which a client library would not, and returns
-/// the status.
+/// Sends exactly these bytes, which a client library would change, and returns the status.
 fn send_raw(client: &Client, request: &str, headers: &[(&str, &str)], body: &[u8]) -> anyhow::Result<u16> {
     let host = client.addresses.api_url.trim_start_matches("http://");
     let mut head = format!("{request} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
@@ -66,8 +65,8 @@ fn send_raw(client: &Client, request: &str, headers: &[(&str, &str)], body: &[u8
     Ok(String::from_utf8_lossy(&answer).split(' ').nth(1).unwrap_or_default().parse()?)
 }
 
-/// Runs `test` against a local cloud whose queues no function reads, so that it sees what the gateway
-/// puts into them.
+/// Runs `test` against a local cloud whose queues no function reads, so that the test sees the messages of the
+/// gateway.
 fn on_a_gateway(test: impl AsyncFnOnce(&Client) -> anyhow::Result<()>) -> anyhow::Result<()> {
     on_a_local_cloud(async |client| {
         for function in ["uni-prop-local-contracts-ingest", "uni-prop-local-web-ingest"] {
@@ -91,7 +90,7 @@ fn writes() -> [(&'static str, &'static str, Value, &'static str); 5] {
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
-/// A body with one member changed; `null` takes it away.
+/// A body with one member changed; `null` removes it.
 fn changed(mut body: Value, pointer: &str, value: Value) -> Value {
     let (parent, member) = pointer.rsplit_once('/').unwrap();
     let parent = body.pointer_mut(parent).unwrap().as_object_mut().unwrap();
@@ -151,7 +150,7 @@ fn an_invalid_body_is_refused_and_nothing_is_queued() -> anyhow::Result<()> {
                 "/listings",
                 changed(listing(), "/description", json!("x".repeat(1201))).to_string(),
             ),
-            // The id that it builds would be short: white space collapses there.
+            // The id would be short, because each run of white space becomes one dash.
             (
                 Method::POST,
                 "/listings",
@@ -187,7 +186,7 @@ fn texts_at_their_limits_are_accepted_and_counted_in_characters() -> anyhow::Res
     })
 }
 
-/// Extra keys are ignored where all keys are required; these are not JSON that every reader takes.
+/// The gateway ignores extra keys if all keys are required, but these bodies are not JSON for every reader.
 #[test]
 fn a_body_that_nests_too_deep_or_holds_too_large_a_number_is_refused_on_every_route_that_takes_one()
 -> anyhow::Result<()> {
@@ -204,7 +203,7 @@ fn a_body_that_nests_too_deep_or_holds_too_large_a_number_is_refused_on_every_ro
                 assert_eq!(answer, expected, "{method} {path} {bad}");
             }
             assert_eq!(messages_in(client, queue).await?, before, "{method} {path}");
-            // One that has optional keys refuses every other one.
+            // A body with optional keys refuses every other key.
             if method != "PUT" {
                 for good in [nested(126), with("1e308")] {
                     let (status, answer) = send(client, method.parse()?, path, JSON.1, &good).await?;
@@ -240,8 +239,8 @@ fn a_key_reaches_the_queue_in_any_spelling_of_its_header_and_never_from_the_quer
     })
 }
 
-/// Its schema lets no value through that the encoding changes; of two members of one name, the gateway
-/// judges the last.
+/// No valid value has a character that the encoding changes. If a body has two members of one name, the
+/// gateway validates the last one.
 #[test]
 fn the_body_of_a_change_of_a_contract_arrives_byte_for_byte() -> anyhow::Result<()> {
     on_a_gateway(async |client| {
@@ -289,7 +288,7 @@ fn a_path_is_decoded_once_and_the_message_that_is_made_of_it_is_always_json() ->
     })
 }
 
-/// A client sets `$context.requestId` by a header, and the text stands in the log as it is.
+/// A client can set `$context.requestId` with a header, and the log has that text without changes.
 #[test]
 fn an_access_log_line_is_the_gateways_alone_and_says_how_the_integration_went() -> anyhow::Result<()> {
     on_a_gateway(async |client| {
@@ -335,7 +334,7 @@ fn an_access_log_line_is_the_gateways_alone_and_says_how_the_integration_went() 
     })
 }
 
-/// As on AWS; the consumer rejects what holds one.
+/// As on AWS. The consumer rejects a body with such a character.
 #[test]
 fn bytes_that_are_not_utf_8_reach_the_queue_as_replacement_characters() -> anyhow::Result<()> {
     on_a_gateway(async |client| {
@@ -349,7 +348,7 @@ fn bytes_that_are_not_utf_8_reach_the_queue_as_replacement_characters() -> anyho
     })
 }
 
-/// The gateway's validator ignores the length of arrays, and does not know that two members must agree.
+/// The gateway's validator ignores the length of arrays and cannot compare two members.
 #[test]
 fn what_the_gateway_cannot_check_is_rejected_with_a_record() -> anyhow::Result<()> {
     on_a_local_cloud(async |client| {
@@ -419,7 +418,7 @@ fn a_property_or_a_command_that_nobody_knows_is_not_found() -> anyhow::Result<()
     })
 }
 
-/// Commands that come too early wait for what may be on its way: for two minutes.
+/// A command that comes too early waits two minutes for its predecessor.
 #[test]
 fn a_command_for_an_unknown_property_is_rejected_after_all_its_waits() -> anyhow::Result<()> {
     on_a_local_cloud(async |client| {
@@ -511,7 +510,7 @@ fn a_malformed_event_fails_alone() -> anyhow::Result<()> {
             Ok(answer.inspect(|answer| assert_eq!(answer["detail"]["evaluation_result"], "DECLINED")))
         })
         .await?;
-        // Nothing else is disturbed: the whole story still runs.
+        // The whole flow still runs.
         end_to_end_tests::flow::Flow::new(client).run().await
     })
 }
@@ -566,10 +565,10 @@ fn a_function_without_its_environment_stops_and_names_every_variable_in_one_sent
         let _ = child.kill();
         let output = child.wait_with_output().unwrap();
         assert!(!ended.unwrap().success(), "{binary} must stop");
-        let told =
+        let said =
             format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        let sentence = told.lines().find(|line| line.contains("environment is not complete"));
-        let sentence = sentence.unwrap_or_else(|| panic!("{binary} says {told}"));
+        let sentence = said.lines().find(|line| line.contains("environment is not complete"));
+        let sentence = sentence.unwrap_or_else(|| panic!("{binary} says {said}"));
         for name in function.properties["Environment"]["Variables"].as_object().unwrap().keys() {
             assert!(
                 sentence.contains(&format!("{name} is missing")),

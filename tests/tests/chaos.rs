@@ -1,12 +1,11 @@
-//! The whole application under a fault plan: messages and events twice, late and out of order,
-//! calls throttled or answered with an error though they were made, entries of PutEvents refused,
-//! functions killed at work. In the end every command has an outcome, every contract is what its
-//! commands make of it, every request has one and the same answer however often it is given, and
-//! nothing is in a dead-letter queue.
+//! The whole application under a fault plan: messages and events arrive twice, late and out of order; calls
+//! are throttled, or applied and answered with an error; entries of PutEvents are refused; functions are
+//! killed while they work. In the end every command has an outcome, every contract is the result of its
+//! commands, every answer to a request is the same, and the dead-letter queues are empty.
 //!
 //! `UNICORN_SEED` repeats a run.
 
-// clippy.toml allows them in tests; it does not know the helpers of an integration test for such.
+// clippy.toml allows them in tests, but does not recognise the helpers of an integration test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,7 +48,7 @@ fn property(number: u32) -> String {
     format!("usa/chaosville/main-street/{number}")
 }
 
-/// A retry of the client's own until the gateway takes the write, as agents are told to.
+/// Retries a write until the gateway accepts it, as agents should.
 async fn send(client: &Client, method: Method, path: &str, body: Value) -> String {
     until("an accepted write", PATIENCE, async || {
         Ok(client.write(method.clone(), path, Some(&body)).await.ok())
@@ -58,8 +57,8 @@ async fn send(client: &Client, method: Method, path: &str, body: Value) -> Strin
     .unwrap()
 }
 
-/// Sends all that is to be done with one property, each service's two writes right after each other:
-/// the ids of the commands.
+/// Sends all writes of one property, the two writes of each service right after each other, and returns the
+/// ids of the commands.
 async fn story(client: &Client, number: u32) -> Vec<String> {
     let address = json!({"country": "usa", "city": "chaosville", "street": "main street", "number": number});
     let contract =
@@ -105,11 +104,11 @@ async fn check(client: &Client) -> anyhow::Result<()> {
     })
     .await;
     assert!(settled.is_ok(), "{} of {} commands have no outcome: {open:?}", open.len(), commands.len());
-    // Everything waits for what must come first, so nothing has a reason to be rejected.
+    // Every command waits for its predecessor, so none may be rejected.
     assert!(rejected.is_empty(), "{rejected:?}");
 
     for number in 1..=PROPERTIES {
-        // A read may fail too; a client reads again.
+        // A read can fail too; a client reads again.
         let contract = until("the contract", PATIENCE, async || {
             let answer = client.get(&format!("/contracts/{}", property(number))).await?;
             Ok((answer.status == StatusCode::OK).then_some(answer.body))
@@ -120,7 +119,7 @@ async fn check(client: &Client) -> anyhow::Result<()> {
             (&json!("APPROVED"), &json!(2))
         );
     }
-    // A request that came before its contract's event may have been declined for want of one.
+    // A request that came before its contract's event may have been declined (contract_not_found).
     let mut waiting: BTreeSet<u32> = (1..=PROPERTIES).collect();
     until("the end of every evaluation", PATIENCE, async || {
         for number in waiting.clone() {

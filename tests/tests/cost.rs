@@ -1,7 +1,7 @@
-//! What AWS would charge for, counted: the table of counts in `docs/cost.md` is what a run on the
-//! local cloud makes of each kind of request, and of everything that follows from it.
+//! Counts everything for which AWS would charge. The table of counts in `docs/cost.md` must be the result of
+//! a run on the local cloud: each kind of request, with everything that follows from it.
 
-// clippy.toml allows them in tests; it does not know the helpers of an integration test for such.
+// clippy.toml allows them in tests, but does not recognise the helpers of an integration test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use unicorn::client::{Client, until};
 
-/// Images of the seed data to which nobody objects.
+/// Images of the seed data that moderation accepts.
 const IMAGES: [&str; 5] = [
     "usa/anytown/main-street-111.png",
     "usa/anytown/main-street-111-living-room.png",
@@ -25,12 +25,12 @@ const IMAGES: [&str; 5] = [
     "usa/lakeside/shore-drive-7.png",
 ];
 
-/// 300 characters: the least that Comprehend charges for.
+/// 300 characters: the minimum that Comprehend charges.
 const DESCRIPTION: &str = "A lovely, bright family home with a wonderful garden, close to the station and to good \
     schools. Four bedrooms, two bathrooms, a sunny terrace and a new kitchen with a view of the trees. The \
     cellar is dry, the roof was renewed in 2021, and the neighbours are friendly. Do come and see it for yourself.";
 
-/// Until the last count of a request is there.
+/// The longest time until the last count of a request arrives.
 const SETTLED: Duration = Duration::from_secs(20);
 
 #[test]
@@ -113,8 +113,8 @@ async fn scenario(client: &Client, name: &str) -> anyhow::Result<()> {
     }
 }
 
-/// What the scenarios find: contracts and listings, 26 of them published, so that a page of 25 is
-/// full. It also starts every function, so that no start of one is counted.
+/// Creates the contracts and listings that the scenarios need: 26 are published, so that a page of 25 is
+/// full. It also starts every function, so that no start is counted.
 async fn prepare(client: &Client) -> anyhow::Result<()> {
     try_join_all((1..=26).map(|number| publish(client, number))).await?;
     for (number, images) in [(2, 0), (3, 5), (4, 1)] {
@@ -199,7 +199,7 @@ struct Meter<'a> {
     client: &'a Client,
     cloud: &'a Cloud,
     groups: Vec<String>,
-    /// What is logged from here on counts.
+    /// The logs from this time on are counted.
     from_ms: u64,
     before: Counts,
 }
@@ -218,8 +218,8 @@ impl<'a> Meter<'a> {
         Ok(meter)
     }
 
-    /// What was counted since the last call, once it is what is expected: or, if it never is, what it
-    /// is then. Whatever comes later than that is counted for the next request, and tells there.
+    /// The counts since the last call, as soon as they are the expected ones, or after the longest time. A later
+    /// count belongs to the next request and makes that one differ.
     async fn settle(&mut self, expected: &Counts) -> anyhow::Result<Counts> {
         let asked = Instant::now();
         let (now, since) = until("the counts", PATIENCE, async || {
@@ -246,7 +246,7 @@ impl<'a> Meter<'a> {
         since.collect()
     }
 
-    /// Everything so far, once nothing has been counted for two seconds.
+    /// All counts so far, as soon as none has changed for two seconds.
     async fn still(&self) -> anyhow::Result<Counts> {
         let (mut last, mut since) = (Counts::new(), Instant::now());
         until("an end of what is counted", PATIENCE, async || {
@@ -259,7 +259,7 @@ impl<'a> Meter<'a> {
         .await
     }
 
-    /// Everything so far.
+    /// All counts so far.
     async fn read(&self) -> anyhow::Result<Counts> {
         let calls = self.cloud.calls.made();
         let count = |of: &dyn Fn(&str, &str, &str) -> bool| {
@@ -285,7 +285,7 @@ impl<'a> Meter<'a> {
                 (1..6).map(|digit| self.cloud.tally.requests(digit)).sum::<u64>() as f64,
             ),
             ("SQS requests to send", action("sqs:SendMessage")),
-            // Those that were answered with messages: how often an idle queue is asked is a matter of time.
+            // Only polls that returned messages: the number of empty polls depends on the time.
             ("SQS requests to receive", self.cloud.calls.receives() as f64),
             ("SQS requests to delete", action("sqs:DeleteMessage")),
             ("Lambda invocations", invocations),
@@ -326,7 +326,7 @@ fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
-/// The table as it would have to stand in the document.
+/// The table that the document must have.
 fn table(measured: &BTreeMap<&str, Counts>) -> String {
     let mut text = format!("| | {} |\n|---|{}\n", SCENARIOS.join(" | "), "---:|".repeat(SCENARIOS.len()));
     for name in measured[SCENARIOS[0]].keys() {

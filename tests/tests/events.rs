@@ -1,5 +1,5 @@
-//! What passes over the buses is what the published schemas say: the events of a whole run, the
-//! samples, and the documents in the schema registries.
+//! Events match the published schemas: the events of a whole run, the samples, and the documents in the
+//! schema registries.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 use std::collections::BTreeSet;
@@ -35,7 +35,7 @@ fn contracts() -> [Contract; 3] {
 }
 
 impl Contract {
-    /// Of the whole event, its envelope included. OpenAPI 3.0 describes with draft 4 and more.
+    /// For the whole event with its envelope. OpenAPI 3.0 uses draft 4 with extensions.
     fn schema(&self) -> Validator {
         let mut document: Value = serde_json::from_str(self.document).unwrap();
         document["$ref"] = json!("#/components/schemas/AWSEvent");
@@ -47,7 +47,7 @@ impl Contract {
     }
 }
 
-/// What is wrong with each event of ours, and which contracts were seen.
+/// The errors in the events of this application, and the contracts that were seen.
 fn check<'a>(events: impl IntoIterator<Item = (String, &'a Value)>) -> (Vec<String>, BTreeSet<&'static str>) {
     let contracts = contracts();
     let (mut wrong, mut seen) = (Vec::new(), BTreeSet::new());
@@ -91,7 +91,7 @@ fn every_event_of_a_whole_run_is_what_its_schema_says() -> anyhow::Result<()> {
     })
 }
 
-/// Whether the function that a sample is for must answer it with an error.
+/// Whether the function must answer a sample with an error.
 fn is_meant_to_be_wrong(path: &Path) -> bool {
     let answer: Value = read(&path.with_extension("answer.json"));
     answer["errorType"].is_string() || answer["errorMessage"].is_string()

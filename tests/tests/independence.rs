@@ -1,5 +1,5 @@
-//! The services share event contracts and nothing else: none depends on another's code, and
-//! each template is deployed alone with parameters.
+//! The services share only event contracts: none depends on another's code, and each template can be
+//! deployed alone with parameters.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 const SERVICES: [&str; 3] = ["contracts-service", "properties-service", "web-service"];
 
-/// What a service may use of this workspace.
+/// The crates of this workspace that a service may use.
 const SHARED: [&str; 3] = ["events", "lambda-kit", "vocabulary"];
 
 #[test]

@@ -1,7 +1,6 @@
-//! Every row of known-faults.md has a test whose name says what is right. Rows that are best
-//! seen from outside are tested here, through the public doors and on the templates as they
-//! are deployed; for the others, this table names the test, or the rule of the template policy, that
-//! holds them.
+//! Every row of known-faults.md has a test whose name says the right behaviour. Rows that are best tested
+//! from outside are tested here, with HTTP and the AWS API. For the others this table names the test, or the
+//! rule of the template policy.
 //!
 //! | row | file | tests |
 //! |---|---|---|
@@ -53,8 +52,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use unicorn::client::{Client, until};
 
-/// Whether `source` has a test of this name that is run: what stands above it, up to an empty line or
-/// the end of what is before it, makes it a test, and does not ignore it.
+/// Whether `source` has a test of this name that runs: the lines above it, up to an empty line or the end of
+/// the item before, make it a test and do not ignore it.
 fn is_run(source: &str, test: &str) -> bool {
     let is_it = |line: &str| {
         let line = line.trim_start();
@@ -360,7 +359,7 @@ async fn every_log(client: &Client) -> anyhow::Result<Vec<(String, String)>> {
     Ok(lines)
 }
 
-/// Row 30: task tokens were logged; nobody needs a seller's name in a log either.
+/// Row 30: task tokens were logged. A log must not have a seller's name either.
 #[test]
 fn no_log_holds_a_task_token_or_a_sellers_name() -> anyhow::Result<()> {
     on_a_local_cloud(async |client| {
@@ -371,7 +370,7 @@ fn no_log_holds_a_task_token_or_a_sellers_name() -> anyhow::Result<()> {
             json!({"task_token": "token-of-nobody", "property_id": "not a property", "execution_arn": "x"});
         client.invoke("uni-prop-local-await-contract-approval", &waits).await?;
 
-        // The workflow that died leaves its row behind: a real token.
+        // An aborted execution leaves its row, which has a real token.
         let rows =
             client.aws("DynamoDB_20120810.Scan", &json!({"TableName": "uni-prop-local-approvals"})).await?;
         let rows = rows["Items"].as_array().unwrap();

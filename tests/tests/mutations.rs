@@ -1,6 +1,6 @@
-//! The flow notices what is missing: each Pipe, each rule and each URL-encoding is taken out of
-//! a copy of the templates, one at a time, and the flow must fail with a message that names it.
-//! What to take out is read from the templates, so that a new rule needs a hop of its own.
+//! The flow notices a missing part: each test removes one pipe, rule or URL-encoding from a copy of the
+//! templates, and the flow must fail with a message that names it. The list of parts comes from the
+//! templates, so that a new rule needs its own hop.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 use std::collections::BTreeSet;
@@ -10,13 +10,13 @@ use end_to_end_tests::flow::{ENCODINGS, Flow, Part, RULES, STATUS_PIPE};
 use end_to_end_tests::{ROOT, binaries, project, runtime, templates, with_templates};
 use futures::stream::{self, StreamExt};
 
-/// Local clouds at the same time: most of the time, each waits for what cannot come.
+/// Local clouds that run at the same time. Most of the time each one waits for a hop that cannot happen.
 const AT_ONCE: usize = 5;
 
 /// A part, and how its file looks without it.
 type Mutation = (Part, fn(&str, Part) -> String);
 
-/// Runs the flow without each part and tells what was not noticed.
+/// Runs the flow without each part and fails if it does not notice.
 fn each_is_noticed(mutations: Vec<Mutation>) {
     // Built before the flows begin, not by the first of them.
     runtime().unwrap().block_on(binaries()).unwrap();
@@ -31,22 +31,22 @@ fn each_is_noticed(mutations: Vec<Mutation>) {
     assert!(unnoticed.is_empty(), "{}", unnoticed.join("\n"));
 }
 
-/// What the flow said instead of naming the part that is missing.
+/// The error if the flow does not name the missing part.
 async fn unnoticed(project: &Path, (part, edit): Mutation) -> Option<String> {
     let copy = templates::edited(project, part.file, |text| edit(text, part)).unwrap();
-    let told = with_templates(copy.path(), async |client| {
+    let ended = with_templates(copy.path(), async |client| {
         unicorn::seed::images(project, client).await?;
         Flow::without(client, part).run().await
     })
     .await;
-    match told {
+    match ended {
         Ok(()) => Some(format!("without {part} the flow passes")),
         Err(error) if format!("{error:#}").contains(&format!("is {part} in place?")) => None,
         Err(error) => Some(format!("without {part} the flow says: {error:#}")),
     }
 }
 
-/// The resources of a type in all stacks, each as a part would name it, without its dots.
+/// The resources of a type in all stacks, each as the file and name of a [`Part`].
 fn declared(kind: &str) -> BTreeSet<(String, String)> {
     let application = templates::load(&project().unwrap(), ROOT, &[]).unwrap();
     let resources = templates::of_kind(&application, kind);

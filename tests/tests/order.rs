@@ -1,6 +1,6 @@
-//! The outcome follows the order of the requests: the table of issue 9, section 2, row by row, from
-//! outside. Each round is one client with a property of its own, who sends each request right after
-//! the 200 of the one before and never waits for an outcome in between. Rounds run side by side.
+//! The outcome follows the order of the requests: the table of issue 9, section 2, tested from outside. In
+//! each round one client with its own property sends each request right after the 200 of the one before and
+//! does not wait for outcomes. Rounds run side by side.
 //!
 //! ```text
 //! cargo test -p end-to-end-tests --test order -- --nocapture
@@ -13,7 +13,7 @@
 //! | `UNICORN_STATE_DIR=.unicorn` | uses the running `cargo unicorn up` with this state folder instead of a local cloud of its own; `UNICORN_FAULTS` then only says that outcomes may take longer |
 //! | `UNICORN_ROW=withdrawn` | runs only the rows whose names contain this |
 
-// clippy.toml allows them in tests; it does not know the helpers of an integration test for such.
+// clippy.toml allows them in tests, but does not recognise the helpers of an integration test.
 #![allow(clippy::unwrap_used)]
 
 use std::env::var;
@@ -42,12 +42,12 @@ const ROUNDS: usize = 4;
 /// Rounds of one row that run at the same time, beside those of other rows.
 const SIDE_BY_SIDE: usize = 10;
 
-/// The longest time for an outcome when nothing goes wrong: all waits of a command together take
-/// two minutes, but nothing in the table has a reason to wait for longer than 14 s.
+/// The longest time for an outcome without faults. All waits of a command together take two minutes, but no
+/// command of the table waits for longer than 14 s.
 const HEALTHY: Duration = Duration::from_secs(60);
 
-/// The longest time for an outcome under faults: a killed function gives its messages back when
-/// their visibility timeout of 60 s ends, and may be killed again.
+/// The longest time for an outcome under faults. The messages of a killed function return after their
+/// visibility timeout of 60 s, and the function can be killed again.
 const FAULTY: Duration = Duration::from_secs(400);
 
 const IMAGE: &str = "order.png";
@@ -55,18 +55,18 @@ const IMAGE: &str = "order.png";
 /// A row of the table.
 #[derive(Debug, Clone, Copy)]
 struct Row {
-    /// What is right.
+    /// The right behaviour.
     name: &'static str,
     /// How the property came to its first state. The outcome of each write is awaited, and the
     /// evaluation of each request.
     start: &'static [Write],
-    /// What the client does, each step right after the one before.
+    /// The steps of the client, each right after the one before.
     sequence: &'static [Step],
-    /// What the property has come to when every command has its outcome.
+    /// The state of the property when every command has its outcome.
     end: End,
     /// The longest time for an outcome when nothing goes wrong.
     healthy: Duration,
-    /// One round is enough, whatever was asked for.
+    /// Run only one round.
     once: bool,
 }
 
@@ -179,7 +179,7 @@ const ROWS: [Row; 13] = [
 /// A step of a sequence.
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// A write, and what must become of it.
+    /// A write and its expected outcome.
     Sent(Write, Outcome),
     /// So many writes of the listing, numbered from 1; each is applied or superseded.
     NewTexts(u32),
@@ -211,7 +211,7 @@ enum Write {
     Late { write: &'static Self, requested: RequestTime, delay: u32 },
 }
 
-/// When the gateway is said to have taken a write.
+/// The time at which the gateway pretends to have received a write.
 #[derive(Debug, Clone, Copy)]
 enum RequestTime {
     /// Just after the round's command with this number, counted from 0.
@@ -220,7 +220,7 @@ enum RequestTime {
     Ago(u64),
 }
 
-/// What must become of a command.
+/// The expected outcome of a command.
 #[derive(Debug, Clone, Copy)]
 enum Outcome {
     Applied,
@@ -240,7 +240,7 @@ impl Outcome {
     }
 }
 
-/// What a property has come to.
+/// The state of a property.
 #[derive(Debug, Clone, Copy)]
 enum End {
     /// The contract has this status.
@@ -253,12 +253,12 @@ enum End {
     Published(u32),
 }
 
-/// What a look at a property says about its end.
+/// The result of a look at a property.
 enum Look {
     Right,
-    /// It can still come right: what it is now.
+    /// It can still reach the expected state: its state now.
     NotYet(String),
-    /// It is final and not right: what it is.
+    /// It is final and not the expected one: its state.
     Wrong(String),
 }
 
@@ -272,7 +272,7 @@ struct Command {
     /// When the client had its 200.
     accepted: Instant,
     accepted_ms: u64,
-    /// What is known of it; `PENDING` or nothing until it is decided.
+    /// Its record; `PENDING` or null until it is decided.
     record: Value,
     /// How long the outcome took, as far as a client that asks again and again can see.
     took: Option<Duration>,
@@ -281,7 +281,7 @@ struct Command {
 }
 
 impl Command {
-    /// What is wrong with a command that is not open any more.
+    /// The error of a command that is decided or late.
     fn wrong(&self, patience: Duration) -> Option<String> {
         let Self { write, expected, record, .. } = self;
         if self.took.is_none() {
@@ -385,7 +385,7 @@ impl Round<'_> {
         (method, path.to_owned(), Some(body))
     }
 
-    /// Sends a write again and again until it is accepted, as agents are told to.
+    /// Retries a write until the gateway accepts it, as agents should.
     async fn send(&mut self, write: Write, expected: Outcome) -> anyhow::Result<()> {
         let (method, path, body) = self.request(write);
         let service = service_of(&path.replace("/request_approval", "/listings"));
@@ -466,7 +466,7 @@ impl Round<'_> {
             let begun = Instant::now();
             for command in self.commands.iter_mut().filter(|command| command.is_open) {
                 let is_late = command.accepted.elapsed() > patience;
-                // Under faults a read may fail, too; a client reads again.
+                // Under faults a read can fail too; a client reads again.
                 if let Ok(answer) = self.client.get(&command.path).await
                     && answer.status == StatusCode::OK
                 {
@@ -486,7 +486,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Waits until the property has come to its end, or to another one.
+    /// Waits until the property has reached a final state.
     async fn comes_to(&self, end: End) -> anyhow::Result<()> {
         let asked = Instant::now();
         loop {
@@ -553,13 +553,13 @@ impl Round<'_> {
         }
     }
 
-    /// What became of the commands of the sequence.
+    /// The slowest outcome of the sequence.
     fn slowest(&self) -> Duration {
         let sequence = self.commands.get(self.started..).unwrap_or_default();
         sequence.iter().map(|command| command.took.unwrap_or(self.patience)).max().unwrap_or_default()
     }
 
-    /// A wrong case with everything that is known of it.
+    /// A wrong case with all its commands.
     async fn story(&self, error: &anyhow::Error) -> String {
         let mut story = format!("\n{}\n  {}: {error:#}\n", self.row.name, self.property());
         for Command { write, record, took, path, .. } in &self.commands {
@@ -594,13 +594,13 @@ fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
-/// The longer something has taken, the less often it is asked for: hundreds of clients ask, and
-/// must not slow down what they wait for. What is measured is right to a tenth.
+/// A client reads less often the longer it has waited: hundreds of clients read and must not slow down the
+/// system. The measured time is right to a tenth.
 async fn pause_after(waited: Duration) {
     tokio::time::sleep((waited / 10).clamp(Duration::from_millis(100), Duration::from_secs(2))).await;
 }
 
-/// What came out of a row.
+/// The result of a row.
 #[derive(Debug)]
 struct RowResult {
     name: &'static str,
@@ -641,8 +641,8 @@ async fn run_row(client: &Client, city: &str, number: usize, row: Row, rounds: u
     }
 }
 
-/// Runs the rows: how many rounds and dead letters are wrong. Those that fill the queues come after
-/// the others, which would be seconds behind them.
+/// Runs the rows and returns the number of wrong rounds and dead letters. Rows that fill the queues run last,
+/// because they would delay the others by seconds.
 async fn run_table(client: &Client) -> anyhow::Result<usize> {
     let rounds = var("UNICORN_ROUNDS").map_or(Ok(ROUNDS), |rounds| rounds.parse())?;
     let only = var("UNICORN_ROW").unwrap_or_default();
@@ -685,7 +685,7 @@ async fn dead_letters(client: &Client) -> anyhow::Result<i64> {
     Ok(letters)
 }
 
-/// How many are wrong on a local cloud of this test's own, or on the one that runs already.
+/// The number of wrong rounds and dead letters on this test's own local cloud, or on a running one.
 async fn wrong() -> anyhow::Result<usize> {
     if let Ok(folder) = var("UNICORN_STATE_DIR") {
         // Cargo runs a test in the folder of its package; the variable means the workspace's.

@@ -1,8 +1,8 @@
-//! Every role allows what its owner does, no more and no less: one run in which every function,
-//! the workflow, the pipe, the rules and the APIs make every kind of call that they can make, held
-//! against the policies of the templates.
+//! Every role allows exactly what its owner does. In one run, every function, the workflow, the pipe, the
+//! rules and the APIs make every kind of call that they can make; the test compares these calls with the
+//! policies of the templates.
 
-// clippy.toml allows them in tests; it does not know the helpers of an integration test for such.
+// clippy.toml allows them in tests, but does not recognise the helpers of an integration test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use anyhow::ensure;
@@ -31,14 +31,14 @@ fn every_role_allows_what_its_owner_calls_and_nothing_else() -> anyhow::Result<(
     }))?;
     let application = load(&project, ROOT, &[])?;
     let findings = findings(&application, &calls)?;
-    every_change_of_a_policy_is_told(&application, &calls, &findings)?;
+    every_change_of_a_policy_is_noticed(&application, &calls, &findings)?;
     assert!(findings.is_empty(), "{}", findings.join("\n"));
     Ok(())
 }
 
-/// An action more, each action less, a foreign resource, every resource, a condition more or less:
-/// whatever statement of whatever role is changed so, the same calls tell it.
-fn every_change_of_a_policy_is_told(
+/// Changes every statement of every role: an action more, each action less, a foreign resource, every resource,
+/// a condition more or less. The same calls must show each change.
+fn every_change_of_a_policy_is_noticed(
     application: &Application,
     calls: &[Call],
     before: &[String],
@@ -56,12 +56,16 @@ fn every_change_of_a_policy_is_told(
                 let same_condition = statement["Condition"] == changed["Condition"];
                 *statement = changed.clone();
                 let copy = &other.stacks[stack].resources[at];
-                // Nothing has changed where something else allows the same.
+                // The change has no effect if another statement allows the same.
                 if same_condition && allowed(&other, copy)? == allowed(application, role)? {
                     continue;
                 }
-                let told = findings(&other, calls)?;
-                assert!(told != before, "nobody tells that {place} of {} became {changed}", role.logical_id);
+                let found = findings(&other, calls)?;
+                assert!(
+                    found != before,
+                    "the change of {place} of {} to {changed} is not noticed",
+                    role.logical_id
+                );
                 changes += 1;
             }
         }
@@ -69,11 +73,11 @@ fn every_change_of_a_policy_is_told(
     assert!(changes > 100, "only {changes} changes were tried");
     let mut without = application.clone();
     without.stacks.iter_mut().for_each(|it| it.resources.retain(|role| role.logical_id != "RedriveRole"));
-    assert_ne!(findings(&without, calls)?, before, "nobody tells that no operator can redrive");
+    assert_ne!(findings(&without, calls)?, before, "the missing redrive role is not noticed");
     Ok(())
 }
 
-/// Every inline statement of a role, by its place, in each of its changed forms.
+/// Every inline statement of a role in each changed form, by its place.
 fn changed_statements(role: &Value) -> Vec<(String, Value)> {
     let mut changed = Vec::new();
     for (policy, document) in role["Policies"].as_array().into_iter().flatten().enumerate() {
@@ -110,7 +114,7 @@ fn changed_statements(role: &Value) -> Vec<(String, Value)> {
     changed
 }
 
-/// The contract is approved already, so that nobody waits for it.
+/// The contract is already approved, so that no execution waits for it.
 async fn a_published_listing_is_shown_and_withdrawn(client: &Client, house: House) -> anyhow::Result<()> {
     apply(client, Method::POST, "/contracts", &house.contract()).await?;
     let approve = json!({"property_id": house.id(), "status": "APPROVED"});
@@ -124,7 +128,7 @@ async fn a_published_listing_is_shown_and_withdrawn(client: &Client, house: Hous
     Ok(())
 }
 
-/// The workflow asks the bucket whether it is there.
+/// The workflow asks the bucket whether the image exists.
 async fn an_image_is_missing(client: &Client, house: House) -> anyhow::Result<()> {
     apply(client, Method::POST, "/contracts", &house.contract()).await?;
     let mut listing = house.listing();
@@ -142,8 +146,8 @@ async fn evaluated(client: &Client, house: House, listing: &Value, status: &str)
     .await
 }
 
-/// A change that the contract's status does not allow, and a request for a withdrawn listing: each
-/// waits for an earlier command that may be on its way, and is rejected then.
+/// A change that the contract's status does not allow, and a request for a withdrawn listing: each waits for
+/// an earlier command that may still arrive, and is then rejected.
 async fn commands_wait(client: &Client, house: House) -> anyhow::Result<()> {
     let property = json!({"property_id": house.id()});
     let close = json!({"property_id": house.id(), "status": "CLOSED"});
@@ -176,7 +180,7 @@ async fn poison_is_given_up(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The event of its end leaves the input out; who answers for it asks Step Functions.
+/// The event of its end has no input, so on-approval-ended reads it from Step Functions.
 async fn a_dead_execution_has_a_long_input(client: &Client, house: House) -> anyhow::Result<()> {
     let note = "x".repeat(254_500);
     let input = json!({

@@ -1,6 +1,6 @@
-//! The templates keep every rule of `quality.md`, section 3: see `src/policy`. So do the templates
-//! that AWS's own translator makes of them. Each rule is known to notice when it is broken: each has
-//! edits of the real templates that it must object to, and it alone.
+//! The templates keep every rule of `quality.md`, section 3: see `src/policy`. So do the templates that
+//! AWS's own translator makes of them. Each rule has edits of the real templates that only this rule, and a
+//! second one if the edit names one, must notice.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 use std::collections::btree_map::Entry;
@@ -16,7 +16,7 @@ use end_to_end_tests::{ROOT, project, templates};
 use serde_json::Value;
 use serde_norway::Value as Yaml;
 
-/// Each that can be deployed by itself.
+/// The templates that can be deployed alone.
 const TEMPLATES: [&str; 7] = [
     "account.yaml",
     ROOT,
@@ -29,7 +29,7 @@ const TEMPLATES: [&str; 7] = [
 
 /// A template, deployed alone with all that it nests.
 fn load(project: &Path, file: &str, stage: &str) -> anyhow::Result<Application> {
-    // Both architectures are seen, so that a constant is noticed.
+    // Each architecture has a stage, so that a constant is found.
     let architecture = if stage == "dev" { "x86_64" } else { "arm64" };
     let given = [
         ("Stage", stage),
@@ -57,12 +57,17 @@ fn parameters(file: &str) -> &'static BTreeSet<String> {
     &NAMES[file]
 }
 
-/// What the rules object to in it.
+/// The places where a template breaks a rule.
 fn findings(project: &Path, file: &str, stage: &str) -> anyhow::Result<BTreeSet<Finding>> {
-    Ok(policy::findings(&load(project, file, stage)?)?.into_iter().collect())
+    Ok(policy::findings(&load(project, file, stage)?, project)?.into_iter().collect())
 }
 
-fn told(findings: &BTreeSet<Finding>) -> String {
+/// The rules that are broken.
+fn rules(findings: &BTreeSet<Finding>) -> BTreeSet<&'static str> {
+    findings.iter().map(|finding| finding.rule).collect()
+}
+
+fn listed(findings: &BTreeSet<Finding>) -> String {
     findings.iter().map(|finding| format!("{finding}\n")).collect()
 }
 
@@ -70,17 +75,17 @@ fn told(findings: &BTreeSet<Finding>) -> String {
 fn the_templates_keep_every_rule_on_every_stage() {
     let mut all = BTreeSet::new();
     for file in TEMPLATES {
-        // An account is of one stage on AWS.
+        // An account exists only on AWS.
         for stage in
             ["local", "dev", "prod"].into_iter().filter(|stage| file != "account.yaml" || *stage != "local")
         {
             all.extend(findings(&project().unwrap(), file, stage).unwrap());
         }
     }
-    assert!(all.is_empty(), "\n{}", told(&all));
+    assert!(all.is_empty(), "\n{}", listed(&all));
 }
 
-/// What a policy's statements allow, as they are written.
+/// The permissions in a policy's statements, as they are written.
 fn statements(document: &Value) -> BTreeSet<Permission> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
     let texts = move |value: &Value| list(value).iter().map(|it| it.as_str().unwrap().to_owned()).collect();
@@ -107,7 +112,7 @@ fn the_boundary_covers_what_every_role_is_allowed_and_has_no_action_more() {
         for role in templates::of_kind(&application, "AWS::IAM::Role") {
             for mut permission in allowed(&application, role).unwrap() {
                 used.insert(permission.action.clone());
-                // AWS's own policy allows a function all logs; it writes into its own.
+                // AWS's own policy allows all log groups; a function writes only into its own.
                 if permission.resource == "*" && LOGS.contains(&permission.action.as_str()) {
                     let functions = templates::of_kind(&application, "AWS::Lambda::Function");
                     let function = functions.iter().find(|it| it.properties["Role"] == role.arn.as_str());
@@ -123,10 +128,10 @@ fn the_boundary_covers_what_every_role_is_allowed_and_has_no_action_more() {
     }
 }
 
-/// What a function does in its log group.
+/// The actions of a function on its log group.
 const LOGS: [&str; 3] = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"];
 
-/// What has an id in the place of a name, or a path: the role has the actions on all of it, or one by one.
+/// Types that have an id or a path instead of a name: the role has single actions, or actions on all of them.
 const NOT_NAMED: [&str; 3] = ["AWS::IAM::Role", "AWS::Lambda::EventSourceMapping", "AWS::Logs::Delivery"];
 
 #[test]
@@ -143,7 +148,7 @@ fn the_role_of_cloudformation_reaches_everything_that_bears_a_name() {
         let mut seen = 0;
         for resource in named {
             let service = resource.arn.split(':').nth(2).unwrap();
-            // The stack, after which AWS names what has no name of its own, is called after the stage.
+            // AWS names a resource without a name after the stack, which is named after the stage.
             let arn = resource.arn.replace("uni-prop-local", &format!("uni-prop-{stage}"));
             let needed = Permission::new(format!("{service}:Anything"), arn);
             let reached = allowed.iter().any(|permission| permission.covers(&needed));
@@ -284,8 +289,8 @@ fn tables_of_a_stack_that_stands_are_not_deleted() {
     assert_eq!(calls.len(), 1, "it asks for the status, and does nothing more: {calls:?}");
 }
 
-/// What the templates' defaults decide on every account.
-const NOT_OF_THE_PIPELINE: [&str; 3] = ["Architecture", "ContractWaitSeconds", "LogRetentionDays"];
+/// Parameters for which every account uses the default.
+const NOT_FROM_PIPELINE: [&str; 3] = ["Architecture", "ContractWaitSeconds", "LogRetentionDays"];
 
 #[test]
 fn the_pipeline_gives_every_parameter_that_an_account_decides_and_no_empty_boundary() {
@@ -305,7 +310,7 @@ fn the_pipeline_gives_every_parameter_that_an_account_decides_and_no_empty_bound
     assert!(said.contains("AWS_PERMISSIONS_BOUNDARY"), "{said}");
     let (_, calls) = run("arn:boundary");
     let mut expected = parameters(ROOT).clone();
-    expected.retain(|name| !NOT_OF_THE_PIPELINE.contains(&name.as_str()));
+    expected.retain(|name| !NOT_FROM_PIPELINE.contains(&name.as_str()));
     let (_, overrides) = calls[0].split_once("--parameter-overrides ").unwrap();
     let missing: Vec<_> = expected.iter().filter(|name| !overrides.contains(&format!("{name}="))).collect();
     assert!(missing.is_empty(), "the pipeline does not give {missing:?}");
@@ -321,7 +326,7 @@ fn every_rule_has_a_name_of_its_own_and_an_edit_that_it_notices() {
     assert!(unproved.is_empty(), "no edit shows that these rules notice anything: {unproved:?}");
 }
 
-/// The template that reads a file.
+/// The template that reads `file`, or `file` itself.
 fn template_of(file: &'static str) -> &'static str {
     match file {
         "contracts-service/api.yaml" => "contracts-service/template.yaml",
@@ -331,7 +336,7 @@ fn template_of(file: &'static str) -> &'static str {
     }
 }
 
-/// Finds what an edit adds to the findings.
+/// Edits templates and compares the findings before and after.
 #[derive(Default)]
 struct Editor {
     before: BTreeMap<(&'static str, &'static str), BTreeSet<Finding>>,
@@ -353,18 +358,24 @@ impl Editor {
         Ok(findings(copy.path(), template, stage)?.difference(before).cloned().collect())
     }
 
-    /// Why the edit does not lead to one finding, of this rule and about the right resource.
+    /// Why the edit does not lead to exactly one finding of this rule, and one of its second rule if it has
+    /// one, about the right resource.
     fn unnoticed(&mut self, rule: &str, mutation: &Mutation) -> Option<String> {
         let at = format!("{rule}: {} {} {:?}", mutation.file, mutation.resource, mutation.edit);
         let named = mutation.names.unwrap_or(mutation.resource);
-        let is_it = |finding: &Finding| {
+        let is_about_it = |finding: &Finding| {
             let Fault { file, resource, .. } = &finding.fault;
-            finding.rule == rule && resource == named && file == template_of(mutation.file)
+            resource == named && file == template_of(mutation.file)
         };
+        let expected: BTreeSet<&str> = [rule].into_iter().chain(mutation.also).collect();
         match self.added(mutation.file, mutation.stage, |text| mutation.apply(text)) {
             Err(error) => Some(format!("{at}: {error:#}")),
-            Ok(all) if all.len() == 1 && all.iter().all(is_it) => None,
-            Ok(all) => Some(format!("{at}: expected one finding about {named}, not:\n{}", told(&all))),
+            Ok(all)
+                if all.len() == expected.len() && all.iter().all(is_about_it) && rules(&all) == expected =>
+            {
+                None
+            }
+            Ok(all) => Some(format!("{at}: expected one finding about {named}, not:\n{}", listed(&all))),
         }
     }
 }
@@ -379,8 +390,22 @@ fn a_rule_objects_to_every_edit_that_breaks_it_and_no_other_rule_does() {
     assert!(unnoticed.is_empty(), "\n{}", unnoticed.join("\n"));
 }
 
-/// What must not go in any template, and the rules of which one objects: the lines that begin so,
-/// with all below them, are dropped or replaced.
+#[test]
+fn the_write_commands_and_the_preflights_of_both_apis_are_compared() {
+    let project = project().unwrap();
+    for (edited, rule) in [("'86400'", "api-preflights"), ("timeoutInMillis: 10000", "api-copies")] {
+        let copy = templates::edited(&project, "web-service/api.yaml", |text| {
+            text.replace(edited, &edited.replace('0', "1"))
+        });
+        let found = findings(copy.unwrap().path(), ROOT, "dev").unwrap();
+        assert_eq!(rules(&found), BTreeSet::from([rule]), "{edited}:\n{}", listed(&found));
+        let named = |finding: &Finding| finding.fault.resource == "WebApi";
+        assert!(found.iter().all(named), "{}", listed(&found));
+    }
+}
+
+/// Edits of every template: the lines that begin with a text are removed with the lines below them, or
+/// replaced. One of the rules must notice each edit.
 const EVERYWHERE: [(&str, Option<&str>, &[&str]); 9] = [
     ("Tags:", None, &["tags"]),
     ("RetentionInDays:", None, &["log-retention"]),
@@ -393,10 +418,10 @@ const EVERYWHERE: [(&str, Option<&str>, &[&str]); 9] = [
     ("Resource: ", Some("Resource: \"*\""), &["wildcard-resource"]),
 ];
 
-/// What SAM appends to the name of a resource for those that it makes of it.
+/// What SAM appends to the name of a resource for the resources that it creates from it.
 const GENERATED: [&str; 4] = ["", "Role", "Stage", "EventInvokeConfig"];
 
-/// The file with all those lines edited, and the resources (or states, or paths) in which they stood.
+/// The file after the edits, and the resources (or states, or paths) that had such lines.
 fn edited_everywhere(text: &str, start: &str, replacement: Option<&str>) -> (String, BTreeSet<String>) {
     let (mut edited, mut places, mut place, mut dropped) =
         (String::new(), BTreeSet::new(), String::new(), None);
@@ -435,7 +460,7 @@ fn what_is_dropped_from_any_template_is_noticed_with_resource_and_rule() {
         for (start, replacement, rules) in EVERYWHERE {
             let text = std::fs::read_to_string(project().unwrap().join(file)).unwrap();
             let (edited, places) = edited_everywhere(&text, start, replacement);
-            // A state's Resource is what it calls.
+            // The `Resource` of a state is the service that it calls.
             if places.is_empty() || replacement.is_some() && file != template_of(file) {
                 continue;
             }
@@ -446,11 +471,11 @@ fn what_is_dropped_from_any_template_is_noticed_with_resource_and_rule() {
             if file != template_of(file) {
                 // A machine has a finding for each of its states, an API for each of its operations.
                 let lines = text.lines().filter(|line| line.trim_start().starts_with(start)).count();
-                assert_eq!(of_rules.len(), lines, "{file} without {start}:\n{}", told(&added));
+                assert_eq!(of_rules.len(), lines, "{file} without {start}:\n{}", listed(&added));
                 continue;
             }
             for place in places {
-                // SAM names what it generates after its resource; what is global is of every function.
+                // SAM names generated resources after their resource; Globals apply to every function.
                 let names = |finding: &&&Finding| {
                     let suffix = finding.fault.resource.strip_prefix(&place);
                     place == "Function" || suffix.is_some_and(|suffix| GENERATED.contains(&suffix))
@@ -458,16 +483,16 @@ fn what_is_dropped_from_any_template_is_noticed_with_resource_and_rule() {
                 assert!(
                     of_rules.iter().any(|finding| names(&finding)),
                     "{file}: {place} without {start}:\n{}",
-                    told(&added)
+                    listed(&added)
                 );
             }
         }
     }
     let starts: BTreeSet<&str> = EVERYWHERE.iter().map(|(start, ..)| *start).collect();
-    assert_eq!(seen.into_keys().collect::<BTreeSet<_>>(), starts, "each of them stands somewhere");
+    assert_eq!(seen.into_keys().collect::<BTreeSet<_>>(), starts, "each of them is in a template");
 }
 
-/// The folder of the templates as AWS's own translator expands them; none where nobody made it.
+/// The folder with the templates that AWS's own translator made, if SAM_TRANSLATED names one.
 fn translated() -> Option<PathBuf> {
     let folder = std::env::var_os("SAM_TRANSLATED").map(PathBuf::from);
     assert!(
@@ -489,21 +514,17 @@ fn what_sams_own_translator_makes_of_the_templates_keeps_every_rule() {
             all.extend(findings(&folder, file, stage).unwrap());
         }
     }
-    assert!(all.is_empty(), "\n{}", told(&all));
+    assert!(all.is_empty(), "\n{}", listed(&all));
 }
 
-/// What the two expansions may differ in, and why.
+/// Properties that may differ between the two expansions, and why.
 const DIFFERENT: [(&str, &str, &str); 4] = [
     (
         "AWS::ApiGateway::Deployment",
         "Description",
         "a digest of the API, to tell one deployment from another",
     ),
-    (
-        "AWS::ApiGateway::RestApi",
-        "Parameters",
-        "SAM tells the import the endpoint's type, which stands beside it too",
-    ),
+    ("AWS::ApiGateway::RestApi", "Parameters", "SAM repeats the endpoint's type for the import"),
     (
         "AWS::ApiGateway::Stage",
         "DeploymentId",

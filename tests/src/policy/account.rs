@@ -1,4 +1,4 @@
-//! Settings of a whole account and region have one owner, which is no service: `account.yaml`.
+//! Settings of a whole account and region belong to `account.yaml` and to no service.
 
 use super::{Deployment, Fault, Faults, Mutation, Rule};
 
@@ -14,7 +14,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
     .naming("Setting")],
 }];
 
-/// Types of which an account, or a region of it, has one, or which apply to all that is in it.
+/// Types of which an account or region has only one, or which apply to everything in it.
 /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-template-resource-type-ref.html>
 const OF_THE_ACCOUNT: [&str; 8] = [
     "AWS::ApiGateway::Account",

@@ -1,4 +1,4 @@
-//! Alarms: whatever can go wrong without anybody calling has one, and each has somewhere to go.
+//! Alarms: every failure that no client sees has an alarm, and every alarm notifies a topic.
 
 use std::collections::BTreeSet;
 
@@ -111,7 +111,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "alarm-goes-somewhere",
-        holds: "every alarm tells somebody, when it begins and when it is over",
+        holds: "every alarm notifies a topic when it begins and when it ends",
         check: somewhere,
         notices: &[
             Mutation::drop(CONTRACTS, "IngestDLQAlarm", "AlarmActions"),
@@ -140,7 +140,7 @@ const MACHINE_ID: &str = "ApprovalStateMachine";
 
 const ALARM: &str = "AWS::CloudWatch::Alarm";
 
-/// An alarm that waits for more looks than these is late.
+/// An alarm that waits for more periods than this is late.
 const LOOKS: u64 = 5;
 
 /// Whether an alarm watches a metric with these dimensions and no others, alone or in a sum, and soon
@@ -182,7 +182,7 @@ fn is_sum(metric: &Value) -> bool {
     metric["Expression"] == "SUM(METRICS())"
 }
 
-/// CloudWatch looks at the one that returns data, as each does where nothing is said:
+/// CloudWatch looks at the metric that returns data, which is the default for each metric:
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDataQuery.html>.
 fn of_sums(deployment: &Deployment<'_>) -> Faults {
     let returns = |metric: &Value| metric.get("ReturnData").is_none_or(is_true);
@@ -213,10 +213,10 @@ fn on_dead_letters(deployment: &Deployment<'_>) -> Faults {
             0,
         )
     });
-    unwatched.map(|queue| Fault::of(queue, "has no alarm for what is given up")).collect()
+    unwatched.map(|queue| Fault::of(queue, "has no alarm for its messages")).collect()
 }
 
-/// A message that is older than this waits for more than its retries.
+/// In seconds. Retries alone do not make a message older than this.
 const OLD: u64 = 3_600;
 
 fn on_age(deployment: &Deployment<'_>) -> Faults {
@@ -234,7 +234,7 @@ fn on_age(deployment: &Deployment<'_>) -> Faults {
     unwatched.map(|queue| Fault::of(queue, "has no alarm for messages that wait too long")).collect()
 }
 
-/// More failures than this, in one look of an alarm, are not passing.
+/// More failures than this in one period do not go away by themselves.
 const SOME: u64 = 10;
 
 fn on_failed_executions(deployment: &Deployment<'_>) -> Faults {
@@ -298,13 +298,16 @@ fn somewhere(deployment: &Deployment<'_>) -> Faults {
     };
     deployment.each(ALARM, |alarm| {
         let given = &alarm.properties;
-        let told = |key: &str| texts(&given[key]).any(is_known);
+        let notifies = |key: &str| texts(&given[key]).any(is_known);
         let enabled = given.get("ActionsEnabled").is_none_or(is_true);
-        unless(told("AlarmActions") && told("OKActions") && enabled, "rings where nobody hears it")
+        unless(
+            notifies("AlarmActions") && notifies("OKActions") && enabled,
+            "does not notify the topic of alarms",
+        )
     })
 }
 
-/// Of the application as a whole, not of a service that is deployed alone.
+/// Only the template of the whole application has a dashboard.
 fn dashboard(deployment: &Deployment<'_>) -> Faults {
     let Some(root) = deployment.stacks().next().filter(|root| root.file == "template.yaml") else {
         return Faults::new();
@@ -337,7 +340,7 @@ fn dashboard(deployment: &Deployment<'_>) -> Faults {
     deployment.resources().filter(is_missing).map(|missing| Fault::of(dashboard, wrong(missing))).collect()
 }
 
-/// All pairs of texts that stand side by side in a list, as dimensions and their values do:
+/// All pairs of neighbouring texts in lists, as a dimension and its value are:
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html>.
 fn neighbours<'v>(value: &'v Value, found: &mut BTreeSet<(&'v str, &'v str)>) {
     match value {

@@ -1,5 +1,7 @@
-//! REST APIs: what a client can send, how often, what is logged, and that no failure is told as a
-//! success. Who may call them is a later rule: there is no authoriser yet.
+//! REST APIs: what a client can send and how often, what the gateway logs, that no failure is answered
+//! as a success, and that copies are alike. There is no authoriser yet, so no rule says who may call.
+
+use std::collections::BTreeSet;
 
 use cloud_core::resource::Resource;
 use serde_json::Value;
@@ -71,7 +73,7 @@ pub(super) const RULES: &[Rule] = &[
             Mutation::swap(WEB, "Listing", "minLength: 1, maxLength: 512", "minLength: 1").naming("WebApi"),
             Mutation::swap(WEB, "Listing", ", maximum: 9007199254740991", "").naming("WebApi"),
             Mutation::swap(WEB, "limit", ", maximum: 100", "").naming("WebApi"),
-            // What stood here before: 40,000 letters and a sign took 8 s in Python's engine.
+            // An earlier pattern: 40,000 letters and a sign took 8 s in Python's engine.
             Mutation::swap(WEB, "AddressText", "\"^[ ", "\"^[A-Za-z0-9_ -").naming("WebApi"),
             Mutation::swap(CONTRACTS, "CreateContract", "\"\\\\S\"", "\"\\\\s*\\\\S\"").naming("Api"),
         ],
@@ -90,9 +92,9 @@ pub(super) const RULES: &[Rule] = &[
         holds: "API: every operation names the statuses that the gateway answers in its place",
         check: answers,
         notices: &[
-            Mutation::drop(CONTRACTS, "/contracts", "\"403\":").naming("Api"),
-            Mutation::drop(CONTRACTS, "/contracts", "\"415\":").naming("Api"),
-            Mutation::drop(WEB, "/listings", "\"429\":").naming("WebApi"),
+            Mutation::drop(CONTRACTS, "/contracts", "\"403\":").naming("Api").also(COPIES),
+            Mutation::drop(CONTRACTS, "/contracts", "\"415\":").naming("Api").also(COPIES),
+            Mutation::drop(WEB, "/listings", "\"429\":").naming("WebApi").also(COPIES),
             Mutation::drop(WEB, "/search/{country}/{city}", "\"502\":").naming("WebApi"),
         ],
     },
@@ -116,27 +118,29 @@ pub(super) const RULES: &[Rule] = &[
         holds: "API: explicit mapping of every failure; only a 2xx of the backend is answered with 2xx",
         check: failures,
         notices: &[
-            Mutation::drop(CONTRACTS, "/contracts", "default:").naming("Api"),
-            Mutation::swap(WEB, "/listings", "\"2\\\\d{2}\":", "\".*\":").naming("WebApi"),
+            Mutation::drop(CONTRACTS, "/contracts", "default:").naming("Api").also(COPIES),
+            Mutation::swap(WEB, "/listings", "\"2\\\\d{2}\":", "\".*\":").naming("WebApi").also(COPIES),
             Mutation::drop(WEB, "", "DEFAULT_5XX:").naming("WebApi"),
             Mutation::drop(CONTRACTS, "", "INTEGRATION_TIMEOUT:").naming("Api"),
             Mutation::swap(
                 CONTRACTS,
                 "/contracts",
-                "        responses:\n          # Only what",
-                "        unread:\n          # Only what",
+                "        responses:\n          \"2",
+                "        unread:\n          \"2",
             )
-            .naming("Api"),
+            .naming("Api")
+            .also(COPIES),
             // API Gateway reads types in any case.
             Mutation::swap(
                 CONTRACTS,
                 "/contracts",
                 "x-amazon-apigateway-integration:",
                 "x-amazon-apigateway-integration: { type: AWS, timeoutInMillis: 10000, passthroughBehavior: \
-                 when_no_match, credentials: { Fn::GetAtt: [ApiRole, Arn] } }
+                 when_no_match, credentials: { Fn::GetAtt: [ApiRole, Arn] } } # edited
       x-unread:",
             )
-            .naming("Api"),
+            .naming("Api")
+            .also(COPIES),
             Mutation::swap(WEB, "/listings/commands/{command_id}", "type: aws_proxy", "type: http")
                 .naming("WebApi"),
         ],
@@ -152,14 +156,16 @@ pub(super) const RULES: &[Rule] = &[
                 "=$context.requestTimeEpoch",
                 "=$util.urlEncode($context.requestTimeEpoch)",
             )
-            .naming("Api"),
+            .naming("Api")
+            .also(COPIES),
             Mutation::swap(
                 WEB,
                 "/request_approval",
                 "=$context.requestTimeEpoch",
                 "=$util.base64Encode( $context.requestTimeEpoch)",
             )
-            .naming("WebApi"),
+            .naming("WebApi")
+            .also(COPIES),
         ],
     },
     Rule {
@@ -167,17 +173,45 @@ pub(super) const RULES: &[Rule] = &[
         holds: "every integration has a time-out",
         check: timeout,
         notices: &[
-            Mutation::drop(CONTRACTS, "/contracts", "timeoutInMillis").naming("Api"),
+            Mutation::drop(CONTRACTS, "/contracts", "timeoutInMillis").naming("Api").also(COPIES),
             Mutation::drop(WEB, "/listings/commands/{command_id}", "timeoutInMillis").naming("WebApi"),
         ],
     },
+    Rule {
+        name: COPIES,
+        holds: "API: every write command is a copy of the first one, apart from what is its own",
+        check: copies,
+        notices: &[
+            Mutation::swap(CONTRACTS, "put", "timeoutInMillis: 10000", "timeoutInMillis: 20000")
+                .naming("Api"),
+            Mutation::drop(CONTRACTS, "put", "parameters:").naming("Api"),
+            Mutation::swap(WEB, "/request_approval", "\"message\":\"OK\"", "\"message\":\"Done\"")
+                .naming("WebApi"),
+            Mutation::swap(WEB, "delete", ".4.Name=RequestTimeEpoch", ".4.Name=Epoch").naming("WebApi"),
+            Mutation::swap(WEB, "delete", "description: The queue refuses the size.", "description: Large.")
+                .naming("WebApi"),
+        ],
+    },
+    Rule {
+        name: "api-preflights",
+        holds: "API: every path has the same CORS preflight, which lists the methods of the path",
+        check: preflights,
+        notices: &[
+            Mutation::swap(CONTRACTS, "/contracts", "'POST,PUT,OPTIONS'", "'POST,OPTIONS'").naming("Api"),
+            Mutation::swap(WEB, "/request_approval", "'86400'", "'600'").naming("WebApi"),
+            Mutation::drop(WEB, "/listings/commands/{command_id}", "options:").naming("WebApi"),
+        ],
+    },
 ];
+
+/// The rule that compares write commands: a change of one of them breaks it too.
+const COPIES: &str = "api-copies";
 
 const CONTRACTS: &str = "contracts-service/api.yaml";
 const WEB: &str = "web-service/api.yaml";
 const STAGE: &str = "AWS::ApiGateway::Stage";
 
-/// The operations of an API: `METHOD /path`, and what the document says of each.
+/// The operations of an API: `METHOD /path`, and the part of the document.
 pub(super) fn operations(api: &Resource) -> impl Iterator<Item = (String, &Value)> {
     let paths = api.properties["Body"]["paths"].as_object();
     paths.into_iter().flatten().flat_map(|(path, methods)| {
@@ -194,7 +228,7 @@ pub(super) fn operations(api: &Resource) -> impl Iterator<Item = (String, &Value
 const METHODS: [&str; 8] =
     ["get", "put", "post", "delete", "options", "head", "patch", "x-amazon-apigateway-any-method"];
 
-/// Where an operation leads.
+/// The integration of an operation.
 pub(super) fn integration(operation: &Value) -> &Value {
     &operation["x-amazon-apigateway-integration"]
 }
@@ -204,7 +238,7 @@ fn is_of_type(integration: &Value, kind: &str) -> bool {
     integration["type"].as_str().is_some_and(|given| given.eq_ignore_ascii_case(kind))
 }
 
-/// A fault for each operation that `complaint` says something about.
+/// A fault for each operation for which `complaint` returns a text.
 fn each_operation(
     deployment: &Deployment<'_>,
     complaint: impl Fn(&Resource, &str, &Value) -> Option<&'static str>,
@@ -264,8 +298,8 @@ fn access_logs(deployment: &Deployment<'_>) -> Faults {
     })
 }
 
-/// The fields of every access log. None can hold a quote of somebody else's: the gateway makes them
-/// all, or the service behind it (`integrationRequestId`).
+/// The fields of every access log. The gateway, or AWS behind it (`integrationRequestId`), creates all
+/// values, so that no client can put a quote into a line.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html>
 const LOGGED: [(&str, &str); 11] = [
     ("requestId", "$context.extendedRequestId"),
@@ -285,14 +319,14 @@ fn access_log_fields(deployment: &Deployment<'_>) -> Faults {
     let expected: Value =
         LOGGED.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
     deployment.each(STAGE, |stage| {
-        // One without a log is the fault of another rule.
+        // Another rule reports a stage without a log.
         let format = stage.properties["AccessLogSetting"]["Format"].as_str()?;
         let logged: Value = serde_json::from_str(format).unwrap_or_default();
         unless(logged == expected, "logs other fields than every API does")
     })
 }
 
-/// What an operation takes: the schema of its body, if it has any.
+/// The schema of an operation's body, or null.
 fn body_schema(operation: &Value) -> &Value {
     &operation["requestBody"]["content"]["application/json"]["schema"]
 }
@@ -324,7 +358,7 @@ fn limits(deployment: &Deployment<'_>) -> Faults {
     });
     faults.extend(deployment.each(API, |api| {
         let parameters = api.properties["Body"]["components"]["parameters"].as_object();
-        // The gateway ignores them; they document. A text of a path ends with the address.
+        // API Gateway ignores these limits; they are documentation. A text in a path needs none.
         let is_unlimited = |parameter: &&Value| {
             parameter["schema"]["type"] != "string" && unlimited(&parameter["schema"]).is_some()
         };
@@ -351,15 +385,15 @@ fn unlimited(schema: &Value) -> Option<&'static str> {
     }
 }
 
-/// Whether an engine that tries every split of a text finds in linear time that a pattern does not
-/// match. It knows sequences of characters and classes, repeated or not, and objects to all else.
-/// Two endless repetitions must not be able to share a text: something must stand between them that
-/// one of them cannot take. Without `^`, the engine begins everywhere: then nothing may repeat
-/// endlessly.
+/// Whether a backtracking engine needs only linear time to find that a pattern does not match. It reads
+/// sequences of characters and classes, repeated or not, and returns false for any other pattern.
+/// Two endless repetitions must not be able to take the same text: between them there must be something
+/// that one of them cannot take. Without `^` the engine begins at every character, so that no endless
+/// repetition is allowed.
 fn is_linear(pattern: &str) -> bool {
     use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Look};
 
-    /// One step of a sequence: what it takes, whether it must, and whether again and again.
+    /// One step of a sequence: the characters that it takes, whether it is required, whether it is endless.
     struct Step {
         takes: ClassUnicode,
         required: bool,
@@ -455,7 +489,7 @@ fn reasons(deployment: &Deployment<'_>) -> Faults {
     })
 }
 
-/// What the gateway itself answers when something fails.
+/// The answers of the gateway itself when a request fails.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html>
 const ANSWERS: [&str; 4] = ["DEFAULT_4XX", "DEFAULT_5XX", "INTEGRATION_FAILURE", "INTEGRATION_TIMEOUT"];
 
@@ -467,15 +501,15 @@ fn failures(deployment: &Deployment<'_>) -> Faults {
     });
     faults.extend(each_operation(deployment, |_, _, operation| {
         let integration = integration(operation);
-        // A function's proxy answers itself, and a mock cannot fail.
+        // A proxied function makes its own answer, and a mock cannot fail.
         if is_of_type(integration, "aws_proxy") || is_of_type(integration, "mock") {
             return None;
         }
         if integration["passthroughBehavior"] != "never" {
-            return Some("passes on what it has no template for");
+            return Some("passes on bodies of types for which it has no template");
         }
         let Some(responses) = integration["responses"].as_object() else {
-            return Some("has no answer for what its backend says");
+            return Some("has no mapping of its backend's answers");
         };
         let is_success =
             |response: &Value| response["statusCode"].as_str().is_some_and(|status| status.starts_with('2'));
@@ -490,7 +524,7 @@ fn failures(deployment: &Deployment<'_>) -> Faults {
             return Some("answers more than a 2xx as a success");
         }
         if !responses.contains_key("default") {
-            return Some("has no answer for a failure that nobody thought of");
+            return Some("has no mapping for an unexpected failure");
         }
         let declared = |response: &Value| {
             response["statusCode"].as_str().is_some_and(|status| operation["responses"][status].is_object())
@@ -527,8 +561,89 @@ fn timeout(deployment: &Deployment<'_>) -> Faults {
     each_operation(deployment, |_, _, operation| {
         let integration = integration(operation);
         let ends = is_of_type(integration, "mock") || number(&integration["timeoutInMillis"]).is_some();
-        (!ends).then_some("waits for its backend as long as the gateway likes")
+        (!ends).then_some("has no time-out of its own")
     })
+}
+
+/// In a mapping template of a write command, the text before this may differ.
+const ATTRIBUTES: &str = "&MessageAttribute.1.Name=";
+
+/// A write command without the parts that may differ: its name, its body, the descriptions that depend on
+/// them, and the queue and the role of its API.
+fn shape(operation: &Value) -> Value {
+    let mut shape = operation.clone();
+    for own in ["summary", "operationId", "requestBody"] {
+        shape[own].take();
+    }
+    for status in ["200", "400"] {
+        shape["responses"][status]["description"].take();
+    }
+    let integration = &mut shape["x-amazon-apigateway-integration"];
+    for own in ["uri", "credentials"] {
+        integration[own].take();
+    }
+    let template = &mut integration["requestTemplates"]["application/json"];
+    let sent = template.as_str().filter(|text| text.starts_with("Action=SendMessage&MessageBody="));
+    *template = sent.and_then(|text| text.find(ATTRIBUTES).map(|at| &text[at..])).unwrap_or_default().into();
+    shape
+}
+
+/// The first place in which two values differ, as a JSON pointer.
+fn difference(one: &Value, other: &Value) -> Option<String> {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => one.keys().chain(other.keys()).find_map(|key| {
+            let of = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or_default();
+            difference(&of(one), &of(other)).map(|below| format!("/{key}{below}"))
+        }),
+        _ => (one != other).then(String::new),
+    }
+}
+
+/// AWS lets operations share only parameters and schemas: the top of api.yaml says why.
+fn copies(deployment: &Deployment<'_>) -> Faults {
+    let is_write = |(_, operation): &(String, &Value)| is_of_type(integration(operation), "aws");
+    // In one API all write commands go to the same queue, with the same role.
+    let way = |operation: &Value| ["uri", "credentials"].map(|key| integration(operation)[key].clone());
+    let mut first: Option<(String, Value)> = None;
+    let different = deployment.all(API).filter_map(|api| {
+        let writes: Vec<(String, &Value)> = operations(api).filter(is_write).collect();
+        writes.iter().find_map(|(name, operation)| {
+            let (known, expected) = first.get_or_insert_with(|| (name.clone(), shape(operation)));
+            let goes_elsewhere = way(operation) != way(writes[0].1);
+            let place = difference(expected, &shape(operation))
+                .or_else(|| goes_elsewhere.then(|| "its queue or its role".to_owned()))?;
+            Some(Fault::of(api, format!("has {name}, which differs from {known} in {place}")))
+        })
+    });
+    different.collect()
+}
+
+/// Browsers ask for the preflight of a path before they send a request with our headers.
+fn preflights(deployment: &Deployment<'_>) -> Faults {
+    const ALLOWED: &str = "method.response.header.Access-Control-Allow-Methods";
+    let mut faults = Faults::new();
+    let mut first: Option<Value> = None;
+    for api in deployment.all(API) {
+        for (path, methods) in api.properties["Body"]["paths"].as_object().into_iter().flatten() {
+            let mut preflight = methods["options"].clone();
+            let answer = &mut preflight["x-amazon-apigateway-integration"]["responses"]["default"];
+            let allowed = answer["responseParameters"][ALLOWED].take();
+            let allowed = allowed.as_str().unwrap_or_default().trim_matches('\'').to_lowercase();
+            let allowed: BTreeSet<&str> = allowed.split(',').collect();
+            let own = methods.as_object().into_iter().flat_map(|all| all.keys());
+            let own: BTreeSet<&str> = own.map(String::as_str).filter(|key| METHODS.contains(key)).collect();
+            if allowed != own || !methods["options"].is_object() {
+                faults.push(Fault::of(api, format!("has no preflight of {path} that lists its methods")));
+            } else if let Some(place) = difference(first.get_or_insert_with(|| preflight.clone()), &preflight)
+            {
+                faults.push(Fault::of(
+                    api,
+                    format!("has a preflight of {path} that differs from the first one in {place}"),
+                ));
+            }
+        }
+    }
+    faults
 }
 
 #[cfg(test)]

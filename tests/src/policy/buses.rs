@@ -1,4 +1,4 @@
-//! Event buses: what is archived and what is logged. Who may put events on them is in `permissions`.
+//! Event buses: their archives and their logs. `permissions` checks who may put events on them.
 
 use super::deployment::LOG_GROUP;
 use super::{Deployment, Faults, Mutation, Rule, unless};
@@ -37,7 +37,7 @@ fn archives(deployment: &Deployment<'_>) -> Faults {
 fn logs(deployment: &Deployment<'_>) -> Faults {
     deployment.each(BUS, |bus| {
         let config = &bus.properties["LogConfig"];
-        // Events tell what agents wrote; whoever reads the log need not.
+        // Events have texts of agents, which do not belong in a log.
         if config["Level"] != "ERROR" || config["IncludeDetail"] != "NONE" {
             return Some("does not log its errors, or logs events with them".to_owned());
         }

@@ -1,5 +1,6 @@
-//! Whatever fails for good ends in a dead-letter queue: of a queue, a rule's target, a function that
-//! is called asynchronously, a stream. A property for it in the wrong place is ignored by AWS.
+//! Everything that fails for good ends in a dead-letter queue: messages of a queue, events of a rule's
+//! target, events of an asynchronous function, records of a stream. AWS ignores a property for this in the
+//! wrong place.
 
 use std::collections::BTreeSet;
 
@@ -53,7 +54,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "dead-letter-senders",
-        holds: "the queue's policy lets EventBridge send what the rule gives up, and no other rule",
+        holds: "the policy of a dead-letter queue lets EventBridge send for its rules, and for no other rule",
         check: rules_may_send,
         notices: &[
             Mutation::swap(
@@ -148,10 +149,10 @@ pub(super) const RULES: &[Rule] = &[
 pub(super) const PIPE: &str = "AWS::Pipes::Pipe";
 const INVOKE_CONFIG: &str = "AWS::Lambda::EventInvokeConfig";
 
-/// A stream's records are gone after a day:
+/// In seconds. A stream keeps records for a day:
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html>.
 const STREAM: u64 = 86_400;
-/// What EventBridge and Lambda's queue keep where the template says nothing:
+/// In seconds: the defaults of EventBridge and of Lambda's own queue:
 /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_RetryPolicy.html>,
 /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html>.
 const EVENT: u64 = 86_400;
@@ -168,13 +169,13 @@ fn late(deployment: &Deployment<'_>) -> Faults {
     })
 }
 
-/// Where something goes that fails for good.
+/// The dead-letter queue of something that can fail for good.
 pub(super) struct DeadLetters<'a> {
-    /// What fails.
+    /// The resource that can fail.
     pub source: &'a Resource,
-    /// The queue of the deployment that takes it, if any does.
+    /// Its dead-letter queue in the deployment, if it has one.
     pub queue: Option<&'a Resource>,
-    /// Seconds for which the source has kept it before.
+    /// Seconds for which the source keeps a message.
     pub kept: u64,
 }
 
@@ -219,8 +220,8 @@ pub(super) fn dead_letters<'a>(deployment: &Deployment<'a>) -> Vec<DeadLetters<'
     all
 }
 
-/// The functions that rules call: a rule hands over to Lambda's own queue, and what fails after
-/// that is no longer the rule's.
+/// The functions that rules call. A rule delivers into Lambda's own queue; after that, the function and not
+/// the rule handles failures.
 fn asynchronous<'a>(deployment: &Deployment<'a>) -> Vec<&'a Resource> {
     let targets = deployment.all(RULE).flat_map(|rule| list(&rule.properties["Targets"]));
     let called: BTreeSet<&str> = targets.filter_map(|target| target["Arn"].as_str()).collect();
@@ -243,7 +244,7 @@ const PLACES: [(&str, &str); 6] = [
     (PIPE, "SourceParameters.DynamoDBStreamParameters.DeadLetterConfig.Arn"),
 ];
 
-/// The first keys of those properties, in any spelling that has been seen.
+/// The first keys of those properties, in every known spelling.
 const KEYS: [&str; 5] =
     ["RedrivePolicy", "DeadLetterConfig", "DeadLetterQueue", "OnFailure", "deadLetterTargetArn"];
 
@@ -264,7 +265,7 @@ fn place(deployment: &Deployment<'_>) -> Faults {
     faults
 }
 
-/// The paths of all dead-letter properties in a value; the items of a list have their list's.
+/// The paths of all dead-letter properties in a value; an item of a list has the path of the list.
 fn paths(value: &Value, at: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(map) => {
@@ -295,7 +296,7 @@ fn rules_may_send(deployment: &Deployment<'_>) -> Faults {
         };
         let rules: Vec<&Resource> =
             deployment.all(RULE).filter(|rule| gives_up_to(rule, &|arn| *arn == *queue.arn)).collect();
-        // That a rule has no dead-letter queue is told by another rule of these.
+        // Another policy rule reports a rule without a dead-letter queue.
         let is_known = |source: &str| {
             let mut rules = deployment.all(RULE).filter(|rule| is_like(source, &rule.arn));
             rules.any(|rule| gives_up_to(rule, &|arn| *arn == *queue.arn || arn.is_null()))
@@ -323,14 +324,14 @@ fn rules_may_send(deployment: &Deployment<'_>) -> Faults {
     faults
 }
 
-/// Whom a statement names as the sources, where that is its only condition.
+/// The sources that a statement names, if that is its only condition.
 fn sources_of(statement: &Value) -> Option<&Value> {
     let condition = &statement["Condition"];
     ["ArnEquals", "ArnLike"].iter().find_map(|operator| sole(condition, operator, "aws:SourceArn"))
 }
 
-/// Whether an ARN fits a pattern that names at least what its last part begins with: all rules of one bus.
-/// Stars stand at the end only.
+/// Whether `arn` matches a pattern whose wildcard is at most the end of its last segment, e.g.
+/// `rule/my-bus/*`.
 fn is_like(pattern: &str, arn: &str) -> bool {
     let names = |start: &str| start.split_once(":rule/").is_some_and(|(_, name)| !name.is_empty());
     let like = |start: &str| arn.starts_with(start) && names(start);
@@ -346,7 +347,7 @@ fn event_retries(deployment: &Deployment<'_>) -> Faults {
         };
         unless(targets.all(retried), "does not say how often and for how long its target is tried")
     });
-    // Where nothing is said it is called twice more.
+    // By default Lambda calls the function two more times.
     faults.extend(deployment.each(INVOKE_CONFIG, |config| {
         unless(number(&config.properties["MaximumRetryAttempts"]) != Some(0), "calls its function only once")
     }));
@@ -354,7 +355,7 @@ fn event_retries(deployment: &Deployment<'_>) -> Faults {
 }
 
 fn stream_retries(deployment: &Deployment<'_>) -> Faults {
-    // -1 stands for ever, which is the default, and is no number here.
+    // The default is -1, which means for ever; it is not a number here.
     let bounded = |given: &Value| {
         number(&given["MaximumRetryAttempts"]).is_some_and(|times| times > 0)
             && number(&given["MaximumRecordAgeInSeconds"]).is_some()

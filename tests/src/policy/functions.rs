@@ -1,4 +1,4 @@
-//! Functions: what they run on, for how long, and that their traces are kept.
+//! Functions: their runtime, time-out and traces.
 
 use super::deployment::{FUNCTION, MACHINE, is_true, number, texts};
 use super::{Deployment, Fault, Faults, Mutation, Rule, unless};
@@ -52,7 +52,7 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-/// Where both are, of the partition `aws`, as botocore 1.43 lists their endpoints:
+/// The regions of the partition `aws` that have both services, as botocore 1.43 lists their endpoints:
 /// <https://docs.aws.amazon.com/general/latest/gr/comprehend.html>,
 /// <https://docs.aws.amazon.com/general/latest/gr/rekognition.html>. GovCloud (US-West) has both, and lacks
 /// what else the templates need: "EventBridge Pipes is not available",
@@ -82,9 +82,12 @@ fn regions(deployment: &Deployment<'_>) -> Faults {
             let mut rules = rules.as_object().into_iter().flat_map(|rules| rules.values());
             rules.any(|rule| rule["Assertions"][0]["Assert"]["Fn::Contains"] == expected)
         };
-        // Its own template, and the one that is deployed: nested stacks are made last.
+        // Both its own template and the root must refuse: CloudFormation creates nested stacks last.
         let root = deployment.application.root().map_or("", |root| root.file.as_str());
-        unless(refuses(machine.file.template()) && refuses(root), "can be deployed where its judges are not")
+        unless(
+            refuses(machine.file.template()) && refuses(root),
+            "can be deployed in a region without Comprehend or Rekognition",
+        )
     })
 }
 
@@ -94,7 +97,7 @@ fn runtime(deployment: &Deployment<'_>) -> Faults {
     })
 }
 
-/// A constant is seen, since the rules are run for both.
+/// The rules run for both architectures, so that a constant is found.
 fn architecture(deployment: &Deployment<'_>) -> Faults {
     let mut faults = Faults::new();
     for stack in deployment.stacks() {
@@ -109,7 +112,7 @@ fn architecture(deployment: &Deployment<'_>) -> Faults {
         let parameter = &deployment.template(&stack.file)["Parameters"]["Architecture"];
         if chosen.is_some() && parameter["AllowedValues"] != serde_json::json!(["arm64", "x86_64"]) {
             let (file, resource) = (stack.file.clone(), "Parameters.Architecture".to_owned());
-            faults.push(Fault { file, resource, wrong: "does not leave both to choose".to_owned() });
+            faults.push(Fault { file, resource, wrong: "does not allow both architectures".to_owned() });
         }
     }
     faults

@@ -1,5 +1,5 @@
-//! What holds data is never lost with a stack or an update: it is retained, and CloudFormation cannot
-//! replace it behind our backs, since it has a name of its own that does not change.
+//! No stack and no update deletes data: tables, queues and buckets are retained, and CloudFormation cannot
+//! replace them, because their names do not change.
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-properties-name.html>
 
 use std::collections::BTreeSet;
@@ -84,7 +84,7 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-/// What holds data, and the property that names it.
+/// The types that hold data, and the property with their name.
 const HOLDS_DATA: [(&str, &str); 3] =
     [(TABLE, "TableName"), (QUEUE, "QueueName"), ("AWS::S3::Bucket", "BucketName")];
 
@@ -111,7 +111,7 @@ fn each_holder(deployment: &Deployment<'_>, complaint: impl Fn(&Resource, &str) 
 fn retained(deployment: &Deployment<'_>) -> Faults {
     each_holder(deployment, |holder, _| {
         let written = deployment.written(holder);
-        // What a first deployment made and could not finish holds nothing, and would bar the next one.
+        // A resource of a failed first deployment is empty, and its name must be free for the next one.
         let kept =
             written["DeletionPolicy"] == "RetainExceptOnCreate" && written["UpdateReplacePolicy"] == "Retain";
         unless(kept, "lacks DeletionPolicy RetainExceptOnCreate or UpdateReplacePolicy Retain")

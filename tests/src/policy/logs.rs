@@ -1,4 +1,4 @@
-//! Logs: everything that writes has a log group of the template, which forgets in time.
+//! Logs: everything that logs has a log group of the template, and every log group has a retention.
 
 use serde_json::Value;
 
@@ -20,13 +20,13 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "log-retention-prod",
-        holds: "prod looks back for a month at least",
+        holds: "prod keeps logs for at least a month",
         check: longer_in_prod,
         notices: &[Mutation::swap(
             CONTRACTS,
             "ApiLogs",
             "!If [RetentionByStage, !FindInMap [ByStage, !Ref Stage, LogDays], !Ref LogRetentionDays]",
-            "14",
+            "14 # edited",
         )
         .on_prod()],
     },
@@ -53,7 +53,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "log-data",
-        holds: "no log holds what is worked on, on any stage: neither requests nor records nor execution data",
+        holds: "no log holds business data, on any stage: neither requests nor records nor execution data",
         check: of_data,
         notices: &[
             Mutation::swap(
@@ -98,7 +98,7 @@ fn retention(deployment: &Deployment<'_>) -> Faults {
 fn longer_in_prod(deployment: &Deployment<'_>) -> Faults {
     deployment.each(LOG_GROUP, |group| {
         let days = number(&group.properties["RetentionInDays"]).unwrap_or(u64::MAX);
-        unless(!deployment.is_prod() || days >= 30, format!("forgets in prod after {days} days"))
+        unless(!deployment.is_prod() || days >= 30, format!("keeps logs in prod for only {days} days"))
     })
 }
 
@@ -111,7 +111,7 @@ fn of_pipes(deployment: &Deployment<'_>) -> Faults {
             .filter_map(|policy| serde_json::from_str(policy.properties["PolicyDocument"].as_str()?).ok());
         documents.any(|document: Value| {
             list(&document["Statement"]).any(|statement| {
-                // Whom else it lets in is another rule's.
+                // Another rule checks whom else it lets in.
                 let who = &statement["Principal"];
                 let mut services = texts(&who["Service"]);
                 (*who == "*" || services.any(|service| service == "delivery.logs.amazonaws.com"))
@@ -139,10 +139,10 @@ fn of_functions(deployment: &Deployment<'_>) -> Faults {
     })
 }
 
-/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html>: INFO tells of
-/// every request; and data tracing, the whole of it.
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html>: INFO logs every
+/// request, and data tracing logs the bodies.
 fn of_data(deployment: &Deployment<'_>) -> Faults {
-    let wrong = "logs what it works on";
+    let wrong = "logs business data";
     let is_on = |value: &Value| !value.is_null() && *value != false && *value != "false";
     let mut faults = deployment.each("AWS::ApiGateway::Stage", |stage| {
         let mut settings = list(&stage.properties["MethodSettings"]);

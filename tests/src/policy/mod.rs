@@ -1,10 +1,10 @@
-//! What linters do not check: the rules of `quality.md`, section 3, over the templates as they are
-//! deployed, transformed and with every function evaluated. A rule is a name, the sentence that it
-//! holds, a function over the deployment, and edits of the real templates that it must notice;
-//! `tests/policy.rs` runs them all. Nothing here changes anything.
+//! The rules of `quality.md`, section 3, which linters do not check. They look at the templates as they are
+//! deployed: transformed, and with every function evaluated. A rule has a name, a sentence, a function that
+//! checks a deployment, and edits of the real templates that it must notice. `tests/policy.rs` runs them.
+//! They change nothing.
 //!
-//! Not held here: that agents must authenticate (there is no authoriser yet), glibc and the size of
-//! the binaries (seen in the artefacts), and IAM against recorded calls (`tests/permissions.rs`).
+//! Not checked here: that agents must authenticate (there is no authoriser yet), glibc and the size of the
+//! binaries (checked on the artefacts), and roles against recorded calls (`tests/permissions.rs`).
 
 mod account;
 mod alarms;
@@ -16,12 +16,14 @@ mod functions;
 mod kept;
 mod logs;
 mod mutation;
+mod numbers;
 mod permissions;
 mod queues;
 mod tags;
 mod workflow;
 
 use std::fmt;
+use std::path::Path;
 
 use cloud_core::resource::Resource;
 use cloud_languages::template::Application;
@@ -29,31 +31,31 @@ use cloud_languages::template::Application;
 pub use deployment::Deployment;
 pub use mutation::{Edit, Mutation};
 
-/// Something that must hold for every deployment.
+/// A rule for every deployment.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
-    /// A short name, to be found in a finding and here.
+    /// A short name, which a finding has too.
     pub name: &'static str,
-    /// The sentence that it holds, from `quality.md` where that has one.
+    /// What must be true, in the words of `quality.md` if it has the rule.
     pub holds: &'static str,
-    /// What speaks against it in a deployment.
+    /// Finds where a deployment breaks the rule.
     pub check: for<'a> fn(&Deployment<'a>) -> Faults,
-    /// Edits of the templates that it must notice.
+    /// Edits of the templates that break the rule.
     pub notices: &'static [Mutation],
 }
 
-/// What a rule objects to.
+/// A place where a deployment breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
     /// The template, relative to the project.
     pub file: String,
-    /// The logical id, or the section where it is no resource.
+    /// The logical id, or the section if it is not a resource.
     pub resource: String,
-    /// What is wrong: continues a sentence that begins with the resource.
+    /// What is wrong: the rest of a sentence that begins with the resource.
     pub wrong: String,
 }
 
-/// All that a rule objects to.
+/// All places where a deployment breaks a rule.
 pub type Faults = Vec<Fault>;
 
 impl Fault {
@@ -73,7 +75,7 @@ pub struct Finding {
     pub fault: Fault,
     /// The name of the rule.
     pub rule: &'static str,
-    /// What the rule holds.
+    /// What must be true.
     pub holds: &'static str,
 }
 
@@ -99,17 +101,18 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         functions::RULES,
         logs::RULES,
         account::RULES,
+        numbers::RULES,
     ]
     .into_iter()
     .flatten()
 }
 
-/// What all rules object to in an application.
+/// All places where an application breaks a rule. Its templates are in `project`.
 ///
 /// # Errors
-/// When a template cannot be read as it is written.
-pub fn findings(application: &Application) -> anyhow::Result<Vec<Finding>> {
-    let deployment = Deployment::of(application)?;
+/// When a template, or a file that it reads, cannot be read as it is written.
+pub fn findings(application: &Application, project: &Path) -> anyhow::Result<Vec<Finding>> {
+    let deployment = Deployment::of(application, project)?;
     let of_rule = |rule: &'static Rule| {
         (rule.check)(&deployment).into_iter().map(|fault| Finding {
             fault,
@@ -120,7 +123,7 @@ pub fn findings(application: &Application) -> anyhow::Result<Vec<Finding>> {
     Ok(rules().flat_map(of_rule).collect())
 }
 
-/// A complaint where something does not hold.
+/// `wrong`, unless `holds`.
 fn unless(holds: bool, wrong: impl Into<String>) -> Option<String> {
     (!holds).then(|| wrong.into())
 }

@@ -11,32 +11,34 @@ pub struct Mutation {
     pub resource: &'static str,
     /// What is changed.
     pub edit: Edit,
-    /// What the finding names, where that is not the edited resource.
+    /// The resource that the finding names, if it is not the edited one.
     pub names: Option<&'static str>,
-    /// The stage on which it matters.
+    /// A second rule that the edit breaks: one that compares copies, of which the edit changes one.
+    pub also: Option<&'static str>,
+    /// The stage on which the edit breaks the rule.
     pub stage: &'static str,
 }
 
 /// What an edit does.
 #[derive(Debug, Clone, Copy)]
 pub enum Edit {
-    /// Takes a line out, with all that is indented below it.
+    /// Removes a line and the lines that are indented below it.
     Drop(&'static str),
-    /// Puts a text in the place of another, once.
+    /// Replaces a text once.
     Swap(&'static str, &'static str),
-    /// Takes the resource out.
+    /// Removes the resource.
     Remove,
     /// Adds lines at the end of the resource, or a whole resource at the end of the section.
     Add(&'static str),
 }
 
 impl Mutation {
-    /// Drops a line and what is below it.
+    /// Removes a line and the lines that are indented below it.
     pub(super) const fn drop(file: &'static str, resource: &'static str, line: &'static str) -> Self {
         Self::new(file, resource, Edit::Drop(line))
     }
 
-    /// Puts `new` in the place of `old`.
+    /// Replaces `old` by `new`.
     pub(super) const fn swap(
         file: &'static str,
         resource: &'static str,
@@ -46,7 +48,7 @@ impl Mutation {
         Self::new(file, resource, Edit::Swap(old, new))
     }
 
-    /// Takes a whole resource out.
+    /// Removes a whole resource.
     pub(super) const fn remove(file: &'static str, resource: &'static str) -> Self {
         Self::new(file, resource, Edit::Remove)
     }
@@ -57,7 +59,7 @@ impl Mutation {
     }
 
     const fn new(file: &'static str, resource: &'static str, edit: Edit) -> Self {
-        Self { file, resource, edit, names: None, stage: "dev" }
+        Self { file, resource, edit, names: None, also: None, stage: "dev" }
     }
 
     /// The finding names this.
@@ -66,13 +68,19 @@ impl Mutation {
         self
     }
 
-    /// Only prod is so strict.
+    /// The edit breaks this rule too.
+    pub(super) const fn also(mut self, rule: &'static str) -> Self {
+        self.also = Some(rule);
+        self
+    }
+
+    /// Only prod has the rule.
     pub(super) const fn on_prod(mut self) -> Self {
         self.stage = "prod";
         self
     }
 
-    /// The file's text with the edit made; unchanged where there is nothing to edit.
+    /// The file's text after the edit; unchanged if there is nothing to edit.
     pub fn apply(&self, text: &str) -> String {
         match self.edit {
             Edit::Drop(line) => {

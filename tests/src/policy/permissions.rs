@@ -1,6 +1,5 @@
-//! IAM, as far as a template shows it: a role for each function, no wildcard without a reason, nobody
-//! from outside. Whether a role allows what its code calls, no more and no less, is seen from the
-//! calls that tests record.
+//! IAM, as far as a template shows it: one role for each function, no wildcard without a reason, no access
+//! from outside. `tests/permissions.rs` compares roles with recorded calls.
 
 use std::collections::BTreeSet;
 
@@ -315,7 +314,7 @@ pub(super) const RULES: &[Rule] = &[
 
 const ACCOUNT: &str = "account.yaml";
 
-/// All that a function is allowed, as it is written.
+/// The policies of a function, as they are written.
 const POLICIES: &str = "Policies:
         - Version: \"2012-10-17\"
           Statement:
@@ -383,12 +382,12 @@ const THEIR_NAMES: [(&str, &str, &str); 31] = [
     ("states", "execution:uni-prop-{Stage}-", "called after the state machine"),
     ("states", "stateMachine:uni-prop-{Stage}-", "called after the stage"),
 ];
-/// Services in whose ARNs no region stands, or no account:
+/// Services whose ARNs have no region, or no account:
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>.
 const GLOBAL: [&str; 2] = ["iam", "s3"];
 const WITHOUT_ACCOUNT: [&str; 2] = ["apigateway", "s3"];
 
-/// Their statements about all resources, which have no wildcard in an action then.
+/// Their statements about all resources. Actions in these have no wildcard.
 const OF_DEPLOYERS: [(&str, &str); 2] = [
     ("NoResourcesKnown", "actions without a resource, or whose resources have ids that nobody knows before"),
     ("ReadTemplates", "a template that is no stack's yet has no ARN"),
@@ -406,7 +405,7 @@ const MANAGED: [(&str, &str); 3] = [
     ),
 ];
 
-/// Which service takes on the role that a resource of a type names, and the roles of `account.yaml`.
+/// The service that assumes the role of a resource, by type, and those that assume roles of `account.yaml`.
 const SERVICES: [(&str, &str); 5] = [
     (API, "apigateway.amazonaws.com"),
     (FUNCTION, "lambda.amazonaws.com"),
@@ -419,7 +418,7 @@ const ROLES_OF_ACCOUNT: [(&str, &str); 2] = [
     ("CloudFormationRole", "cloudformation.amazonaws.com"),
 ];
 
-/// The services that a policy lets in without a word about whose they are, for what, and why.
+/// The services that a policy lets in without a condition on the account, for which action, and why.
 const FOR_ANYBODY: [(&str, &str, &[&str], &str); 3] = [
     (
         "AWS::SQS::QueuePolicy",
@@ -466,7 +465,7 @@ fn statements(document: &Value) -> impl Iterator<Item = &Value> {
     list(&document["Statement"])
 }
 
-/// Every policy of the deployment that says what may be done, each statement with its resource.
+/// Every statement of every policy of the deployment, each with its resource.
 fn all_statements<'a>(deployment: &Deployment<'a>) -> Vec<(&'a Resource, Value)> {
     let mut found = Vec::new();
     for resource in deployment.resources() {
@@ -482,7 +481,7 @@ fn all_statements<'a>(deployment: &Deployment<'a>) -> Vec<(&'a Resource, Value)>
             given,
         ];
         for document in inline.chain(own) {
-            // That of a log's resource policy is text.
+            // The resource policy of logs is text.
             let parsed = document.as_str().and_then(|text| serde_json::from_str(text).ok());
             let document: Value = parsed.unwrap_or_else(|| document.clone());
             found.extend(statements(&document).map(|statement| (resource, statement.clone())));
@@ -491,7 +490,7 @@ fn all_statements<'a>(deployment: &Deployment<'a>) -> Vec<(&'a Resource, Value)>
     found
 }
 
-/// A fault for each resource, for the first of its statements that `complaint` says something about.
+/// A fault for each resource: the first of its statements for which `complaint` returns a text.
 fn each_statement(
     deployment: &Deployment<'_>,
     complaint: impl Fn(&Resource, &Value) -> Option<String>,
@@ -509,8 +508,8 @@ fn is_wild(text: &str) -> bool {
     text.contains(['*', '?'])
 }
 
-/// Whether a pattern means one thing: the objects of one bucket, the streams of one log group, the
-/// executions of one state machine.
+/// Whether a pattern stands for the parts of one resource: the objects of a bucket, the streams of a log
+/// group, the executions of a state machine.
 fn is_one_thing(arn: &str) -> bool {
     let named = |name: &str| !name.is_empty() && !is_wild(name);
     let objects = arn.strip_prefix("arn:aws:s3:::").and_then(|rest| rest.strip_suffix("/*"));
@@ -521,7 +520,7 @@ fn is_one_thing(arn: &str) -> bool {
     [objects, group.map(|(_, name)| name), machine.map(|(_, name)| name)].into_iter().flatten().any(named)
 }
 
-/// Whether a pattern means what bears the names of the stage.
+/// Whether a pattern stands for resources that have the names of the stage.
 fn is_of_stage(deployment: &Deployment<'_>, arn: &str) -> bool {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     let &[_, _, service, region, account, resource] = parts.as_slice() else { return false };
@@ -537,7 +536,7 @@ fn is_of_stage(deployment: &Deployment<'_>, arn: &str) -> bool {
 fn wildcard_resource(deployment: &Deployment<'_>) -> Faults {
     each_statement(deployment, |resource, statement| {
         if !statement["NotResource"].is_null() {
-            return Some("says only which resources it does not mean".to_owned());
+            return Some("names only resources to which it does not apply".to_owned());
         }
         let without_resource = |action: &str| WITHOUT_RESOURCE.iter().any(|(known, _)| *known == action);
         let has_reason = |arn: &str| match arn {
@@ -558,7 +557,7 @@ fn wildcard_resource(deployment: &Deployment<'_>) -> Faults {
 
 fn wildcard_action(deployment: &Deployment<'_>) -> Faults {
     each_statement(deployment, |resource, statement| {
-        // To deny everything is what a wildcard is for.
+        // A denial may have a wildcard.
         if statement["Effect"] == "Deny" {
             return None;
         }
@@ -566,7 +565,7 @@ fn wildcard_action(deployment: &Deployment<'_>) -> Faults {
             return Some("allows everything but a few actions".to_owned());
         }
         let named = is_deployer(resource) && texts(&statement["Resource"]).all(|arn| arn != "*");
-        // Who may do everything with roles may do everything.
+        // A principal with all rights on roles can give itself all rights.
         let has_reason = |action: &str| {
             let whole = action.strip_suffix(":*");
             named && whole.is_some_and(|service| !is_wild(service) && !service.eq_ignore_ascii_case("iam"))
@@ -593,7 +592,7 @@ fn is_own(deployment: &Deployment<'_>, principal: &str) -> bool {
     principal == account || principal.split(':').nth(4) == Some(account)
 }
 
-/// The services that take a role on: those of the resources that name it.
+/// The services that assume a role: those of the resources that name it.
 fn users_of<'a>(deployment: &Deployment<'a>, role: &Resource) -> BTreeSet<&'static str> {
     let of_account = ROLES_OF_ACCOUNT
         .iter()
@@ -624,21 +623,21 @@ fn trust(deployment: &Deployment<'_>) -> Faults {
         let own = |arn: &str| is_own(deployment, arn);
         let users = users_of(deployment, role);
         let good = statements(&role.properties["AssumeRolePolicyDocument"]).all(|statement| {
-            // CloudFormation does not always say for which account it acts: `sam pipeline` had the
-            // condition and took it out, https://github.com/aws/aws-sam-cli/issues/3027 and /pull/3038.
+            // CloudFormation does not always name the account for which it acts: `sam pipeline` had the
+            // condition and removed it, https://github.com/aws/aws-sam-cli/issues/3027 and /pull/3038.
             if role.logical_id == "CloudFormationRole" && !statement["Condition"].is_null() {
                 return false;
             }
             let Some(principal) = statement["Principal"].as_object() else { return false };
             principal.iter().all(|(kind, who)| match kind.as_str() {
                 "Service" => texts(who).count() == 1 && texts(who).all(|who| users.contains(who)),
-                // Whom the account's own policies let take it on.
+                // The account's own policies decide who may assume it.
                 "AWS" => role.logical_id == "RedriveRole" && texts(who).all(own),
                 "Federated" => texts(who).all(own) && statement["Condition"] == of_github,
                 _ => false,
             })
         });
-        unless(good, "can be taken on by others than the service that uses it, or from outside")
+        unless(good, "can be assumed by others than the service that uses it, or from outside")
     })
 }
 
@@ -659,9 +658,9 @@ fn strangers(deployment: &Deployment<'_>) -> Faults {
             return None;
         }
         if !statement["NotPrincipal"].is_null() {
-            return Some("lets everybody in but a few".to_owned());
+            return Some("lets every principal in except a few".to_owned());
         }
-        // Only the policy of a resource says who.
+        // Only the policy of a resource has a principal.
         let who = statement.get("Principal")?;
         let own = |arn: &str| is_own(deployment, arn);
         let excepted = |service: &str| {
@@ -679,7 +678,7 @@ fn strangers(deployment: &Deployment<'_>) -> Faults {
         });
         unless(known, format!("lets {who} in"))
     });
-    // The older form has no statement, and an account or everybody as its principal.
+    // The older form has no statement; its principal is an account or `*`.
     faults.extend(deployment.each("AWS::Events::EventBusPolicy", |policy| {
         let who = policy.properties.get("Principal")?.as_str().unwrap_or_default();
         unless(is_own(deployment, who), format!("lets {who} in"))
@@ -690,7 +689,7 @@ fn strangers(deployment: &Deployment<'_>) -> Faults {
 fn boundary(deployment: &Deployment<'_>) -> Faults {
     let root = deployment.application.root();
     let given = root.and_then(|root| root.parameters.get("PermissionsBoundary")).map_or("", String::as_str);
-    // The account's own roles are made by hand, and beside the path.
+    // A person creates the account's own roles, and they have another path.
     let of_application = |role: &Resource| role.file.template() != "account.yaml";
     deployment.each(ROLE, |role| {
         let taken = role.properties["PermissionsBoundary"].as_str().unwrap_or_default();
@@ -698,7 +697,7 @@ fn boundary(deployment: &Deployment<'_>) -> Faults {
     })
 }
 
-/// The actions by which a role comes to rights. The condition key is known for each of them:
+/// The actions that give rights to a role. Each of them supports the condition key:
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html#access_policies_boundaries-delegate>.
 const GIVE_RIGHTS: [&str; 4] =
     ["iam:AttachRolePolicy", "iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"];
@@ -769,6 +768,6 @@ fn invocation(deployment: &Deployment<'_>) -> Faults {
         let source = permission.properties["SourceArn"].as_str().unwrap_or_default();
         let service =
             permission.properties["Principal"].as_str().is_some_and(|who| who.ends_with(".amazonaws.com"));
-        unless(service && source.starts_with("arn:"), "does not say from where the function is called")
+        unless(service && source.starts_with("arn:"), "does not name the source that may call the function")
     })
 }

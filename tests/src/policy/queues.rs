@@ -1,4 +1,4 @@
-//! Queues: what SQS and the mappings that poll it must be set to, and who may send.
+//! Queues: the settings of SQS and of the mappings that poll it, and who may send.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ pub(super) const RULES: &[Rule] = &[
                 "FunctionName: !Ref IngestFunction",
                 "FunctionName: elsewhere",
             ),
-            // Without one it is 30 seconds.
+            // The default is 30 seconds.
             Mutation::drop(WEB, "WebIngestQueue", "VisibilityTimeout"),
         ],
     },
@@ -46,7 +46,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "queue-waits",
-        holds: "the long waits of commands last two visibility timeouts: a killed predecessor is back",
+        holds: "the long waits of commands last two visibility timeouts, after which a killed predecessor is delivered again",
         check: waits,
         notices: &[
             Mutation::swap(CONTRACTS, "IngestQueue", "VisibilityTimeout: 60", "VisibilityTimeout: 61"),
@@ -70,7 +70,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "account-concurrency",
-        holds: "the mappings leave 2 of the 10 invocations at once of a new account to everything else",
+        holds: "a new account can run 10 invocations at once, and the mappings leave 2 of them for everything else",
         check: concurrency_of_account,
         notices: &[
             Mutation::swap(CONTRACTS, "CommandConcurrency", "Default: 2", "Default: 9")
@@ -79,9 +79,13 @@ pub(super) const RULES: &[Rule] = &[
                 WEB,
                 "WebIngestMapping",
                 "MaximumConcurrency: !Ref CommandConcurrency",
-                "MaximumConcurrency: 20",
+                "MaximumConcurrency: 20 # edited",
             ),
-            Mutation::add(PROPERTIES, "ContractStatusStreamMapping", "      ParallelizationFactor: 3"),
+            Mutation::add(
+                PROPERTIES,
+                "ContractStatusStreamMapping",
+                "      ParallelizationFactor: 3 # edited",
+            ),
         ],
     },
     Rule {
@@ -122,7 +126,7 @@ pub(super) const RULES: &[Rule] = &[
             )
             .naming("IngestDLQ"),
             Mutation::remove(PROPERTIES, "FunctionsDLQPolicy").naming("FunctionsDLQ"),
-            // A second condition leaves all to whom it does not apply.
+            // With a second condition the statement denies less.
             Mutation::swap(
                 PROPERTIES,
                 "FunctionsDLQPolicy",
@@ -141,7 +145,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "queue-policy",
-        holds: "a queue stands in one policy only: on AWS a later one takes the place of the earlier",
+        holds: "a queue has only one policy: on AWS a later one replaces the earlier one",
         check: one_policy,
         notices: &[Mutation::swap(
             WEB,
@@ -190,7 +194,7 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-/// Seconds, where the template says nothing:
+/// The defaults, in seconds:
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html>.
 const VISIBILITY: u64 = 30;
 pub(super) const KEPT: u64 = 345_600;
@@ -262,11 +266,11 @@ fn concurrency(deployment: &Deployment<'_>) -> Faults {
     let unbounded = polled(deployment)
         .into_iter()
         .filter(|(mapping, _)| number(&mapping.properties["ScalingConfig"]["MaximumConcurrency"]).is_none());
-    unbounded.map(|(mapping, _)| Fault::of(mapping, "starts as many functions as it likes")).collect()
+    unbounded.map(|(mapping, _)| Fault::of(mapping, "has no limit of concurrent invocations")).collect()
 }
 
-/// What a new account has until AWS raises it, and what is left to everything else: reads, and what events and
-/// the workflow start, for which nothing sets a limit. That is enough to try the application out, no more.
+/// The invocations that a new account can run at once until AWS raises the limit, and those that are left for
+/// reads, events and the workflow, which have no limit. That is only enough to try the application out.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>: "New AWS accounts have reduced
 /// concurrency and memory quotas"; that they are 10 is seen in accounts, not documented.
 const NEW_ACCOUNT: u64 = 10;
@@ -275,8 +279,8 @@ const FOR_THE_REST: u64 = 2;
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/on-demand-capacity-mode.html>
 const SHARDS: u64 = 4;
 
-/// A mapping of a queue has as many invocations at once as its maximum, without which the rule
-/// queue-concurrency objects; one of a stream, for each shard as many as its factor.
+/// The mapping of a queue runs at most its maximum of invocations at once (rule queue-concurrency checks
+/// that it has one); the mapping of a stream runs its factor for each shard.
 fn concurrency_of_account(deployment: &Deployment<'_>) -> Faults {
     let at_once = |mapping: &Resource| {
         let given = &mapping.properties;
@@ -317,7 +321,7 @@ fn encryption(deployment: &Deployment<'_>) -> Faults {
     })
 }
 
-/// The policies in which a queue stands.
+/// The policies of a queue.
 fn policies<'a>(deployment: &Deployment<'a>, queue: &Resource) -> impl Iterator<Item = &'a Resource> {
     let is_of = |policy: &&Resource| texts(&policy.properties["Queues"]).any(|url| url == queue.physical_id);
     deployment.all("AWS::SQS::QueuePolicy").filter(is_of)
@@ -326,7 +330,7 @@ fn policies<'a>(deployment: &Deployment<'a>, queue: &Resource) -> impl Iterator<
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html>
 fn one_policy(deployment: &Deployment<'_>) -> Faults {
     deployment.each(QUEUE, |queue| {
-        unless(policies(deployment, queue).count() < 2, "stands in two policies, of which one takes effect")
+        unless(policies(deployment, queue).count() < 2, "has two policies, of which only one takes effect")
     })
 }
 
@@ -338,7 +342,7 @@ pub(super) fn statements<'a>(deployment: &Deployment<'a>, queue: &Resource) -> V
         .collect()
 }
 
-/// Whether a statement of this effect is about everybody who does `action`.
+/// Whether a statement with this effect applies `action` to every principal.
 fn is_of_all(statement: &Value, effect: &str, action: &str) -> bool {
     let principal = &statement["Principal"];
     statement["Effect"] == effect
@@ -357,7 +361,7 @@ fn tls(deployment: &Deployment<'_>) -> Faults {
     })
 }
 
-/// The roles that a gateway takes on to call a queue.
+/// The roles that a gateway assumes to call a queue.
 fn gateway_roles<'a>(deployment: &Deployment<'a>) -> BTreeSet<&'a str> {
     let operations = deployment.all(API).flat_map(super::api::operations);
     operations
@@ -377,7 +381,7 @@ fn senders(deployment: &Deployment<'_>) -> Faults {
         let mut excepted =
             denials.filter_map(|denial| sole(&denial["Condition"], "ArnNotEquals", "aws:PrincipalArn"));
         let Some(excepted) = excepted.next() else {
-            return Some("lets anybody send whom a policy allows it".into());
+            return Some("lets every principal send that a policy allows".into());
         };
         let stranger = texts(excepted).find(|arn| !may_send(arn));
         stranger.map(|arn| format!("lets {arn} send, which is neither a gateway's role nor the redrive role"))

@@ -1,4 +1,4 @@
-//! Tags: on every resource that can carry any, so that each has an owner and a price.
+//! Tags: every resource that can carry tags has them, so that its owner and its cost are known.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "tags-known",
-        holds: "of every type in use it is known whether it can carry tags",
+        holds: "for every type in use, this list says whether it can carry tags",
         check: known,
         notices: &[Mutation::add(
             CONTRACTS,
@@ -150,7 +150,7 @@ fn known(deployment: &Deployment<'_>) -> Faults {
 /// <https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html>, and the pattern
 /// of a tag's value in the APIs: <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Tag.html>.
 const TAG_VALUE: &str = r"^[\p{L}\p{Z}\p{N}_.:/=+@-]+$";
-const LONGEST_TAG_VALUE: u64 = 256;
+const MAX_TAG_VALUE: u64 = 256;
 
 fn owner(deployment: &Deployment<'_>) -> Faults {
     let mut faults = Faults::new();
@@ -163,9 +163,9 @@ fn owner(deployment: &Deployment<'_>) -> Faults {
             let (file, resource) = (stack.file.clone(), "Parameters.Owner".to_owned());
             faults.push(Fault { file, resource, wrong: "can be left out or empty".to_owned() });
         }
-        if owner["AllowedPattern"] != TAG_VALUE || owner["MaxLength"] != LONGEST_TAG_VALUE {
+        if owner["AllowedPattern"] != TAG_VALUE || owner["MaxLength"] != MAX_TAG_VALUE {
             let (file, resource) = (stack.file.clone(), "Parameters.Owner".to_owned());
-            faults.push(Fault { file, resource, wrong: "can be what no tag takes".to_owned() });
+            faults.push(Fault { file, resource, wrong: "can be a text that no tag takes".to_owned() });
         }
     }
     faults

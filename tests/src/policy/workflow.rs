@@ -1,4 +1,6 @@
-//! State machines: nothing waits for ever, and what is retried is retried with jitter.
+//! State machines: no state waits for ever, every retry has jitter, and retries of a class are alike.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -45,7 +47,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "task-retries",
-        holds: "Step Functions: jittered retries, of whatever fails a task",
+        holds: "Step Functions: jittered retries of every error of a task",
         check: retries,
         notices: &[
             Mutation::drop(APPROVAL, "PublishAnswer", "Retry").naming(MACHINE_ID),
@@ -62,7 +64,22 @@ pub(super) const RULES: &[Rule] = &[
                 "MaxDelaySeconds: 30, JitterStrategy: FULL",
                 "MaxDelaySeconds: 30",
             )
-            .naming(MACHINE_ID),
+            .naming(MACHINE_ID)
+            .also(CLASSES),
+        ],
+    },
+    Rule {
+        name: CLASSES,
+        holds: "Step Functions: every retry names its class, and the retries of a class have the same figures",
+        check: retry_classes,
+        notices: &[
+            Mutation::swap(APPROVAL, "ClaimRequest", "MaxAttempts: 6", "MaxAttempts: 7").naming(MACHINE_ID),
+            Mutation::swap(APPROVAL, "PublishAnswer", "BackoffRate: 2", "BackoffRate: 1.5")
+                .naming(MACHINE_ID),
+            Mutation::swap(APPROVAL, "JudgeImage", "# retry: judge", "# retry: unheard-of")
+                .naming(MACHINE_ID),
+            Mutation::swap(APPROVAL, "MarkAnswered", "# retry: never", "# no class").naming(MACHINE_ID),
+            Mutation::swap(APPROVAL, "", "#   look ", "#   gone ").naming(MACHINE_ID),
         ],
     },
     Rule {
@@ -89,12 +106,12 @@ fn states<'v>(definition: &'v Value, found: &mut Vec<(&'v str, &'v Value)>) {
     }
 }
 
-/// A workflow of AWS ends after a year:
+/// Step Functions ends an execution after a year:
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>.
 const YEAR: u64 = 31_536_000;
 
-/// A fault for each state that `complaint` says something about, which is told the state and the
-/// seconds after which the whole workflow ends.
+/// A fault for each state for which `complaint` returns a text. It gets the state and the seconds after
+/// which the whole workflow ends.
 fn each_state(
     deployment: &Deployment<'_>,
     kind: &str,
@@ -113,7 +130,7 @@ fn each_state(
     faults
 }
 
-/// Whether somebody else ends the task: with a token, or by ending a job.
+/// Whether something outside ends the task: an answer with a token, or the end of a job.
 fn is_wait(task: &Value) -> bool {
     let resource = task["Resource"].as_str().unwrap_or_default();
     resource.ends_with(".waitForTaskToken") || resource.contains(".sync")
@@ -129,17 +146,20 @@ fn is_within(state: &Value, field: &str, most: u64) -> bool {
 
 fn task_timeout(deployment: &Deployment<'_>) -> Faults {
     each_state(deployment, "Task", |task, end| {
-        (!is_wait(task) && !is_within(task, "TimeoutSeconds", end)).then_some("has no timeout in good time")
+        (!is_wait(task) && !is_within(task, "TimeoutSeconds", end))
+            .then_some("has no timeout within that of the workflow")
     })
 }
 
 fn wait_timeout(deployment: &Deployment<'_>) -> Faults {
     let mut faults = each_state(deployment, "Task", |task, end| {
         let ends = ["TimeoutSeconds", "HeartbeatSeconds"].iter().any(|field| is_within(task, field, end));
-        (is_wait(task) && !ends).then_some("waits without a heartbeat or a timeout in good time")
+        (is_wait(task) && !ends)
+            .then_some("waits without a heartbeat or a timeout within that of the workflow")
     });
     faults.extend(each_state(deployment, "Wait", |wait, end| {
-        (!is_within(wait, "Seconds", end)).then_some("waits for longer than anybody can tell")
+        (!is_within(wait, "Seconds", end))
+            .then_some("has no fixed time of waiting within the timeout of the workflow")
     }));
     faults
 }
@@ -160,17 +180,83 @@ fn retries(deployment: &Deployment<'_>) -> Faults {
             texts(&retry["ErrorEquals"]).any(|error| error == "States.ALL" || error == "States.TaskFailed")
         };
         if !retried.iter().any(of_all) {
-            return Some("is not retried whatever fails it");
+            return Some("is not retried for every error");
         }
         retried.iter().any(|retry| retry["JitterStrategy"] != "FULL").then_some("is retried without jitter")
     })
+}
+
+/// The rule that compares retries: a change of one of them breaks it too.
+const CLASSES: &str = "retry-classes";
+
+/// How a `Retry` entry names its class.
+const CLASS: &str = "# retry: ";
+
+/// The fields that must be the same in every retry of a class.
+const FIGURES: [&str; 5] =
+    ["IntervalSeconds:", "MaxAttempts:", "BackoffRate:", "MaxDelaySeconds:", "JitterStrategy:"];
+
+/// The language has no references, so each retry repeats the figures of its class. The comment at the top
+/// of the definition lists the classes: `#   name  reason`.
+fn retry_classes(deployment: &Deployment<'_>) -> Faults {
+    let mut faults = Faults::new();
+    let machines = deployment.all(MACHINE);
+    let texts = deployment.texts();
+    let texts: Vec<_> = texts.filter_map(|text| Some((text.reader.as_deref()?, text))).collect();
+    for machine in machines {
+        let read = texts
+            .iter()
+            .find(|(id, text)| *id == machine.logical_id && text.template == machine.file.template());
+        let Some((_, text)) = read else { continue };
+        let mut found = Vec::new();
+        states(&machine.properties["Definition"], &mut found);
+        let retries = found.iter().map(|(_, state)| list(&state["Retry"]).count()).sum();
+        faults.extend(wrong_class(&text.text, retries).map(|wrong| Fault::of(machine, wrong)));
+    }
+    faults
+}
+
+/// What is wrong with the classes in a definition that has so many retries.
+fn wrong_class(text: &str, retries: usize) -> Option<String> {
+    let head = text.lines().take_while(|line| line.starts_with('#'));
+    let names = head.filter_map(|line| line.strip_prefix("#   ")?.split(' ').next());
+    let listed: BTreeSet<&str> = names.filter(|name| !name.is_empty()).collect();
+    let mut classes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut named = 0;
+    for line in text.lines() {
+        let (entry, comment) =
+            line.split_once(" #").map_or((line, ""), |(entry, _)| (entry, &line[entry.len() + 1..]));
+        // `{ ErrorEquals: [A, B], MaxAttempts: 6, ... }`
+        let fields = entry.split([',', '{', '}']).map(str::trim);
+        let figures: Vec<&str> =
+            fields.filter(|field| FIGURES.iter().any(|figure| field.starts_with(figure))).collect();
+        if figures.is_empty() {
+            continue;
+        }
+        let Some(class) = comment.strip_prefix(CLASS) else {
+            return Some(format!("has a retry without a class: {}", entry.trim()));
+        };
+        named += 1;
+        if !listed.contains(class) {
+            return Some(format!(
+                "has a retry of the class {class}, which the top of its file does not list"
+            ));
+        }
+        if *classes.entry(class).or_insert_with(|| figures.clone()) != figures {
+            return Some(format!("has retries of the class {class} with different figures"));
+        }
+    }
+    if let Some(unused) = listed.iter().find(|class| !classes.contains_key(*class)) {
+        return Some(format!("lists the class {unused}, of which it has no retry"));
+    }
+    (named != retries).then(|| format!("has {retries} retries, and {named} with their figures on one line"))
 }
 
 fn logs(deployment: &Deployment<'_>) -> Faults {
     deployment.each(MACHINE, |machine| {
         let logging = &machine.properties["LoggingConfiguration"];
         let to = &logging["Destinations"][0]["CloudWatchLogsLogGroup"]["LogGroupArn"];
-        // Where nothing is said it is OFF.
+        // The default is OFF.
         let level = ["ALL", "ERROR", "FATAL"].iter().any(|level| logging["Level"] == *level);
         unless(level && deployment.named(LOG_GROUP, to).is_some(), "does not log its executions")
     })

@@ -136,7 +136,7 @@ const ROWS: &[Row] = &[
         (PROPERTIES, "      Type: STANDARD", "      Type: EXPRESS", &[PROPERTIES, "StateMachineType", "STANDARD"]),
     ]),
     ("Step Functions", "states, fields, integrations, expressions and substitutions that are not known", &[
-        (WORKFLOW, "    TimeoutSeconds: 10\n", "    TimeoutSecond: 10\n", &[WORKFLOW, "ClaimRequest", "TimeoutSecond"]),
+        (WORKFLOW, "    TimeoutSeconds: 10 #", "    TimeoutSecond: 10 #", &[WORKFLOW, "ClaimRequest", "TimeoutSecond"]),
         (WORKFLOW, "    Type: Wait\n", "    Type: Sleep\n", &[WORKFLOW, "WaitForContractEvent", "Sleep"]),
         (WORKFLOW, "    Next: FindContract\n", "    Next: NoSuchState\n", &[WORKFLOW, "ClaimRequest", "NoSuchState"]),
         (WORKFLOW, "arn:aws:states:::dynamodb:getItem", "arn:aws:states:::dynamodb:getItems", &[WORKFLOW, "FindContract", "dynamodb:getItems"]),
