@@ -4,6 +4,7 @@
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use lambda_kit::CallError;
+use lambda_kit::clients::warm_up;
 use lambda_kit::ledger::{Committed, Entry, Item, Ledger, Record, Records, Waited};
 use vocabulary::{CommandId, ContractVersion, PropertyId};
 
@@ -19,15 +20,10 @@ pub struct DynamoContracts {
 }
 
 impl DynamoContracts {
-    /// Opens the connection, with the one call that finds out whether the table is there.
+    /// Both tables; opens the connection with one read of the contracts.
     pub async fn connect(client: Client, table: String, commands_table: String) -> Self {
         let contracts = Self { ledger: Ledger::new(client.clone(), commands_table), client, table };
-        // A key that no property has; whatever the answer, the connection is open now, and a
-        // table that cannot be read fails the first message with a cause.
-        let warm_up = contracts.get(AttributeValue::S("warm-up".into())).await;
-        if let Err(cause) = warm_up {
-            tracing::warn!(%cause, "the contracts table does not answer");
-        }
+        warm_up(contracts.get(AttributeValue::S("warm-up".into()))).await;
         contracts
     }
 
@@ -101,7 +97,7 @@ mod tests {
     use serde_json::{Value, json};
     use vocabulary::{ContractStatus, Timestamp};
 
-    use crate::handlers::ingest::ingest;
+    use crate::handlers::ingest;
 
     struct Ignore;
 
@@ -127,7 +123,7 @@ mod tests {
         let batch = serde_json::from_value(json!({"Records": [record]})).unwrap();
         let now = Timestamp::from_millis(1_000_000).unwrap();
         let deadline = Deadline::after(Duration::from_secs(10));
-        ingest(batch, now, deadline, tables, &Ignore).await.unwrap();
+        ingest::handle(batch, now, deadline, tables, &Ignore).await.unwrap();
     }
 
     fn terms() -> Value {

@@ -11,6 +11,8 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use events::ContractStatusChanged;
 use lambda_kit::CallError;
+use lambda_kit::clients::warm_up;
+use lambda_kit::ledger::Item;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vocabulary::{PropertyId, Timestamp};
@@ -26,9 +28,24 @@ pub struct ContractStatusTable {
 }
 
 impl ContractStatusTable {
-    /// The table called `table`.
-    pub fn new(client: Client, table: impl Into<String>) -> Self {
-        Self { client, table: table.into() }
+    /// The table called `table`; opens the connection with one read of it.
+    pub async fn connect(client: Client, table: impl Into<String>) -> Self {
+        let statuses = Self { client, table: table.into() };
+        warm_up(statuses.get(text("warm-up"))).await;
+        statuses
+    }
+
+    async fn get(&self, property_id: AttributeValue) -> Result<Option<Item>, CallError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("property_id", property_id)
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(CallError::from_sdk)?;
+        Ok(answer.item)
     }
 }
 
@@ -67,16 +84,8 @@ impl ContractStatuses for ContractStatusTable {
     }
 
     async fn current(&self, property_id: &PropertyId) -> Result<Option<ContractStatusChanged>, CallError> {
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("property_id", text(property_id))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(CallError::from_sdk)?;
-        answer.item.map(|item| serde_dynamo::from_item(item).map_err(CallError::corrupt)).transpose()
+        let item = self.get(text(property_id)).await?;
+        item.map(|item| serde_dynamo::from_item(item).map_err(CallError::corrupt)).transpose()
     }
 }
 
@@ -112,6 +121,27 @@ impl ApprovalsTable {
     /// The table called `table`, whose new rows are kept for `keep`: longer than anybody waits.
     pub fn new(client: Client, table: impl Into<String>, keep: Duration) -> Self {
         Self { client, table: table.into(), keep }
+    }
+
+    /// The same; opens the connection with one query of it.
+    pub async fn connect(client: Client, table: impl Into<String>, keep: Duration) -> Self {
+        let approvals = Self::new(client, table, keep);
+        warm_up(approvals.rows("WAITING#".into())).await;
+        approvals
+    }
+
+    async fn rows(&self, pk: String) -> Result<Vec<Item>, CallError> {
+        let rows = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", text(pk))
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        rows.collect::<Result<Vec<_>, _>>().await.map_err(CallError::from_sdk)
     }
 
     fn expiry(&self) -> i64 {
@@ -151,28 +181,12 @@ impl WaitingRoom for ApprovalsTable {
     }
 
     async fn of(&self, property_id: &PropertyId) -> Result<Vec<Result<Waiting, CallError>>, CallError> {
-        let mut rows = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", text(waiting_pk(property_id)))
-            .consistent_read(true)
-            .into_paginator()
-            .items()
-            .send();
-        let mut waiting = Vec::new();
-        while let Some(item) = rows.next().await {
-            let item = item.map_err(CallError::from_sdk)?;
-            let row: Result<WaitingRow, _> = serde_dynamo::from_item(item);
-            waiting.push(row.map_err(CallError::corrupt).map(|row| Waiting {
-                property_id: row.property_id,
-                execution_arn: row.execution_arn,
-                task_token: row.task_token,
-                seen: row.seen,
-            }));
-        }
-        Ok(waiting)
+        let read = |item| {
+            let row: WaitingRow = serde_dynamo::from_item(item).map_err(CallError::corrupt)?;
+            let WaitingRow { property_id, execution_arn, task_token, seen, .. } = row;
+            Ok(Waiting { property_id, execution_arn, task_token, seen })
+        };
+        Ok(self.rows(waiting_pk(property_id)).await?.into_iter().map(read).collect())
     }
 
     async fn leave(&self, waiting: &Waiting) -> Result<(), CallError> {
@@ -271,7 +285,7 @@ mod tests {
 
     async fn statuses() -> ContractStatusTable {
         let client = dynamodb(&[("contract-status", &["property_id"])]).await.unwrap();
-        ContractStatusTable::new(client, "contract-status")
+        ContractStatusTable::connect(client, "contract-status").await
     }
 
     async fn approvals() -> ApprovalsTable {

@@ -12,7 +12,7 @@ use serde_json::json;
 use vocabulary::EvaluationReason;
 
 use crate::domain::{ListingStatus, approval_request_id};
-use crate::handlers::{ingest::ingest, on_contract_ended, on_evaluation_completed};
+use crate::handlers::{ingest, on_contract_ended, on_evaluation_completed};
 use crate::testing::{Fault, World, at, offer, offer_json};
 
 #[derive(Debug, Clone)]
@@ -136,7 +136,7 @@ async fn deliver(world: &World, index: usize, step: &Step, model: &Model, receiv
                 "approval_request_id": approval_request_id(&command_id(request).parse().unwrap()),
             });
             let event = event("unicorn-properties", "PublicationEvaluationCompleted", detail);
-            return on_evaluation_completed::apply(world, event, at(1_000)).await.is_ok();
+            return on_evaluation_completed::handle(event, at(1_000), world).await.is_ok();
         }
         Step::End { version } => {
             let detail = json!({
@@ -144,7 +144,7 @@ async fn deliver(world: &World, index: usize, step: &Step, model: &Model, receiv
                 "contract_version": version, "contract_last_modified_on": at(*version as i64),
             });
             let event = event("unicorn-contracts", "ContractStatusChanged", detail);
-            return on_contract_ended::apply(world, event, at(1_000)).await.is_ok();
+            return on_contract_ended::handle(event, at(1_000), world).await.is_ok();
         }
     };
     let text = |value: &str| json!({"stringValue": value, "dataType": "String"});
@@ -158,7 +158,7 @@ async fn deliver(world: &World, index: usize, step: &Step, model: &Model, receiv
     }]});
     let batch = serde_json::from_value(batch).unwrap();
     let deadline = Deadline::after(Duration::from_secs(10));
-    let answer = ingest(batch, at(index as i64), deadline, world, world, &Queue::default()).await;
+    let answer = ingest::handle(batch, at(index as i64), deadline, world, world, &Queue::default()).await;
     answer.unwrap().batch_item_failures.is_empty()
 }
 

@@ -79,7 +79,7 @@ async fn the_samples_of_web_ingest_are_answered_as_they_say() {
     replay("web-ingest", async |world, event| {
         let batch = serde_json::from_value(event).unwrap();
         let deadline = Deadline::after(Duration::from_secs(10));
-        let mut answer = told(ingest::ingest(batch, Timestamp::now(), deadline, world, world, &Queue).await);
+        let mut answer = told(ingest::handle(batch, Timestamp::now(), deadline, world, world, &Queue).await);
         // Different properties are handled side by side, so that the order means nothing.
         let failures = answer["batchItemFailures"].as_array_mut().unwrap();
         failures.sort_by_key(|failure| failure["itemIdentifier"].to_string());
@@ -92,7 +92,7 @@ async fn the_samples_of_web_ingest_are_answered_as_they_say() {
 async fn the_samples_of_search_are_answered_as_they_say() {
     replay("search", async |world, event| {
         let request = serde_json::from_value(event).unwrap();
-        told(Ok::<_, String>(search::answer(world, &request).await))
+        told(Ok::<_, String>(search::handle(&request, world).await))
     })
     .await;
 }
@@ -101,7 +101,7 @@ async fn the_samples_of_search_are_answered_as_they_say() {
 async fn the_samples_of_listings_query_are_answered_as_they_say() {
     replay("listings-query", async |world, event| {
         let request = serde_json::from_value(event).unwrap();
-        told(Ok::<_, String>(listings_query::answer(world, &request).await))
+        told(Ok::<_, String>(listings_query::handle(&request, world).await))
     })
     .await;
 }
@@ -109,7 +109,7 @@ async fn the_samples_of_listings_query_are_answered_as_they_say() {
 #[tokio::test]
 async fn the_samples_of_on_evaluation_completed_are_answered_as_they_say() {
     replay("on-evaluation-completed", async |world, event| {
-        told(on_evaluation_completed::apply(world, event, crate::testing::at(1_000)).await)
+        told(on_evaluation_completed::handle(event, crate::testing::at(1_000), world).await)
     })
     .await;
 }
@@ -117,7 +117,7 @@ async fn the_samples_of_on_evaluation_completed_are_answered_as_they_say() {
 #[tokio::test]
 async fn the_samples_of_on_contract_ended_are_answered_as_they_say() {
     replay("on-contract-ended", async |world, event| {
-        told(on_contract_ended::apply(world, event, crate::testing::at(1_000)).await)
+        told(on_contract_ended::handle(event, crate::testing::at(1_000), world).await)
     })
     .await;
 }

@@ -2,7 +2,7 @@
 
 use aws_lambda_events::sqs::SqsEvent;
 use contracts_service::dynamo::DynamoContracts;
-use contracts_service::handlers::ingest::ingest;
+use contracts_service::handlers::ingest::handle;
 use lambda_kit::batch::{Deadline, Queue};
 use lambda_kit::config::{ConfigError, Env};
 use lambda_kit::{clients, telemetry};
@@ -37,7 +37,7 @@ async fn main() -> Result<(), Error> {
     let contracts = &DynamoContracts::connect(dynamodb, config.contracts_table, config.commands_table).await;
     run(service_fn(async |batch: LambdaEvent<SqsEvent>| {
         let deadline = Deadline::of(&batch.context);
-        ingest(batch.payload, Timestamp::now(), deadline, contracts, queue).await
+        handle(batch.payload, Timestamp::now(), deadline, contracts, queue).await
     }))
     .await
 }

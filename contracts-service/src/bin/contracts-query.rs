@@ -2,7 +2,7 @@
 
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use contracts_service::dynamo::DynamoContracts;
-use contracts_service::handlers::contracts_query::answer;
+use contracts_service::handlers::contracts_query::handle;
 use lambda_kit::config::{ConfigError, Env};
 use lambda_kit::{clients, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Error> {
     let dynamodb = aws_sdk_dynamodb::Client::new(&clients::from_env()?);
     let contracts = &DynamoContracts::connect(dynamodb, config.contracts_table, config.commands_table).await;
     run(service_fn(async |request: LambdaEvent<ApiGatewayProxyRequest>| {
-        Ok::<ApiGatewayProxyResponse, Error>(answer(contracts, &request.payload).await)
+        Ok::<ApiGatewayProxyResponse, Error>(handle(&request.payload, contracts).await)
     }))
     .await
 }

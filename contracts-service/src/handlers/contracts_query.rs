@@ -9,9 +9,9 @@ use crate::domain::Contract;
 use crate::ports::Contracts;
 
 /// Answers one request.
-pub async fn answer(
-    store: &(impl Contracts + Records),
+pub async fn handle(
     request: &ApiGatewayProxyRequest,
+    store: &(impl Contracts + Records),
 ) -> ApiGatewayProxyResponse {
     or_failure(match route(request) {
         "/contracts/{country}/{city}/{street}/{number}" => contract(store, request).await,
@@ -98,7 +98,7 @@ mod tests {
         request.resource = Some(resource.into());
         request.path_parameters =
             path.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let response = answer(store, &request).await;
+        let response = handle(&request, store).await;
         let Some(Body::Text(body)) = response.body else { panic!("no text") };
         (response.status_code, serde_json::from_str(&body).unwrap())
     }

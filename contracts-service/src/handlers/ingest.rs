@@ -17,7 +17,7 @@ use crate::ports::Contracts;
 ///
 /// # Errors
 /// When the batch names no messages that an answer could name.
-pub async fn ingest(
+pub async fn handle(
     batch: SqsEvent,
     now: Timestamp,
     deadline: Deadline,
@@ -31,16 +31,16 @@ pub async fn ingest(
             command_id = %command.id,
             property_id = request.as_ref().ok().map(|request| request.property_id.as_str()),
         );
-        handle(contracts, now, &command, request).instrument(span).await
+        handle_command(&command, request, now, contracts).instrument(span).await
     })
     .await
 }
 
-async fn handle(
-    contracts: &impl Contracts,
-    now: Timestamp,
+async fn handle_command(
     command: &Command,
     request: Result<Request, Rejection>,
+    now: Timestamp,
+    contracts: &impl Contracts,
 ) -> Result<Outcome, Failure> {
     // A create mostly meets no contract: its write's own condition is the look-up, and saves one.
     let current = match &request {
@@ -289,7 +289,7 @@ pub(crate) mod tests {
         let batch = serde_json::from_value(json!({ "Records": records })).unwrap();
         let now = Timestamp::from_millis(NOW_MS + late_ms).unwrap();
         let deadline = Deadline::after(Duration::from_secs(10));
-        let response = ingest(batch, now, deadline, fake, fake).await.unwrap();
+        let response = handle(batch, now, deadline, fake, fake).await.unwrap();
         response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
     }
 

@@ -14,7 +14,7 @@ use lambda_kit::ledger::CommandStatus;
 use serde_json::json;
 use vocabulary::{ContractStatus, Timestamp};
 
-use super::ingest::ingest;
+use super::ingest::handle;
 use super::ingest::tests::{Fake, NOW_MS, create_body, message};
 use ContractStatus::{Approved, Cancelled, Closed, Draft};
 use Step::{Create, Move};
@@ -137,7 +137,7 @@ async fn run(case: &Case, fault: Fault) -> (Option<ContractStatus>, Vec<Outcome>
                     return Err(CallError::Unavailable("killed".into()));
                 }
                 let deadline = Deadline::after(Duration::from_secs(10));
-                let response = ingest(batch, now, deadline, &fake, queue).await;
+                let response = handle(batch, now, deadline, &fake, queue).await;
                 if killed(true) { Err(CallError::Unavailable("killed".into())) } else { response }
             })
             .await;
@@ -302,7 +302,7 @@ async fn an_approval_waits_for_a_create_whose_function_was_killed() {
                 if batch.records[0].message_id.as_deref() == Some("c-0") && !killed.replace(true) {
                     return Err(CallError::Unavailable("killed".into()));
                 }
-                ingest(batch, now, Deadline::after(Duration::from_secs(10)), &fake, &queue).await
+                handle(batch, now, Deadline::after(Duration::from_secs(10)), &fake, &queue).await
             })
             .await;
         assert_eq!(fake.record("c-1"), (CommandStatus::Applied, None), "{delivered:?}");
@@ -335,9 +335,9 @@ async fn outage(begins_ms: i64) {
                 // Every call of this invocation fails.
                 let down = Fake::default();
                 down.fault.set(Some((1, false)));
-                return ingest(batch, now, deadline, &down, &queue).await;
+                return handle(batch, now, deadline, &down, &queue).await;
             }
-            ingest(batch, now, deadline, &fake, &queue).await
+            handle(batch, now, deadline, &fake, &queue).await
         })
         .await;
     assert_eq!(drained.dead, Vec::<String>::new());

@@ -18,6 +18,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::tls::{Provider, TlsContext, rustls_provider::CryptoMode};
 
+use crate::CallError;
 use crate::config::ConfigError;
 use crate::roots;
 
@@ -40,6 +41,15 @@ pub fn from_env() -> Result<SdkConfig, ConfigError> {
     let credentials = SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new());
     let variable = |name: &str| std::env::var(name).ok();
     Ok(configuration(variable("AWS_REGION"), variable("AWS_ENDPOINT_URL"), credentials, roots::from_env()?))
+}
+
+/// Opens the connection while the function starts, so that the first event finds it open. `read` asks
+/// for a key that no item has. A failure is only logged: the first event meets it too, and fails with
+/// its cause.
+pub async fn warm_up<T>(read: impl Future<Output = Result<T, CallError>>) {
+    if let Err(cause) = read.await {
+        tracing::warn!(%cause, "the table could not be reached at start");
+    }
 }
 
 fn configuration(

@@ -5,7 +5,7 @@ use lambda_kit::config::{ConfigError, Env};
 use lambda_kit::{clients, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use web_service::dynamo::DynamoListings;
-use web_service::handlers::listings_query::answer;
+use web_service::handlers::listings_query::handle;
 
 struct Config {
     listings_table: String,
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Error> {
     let dynamodb = aws_sdk_dynamodb::Client::new(&clients::from_env()?);
     let listings = &DynamoListings::connect(dynamodb, &config.listings_table, &config.commands_table).await;
     run(service_fn(async |request: LambdaEvent<ApiGatewayProxyRequest>| {
-        Ok::<ApiGatewayProxyResponse, Error>(answer(listings, &request.payload).await)
+        Ok::<ApiGatewayProxyResponse, Error>(handle(&request.payload, listings).await)
     }))
     .await
 }

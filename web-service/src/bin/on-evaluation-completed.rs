@@ -6,7 +6,7 @@ use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
 use vocabulary::Timestamp;
 use web_service::dynamo::DynamoPublications;
-use web_service::handlers::on_evaluation_completed::apply;
+use web_service::handlers::on_evaluation_completed::handle;
 
 struct Config {
     listings_table: String,
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Error> {
     let dynamodb = aws_sdk_dynamodb::Client::new(&clients::from_env()?);
     let publications = &DynamoPublications::connect(dynamodb, &config.listings_table).await;
     run(service_fn(async |event: LambdaEvent<Value>| {
-        apply(publications, event.payload, Timestamp::now()).await
+        handle(event.payload, Timestamp::now(), publications).await
     }))
     .await
 }

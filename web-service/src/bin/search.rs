@@ -5,7 +5,7 @@ use lambda_kit::config::{ConfigError, Env};
 use lambda_kit::{clients, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use web_service::dynamo::DynamoCatalogue;
-use web_service::handlers::search::answer;
+use web_service::handlers::search::handle;
 
 struct Config {
     listings_table: String,
@@ -26,7 +26,7 @@ async fn main() -> Result<(), Error> {
     let dynamodb = aws_sdk_dynamodb::Client::new(&clients::from_env()?);
     let catalogue = &DynamoCatalogue::connect(dynamodb, &config.listings_table).await;
     run(service_fn(async |request: LambdaEvent<ApiGatewayProxyRequest>| {
-        Ok::<ApiGatewayProxyResponse, Error>(answer(catalogue, &request.payload).await)
+        Ok::<ApiGatewayProxyResponse, Error>(handle(&request.payload, catalogue).await)
     }))
     .await
 }

@@ -8,7 +8,7 @@ use lambda_kit::{clients, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use vocabulary::Timestamp;
 use web_service::dynamo::DynamoListings;
-use web_service::handlers::ingest::ingest;
+use web_service::handlers::ingest::handle;
 
 struct Config {
     listings_table: String,
@@ -41,7 +41,7 @@ async fn main() -> Result<(), Error> {
     let queue = &Queue::new(aws_sdk_sqs::Client::new(&aws), &config.queue_url);
     run(service_fn(async |batch: LambdaEvent<SqsEvent>| {
         let deadline = Deadline::of(&batch.context);
-        ingest(batch.payload, Timestamp::now(), deadline, listings, bus, queue).await
+        handle(batch.payload, Timestamp::now(), deadline, listings, bus, queue).await
     }))
     .await
 }

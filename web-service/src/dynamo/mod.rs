@@ -18,6 +18,7 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
 use lambda_kit::CallError;
+use lambda_kit::clients::warm_up;
 use lambda_kit::ledger::Item;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -57,11 +58,8 @@ impl Table {
         answer.item.map(read).transpose()
     }
 
-    /// Opens the connection, once, while the function starts: the first real call finds it warm.
     async fn warm_up(&self, key: Key) {
-        if let Err(cause) = self.get::<serde::de::IgnoredAny>(key).await {
-            tracing::warn!(%cause, "the table could not be reached at start");
-        }
+        warm_up(self.get::<serde::de::IgnoredAny>(key)).await;
     }
 
     /// A listing in place of the version before it, and what search shows of it from now on.

@@ -20,7 +20,7 @@ use crate::ports::{Listings, Requests};
 ///
 /// # Errors
 /// When the batch names no messages that an answer could name.
-pub async fn ingest(
+pub async fn handle(
     batch: SqsEvent,
     now: Timestamp,
     deadline: Deadline,
@@ -30,7 +30,7 @@ pub async fn ingest(
 ) -> Result<SqsBatchResponse, CallError> {
     each_message(batch, deadline, queue, parse, async |order: Order| {
         let span = tracing::info_span!("command", command_id = %order.command.id, property_id = order.key());
-        handle(order, now, listings, requests).instrument(span).await
+        handle_command(order, now, listings, requests).instrument(span).await
     })
     .await
 }
@@ -139,7 +139,7 @@ struct Progress {
     settled_before: Cell<bool>,
 }
 
-async fn handle(
+async fn handle_command(
     order: Order,
     now: Timestamp,
     listings: &impl Listings,
@@ -285,7 +285,7 @@ pub(crate) mod tests {
         let queue = Queue::default();
         let batch = serde_json::from_value(json!({ "Records": messages })).unwrap();
         let deadline = Deadline::after(Duration::from_secs(10));
-        let response = ingest(batch, at(seconds), deadline, world, world, &queue).await.unwrap();
+        let response = handle(batch, at(seconds), deadline, world, world, &queue).await.unwrap();
         let failed = response.batch_item_failures.into_iter().map(|failure| failure.item_identifier);
         (failed.collect(), queue.0.into_inner())
     }

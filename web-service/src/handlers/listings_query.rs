@@ -40,9 +40,9 @@ impl<'a> From<&'a Listing> for AgentsView<'a> {
 }
 
 /// Answers one request.
-pub async fn answer(
-    store: &(impl Listings + Records),
+pub async fn handle(
     request: &ApiGatewayProxyRequest,
+    store: &(impl Listings + Records),
 ) -> ApiGatewayProxyResponse {
     or_failure(match route(request) {
         "/listings/{country}/{city}/{street}/{number}" => listing(store, request).await,
@@ -79,7 +79,7 @@ mod tests {
     async fn an_agent_sees_a_listing_in_any_status_with_all_that_became_of_it() {
         let world = World::with(listing(ListingStatus::Declined));
         let response =
-            answer(&world, &api_request(LISTING, &["USA", "Anytown", "Main Street", "111"], &[])).await;
+            handle(&api_request(LISTING, &["USA", "Anytown", "Main Street", "111"], &[]), &world).await;
         assert_eq!(response.status_code, 200);
         assert_eq!(
             body(&response),
@@ -97,7 +97,7 @@ mod tests {
     #[tokio::test]
     async fn a_property_without_a_listing_is_not_found() {
         for path in [["usa", "anytown", "main-street", "112"], ["usa", "änytown", "", "x"]] {
-            let response = answer(&World::default(), &api_request(LISTING, &path, &[])).await;
+            let response = handle(&api_request(LISTING, &path, &[]), &World::default()).await;
             assert_eq!(response.status_code, 404);
             assert!(body(&response)["message"].is_string());
         }
@@ -113,13 +113,13 @@ mod tests {
             message: Some("It was.".into()),
         };
         world.records.borrow_mut().insert(record.command_id.clone(), record);
-        let response = answer(&world, &api_request(COMMAND, &["c-1"], &[])).await;
+        let response = handle(&api_request(COMMAND, &["c-1"], &[]), &world).await;
         assert_eq!(
             body(&response),
             json!({"command_id": "c-1", "status": "REJECTED", "reason": "withdrawn", "message": "It was."})
         );
         for id in ["c-2", "not an id"] {
-            assert_eq!(answer(&world, &api_request(COMMAND, &[id], &[])).await.status_code, 404, "{id}");
+            assert_eq!(handle(&api_request(COMMAND, &[id], &[]), &world).await.status_code, 404, "{id}");
         }
     }
 }

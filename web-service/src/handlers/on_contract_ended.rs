@@ -15,10 +15,10 @@ use crate::ports::Publications;
 ///
 /// # Errors
 /// When the event is malformed or a dependency fails, so that the invocation is repeated.
-pub async fn apply(
-    publications: &impl Publications,
+pub async fn handle(
     event: Value,
     now: Timestamp,
+    publications: &impl Publications,
 ) -> Result<(), EventFailure> {
     let event = Envelope::<ContractStatusChanged>::read(&event)?;
     // An end dated in the future would bar every later contract.
@@ -97,7 +97,7 @@ mod tests {
     async fn every_kind_of_end_takes_the_listing_down() {
         for status in ["CANCELLED", "CLOSED", "EXPIRED"] {
             let world = published();
-            apply(&world, event(status, 4), at(1_000)).await.unwrap();
+            handle(event(status, 4), at(1_000), &world).await.unwrap();
             let listing = world.listing().unwrap();
             assert_eq!(listing.status, ListingStatus::Declined, "{status}");
             assert_eq!(listing.evaluation_reasons, [EvaluationReason::ContractEnded]);
@@ -107,7 +107,7 @@ mod tests {
     #[tokio::test]
     async fn an_end_keeps_its_time_where_the_clock_of_the_consumer_was_set_back() {
         let world = published();
-        apply(&world, event("CLOSED", 4), at(1)).await.unwrap();
+        handle(event("CLOSED", 4), at(1), &world).await.unwrap();
         assert_eq!(world.ended.borrow()[&offer().property_id()], ended(Some(4), 4));
     }
 
@@ -115,7 +115,7 @@ mod tests {
     async fn a_contract_that_has_not_ended_changes_nothing() {
         for status in ["DRAFT", "APPROVED"] {
             let world = published();
-            apply(&world, event(status, 4), at(1_000)).await.unwrap();
+            handle(event(status, 4), at(1_000), &world).await.unwrap();
             assert_eq!(world.status(), Some(ListingStatus::Approved), "{status}");
             assert!(world.ended.borrow().is_empty());
         }
@@ -124,7 +124,7 @@ mod tests {
     #[tokio::test]
     async fn an_end_without_a_listing_is_kept_and_creates_no_listing() {
         let world = World::default();
-        apply(&world, event("CLOSED", 4), at(1_000)).await.unwrap();
+        handle(event("CLOSED", 4), at(1_000), &world).await.unwrap();
         assert_eq!(world.listing(), None);
         assert_eq!(world.ended.borrow()[&offer().property_id()], ended(Some(4), 4));
     }
@@ -132,10 +132,10 @@ mod tests {
     #[tokio::test]
     async fn a_repeated_or_older_end_changes_nothing() {
         let world = published();
-        apply(&world, event("CLOSED", 4), at(1_000)).await.unwrap();
+        handle(event("CLOSED", 4), at(1_000), &world).await.unwrap();
         let (down, kept) = (world.listing(), world.ended.borrow().clone());
-        apply(&world, event("CLOSED", 4), at(1_000)).await.unwrap();
-        apply(&world, event("CANCELLED", 2), at(1_000)).await.unwrap();
+        handle(event("CLOSED", 4), at(1_000), &world).await.unwrap();
+        handle(event("CANCELLED", 2), at(1_000), &world).await.unwrap();
         assert_eq!((world.listing(), world.ended.borrow().clone()), (down, kept));
     }
 
@@ -145,7 +145,7 @@ mod tests {
             contract_version: Some(ContractVersion(6)),
             ..listing(ListingStatus::Approved)
         });
-        apply(&world, event("CLOSED", 4), at(1_000)).await.unwrap();
+        handle(event("CLOSED", 4), at(1_000), &world).await.unwrap();
         assert_eq!(world.status(), Some(ListingStatus::Approved));
     }
 
@@ -160,7 +160,7 @@ mod tests {
                 world.put(evaluate(pending.as_ref(), None, &answer).unwrap().listing);
             })),
         );
-        apply(&world, event("CLOSED", 4), at(1_000)).await.unwrap();
+        handle(event("CLOSED", 4), at(1_000), &world).await.unwrap();
         assert_eq!(world.status(), Some(ListingStatus::Declined));
     }
 
@@ -171,8 +171,8 @@ mod tests {
             for (fault, name) in [(Fault::FailBefore, "before"), (Fault::FailAfter, "after")] {
                 let world = published();
                 world.plan(call, fault);
-                assert!(apply(&world, event("EXPIRED", 4), at(1_000)).await.is_err(), "{call} {name}");
-                apply(&world, event("EXPIRED", 4), at(1_000)).await.unwrap();
+                assert!(handle(event("EXPIRED", 4), at(1_000), &world).await.is_err(), "{call} {name}");
+                handle(event("EXPIRED", 4), at(1_000), &world).await.unwrap();
                 assert_eq!(world.status(), Some(ListingStatus::Declined), "{call} {name}");
             }
         }
@@ -181,7 +181,7 @@ mod tests {
     #[tokio::test]
     async fn a_malformed_event_fails_with_its_ids_and_the_parsers_error() {
         let world = published();
-        let failure = apply(&world, event(&"S".repeat(300_000), 4), at(1_000)).await.unwrap_err();
+        let failure = handle(event(&"S".repeat(300_000), 4), at(1_000), &world).await.unwrap_err();
         let told = format!("{failure:?}");
         let property = offer().property_id().to_string();
         for part in
@@ -198,7 +198,7 @@ mod tests {
         let world = published();
         let mut event = event("CLOSED", 4);
         event["detail"]["property_id"] = offer().property_id().as_str().to_uppercase().into();
-        apply(&world, event, at(1_000)).await.unwrap();
+        handle(event, at(1_000), &world).await.unwrap();
         assert_eq!(world.status(), Some(ListingStatus::Declined));
     }
 
@@ -206,7 +206,7 @@ mod tests {
     #[tokio::test]
     async fn an_end_with_an_absurd_version_bars_no_later_contract() {
         let world = World::default();
-        apply(&world, event("CLOSED", u64::MAX), at(1_000)).await.unwrap();
+        handle(event("CLOSED", u64::MAX), at(1_000), &world).await.unwrap();
         assert_eq!(world.ended.borrow()[&offer().property_id()], ended(None, 4));
     }
 
@@ -215,7 +215,7 @@ mod tests {
         let world = World::default();
         let mut future = event("CLOSED", 4);
         future["detail"]["contract_last_modified_on"] = json!("9000-01-01T00:00:00.000Z");
-        apply(&world, future, at(5)).await.unwrap();
+        handle(future, at(5), &world).await.unwrap();
         assert_eq!(world.ended.borrow()[&offer().property_id()].ended_at, at(5));
     }
 }

@@ -15,10 +15,10 @@ use crate::ports::Publications;
 ///
 /// # Errors
 /// When the event is malformed or a dependency fails, so that the invocation is repeated.
-pub async fn apply(
-    publications: &impl Publications,
+pub async fn handle(
     event: Value,
     now: Timestamp,
+    publications: &impl Publications,
 ) -> Result<(), EventFailure> {
     let Envelope { id, time, detail, .. } = Envelope::<PublicationEvaluationCompleted>::read(&event)?;
     let published_at: Timestamp =
@@ -87,8 +87,8 @@ mod tests {
     }
 
     /// A consumer whose clock is well after all events.
-    async fn apply(publications: &impl Publications, event: Value) -> Result<(), EventFailure> {
-        super::apply(publications, event, at(1_000)).await
+    async fn handle(event: Value, publications: &impl Publications) -> Result<(), EventFailure> {
+        super::handle(event, at(1_000), publications).await
     }
 
     /// Such an approval was immune against the end of its contract.
@@ -99,7 +99,7 @@ mod tests {
         future["time"] = "9000-01-01T00:00:00Z".into();
         future["detail"]["contract_version"] = u64::MAX.into();
         future["detail"]["contract_last_modified_on"] = "9000-01-01T00:00:00.000Z".into();
-        super::apply(&world, future, at(3)).await.unwrap();
+        super::handle(future, at(3), &world).await.unwrap();
         let listing = world.listing().unwrap();
         assert_eq!((listing.status, listing.evaluated_at), (ListingStatus::Approved, Some(at(3))));
         assert!(crate::domain::end(Some(&listing), &ended(Some(4), 4)).is_some());
@@ -110,7 +110,7 @@ mod tests {
         let world = pending();
         let mut told = event("APPROVED");
         told["detail"]["contract_last_modified_on"] = at(1).to_string().into();
-        apply(&world, told).await.unwrap();
+        handle(told, &world).await.unwrap();
         assert_eq!(world.listing().unwrap().relied_on_at, Some(at(1)));
     }
 
@@ -124,18 +124,18 @@ mod tests {
         {
             nulls["detail"][field] = Value::Null;
         }
-        apply(&world, nulls).await.unwrap();
+        handle(nulls, &world).await.unwrap();
         assert_eq!(world.status(), Some(ListingStatus::Approved));
     }
 
     #[tokio::test]
     async fn an_approval_publishes_and_its_second_copy_changes_nothing() {
         let world = pending();
-        apply(&world, event("APPROVED")).await.unwrap();
+        handle(event("APPROVED"), &world).await.unwrap();
         let published = world.listing();
         assert_eq!(published.as_ref().unwrap().status, ListingStatus::Approved);
-        apply(&world, event("APPROVED")).await.unwrap();
-        apply(&world, event("DECLINED")).await.unwrap();
+        handle(event("APPROVED"), &world).await.unwrap();
+        handle(event("DECLINED"), &world).await.unwrap();
         assert_eq!(world.listing(), published);
     }
 
@@ -143,7 +143,7 @@ mod tests {
     #[tokio::test]
     async fn an_evaluation_for_an_unknown_listing_creates_nothing() {
         let world = World::default();
-        apply(&world, event("APPROVED")).await.unwrap();
+        handle(event("APPROVED"), &world).await.unwrap();
         assert_eq!(world.listing(), None);
     }
 
@@ -154,7 +154,7 @@ mod tests {
         let mut untimed = event("APPROVED");
         untimed["time"] = "yesterday".into();
         for event in [event("MAYBE"), untimed] {
-            let failure = apply(&world, event).await.unwrap_err();
+            let failure = handle(event, &world).await.unwrap_err();
             let EventFailure::Malformed(malformed) = failure else { panic!("{failure}") };
             assert_eq!(malformed.id.as_deref(), Some("e-1"));
             assert_eq!(malformed.property_id, Some(offer().property_id().to_string()));
@@ -169,8 +169,8 @@ mod tests {
             for (fault, name) in [(Fault::FailBefore, "before"), (Fault::FailAfter, "after")] {
                 let world = pending();
                 world.plan(call, fault);
-                assert!(apply(&world, event("APPROVED")).await.is_err(), "{call} {name}");
-                apply(&world, event("APPROVED")).await.unwrap();
+                assert!(handle(event("APPROVED"), &world).await.is_err(), "{call} {name}");
+                handle(event("APPROVED"), &world).await.unwrap();
                 assert_eq!(world.status(), Some(ListingStatus::Approved), "{call} {name}");
             }
         }
@@ -188,7 +188,7 @@ mod tests {
                 world.put(withdrawn);
             })),
         );
-        apply(&world, event("APPROVED")).await.unwrap();
+        handle(event("APPROVED"), &world).await.unwrap();
         assert_eq!(world.status(), Some(ListingStatus::Withdrawn));
     }
 
@@ -201,7 +201,7 @@ mod tests {
                 world.ended.borrow_mut().insert(offer().property_id(), ended(Some(4), 9));
             })),
         );
-        apply(&world, event("APPROVED")).await.unwrap();
+        handle(event("APPROVED"), &world).await.unwrap();
         let listing = world.listing().unwrap();
         assert_eq!(listing.status, ListingStatus::Declined);
         assert_eq!(listing.evaluation_reasons, [EvaluationReason::ContractEnded]);
@@ -229,7 +229,7 @@ mod tests {
             }
         }
         let begun = tokio::time::Instant::now();
-        let failure = apply(&Contended, event("APPROVED")).await.unwrap_err();
+        let failure = handle(event("APPROVED"), &Contended).await.unwrap_err();
         assert!(matches!(failure, EventFailure::Call(CallError::Unavailable(_))), "{failure}");
         assert!(begun.elapsed().as_millis() > 200, "{:?}", begun.elapsed());
     }
@@ -240,7 +240,7 @@ mod tests {
             approval_request_id: Some(request("r-2")),
             ..listing(ListingStatus::Pending)
         });
-        apply(&world, event("APPROVED")).await.unwrap();
+        handle(event("APPROVED"), &world).await.unwrap();
         assert_eq!(world.status(), Some(ListingStatus::Pending));
     }
 }

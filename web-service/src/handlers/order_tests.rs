@@ -15,7 +15,7 @@ use lambda_kit::ledger::CommandStatus;
 use serde_json::{Value, json};
 use vocabulary::{EvaluationResult, Timestamp};
 
-use super::ingest::ingest;
+use super::ingest::handle;
 use super::ingest::tests::{LISTINGS, message, request_message, withdrawal_message};
 use crate::domain::{Evaluation, Listing, ListingStatus, evaluate};
 use crate::testing::{Fault as Failure, World, at, evaluation, listing, offer_json};
@@ -189,7 +189,7 @@ async fn run(case: &Case, fault: Fault) -> (World, Vec<Outcome>) {
                 return Err(CallError::Unavailable("killed".into()));
             }
             let deadline = Deadline::after(Duration::from_secs(10));
-            let response = ingest(batch, now, deadline, &world, &world, &queue).await;
+            let response = handle(batch, now, deadline, &world, &world, &queue).await;
             if case.answered {
                 approve(&world, now);
             }
