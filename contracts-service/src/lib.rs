@@ -12,3 +12,6 @@ pub mod domain;
 pub mod dynamo;
 pub mod handlers;
 pub mod ports;
+
+#[cfg(test)]
+mod tests;

@@ -11,3 +11,6 @@ pub mod dynamo;
 pub mod handlers;
 pub mod ports;
 pub mod workflow;
+
+#[cfg(test)]
+mod tests;

@@ -11,8 +11,4 @@ pub mod page;
 pub mod ports;
 
 #[cfg(test)]
-mod model;
-#[cfg(test)]
-mod samples;
-#[cfg(test)]
-mod testing;
+mod tests;

@@ -2,6 +2,3 @@
 
 pub mod contracts_query;
 pub mod ingest;
-
-#[cfg(test)]
-mod order_tests;

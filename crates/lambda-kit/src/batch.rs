@@ -263,15 +263,7 @@ mod tests {
 
     use serde_json::json;
 
-    #[derive(Default)]
-    struct Redeliveries(RefCell<Vec<(String, u64)>>);
-
-    impl Redelivery for Redeliveries {
-        async fn redeliver(&self, receipt_handle: &str, after: Duration) -> Result<(), CallError> {
-            self.0.borrow_mut().push((receipt_handle.to_owned(), after.as_secs()));
-            Ok(())
-        }
-    }
+    use crate::fixture::{Redeliveries, failed};
 
     fn batch(bodies: &[&str]) -> SqsEvent {
         let records: Vec<_> = bodies
@@ -314,8 +306,7 @@ mod tests {
         })
         .await
         .unwrap();
-        let mut failed: Vec<_> =
-            response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();
+        let mut failed = failed(response);
         failed.sort();
         let mut redelivered = redeliveries.0.into_inner();
         redelivered.sort();

@@ -53,8 +53,9 @@ fn read(task: &Value) -> Result<Waiting, Malformed> {
 mod tests {
     use super::*;
     use crate::domain::tests::{contract, waiting};
-    use crate::handlers::fakes::{Act, Fault, World, at_once};
     use crate::handlers::on_contract_status_stream::tests::deliver;
+    use crate::tests::world::World;
+    use lambda_kit::fixture::{Call, Fault, at_once};
     use vocabulary::ContractStatus::{Approved, Cancelled, Draft};
 
     async fn wait(world: &World, token: &str) -> Result<(), EventFailure> {
@@ -71,7 +72,7 @@ mod tests {
         assert!(told.contains(&waiting("secret", 1).execution_arn.replace("secret", "")), "{told}");
         assert!(!told.replace(&waiting("secret", 1).execution_arn, "").contains("secret"), "{told}");
         assert_eq!(lambda_runtime::Diagnostic::from(failure).error_type, "Malformed");
-        assert_eq!(world.calls(), 0);
+        assert_eq!(world.calls.count(), 0);
     }
 
     fn told(world: &World) -> Vec<(String, String)> {
@@ -110,14 +111,13 @@ mod tests {
             for delivered in written..=4 {
                 let world = World::default();
                 world.contract_is(contract(Draft, 1));
-                world.others.borrow_mut().extend([
-                    (written, (|world| world.contract_is(contract(Approved, 2))) as Act),
-                    (delivered, |world| {
-                        at_once(deliver(world, &[("s-1", contract(Approved, 2))]));
-                    }),
-                ]);
+                let approve = |world: &World| world.contract_is(contract(Approved, 2));
+                world.calls.meanwhile(Call::Nth(written), approve);
+                world.calls.meanwhile(Call::Nth(delivered), |world| {
+                    at_once(deliver(world, &[("s-1", contract(Approved, 2))]));
+                });
                 wait(&world, "t").await.unwrap();
-                world.let_others_act(|_| true);
+                world.calls.let_others_act(&world);
                 assert_eq!(told(&world), one("t", "APPROVED"), "written {written}, delivered {delivered}");
                 assert_eq!(world.tokens(), Vec::<String>::new(), "written {written}, delivered {delivered}");
             }
@@ -140,13 +140,13 @@ mod tests {
     /// Known fault 19: an error inside the waiting function was swallowed and the execution hung.
     #[tokio::test]
     async fn every_failure_fails_the_task_and_the_retry_is_answered() {
-        for fault in [Fault::Before, Fault::After] {
+        for fault in Fault::BOTH {
             for call in 0.. {
                 let world = World::default();
                 world.contract_is(contract(Approved, 2));
-                world.fail(call, fault);
+                world.calls.fail(Call::Nth(call), fault);
                 let first = wait(&world, "t").await;
-                if world.fault_is_ahead() {
+                if world.calls.are_planned() {
                     assert_eq!(call, 4, "enter, read, wake and leave can fail");
                     break;
                 }

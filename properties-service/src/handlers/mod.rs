@@ -65,6 +65,3 @@ async fn tell(
     );
     Ok(())
 }
-
-#[cfg(test)]
-mod fakes;

@@ -107,7 +107,8 @@ fn request(input: Option<&str>) -> Result<Request, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handlers::fakes::{Fault, World};
+    use crate::tests::world::World;
+    use lambda_kit::fixture::{Call, Fault};
     use serde_json::json;
     use vocabulary::EvaluationResult::{Approved, Declined};
 
@@ -251,11 +252,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_crash_at_any_call_is_mended_by_the_redelivery_with_the_same_answer() {
-        for fault in [Fault::Before, Fault::After] {
+        for fault in Fault::BOTH {
             for call in 0..4 {
                 let (world, event) = left_out(names(Some("r-1")));
                 world.claim("r-1", ME, None, false);
-                world.fail(call, fault);
+                world.calls.fail(Call::Nth(call), fault);
                 assert!(tell(&world, event.clone()).await.is_err(), "call {call} {fault:?}");
                 tell(&world, event).await.unwrap();
                 assert!(world.is_answered("r-1"));

@@ -40,7 +40,8 @@ pub async fn handle(
 mod tests {
     use super::*;
     use crate::domain::tests::{contract, property};
-    use crate::handlers::fakes::{Fault, World};
+    use crate::tests::world::World;
+    use lambda_kit::fixture::{Call, Fault};
     use lambda_runtime::Diagnostic;
     use serde_json::json;
     use vocabulary::ContractStatus::{self, Approved, Cancelled, Draft};
@@ -75,7 +76,7 @@ mod tests {
             assert!(error_message.contains(part), "{part} is not in {error_message}");
         }
         assert!(error_message.len() < 1_000, "{} bytes", error_message.len());
-        assert_eq!(world.calls(), 0);
+        assert_eq!(world.calls.count(), 0);
     }
 
     #[tokio::test]
@@ -146,9 +147,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_status_that_could_not_be_kept_is_an_error_and_kept_when_the_event_comes_again() {
-        for fault in [Fault::Before, Fault::After] {
+        for fault in Fault::BOTH {
             let world = World::default();
-            world.fail(0, fault);
+            world.calls.fail(Call::Nth(0), fault);
             assert!(tell(&world, Approved, 2).await.is_err());
             tell(&world, Approved, 2).await.unwrap();
             assert_eq!(world.current(&property()).await.unwrap(), Some(contract(Approved, 2)));

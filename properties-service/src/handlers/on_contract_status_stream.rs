@@ -124,7 +124,8 @@ fn read(record: &Value) -> Result<Option<ContractStatusChanged>, CallError> {
 pub(crate) mod tests {
     use super::*;
     use crate::domain::tests::{contract, waiting};
-    use crate::handlers::fakes::{Fault, World};
+    use crate::tests::world::World;
+    use lambda_kit::fixture::{Call, Fault};
     use serde_json::json;
     use vocabulary::ContractStatus::{Approved, Cancelled, Draft};
 
@@ -243,14 +244,14 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn a_crash_at_any_call_is_mended_by_the_redelivery_and_tells_each_execution_once() {
-        for fault in [Fault::Before, Fault::After] {
+        for fault in Fault::BOTH {
             for call in 0.. {
                 let world = World::default();
                 world.seat(waiting("one", 1));
                 world.seat(waiting("two", 1));
-                world.fail(call, fault);
+                world.calls.fail(Call::Nth(call), fault);
                 let failed = deliver(&world, &[("s-1", contract(Approved, 2))]).await;
-                if world.fault_is_ahead() {
+                if world.calls.are_planned() {
                     assert_eq!(call, 5, "one query, then wake and leave for each");
                     break;
                 }

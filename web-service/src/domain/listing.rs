@@ -321,7 +321,7 @@ impl Listing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{at, listing, offer, request};
+    use crate::tests::world::{at, listing, offer, request};
     use ListingStatus::{Approved, Declined, New, Pending, Withdrawn};
 
     const ALL: [ListingStatus; 5] = [New, Pending, Approved, Declined, Withdrawn];
@@ -459,9 +459,9 @@ mod tests {
     /// An approved listing was written and requested: the request came first, and was rejected.
     #[test]
     fn a_write_that_its_request_overtook_starts_the_evaluation_again() {
-        let mut text = crate::testing::offer_json();
+        let mut text = crate::tests::world::offer_json();
         text["description"] = "Another text.".into();
-        let text = crate::testing::offer_of(text);
+        let text = crate::tests::world::offer_of(text);
         let write = Change::Write(Box::new(text.clone()));
         // However far the evaluation of the old text has come.
         for status in [Pending, Approved, Declined, Withdrawn] {

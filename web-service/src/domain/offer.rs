@@ -184,7 +184,7 @@ impl TryFrom<Unchecked> for Offer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::offer_json;
+    use crate::tests::world::offer_json;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 

@@ -166,7 +166,7 @@ impl EndedContract {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{at, ended, evaluation, listing, request};
+    use crate::tests::world::{at, ended, evaluation, listing, request};
     use EvaluationResult::{Approved, Declined};
     use proptest::prelude::*;
 

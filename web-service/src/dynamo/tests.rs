@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::{Change, EndedContract, Evaluation, ListingStatus, decide};
 use crate::page::Scope;
 use crate::ports::{Catalogue, Listings, Publications};
-use crate::testing::{at, ended, evaluation, listing, offer, offer_at, offer_of};
+use crate::tests::world::{at, ended, evaluation, listing, offer, offer_at, offer_of};
 use lambda_kit::batch::Outcome;
 use lambda_kit::command::Command;
 use lambda_kit::fixture::dynamodb;
@@ -207,7 +207,7 @@ async fn pages_go_on_where_the_one_before_ended() {
 #[tokio::test]
 async fn a_page_that_dynamodb_cuts_short_goes_on_with_the_next() {
     let database = database().await;
-    let mut body = crate::testing::offer_json();
+    let mut body = crate::tests::world::offer_json();
     body["images"] = serde_json::json!(vec!["ä".repeat(512); 20]);
     for number in 1..=70 {
         body["address"]["number"] = number.into();

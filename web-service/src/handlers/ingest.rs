@@ -220,60 +220,25 @@ fn event(listing: &Listing) -> PublicationApprovalRequested {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use crate::domain::{ListingStatus, approval_request_id};
-    use crate::testing::{Fault, World, at, at_once, listing, offer, offer_json};
+    use crate::tests::world::{
+        LISTING, LISTINGS, REQUEST, World, at, listing, message, offer, offer_json, request_message,
+        withdrawal_message,
+    };
+    use lambda_kit::fixture::{self, Call, Fault, Redeliveries, at_once, batch, failed, requested};
     use lambda_kit::ledger::CommandStatus::{Applied, Pending, Rejected};
     use serde_json::Value;
     use std::time::Duration;
-
-    pub(crate) const LISTINGS: &str = "/listings";
-    pub(crate) const REQUEST: &str = "/request_approval";
-    pub(crate) const LISTING: &str = "/listings/{country}/{city}/{street}/{number}";
-
-    /// Remembers which messages were to be redelivered, and when.
-    #[derive(Default)]
-    struct Queue(RefCell<Vec<(String, u64)>>);
-
-    impl Redelivery for Queue {
-        async fn redeliver(&self, receipt_handle: &str, after: Duration) -> Result<(), CallError> {
-            self.0.borrow_mut().push((receipt_handle.to_owned(), after.as_secs()));
-            Ok(())
-        }
-    }
-
-    /// A message as the gateway queues it, requested at `at(0)`; its id is that of its command.
-    pub(crate) fn message(id: &str, method: &str, resource: &str, body: &str) -> Value {
-        let text = |value: &str| json!({"stringValue": value, "dataType": "String"});
-        json!({
-            "messageId": id, "receiptHandle": id, "body": body,
-            "attributes": {"ApproximateReceiveCount": "1"},
-            "messageAttributes": {
-                "CommandId": text(id), "HttpMethod": text(method), "ResourcePath": text(resource),
-                "RequestTimeEpoch": text(&at(0).as_millis().to_string()),
-            },
-        })
-    }
 
     fn write_message(id: &str) -> Value {
         message(id, "POST", LISTINGS, &offer_json().to_string())
     }
 
-    pub(crate) fn request_message(id: &str) -> Value {
-        message(id, "POST", REQUEST, r#"{"property_id": "USA/Anytown/main-street/111"}"#)
-    }
-
-    pub(crate) fn withdrawal_message(id: &str) -> Value {
-        message(id, "DELETE", LISTING, r#"{"property_id": "USA/Anytown/Main Street/111"}"#)
-    }
-
     /// The same message at its nth receive, requested `seconds` after `at(0)`.
-    fn received(mut message: Value, receive: u32, seconds: i64) -> Value {
-        message["attributes"]["ApproximateReceiveCount"] = json!(receive.to_string());
-        let time = at(seconds).as_millis().to_string();
-        message["messageAttributes"]["RequestTimeEpoch"]["stringValue"] = json!(time);
-        message
+    fn received(message: Value, receive: u32, seconds: i64) -> Value {
+        fixture::received(requested(message, at(seconds)), receive)
     }
 
     /// The ids that stay in the queue after a delivery at `at(seconds)`, and their delays.
@@ -282,12 +247,10 @@ pub(crate) mod tests {
         seconds: i64,
         messages: &[Value],
     ) -> (Vec<String>, Vec<(String, u64)>) {
-        let queue = Queue::default();
-        let batch = serde_json::from_value(json!({ "Records": messages })).unwrap();
+        let queue = Redeliveries::default();
         let deadline = Deadline::after(Duration::from_secs(10));
-        let response = handle(batch, at(seconds), deadline, world, world, &queue).await.unwrap();
-        let failed = response.batch_item_failures.into_iter().map(|failure| failure.item_identifier);
-        (failed.collect(), queue.0.into_inner())
+        let response = handle(batch(messages), at(seconds), deadline, world, world, &queue).await.unwrap();
+        (failed(response), queue.0.into_inner())
     }
 
     async fn deliver(world: &World, messages: &[Value]) -> Vec<String> {
@@ -347,15 +310,15 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn a_request_that_is_cut_short_anywhere_is_published_by_its_redelivery() {
         for call in ["find", "commit", "publish"] {
-            for (fault, name) in [(Fault::FailBefore, "before"), (Fault::FailAfter, "after")] {
+            for fault in Fault::BOTH {
                 let world = world(ListingStatus::New);
-                world.plan(call, fault);
-                assert_eq!(deliver(&world, &[request_message("c-1")]).await, ["c-1"], "{call} {name}");
-                assert!(deliver(&world, &[request_message("c-1")]).await.is_empty(), "{call} {name}");
+                world.calls.fail(Call::Next(call), fault);
+                assert_eq!(deliver(&world, &[request_message("c-1")]).await, ["c-1"], "{call} {fault:?}");
+                assert!(deliver(&world, &[request_message("c-1")]).await.is_empty(), "{call} {fault:?}");
                 assert_eq!(world.outcome("c-1"), (Applied, None));
                 assert_eq!(world.listing().unwrap().listing_version, 5, "one change");
                 let published = world.published.borrow();
-                assert!(!published.is_empty(), "{call} {name}");
+                assert!(!published.is_empty(), "{call} {fault:?}");
                 assert!(published.iter().all(|event| *event == published[0]), "always the same request");
             }
         }
@@ -364,7 +327,7 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn a_request_is_not_published_again_once_its_listing_has_moved_on() {
         let world = world(ListingStatus::New);
-        world.plan("publish", Fault::FailBefore);
+        world.calls.fail(Call::Next("publish"), Fault::Before);
         deliver(&world, &[request_message("c-1")]).await;
         deliver(&world, &[withdrawal_message("c-2")]).await;
         assert!(deliver(&world, &[request_message("c-1")]).await.is_empty());
@@ -376,16 +339,14 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn the_slower_of_two_deliveries_publishes_what_the_faster_one_may_not_have() {
         let world = world(ListingStatus::New);
-        world.plan(
-            "commit",
-            Fault::Meanwhile(Box::new(|world: &World| {
-                let other = World::with(listing(ListingStatus::New));
-                other.plan("publish", Fault::FailBefore);
-                at_once(deliver(&other, &[request_message("c-1")]));
-                world.put(other.listing().unwrap());
-                *world.records.borrow_mut() = other.records.into_inner();
-            })),
-        );
+        world.calls.meanwhile(Call::Next("commit"), |world: &World| {
+            let other = World::with(listing(ListingStatus::New));
+            other.calls.fail(Call::Next("publish"), Fault::Before);
+            at_once(deliver(&other, &[request_message("c-1")]));
+            world.put(other.listing().unwrap());
+            let record = other.ledger.record(&"c-1".parse().unwrap()).unwrap();
+            world.ledger.put(record);
+        });
         assert!(deliver(&world, &[request_message("c-1")]).await.is_empty());
         assert_eq!(world.published.borrow().len(), 1);
     }
@@ -446,9 +407,9 @@ pub(crate) mod tests {
         let world = world(ListingStatus::New);
         let (write, request) = (received(write_message("c-1"), 1, 0), received(request_message("c-2"), 1, 1));
         deliver(&world, &[request]).await;
-        for fault in [Some(Fault::FailBefore), Some(Fault::FailAfter), None] {
+        for fault in [Some(Fault::Before), Some(Fault::After), None] {
             if let Some(fault) = fault {
-                world.plan("publish", fault);
+                world.calls.fail(Call::Next("publish"), fault);
             }
             deliver(&world, std::slice::from_ref(&write)).await;
         }
@@ -529,14 +490,11 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn an_approval_that_is_faster_is_not_overwritten() {
         let world = world(ListingStatus::New);
-        world.plan(
-            "commit",
-            Fault::Meanwhile(Box::new(|world: &World| {
-                let mut published = listing(ListingStatus::Approved);
-                published.listing_version = 6;
-                world.put(published);
-            })),
-        );
+        world.calls.meanwhile(Call::Next("commit"), |world: &World| {
+            let mut published = listing(ListingStatus::Approved);
+            published.listing_version = 6;
+            world.put(published);
+        });
         deliver(&world, &[request_message("c-1")]).await;
         assert_eq!(world.status(), Some(ListingStatus::Approved));
         assert_eq!(world.outcome("c-1"), (Pending, Some("already_approved".into())));

@@ -68,7 +68,7 @@ async fn listing(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{World, api_request, at, body, listing};
+    use crate::tests::world::{World, api_request, at, body, listing};
     use lambda_kit::ledger::{CommandStatus, Record};
     use serde_json::json;
 
@@ -112,7 +112,7 @@ mod tests {
             reason: Some("withdrawn".into()),
             message: Some("It was.".into()),
         };
-        world.records.borrow_mut().insert(record.command_id.clone(), record);
+        world.ledger.put(record);
         let response = handle(&api_request(COMMAND, &["c-1"], &[]), &world).await;
         assert_eq!(
             body(&response),

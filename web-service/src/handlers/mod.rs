@@ -35,6 +35,3 @@ impl From<EventFailure> for Diagnostic {
 fn contended() -> EventFailure {
     CallError::Unavailable("the listing is contended".into()).into()
 }
-
-#[cfg(test)]
-mod order_tests;

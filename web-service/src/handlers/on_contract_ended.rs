@@ -73,7 +73,8 @@ async fn take_down(
 mod tests {
     use super::*;
     use crate::domain::{Listing, ListingStatus, evaluate};
-    use crate::testing::{Fault, World, at, ended, evaluation, listing, offer};
+    use crate::tests::world::{World, at, ended, evaluation, listing, offer};
+    use lambda_kit::fixture::{Call, Fault};
     use serde_json::json;
     use vocabulary::{EvaluationReason, EvaluationResult};
 
@@ -152,14 +153,11 @@ mod tests {
     #[tokio::test]
     async fn an_approval_that_is_published_while_the_end_is_kept_comes_down() {
         let world = World::with(listing(ListingStatus::Pending));
-        world.plan(
-            "remember",
-            Fault::Meanwhile(Box::new(|world: &World| {
-                let pending = world.listing();
-                let answer = evaluation(EvaluationResult::Approved, Some(3));
-                world.put(evaluate(pending.as_ref(), None, &answer).unwrap().listing);
-            })),
-        );
+        world.calls.meanwhile(Call::Next("remember"), |world: &World| {
+            let pending = world.listing();
+            let answer = evaluation(EvaluationResult::Approved, Some(3));
+            world.put(evaluate(pending.as_ref(), None, &answer).unwrap().listing);
+        });
         handle(event("CLOSED", 4), at(1_000), &world).await.unwrap();
         assert_eq!(world.status(), Some(ListingStatus::Declined));
     }
@@ -168,12 +166,12 @@ mod tests {
     #[tokio::test]
     async fn an_end_that_cannot_be_stored_fails_and_succeeds_when_repeated() {
         for call in ["load", "remember", "store"] {
-            for (fault, name) in [(Fault::FailBefore, "before"), (Fault::FailAfter, "after")] {
+            for fault in Fault::BOTH {
                 let world = published();
-                world.plan(call, fault);
-                assert!(handle(event("EXPIRED", 4), at(1_000), &world).await.is_err(), "{call} {name}");
+                world.calls.fail(Call::Next(call), fault);
+                assert!(handle(event("EXPIRED", 4), at(1_000), &world).await.is_err(), "{call} {fault:?}");
                 handle(event("EXPIRED", 4), at(1_000), &world).await.unwrap();
-                assert_eq!(world.status(), Some(ListingStatus::Declined), "{call} {name}");
+                assert_eq!(world.status(), Some(ListingStatus::Declined), "{call} {fault:?}");
             }
         }
     }

@@ -65,8 +65,9 @@ async fn conclude(
 mod tests {
     use super::*;
     use crate::domain::{EndedContract, ListingStatus, Revision};
-    use crate::testing::{Fault, World, at, ended, listing, offer, request};
+    use crate::tests::world::{World, at, ended, listing, offer, request};
     use lambda_kit::CallError;
+    use lambda_kit::fixture::{Call, Fault};
     use serde_json::json;
     use vocabulary::EvaluationReason;
 
@@ -166,12 +167,12 @@ mod tests {
     #[tokio::test]
     async fn an_evaluation_that_cannot_be_stored_fails_and_succeeds_when_repeated() {
         for call in ["load", "store"] {
-            for (fault, name) in [(Fault::FailBefore, "before"), (Fault::FailAfter, "after")] {
+            for fault in Fault::BOTH {
                 let world = pending();
-                world.plan(call, fault);
-                assert!(handle(event("APPROVED"), &world).await.is_err(), "{call} {name}");
+                world.calls.fail(Call::Next(call), fault);
+                assert!(handle(event("APPROVED"), &world).await.is_err(), "{call} {fault:?}");
                 handle(event("APPROVED"), &world).await.unwrap();
-                assert_eq!(world.status(), Some(ListingStatus::Approved), "{call} {name}");
+                assert_eq!(world.status(), Some(ListingStatus::Approved), "{call} {fault:?}");
             }
         }
     }
@@ -180,14 +181,11 @@ mod tests {
     #[tokio::test]
     async fn a_withdrawal_between_reading_and_writing_is_not_overwritten() {
         let world = pending();
-        world.plan(
-            "store",
-            Fault::Meanwhile(Box::new(|world: &World| {
-                let mut withdrawn = listing(ListingStatus::Withdrawn);
-                withdrawn.listing_version = 5;
-                world.put(withdrawn);
-            })),
-        );
+        world.calls.meanwhile(Call::Next("store"), |world: &World| {
+            let mut withdrawn = listing(ListingStatus::Withdrawn);
+            withdrawn.listing_version = 5;
+            world.put(withdrawn);
+        });
         handle(event("APPROVED"), &world).await.unwrap();
         assert_eq!(world.status(), Some(ListingStatus::Withdrawn));
     }
@@ -195,12 +193,9 @@ mod tests {
     #[tokio::test]
     async fn a_contract_that_ends_between_reading_and_writing_stops_the_publication() {
         let world = pending();
-        world.plan(
-            "store",
-            Fault::Meanwhile(Box::new(|world: &World| {
-                world.ended.borrow_mut().insert(offer().property_id(), ended(Some(4), 9));
-            })),
-        );
+        world.calls.meanwhile(Call::Next("store"), |world: &World| {
+            world.ended.borrow_mut().insert(offer().property_id(), ended(Some(4), 9));
+        });
         handle(event("APPROVED"), &world).await.unwrap();
         let listing = world.listing().unwrap();
         assert_eq!(listing.status, ListingStatus::Declined);

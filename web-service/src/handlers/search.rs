@@ -128,7 +128,8 @@ fn next_page(request: &ApiGatewayProxyRequest, limit: u32, token: &str) -> Resul
 mod tests {
     use super::*;
     use crate::domain::{Listing, ListingStatus};
-    use crate::testing::{Fault, World, api_request, body, listing, offer_at};
+    use crate::tests::world::{World, api_request, body, listing, offer_at};
+    use lambda_kit::fixture::{Call, Fault};
     use serde_json::{Value, json};
 
     const CITY: &str = "/search/{country}/{city}";
@@ -298,10 +299,10 @@ mod tests {
     #[tokio::test]
     async fn a_table_that_is_down_is_answered_as_such() {
         let world = world(&[]);
-        world.plan("page", Fault::FailBefore);
+        world.calls.fail(Call::Next("page"), Fault::Before);
         let response = handle(&api_request(CITY, &["usa", "anytown"], &[]), &world).await;
         assert_eq!(response.status_code, 503);
-        assert!(!body(&response).to_string().contains("planned"), "the cause is for the log only");
+        assert!(!body(&response).to_string().contains("before the call"), "the cause is for the log only");
     }
 
     #[tokio::test]
@@ -309,6 +310,6 @@ mod tests {
         let world = world(&[("Main", 1)]);
         handle(&api_request(CITY, &["usa", "anytown"], &[]), &world).await;
         handle(&api_request(DETAILS, &["usa", "anytown", "main", "1"], &[]), &world).await;
-        assert_eq!(*world.calls.borrow(), ["page", "details"]);
+        assert_eq!(world.calls.take(), ["page", "details"]);
     }
 }

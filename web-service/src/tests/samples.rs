@@ -6,23 +6,15 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use lambda_kit::CallError;
-use lambda_kit::batch::{Deadline, Redelivery};
+use lambda_kit::batch::Deadline;
+use lambda_kit::fixture::Redeliveries;
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde_json::{Value, json};
 use vocabulary::Timestamp;
 
+use super::world::{World, offer_of};
 use crate::handlers::{ingest, listings_query, on_contract_ended, on_evaluation_completed, search};
-use crate::testing::{World, offer_of};
-
-struct Queue;
-
-impl Redelivery for Queue {
-    async fn redeliver(&self, _: &str, _: Duration) -> Result<(), CallError> {
-        Ok(())
-    }
-}
 
 fn read(path: &Path) -> Value {
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -79,7 +71,9 @@ async fn the_samples_of_web_ingest_are_answered_as_they_say() {
     replay("web-ingest", async |world, event| {
         let batch = serde_json::from_value(event).unwrap();
         let deadline = Deadline::after(Duration::from_secs(10));
-        let mut answer = told(ingest::handle(batch, Timestamp::now(), deadline, world, world, &Queue).await);
+        let mut answer = told(
+            ingest::handle(batch, Timestamp::now(), deadline, world, world, &Redeliveries::default()).await,
+        );
         // Different properties are handled side by side, so that the order means nothing.
         let failures = answer["batchItemFailures"].as_array_mut().unwrap();
         failures.sort_by_key(|failure| failure["itemIdentifier"].to_string());
@@ -109,7 +103,7 @@ async fn the_samples_of_listings_query_are_answered_as_they_say() {
 #[tokio::test]
 async fn the_samples_of_on_evaluation_completed_are_answered_as_they_say() {
     replay("on-evaluation-completed", async |world, event| {
-        told(on_evaluation_completed::handle(event, crate::testing::at(1_000), world).await)
+        told(on_evaluation_completed::handle(event, super::world::at(1_000), world).await)
     })
     .await;
 }
@@ -117,7 +111,7 @@ async fn the_samples_of_on_evaluation_completed_are_answered_as_they_say() {
 #[tokio::test]
 async fn the_samples_of_on_contract_ended_are_answered_as_they_say() {
     replay("on-contract-ended", async |world, event| {
-        told(on_contract_ended::handle(event, crate::testing::at(1_000), world).await)
+        told(on_contract_ended::handle(event, super::world::at(1_000), world).await)
     })
     .await;
 }
@@ -174,10 +168,10 @@ fn keys(value: &Value) -> BTreeSet<String> {
 /// Known fault 27: schema, API model and handler disagreed about field names.
 #[test]
 fn the_models_of_the_api_name_what_the_handlers_read_and_answer() {
-    let offer = crate::testing::offer_json();
+    let offer = super::world::offer_json();
     assert_eq!(members("Listing"), (keys(&offer), true));
     assert_eq!(members("Address"), (keys(&offer["address"]), true));
-    let listing = crate::testing::listing(crate::domain::ListingStatus::Approved);
+    let listing = super::world::listing(crate::domain::ListingStatus::Approved);
     let mut shown = crate::ports::Published::from(&listing);
     shown.images = None;
     assert_eq!(members("SearchResult"), (keys(&serde_json::to_value(shown).unwrap()), true));
