@@ -4,27 +4,14 @@ use aws_lambda_events::sqs::SqsEvent;
 use contracts_service::dynamo::DynamoContracts;
 use contracts_service::handlers::ingest::handle;
 use lambda_kit::batch::{Deadline, Queue};
-use lambda_kit::config::{ConfigError, Env};
-use lambda_kit::{clients, telemetry};
+use lambda_kit::{clients, config, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use vocabulary::Timestamp;
 
-struct Config {
-    contracts_table: String,
-    commands_table: String,
-    queue_url: String,
-}
-
-impl Config {
-    fn from_env() -> Result<Self, ConfigError> {
-        let mut env = Env::process();
-        let config = Self {
-            contracts_table: env.text("CONTRACTS_TABLE"),
-            commands_table: env.text("COMMANDS_TABLE"),
-            queue_url: env.text("INGEST_QUEUE_URL"),
-        };
-        env.finish(config)
-    }
+config! {
+    contracts_table: String = "CONTRACTS_TABLE",
+    commands_table: String = "COMMANDS_TABLE",
+    queue_url: String = "INGEST_QUEUE_URL",
 }
 
 #[tokio::main(flavor = "current_thread")]

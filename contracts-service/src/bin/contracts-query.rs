@@ -3,22 +3,12 @@
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use contracts_service::dynamo::DynamoContracts;
 use contracts_service::handlers::contracts_query::handle;
-use lambda_kit::config::{ConfigError, Env};
-use lambda_kit::{clients, telemetry};
+use lambda_kit::{clients, config, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 
-struct Config {
-    contracts_table: String,
-    commands_table: String,
-}
-
-impl Config {
-    fn from_env() -> Result<Self, ConfigError> {
-        let mut env = Env::process();
-        let config =
-            Self { contracts_table: env.text("CONTRACTS_TABLE"), commands_table: env.text("COMMANDS_TABLE") };
-        env.finish(config)
-    }
+config! {
+    contracts_table: String = "CONTRACTS_TABLE",
+    commands_table: String = "COMMANDS_TABLE",
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -1,5 +1,5 @@
-//! Reads a function's environment into a typed configuration. All problems are found at
-//! once and told in one sentence; nothing is read after init.
+//! Reads a function's environment into a typed configuration, which [`config!`](crate::config) declares.
+//! One sentence names everything that is missing or wrong; nothing is read after init.
 
 use std::fmt;
 use std::time::Duration;
@@ -51,8 +51,13 @@ impl<'a> Env<'a> {
         Self { lookup: Box::new(lookup), problems: Vec::new() }
     }
 
+    /// The value of `name`, read as its type.
+    pub fn read<T: FromVariable>(&mut self, name: &str) -> T {
+        T::read(self, name)
+    }
+
     /// A text that is there and not empty.
-    pub fn text(&mut self, name: &str) -> String {
+    fn text(&mut self, name: &str) -> String {
         match (self.lookup)(name).filter(|value| !value.is_empty()) {
             Some(value) => value,
             None => {
@@ -63,7 +68,7 @@ impl<'a> Env<'a> {
     }
 
     /// A whole number of seconds.
-    pub fn seconds(&mut self, name: &str) -> Duration {
+    fn seconds(&mut self, name: &str) -> Duration {
         let text = self.text(name);
         match text.parse() {
             Ok(seconds) => Duration::from_secs(seconds),
@@ -85,6 +90,54 @@ impl<'a> Env<'a> {
     }
 }
 
+/// A type that a variable can hold. A value that is missing or wrong is noted in the environment.
+pub trait FromVariable {
+    /// Reads the variable `name`.
+    fn read(env: &mut Env<'_>, name: &str) -> Self;
+}
+
+/// A text that is not empty.
+impl FromVariable for String {
+    fn read(env: &mut Env<'_>, name: &str) -> Self {
+        env.text(name)
+    }
+}
+
+/// A whole number of seconds.
+impl FromVariable for Duration {
+    fn read(env: &mut Env<'_>, name: &str) -> Self {
+        env.seconds(name)
+    }
+}
+
+/// Declares the configuration of a function: `Config`, and `Config::from_env`, which reads each field
+/// from the variable beside it.
+///
+/// ```
+/// lambda_kit::config! {
+///     contracts_table: String = "CONTRACTS_TABLE",
+///     keep_token: std::time::Duration = "KEEP_TOKEN_SECONDS",
+/// }
+/// let error = Config::from_env().err().map(|error| error.to_string());
+/// assert!(error.is_some_and(|error| error.contains("CONTRACTS_TABLE is missing, KEEP_TOKEN_SECONDS")));
+/// ```
+#[macro_export]
+macro_rules! config {
+    ($($field:ident: $type:ty = $variable:literal),+ $(,)?) => {
+        struct Config {
+            $($field: $type),+
+        }
+
+        impl Config {
+            fn from_env() -> Result<Self, $crate::config::ConfigError> {
+                let mut env = $crate::config::Env::process();
+                let config = Self { $($field: env.read($variable)),+ };
+                env.finish(config)
+            }
+        }
+    };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,7 +145,7 @@ mod tests {
     #[test]
     fn every_missing_and_wrong_variable_is_named_in_one_sentence() {
         let mut env = Env::from_lookup(|name| (name == "WAIT").then(|| "soon".to_owned()));
-        let config = (env.text("TABLE"), env.text("QUEUE"), env.seconds("WAIT"));
+        let config: (String, String, Duration) = (env.read("TABLE"), env.read("QUEUE"), env.read("WAIT"));
         let sentence = env.finish(config).unwrap_err().to_string();
         assert_eq!(
             sentence,
@@ -104,7 +157,7 @@ mod tests {
     #[test]
     fn a_complete_environment_gives_the_configuration() {
         let mut env = Env::from_lookup(|_| Some("30".to_owned()));
-        let config = (env.text("TABLE"), env.seconds("WAIT"));
+        let config = (env.read("TABLE"), env.read("WAIT"));
         assert_eq!(env.finish(config), Ok(("30".to_owned(), Duration::from_secs(30))));
     }
 }

@@ -3,31 +3,18 @@
 
 use std::time::Duration;
 
-use lambda_kit::config::{ConfigError, Env};
 use lambda_kit::publish::Bus;
-use lambda_kit::{clients, telemetry};
+use lambda_kit::{clients, config, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use properties_service::dynamo::ApprovalsTable;
 use properties_service::handlers::on_approval_ended::handle;
 use properties_service::workflow::StepFunctions;
 use serde_json::Value;
 
-struct Config {
-    approvals_table: String,
-    keep_claim: Duration,
-    event_bus: String,
-}
-
-impl Config {
-    fn from_env() -> Result<Self, ConfigError> {
-        let mut env = Env::process();
-        let config = Self {
-            approvals_table: env.text("APPROVALS_TABLE"),
-            keep_claim: env.seconds("KEEP_CLAIM_SECONDS"),
-            event_bus: env.text("EVENT_BUS"),
-        };
-        env.finish(config)
-    }
+config! {
+    approvals_table: String = "APPROVALS_TABLE",
+    keep_claim: Duration = "KEEP_CLAIM_SECONDS",
+    event_bus: String = "EVENT_BUS",
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -1,23 +1,14 @@
 //! Trigger: `ContractStatusChanged` on the service's own bus.
 
-use lambda_kit::config::{ConfigError, Env};
-use lambda_kit::{clients, telemetry};
+use lambda_kit::{clients, config, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use properties_service::dynamo::ContractStatusTable;
 use properties_service::handlers::on_contract_status_changed::handle;
 use serde_json::Value;
 use vocabulary::Timestamp;
 
-struct Config {
-    contract_status_table: String,
-}
-
-impl Config {
-    fn from_env() -> Result<Self, ConfigError> {
-        let mut env = Env::process();
-        let config = Self { contract_status_table: env.text("CONTRACT_STATUS_TABLE") };
-        env.finish(config)
-    }
+config! {
+    contract_status_table: String = "CONTRACT_STATUS_TABLE",
 }
 
 #[tokio::main(flavor = "current_thread")]

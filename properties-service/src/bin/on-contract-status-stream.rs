@@ -2,24 +2,15 @@
 
 use std::time::Duration;
 
-use lambda_kit::config::{ConfigError, Env};
-use lambda_kit::{clients, telemetry};
+use lambda_kit::{clients, config, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use properties_service::dynamo::ApprovalsTable;
 use properties_service::handlers::on_contract_status_stream::handle;
 use properties_service::workflow::StepFunctions;
 use serde_json::Value;
 
-struct Config {
-    approvals_table: String,
-}
-
-impl Config {
-    fn from_env() -> Result<Self, ConfigError> {
-        let mut env = Env::process();
-        let config = Self { approvals_table: env.text("APPROVALS_TABLE") };
-        env.finish(config)
-    }
+config! {
+    approvals_table: String = "APPROVALS_TABLE",
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -1,23 +1,14 @@
 //! Trigger: an evaluation's answer on our bus. Publishes a listing or declines it.
 
-use lambda_kit::config::{ConfigError, Env};
-use lambda_kit::{clients, telemetry};
+use lambda_kit::{clients, config, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
 use vocabulary::Timestamp;
 use web_service::dynamo::DynamoPublications;
 use web_service::handlers::on_evaluation_completed::handle;
 
-struct Config {
-    listings_table: String,
-}
-
-impl Config {
-    fn from_env() -> Result<Self, ConfigError> {
-        let mut env = Env::process();
-        let config = Self { listings_table: env.text("LISTINGS_TABLE") };
-        env.finish(config)
-    }
+config! {
+    listings_table: String = "LISTINGS_TABLE",
 }
 
 #[tokio::main(flavor = "current_thread")]
