@@ -61,6 +61,25 @@ pub struct Terms {
     pub address: Address,
 }
 
+impl Terms {
+    /// The greatest length of a seller's name, in Unicode code points.
+    pub const MAX_SELLER_NAME: usize = 200;
+
+    /// Terms within the limits of a new contract.
+    ///
+    /// # Errors
+    /// [`Rejection::InvalidBody`], when the seller's name is blank or too long, or a text of the address
+    /// is too long.
+    pub fn new(contract_id: String, seller_name: String, address: Address) -> Result<Self, Rejection> {
+        let is_name = !seller_name.trim().is_empty() && seller_name.chars().count() <= Self::MAX_SELLER_NAME;
+        if is_name && address.is_within_limits() {
+            Ok(Self { contract_id, seller_name, address })
+        } else {
+            Err(Rejection::InvalidBody)
+        }
+    }
+}
+
 /// Why a request is turned down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejection {

@@ -97,17 +97,6 @@ struct CreateBody {
     address: Address,
 }
 
-impl CreateBody {
-    /// Unicode code points.
-    const MAX_SELLER_NAME: usize = 200;
-
-    fn is_within_limits(&self) -> bool {
-        !self.seller_name.trim().is_empty()
-            && self.seller_name.chars().count() <= Self::MAX_SELLER_NAME
-            && self.address.is_within_limits()
-    }
-}
-
 /// A misspelt `status` would be an approval, so unknown members are refused.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,17 +112,14 @@ fn default_status() -> ContractStatus {
 }
 
 fn create(command: &Command, now: Timestamp) -> Result<Request, Rejection> {
-    let body: CreateBody = command.read().map_err(invalid)?;
-    if !body.is_within_limits() {
-        return Err(Rejection::InvalidBody);
-    }
-    if body.property_id != body.address.property_id() {
-        return Err(Rejection::PropertyIdMismatch);
-    }
+    let CreateBody { property_id, seller_name, address } = command.read().map_err(invalid)?;
     // From the command, so that a redelivery creates the same contract.
     let contract_id = Uuid::new_v5(&Uuid::NAMESPACE_OID, command.id.as_str().as_bytes()).to_string();
-    let terms = Terms { contract_id, seller_name: body.seller_name, address: body.address };
-    Ok(request(command, now, body.property_id, Change::Create(terms)))
+    let terms = Terms::new(contract_id, seller_name, address)?;
+    if property_id != terms.address.property_id() {
+        return Err(Rejection::PropertyIdMismatch);
+    }
+    Ok(request(command, now, property_id, Change::Create(terms)))
 }
 
 fn move_on(command: &Command, now: Timestamp) -> Result<Request, Rejection> {

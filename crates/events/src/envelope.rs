@@ -6,7 +6,9 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use vocabulary::Timestamp;
+use vocabulary::{ContractVersion, InvalidTimestamp, Timestamp};
+
+use crate::{ContractStatusChanged, PublicationEvaluationCompleted};
 
 /// The names of an event on its bus, and its published schema.
 pub trait EventDetail {
@@ -58,13 +60,28 @@ impl<T: DeserializeOwned> Envelope<T> {
     }
 }
 
-impl<T> Envelope<T> {
-    /// `told`, a time of the detail, but no later than the time of the event or `now`, that of its
-    /// consumer: a time in the future would be the newest for ever. EventBridge gives an event its
-    /// time in whole seconds, by a clock that stays right where that of the consumer is set back.
-    pub fn credible_time(&self, told: Timestamp, now: Timestamp) -> Timestamp {
+impl Envelope<ContractStatusChanged> {
+    /// The detail as far as it can be true, `now` by the consumer's clock: no later than the event, and
+    /// with a version that can be a count of writes. Any other would be the newest for ever.
+    pub fn credible_detail(&self, now: Timestamp) -> ContractStatusChanged {
+        // EventBridge gives an event its time in whole seconds.
         let taken = self.time.parse().map_or(now, |time: Timestamp| time.plus_millis(999));
-        told.min(taken.max(now))
+        ContractStatusChanged {
+            contract_last_modified_on: self.detail.contract_last_modified_on.credible(taken, now),
+            contract_version: self.detail.contract_version.and_then(ContractVersion::credible),
+            ..self.detail.clone()
+        }
+    }
+}
+
+impl Envelope<PublicationEvaluationCompleted> {
+    /// When the event was published, in whole seconds, but no later than `now`: one from the future
+    /// would be newer than every end of a contract.
+    ///
+    /// # Errors
+    /// When its time is none.
+    pub fn published_at(&self, now: Timestamp) -> Result<Timestamp, InvalidTimestamp> {
+        self.time.parse().map(|time: Timestamp| time.min(now))
     }
 }
 
@@ -87,27 +104,27 @@ pub struct Malformed {
 }
 
 /// Characters of a cause that are kept: enough for a parser's sentence.
-const LONGEST_CAUSE: usize = 300;
+const MAX_CAUSE: usize = 300;
 
 /// Characters of an id or a name that are kept: all of a property id, the longest of them.
-const LONGEST_NAME: usize = 256;
+const MAX_NAME: usize = 256;
 
 impl Malformed {
     /// What can be said of `event`, which cannot be read because of `cause`.
     pub fn new(event: &Value, cause: impl fmt::Display) -> Self {
-        let text = |pointer: &str| event.pointer(pointer)?.as_str().map(|text| cut(text, LONGEST_NAME));
+        let text = |pointer: &str| event.pointer(pointer)?.as_str().map(|text| cut(text, MAX_NAME));
         Self {
             id: text("/id"),
             source: text("/source"),
             detail_type: text("/detail-type"),
             property_id: text("/detail/property_id").or_else(|| text("/property_id")),
-            cause: cut(&cause.to_string(), LONGEST_CAUSE),
+            cause: cut(&cause.to_string(), MAX_CAUSE),
         }
     }
 }
 
-fn cut(text: &str, longest: usize) -> String {
-    match text.char_indices().nth(longest) {
+fn cut(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_owned(),
     }
@@ -140,7 +157,6 @@ impl std::error::Error for Malformed {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ContractStatusChanged;
     use serde_json::json;
 
     fn event(status: &str) -> Value {
@@ -166,9 +182,11 @@ mod tests {
 
     #[test]
     fn a_time_is_no_later_than_the_event_or_its_consumer_knows() {
-        let read = Envelope::<ContractStatusChanged>::read(&event("DRAFT")).unwrap();
         let credible = |told: &str, now: &str| {
-            read.credible_time(told.parse().unwrap(), now.parse().unwrap()).to_string()
+            let mut event = event("DRAFT");
+            event["detail"]["contract_last_modified_on"] = told.into();
+            let read = Envelope::<ContractStatusChanged>::read(&event).unwrap();
+            read.credible_detail(now.parse().unwrap()).contract_last_modified_on.to_string()
         };
         let (taken, before, after) =
             ("2026-11-23T18:22:06.123Z", "2026-11-23T17:00:00.000Z", "2026-11-23T19:00:00.000Z");

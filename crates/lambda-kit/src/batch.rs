@@ -98,17 +98,17 @@ pub struct Deadline {
 
 impl Deadline {
     /// Time to give messages back: one attempt of a call, and what a second one needs to start.
-    const GIVING_BACK: Duration = Duration::from_millis(1_500);
+    const RESERVED_FOR_REDELIVERY: Duration = Duration::from_millis(1_500);
 
     /// Time for the answer itself.
-    const ANSWERING: Duration = Duration::from_millis(300);
+    const RESERVED_FOR_RESPONSE: Duration = Duration::from_millis(300);
 
     /// The deadline of an invocation that Lambda ends after `left`.
     pub fn after(left: Duration) -> Self {
         let now = Instant::now();
         Self {
-            stop: now + left.saturating_sub(Self::GIVING_BACK),
-            end: now + left.saturating_sub(Self::ANSWERING),
+            stop: now + left.saturating_sub(Self::RESERVED_FOR_REDELIVERY),
+            end: now + left.saturating_sub(Self::RESERVED_FOR_RESPONSE),
         }
     }
 

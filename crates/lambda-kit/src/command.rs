@@ -57,11 +57,10 @@ impl Command {
     }
 
     /// When the gateway took the request, for comparison with others: a gateway whose clock runs
-    /// ahead must not supersede what comes after it. The queue took the message later than that, so
-    /// that its clock is as good a bound as `now`, the function's own, which may have been set back.
+    /// ahead must not supersede what comes after it. The queue took the message later than that.
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>
     pub fn credible_request_time(&self, now: Timestamp) -> Timestamp {
-        self.requested_at.min(self.sent_at.map_or(now, |sent_at| sent_at.max(now)))
+        self.requested_at.credible(self.sent_at.unwrap_or(now), now)
     }
 
     /// The idempotency key, parsed; `Some(Err)` where the client sent a malformed one.

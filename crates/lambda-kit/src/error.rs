@@ -20,7 +20,7 @@ pub enum CallError {
 /// Codes of requests that no retry can cure.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>,
 /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html>
-const NOT_CURABLE: [&str; 9] = [
+const PERMANENT_CODES: [&str; 9] = [
     "ValidationException",
     "ValidationError", // of one write in a transaction, for example an item that is too large
     "ItemCollectionSizeLimitExceededException",
@@ -50,7 +50,7 @@ impl CallError {
     /// What an error code of a service means to the caller.
     pub fn by_code(code: Option<&str>, text: String) -> Self {
         match code {
-            Some(code) if NOT_CURABLE.contains(&code) => Self::Refused(text),
+            Some(code) if PERMANENT_CODES.contains(&code) => Self::Refused(text),
             _ => Self::Unavailable(text),
         }
     }

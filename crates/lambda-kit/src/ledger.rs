@@ -8,10 +8,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{
-    AttributeValue, CancellationReason, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
@@ -21,25 +18,26 @@ use crate::CallError;
 use crate::batch::{Failure, Outcome};
 use crate::command::Command;
 use crate::redelivery::{MAX_ATTEMPTS, PREDECESSOR_WAITS, STATE_WAITS, backoff, pause};
+use crate::transaction::{Transaction, transact};
 
 /// A `DynamoDB` item.
 pub type Item = HashMap<String, AttributeValue>;
 
 /// Seconds that a row is kept: 30 days, longer than queue (4 days) and dead-letter queue
 /// (14 days) together can keep a message, and the promise of an idempotency key.
-const KEPT_SECONDS: i64 = 30 * 24 * 60 * 60;
+const RETENTION_SECONDS: i64 = 30 * 24 * 60 * 60;
 
 /// Who sent a command, as long as agents need not sign in: keys are kept per agent.
 const ANYONE: &str = "anyone";
 
 /// When a row may be written: by its own command, until that command is decided.
-const MAY_BE_WRITTEN: &str = "attribute_not_exists(pk) OR (command_id = :me AND #status = :pending)";
+const OWN_AND_PENDING: &str = "attribute_not_exists(pk) OR (command_id = :me AND #status = :pending)";
 
 /// When the row of a key may be written: as above; by any command once the key has expired, since
 /// `DynamoDB` deletes an expired row within days, not at once; and by a repeat of a command that
 /// never finished.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html>
-const KEY_MAY_BE_USED: &str = "attribute_not_exists(pk) OR (command_id = :me AND #status = :pending) \
+const KEY_IS_FREE: &str = "attribute_not_exists(pk) OR (command_id = :me AND #status = :pending) \
      OR expires_at <= :now \
      OR (#status = :pending AND fingerprint = :fingerprint \
          AND (attribute_not_exists(pending_until) OR pending_until <= :now))";
@@ -192,6 +190,10 @@ impl Entry {
         }
     }
 
+    fn rejected(command: &Command, now: Timestamp, reason: &dyn Reason) -> Self {
+        Self::new(command, now, CommandStatus::Rejected, Some(reason))
+    }
+
     fn without_key(self) -> Self {
         Self { key: None, ..self }
     }
@@ -227,37 +229,20 @@ pub async fn settle<S, W, R: Reason>(
     waited: impl AsyncFn() -> Result<Option<Waited>, CallError>,
     commit: impl AsyncFn(&Entry, Option<&W>) -> Result<Committed<S>, CallError>,
 ) -> Result<Outcome, Failure> {
-    let rejected = |reason: &dyn Reason| Entry::new(command, now, CommandStatus::Rejected, Some(reason));
     if let Some(Err(_)) = command.key() {
-        commit(&rejected(&CommonReason::InvalidKey), None).await?;
+        commit(&Entry::rejected(command, now, &CommonReason::InvalidKey), None).await?;
         return Ok(Outcome::Done);
     }
     let mut current = current;
     for attempt in 0..MAX_ATTEMPTS {
         pause(command.id.as_str(), attempt).await;
         let decision = decide(current.as_ref());
-        let wait = match &decision {
-            Decision::NotYet(_) => next_wait(command, WaitsFor::Predecessor, &waited).await?,
-            Decision::NotNow(_) => next_wait(command, WaitsFor::State, &waited).await?,
-            Decision::Write(_) | Decision::Reject(_) => None,
-        };
-        let (mut entry, effect) = match (&decision, wait) {
-            (Decision::Write(effect), _) => {
-                (Entry::new(command, now, CommandStatus::Applied, None), Some(effect))
-            }
-            (Decision::NotYet(reason) | Decision::NotNow(reason), Some((time, waited))) => {
-                let entry = Entry::new(command, now, CommandStatus::Pending, Some(reason));
-                (entry.waiting(waited, time), None)
-            }
-            (Decision::NotYet(reason) | Decision::NotNow(reason) | Decision::Reject(reason), _) => {
-                (rejected(reason), None)
-            }
-        };
+        let (mut entry, effect, wait) = entry_of(command, now, &decision, &waited).await?;
         let committed = match commit(&entry, effect).await {
             // No retry can store it. The record alone can be stored.
             Err(CallError::Refused(cause)) if effect.is_some() => {
                 tracing::warn!(%cause, "the command cannot be stored");
-                entry = rejected(&CommonReason::TooLarge);
+                entry = Entry::rejected(command, now, &CommonReason::TooLarge);
                 commit(&entry, None).await?
             }
             committed => committed?,
@@ -265,7 +250,7 @@ pub async fn settle<S, W, R: Reason>(
         match committed {
             Committed::Done => {
                 let Record { status, reason, .. } = &entry.record;
-                let Some((time, _)) = wait else {
+                let Some(time) = wait else {
                     tracing::info!(?status, reason, "command settled");
                     return Ok(Outcome::Done);
                 };
@@ -279,6 +264,30 @@ pub async fn settle<S, W, R: Reason>(
         }
     }
     Err(Failure::Contended)
+}
+
+/// The row that a decision writes and its effect; for a command that waits, also how long.
+async fn entry_of<'a, W, R: Reason>(
+    command: &Command,
+    now: Timestamp,
+    decision: &'a Decision<W, R>,
+    waited: impl AsyncFn() -> Result<Option<Waited>, CallError>,
+) -> Result<(Entry, Option<&'a W>, Option<Duration>), CallError> {
+    let (waits_for, reason) = match decision {
+        Decision::Write(effect) => {
+            return Ok((Entry::new(command, now, CommandStatus::Applied, None), Some(effect), None));
+        }
+        Decision::Reject(reason) => return Ok((Entry::rejected(command, now, reason), None, None)),
+        Decision::NotYet(reason) => (WaitsFor::Predecessor, reason),
+        Decision::NotNow(reason) => (WaitsFor::State, reason),
+    };
+    Ok(match next_wait(command, waits_for, waited).await? {
+        Some((time, waited)) => {
+            let entry = Entry::new(command, now, CommandStatus::Pending, Some(reason));
+            (entry.waiting(waited, time), None, Some(time))
+        }
+        None => (Entry::rejected(command, now, reason), None, None),
+    })
 }
 
 /// How long the command waits now, and how it has waited then; `None` when all waits are over.
@@ -320,8 +329,7 @@ async fn repeat<S, W>(
     first: &First,
     commit: impl AsyncFn(&Entry, Option<&W>) -> Result<Committed<S>, CallError>,
 ) -> Result<Outcome, Failure> {
-    let reused = &CommonReason::KeyReused;
-    let mut entry = Entry::new(command, now, CommandStatus::Rejected, Some(reused)).without_key();
+    let mut entry = Entry::rejected(command, now, &CommonReason::KeyReused).without_key();
     let mut outcome = Outcome::Done;
     if first.fingerprint == entry.fingerprint {
         entry.record = Record { command_id: command.id.clone(), ..first.record.clone() };
@@ -401,29 +409,21 @@ impl Ledger {
         effects: Vec<TransactWriteItem>,
         overtaken: impl FnOnce(Option<Item>) -> Result<Option<S>, CallError>,
     ) -> Result<Committed<S>, CallError> {
-        let mut writes = vec![self.put(command_pk(&entry.record.command_id), entry, MAY_BE_WRITTEN)?];
+        let mut writes = vec![self.put(command_pk(&entry.record.command_id), entry, OWN_AND_PENDING)?];
         if let Some(key) = &entry.key {
-            writes.push(self.put(key_pk(ANYONE, key), entry, KEY_MAY_BE_USED)?);
+            writes.push(self.put(key_pk(ANYONE, key), entry, KEY_IS_FREE)?);
         }
         let own_rows = writes.len();
         writes.extend(effects);
-        let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
-        let Err(error) = sent else { return Ok(Committed::Done) };
-        let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
-        else {
-            return Err(CallError::from_sdk(error));
-        };
-        let reasons = cancelled.cancellation_reasons();
-        let item = |index: usize| reasons[index].item.clone();
-        match Cancelled::by(reasons) {
-            Cancelled::Condition(0) => Ok(Committed::AlreadySettled),
-            Cancelled::Condition(index) if index < own_rows => {
-                let row = read_row(item(index).unwrap_or_default())?;
+        match transact(&self.client, writes).await? {
+            Transaction::Done => Ok(Committed::Done),
+            Transaction::ConditionFailed { index: 0, .. } => Ok(Committed::AlreadySettled),
+            Transaction::ConditionFailed { index, item } if index < own_rows => {
+                let row = read_row(item.unwrap_or_default())?;
                 Ok(Committed::KeyTaken(First { record: row.record, fingerprint: row.fingerprint }))
             }
-            Cancelled::Condition(index) => Ok(Committed::Overtaken(overtaken(item(index))?)),
-            Cancelled::Collision => Ok(Committed::Collided),
-            Cancelled::Other(cause) => Err(cause),
+            Transaction::ConditionFailed { item, .. } => Ok(Committed::Overtaken(overtaken(item)?)),
+            Transaction::Collided => Ok(Committed::Collided),
         }
     }
 
@@ -437,7 +437,7 @@ impl Ledger {
             pk,
             record: entry.record.clone(),
             fingerprint: entry.fingerprint.clone(),
-            expires_at: entry.requested_at + KEPT_SECONDS,
+            expires_at: entry.requested_at + RETENTION_SECONDS,
             waiting: entry.waiting,
         };
         let mut put = Put::builder()
@@ -449,41 +449,12 @@ impl Ledger {
             .expression_attribute_values(":pending", AttributeValue::S("PENDING".into()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         // DynamoDB refuses values that an expression does not use.
-        if condition == KEY_MAY_BE_USED {
+        if condition == KEY_IS_FREE {
             put = put
                 .expression_attribute_values(":now", AttributeValue::N(entry.now.to_string()))
                 .expression_attribute_values(":fingerprint", AttributeValue::S(entry.fingerprint.clone()));
         }
         Ok(TransactWriteItem::builder().put(put.build().map_err(CallError::refused)?).build())
-    }
-}
-
-/// Why a transaction was cancelled.
-#[derive(Debug, PartialEq, Eq)]
-enum Cancelled {
-    /// The condition of the write at this place does not hold.
-    Condition(usize),
-    /// Another transaction is at work on one of the items. The SDK does not send it again by itself.
-    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling>
-    Collision,
-    /// Anything else, throttling for one, or an item that is too large.
-    Other(CallError),
-}
-
-impl Cancelled {
-    fn by(reasons: &[CancellationReason]) -> Self {
-        let at = |code| reasons.iter().position(|reason| reason.code() == Some(code));
-        if let Some(index) = at("ConditionalCheckFailed") {
-            Self::Condition(index)
-        } else if at("TransactionConflict").is_some() {
-            Self::Collision
-        } else {
-            let failed = reasons.iter().find(|reason| reason.code().is_some_and(|code| code != "None"));
-            let code = failed.and_then(CancellationReason::code);
-            let message = failed.and_then(CancellationReason::message).unwrap_or("no message");
-            let text = format!("the transaction was cancelled: {}: {message}", code.unwrap_or("no code"));
-            Self::Other(CallError::by_code(code, text))
-        }
     }
 }
 
@@ -745,11 +716,11 @@ mod tests {
             ..first.clone()
         };
         settled(&ledger, &first, Decision::Write(()), first.requested_at).await;
-        let within = requested("c-2", KEPT_SECONDS - 1);
+        let within = requested("c-2", RETENTION_SECONDS - 1);
         settled(&ledger, &within, Decision::Write(()), within.requested_at).await;
         assert_eq!(status(&ledger, "c-2").await.1.as_deref(), Some("idempotency_key_reused"));
         // Its row has expired, and DynamoDB has not deleted it yet.
-        let after = requested("c-3", KEPT_SECONDS);
+        let after = requested("c-3", RETENTION_SECONDS);
         settled(&ledger, &after, Decision::Write(()), after.requested_at).await;
         assert_eq!(status(&ledger, "c-3").await, (CommandStatus::Applied, None));
         let again = Command { id: "c-4".parse().unwrap(), ..after.clone() };
@@ -766,28 +737,6 @@ mod tests {
         settled(&ledger, &other, Decision::Write(()), other.requested_at).await;
         assert_eq!(status(&ledger, "c-1").await, (CommandStatus::Applied, None));
         assert_eq!(status(&ledger, "c-2").await.1.as_deref(), Some("idempotency_key_reused"));
-    }
-
-    /// dynoxide runs transactions one after the other, so that none collides there.
-    #[test]
-    fn a_collision_of_transactions_is_told_from_a_condition_that_does_not_hold() {
-        let cancelled = |codes: &[&str]| {
-            let reasons: Vec<_> =
-                codes.iter().map(|code| CancellationReason::builder().code(*code).build()).collect();
-            Cancelled::by(&reasons)
-        };
-        assert_eq!(cancelled(&["None", "TransactionConflict"]), Cancelled::Collision);
-        assert_eq!(
-            cancelled(&["TransactionConflict", "ConditionalCheckFailed"]),
-            Cancelled::Condition(1),
-            "a condition is decided whatever else happened"
-        );
-        let other = |code| match cancelled(&["None", code]) {
-            Cancelled::Other(error) => error.kind(),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(other("ThrottlingError"), "Unavailable");
-        assert_eq!(other("ValidationError"), "Refused", "an item that is too large");
     }
 
     #[tokio::test]

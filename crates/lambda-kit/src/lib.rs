@@ -9,6 +9,7 @@ pub mod clients;
 pub mod command;
 pub mod config;
 mod error;
+pub mod event;
 #[cfg(feature = "fixture")]
 pub mod fixture;
 pub mod ledger;
@@ -16,5 +17,6 @@ pub mod publish;
 pub mod redelivery;
 mod roots;
 pub mod telemetry;
+pub mod transaction;
 
 pub use error::CallError;

@@ -17,24 +17,24 @@ pub const PREDECESSOR_WAITS: [u64; 7] = [2, 4, 8, 16, 30, 30, 30];
 pub const STATE_WAITS: [u64; 3] = [2, 4, 8];
 
 /// Seconds between the tries of a command that lost too many races: the last one repeats.
-const CONTENDED: [u64; 4] = [1, 2, 4, 8];
+const CONTENTION_WAITS: [u64; 4] = [1, 2, 4, 8];
 
 /// Seconds between two tries while a service is unavailable, at most. SQS keeps a message
 /// invisible for 12 hours at most, and an operator wants it back sooner.
-const LONGEST_BACKOFF: u64 = 300;
+const MAX_BACKOFF: u64 = 300;
 
 /// Seconds of an outage that dead-letters nothing.
-pub const OUTAGE: u64 = 15 * 60;
+pub const OUTAGE_SECONDS: u64 = 15 * 60;
 
 /// The share of a back-off that is always waited; jitter takes up to the rest off.
-const LEAST_SHARE: f64 = 0.75;
+const MIN_BACKOFF_SHARE: f64 = 0.75;
 
 /// Receives that a command can need: all waits, one more after faults, and the try after them;
 /// contention, an outage of 15 minutes with the shortest jitter, and four invocations that are killed.
 pub const RECEIVES: u64 = PREDECESSOR_WAITS.len() as u64
     + STATE_WAITS.len() as u64
     + 2
-    + CONTENDED.len() as u64
+    + CONTENTION_WAITS.len() as u64
     + receives_in_an_outage()
     + 4;
 
@@ -43,16 +43,17 @@ pub const RECEIVES: u64 = PREDECESSOR_WAITS.len() as u64
 const fn receives_in_an_outage() -> u64 {
     let (mut waited, mut receives, mut backoff) = (0, 1, 1);
     // Three quarters, in whole numbers.
-    while waited * 3 / 4 < OUTAGE {
+    while waited * 3 / 4 < OUTAGE_SECONDS {
         waited += backoff;
         receives += 1;
-        backoff = if backoff * 2 > LONGEST_BACKOFF { LONGEST_BACKOFF } else { backoff * 2 };
+        backoff = if backoff * 2 > MAX_BACKOFF { MAX_BACKOFF } else { backoff * 2 };
     }
     receives
 }
 
-/// How often a lost race is decided again before the message goes back to its queue: with the
-/// pauses between them about a second, well below a function's time-out.
+/// How often a command or an event is tried when others win the race for its property. The pauses
+/// between 8 attempts add up to less than a second, well below every function's timeout; a property
+/// that is still contended then is better tried again later, by the queue or by Lambda.
 pub const MAX_ATTEMPTS: u32 = 8;
 
 /// The back-off after `lost` receives that met an unavailable service: 1 s, doubling up to 300 s.
@@ -61,29 +62,29 @@ pub fn backoff(lost: u32) -> Duration {
     match lost {
         0 => Duration::ZERO,
         // 2^9 is above the cap.
-        _ => Duration::from_secs((1 << (lost - 1).min(9)).min(LONGEST_BACKOFF)),
+        _ => Duration::from_secs((1 << (lost - 1).min(9)).min(MAX_BACKOFF)),
     }
 }
 
 /// When a message whose service was unavailable is delivered again, by how often it was received
 /// (from 1). Jitter spreads messages that failed together.
 pub fn after_unavailable(message_id: &str, receive_count: u32) -> Duration {
-    let share = LEAST_SHARE + (1.0 - LEAST_SHARE) * fraction((message_id, receive_count));
+    let share = MIN_BACKOFF_SHARE + (1.0 - MIN_BACKOFF_SHARE) * fraction((message_id, receive_count));
     whole_seconds(backoff(receive_count).mul_f64(share))
 }
 
 /// When a contended message is delivered again: 1, 2, 4 and from then on 8 s.
 pub fn after_contention(receive_count: u32) -> Duration {
-    let index = (receive_count.saturating_sub(1) as usize).min(CONTENDED.len() - 1);
-    Duration::from_secs(CONTENDED[index])
+    let index = (receive_count.saturating_sub(1) as usize).min(CONTENTION_WAITS.len() - 1);
+    Duration::from_secs(CONTENTION_WAITS[index])
 }
 
 /// Pauses before attempt `attempt` (from 0) of a lost race: nothing before the first repetition,
 /// then some 10 ms, doubling up to 200 ms, spread by who tries.
 pub async fn pause(who: &str, attempt: u32) {
     if let Some(repetition) = attempt.checked_sub(1).filter(|repetition| *repetition > 0) {
-        let most = Duration::from_millis((10 << repetition.min(5)).min(200));
-        tokio::time::sleep(most.mul_f64(0.5 + fraction((who, attempt)) / 2.0)).await;
+        let max = Duration::from_millis((10 << repetition.min(5)).min(200));
+        tokio::time::sleep(max.mul_f64(0.5 + fraction((who, attempt)) / 2.0)).await;
     }
 }
 
@@ -119,9 +120,10 @@ mod tests {
 
     #[test]
     fn the_receives_cover_an_outage_of_15_minutes() {
-        let shortest: f64 =
-            (1..receives_in_an_outage()).map(|lost| backoff(lost as u32).as_secs_f64() * LEAST_SHARE).sum();
-        assert!(shortest >= OUTAGE as f64, "{shortest}");
+        let shortest: f64 = (1..receives_in_an_outage())
+            .map(|lost| backoff(lost as u32).as_secs_f64() * MIN_BACKOFF_SHARE)
+            .sum();
+        assert!(shortest >= OUTAGE_SECONDS as f64, "{shortest}");
         assert_eq!((receives_in_an_outage(), RECEIVES), (13, 33));
     }
 

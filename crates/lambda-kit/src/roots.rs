@@ -19,7 +19,7 @@ const BUNDLE: &str = "AWS_CA_BUNDLE";
 
 /// Amazon Trust Services advises clients with a trust store of their own to hold all five:
 /// <https://www.amazontrust.com/repository/>.
-const AMAZON: &str = include_str!("roots.pem");
+const AMAZON_ROOTS: &str = include_str!("roots.pem");
 
 /// The roots of the bundle that the environment names, or else those of AWS.
 ///
@@ -36,7 +36,7 @@ pub(crate) fn from_bundle(path: Option<&Path>) -> Result<TlsContext, ConfigError
         Some(path) if !path.as_os_str().is_empty() => {
             read(path).map_err(|why| ConfigError::one(unusable(path, why)))?
         }
-        _ => AMAZON.as_bytes().to_vec(),
+        _ => AMAZON_ROOTS.as_bytes().to_vec(),
     };
     let store = TrustStore::empty().with_pem_certificate(pem);
     TlsContext::builder().with_trust_store(store).build().map_err(|error| ConfigError::one(error.to_string()))
@@ -92,7 +92,7 @@ mod tests {
         let hash = |key: &[u8]| -> String {
             Sha256::digest(sequence(key)).iter().map(|byte| format!("{byte:02x}")).collect()
         };
-        let roots = parse(AMAZON.as_bytes()).unwrap().roots;
+        let roots = parse(AMAZON_ROOTS.as_bytes()).unwrap().roots;
         let hashes: Vec<String> = roots.iter().map(|root| hash(&root.subject_public_key_info)).collect();
         assert_eq!(hashes, PUBLISHED);
     }
@@ -105,19 +105,19 @@ mod tests {
             std::fs::write(&path, content).unwrap();
             path
         };
-        let broken = String::from_utf8(AMAZON.as_bytes().to_vec()).unwrap().replacen("MIID", "AAAA", 1);
+        let broken = String::from_utf8(AMAZON_ROOTS.as_bytes().to_vec()).unwrap().replacen("MIID", "AAAA", 1);
         for (path, why) in [
             (folder.path().join("missing").display().to_string(), "No such file"),
             (file("empty", b""), "there is no certificate in it"),
             (file("text", b"not a certificate"), "there is no certificate in it"),
             (file("broken", broken.as_bytes()), "certificate 1: "),
-            (file("cut", &AMAZON.as_bytes()[..AMAZON.len() - 40]), "certificate 5: "),
+            (file("cut", &AMAZON_ROOTS.as_bytes()[..AMAZON_ROOTS.len() - 40]), "certificate 5: "),
         ] {
             let sentence = from_bundle(Some(Path::new(&path))).unwrap_err().to_string();
             assert!(sentence.contains("AWS_CA_BUNDLE") && sentence.contains(&path), "{sentence}");
             assert!(sentence.contains(why), "{sentence}");
         }
-        from_bundle(Some(Path::new(&file("good", AMAZON.as_bytes())))).unwrap();
+        from_bundle(Some(Path::new(&file("good", AMAZON_ROOTS.as_bytes())))).unwrap();
         from_bundle(Some(Path::new(""))).unwrap();
     }
 }

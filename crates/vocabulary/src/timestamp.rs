@@ -46,6 +46,14 @@ impl Timestamp {
         Self((self.0 + 1).min(Self::MAX_MS))
     }
 
+    /// This time as somebody else tells it, but no later than when it was taken over (`taken`, by the
+    /// clock of the queue or the bus) or than `now`, by the consumer's own clock, whichever is later: a
+    /// time in the future would be the newest for ever, and either of the two clocks may be set back.
+    #[must_use]
+    pub fn credible(self, taken: Self, now: Self) -> Self {
+        self.min(taken.max(now))
+    }
+
     /// This moment moved by `ms` milliseconds, held within the range.
     #[must_use]
     pub fn plus_millis(self, ms: i64) -> Self {

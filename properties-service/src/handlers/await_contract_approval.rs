@@ -3,10 +3,11 @@
 //! sees what the other wrote, so that no approval falls between the two.
 
 use events::Malformed;
+use lambda_kit::event::EventFailure;
 use serde_json::Value;
 
 use crate::domain::{Waiting, Wake};
-use crate::handlers::{EventFailure, tell};
+use crate::handlers::tell;
 use crate::ports::{ContractStatuses, Executions, WaitingRoom};
 
 /// Stores the token; answers it at once where the contract is approved or over already.

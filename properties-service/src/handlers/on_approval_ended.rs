@@ -1,13 +1,15 @@
 //! Answers for executions that died without an answer: aborted, timed out as a whole, or
 //! failed in a way that no Catch sees.
 
-use events::Envelope;
+use events::{Envelope, Malformed};
+use lambda_kit::CallError;
+use lambda_kit::event::EventFailure;
+use lambda_runtime::Diagnostic;
 use serde::Deserialize;
 use serde_json::Value;
 use vocabulary::{ApprovalRequestId, PropertyId};
 
 use crate::domain::{Answer, Request};
-use crate::handlers::EventFailure;
 use crate::ports::{Answers, Claims, Executions};
 
 /// `Step Functions Execution Status Change`.
@@ -46,6 +48,47 @@ pub enum Outcome {
     ClaimedByAnother,
 }
 
+/// Why an execution that ended badly could not be answered for.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The execution's input names no request: there is nobody to answer.
+    #[error("event {event_id}: the input of {execution_arn} names no request: {cause}")]
+    NoRequest {
+        /// The event that told of the execution's end.
+        event_id: String,
+        /// The execution.
+        execution_arn: String,
+        /// What is wrong with the input.
+        cause: String,
+    },
+    /// Any other failure of an event.
+    #[error(transparent)]
+    Event(EventFailure),
+}
+
+impl From<Malformed> for Failure {
+    fn from(malformed: Malformed) -> Self {
+        Self::Event(malformed.into())
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        Self::Event(error.into())
+    }
+}
+
+impl From<Failure> for Diagnostic {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NoRequest { .. } => {
+                Self { error_type: "NoRequest".into(), error_message: failure.to_string() }
+            }
+            Failure::Event(failure) => failure.into(),
+        }
+    }
+}
+
 /// Publishes the answer that the claim holds, or `DECLINED` (`evaluation_failed`) where it
 /// holds none, unless it is marked answered. It needs nothing of the event but the execution's
 /// ARN: where the input was left out, Step Functions is asked for it.
@@ -58,14 +101,14 @@ pub async fn handle(
     executions: &impl Executions,
     claims: &impl Claims,
     answers: &impl Answers,
-) -> Result<Outcome, EventFailure> {
+) -> Result<Outcome, Failure> {
     let Envelope { id: event_id, detail: ended, .. } = Envelope::<ExecutionStatusChange>::read(&event)?;
     let is_included = ended.input_details.and_then(|details| details.included) != Some(false);
     let input = match ended.input.filter(|_| is_included) {
         Some(input) => Some(input),
         None => executions.input(&ended.execution_arn).await?,
     };
-    let request = request(input.as_deref()).map_err(|cause| EventFailure::NoRequest {
+    let request = request(input.as_deref()).map_err(|cause| Failure::NoRequest {
         event_id: event_id.clone(),
         execution_arn: ended.execution_arn.clone(),
         cause,
@@ -137,11 +180,11 @@ mod tests {
         input(json!({ "property_id": "usa/anytown/main-street/111", "approval_request_id": id }))
     }
 
-    async fn tell(world: &World, event: Value) -> Result<Outcome, EventFailure> {
+    async fn tell(world: &World, event: Value) -> Result<Outcome, Failure> {
         handle(event, world, world, world).await
     }
 
-    async fn run(world: &World) -> Result<Outcome, EventFailure> {
+    async fn run(world: &World) -> Result<Outcome, Failure> {
         tell(world, ended(Some(names(Some("r-1"))))).await
     }
 
@@ -236,7 +279,7 @@ mod tests {
             for (world, event) in [left_out(&*input), (World::default(), ended(Some(input.clone())))] {
                 let failure = tell(&world, event).await.unwrap_err();
                 let told = failure.to_string();
-                assert!(matches!(failure, EventFailure::NoRequest { .. }), "{told}");
+                assert!(matches!(failure, Failure::NoRequest { .. }), "{told}");
                 assert!(told.contains("e-1") && told.contains(ME) && told.len() < 1_500, "{told}");
                 assert!(world.published.borrow().is_empty());
             }

@@ -1,10 +1,10 @@
 //! Keeps what a `ContractStatusChanged` tells, unless something newer is known.
 
 use events::{ContractStatusChanged, Envelope};
+use lambda_kit::event::EventFailure;
 use serde_json::Value;
-use vocabulary::{ContractVersion, Timestamp};
+use vocabulary::Timestamp;
 
-use crate::handlers::EventFailure;
 use crate::ports::{ContractStatuses, Kept};
 
 /// Handles one event. Repeated, late and replayed events change nothing.
@@ -18,12 +18,7 @@ pub async fn handle(
     statuses: &impl ContractStatuses,
 ) -> Result<Kept, EventFailure> {
     let event = Envelope::<ContractStatusChanged>::read(&event)?;
-    // An absurd version, or a time in the future, would be the newest for ever.
-    let news = ContractStatusChanged {
-        contract_last_modified_on: event.credible_time(event.detail.contract_last_modified_on, now),
-        contract_version: event.detail.contract_version.and_then(ContractVersion::credible),
-        ..event.detail
-    };
+    let news = event.credible_detail(now);
     let kept = statuses.keep(&news).await?;
     tracing::info!(
         event_id = event.id,
@@ -45,6 +40,7 @@ mod tests {
     use lambda_runtime::Diagnostic;
     use serde_json::json;
     use vocabulary::ContractStatus::{self, Approved, Cancelled, Draft};
+    use vocabulary::ContractVersion;
 
     fn event(detail: impl serde::Serialize) -> Value {
         json!({

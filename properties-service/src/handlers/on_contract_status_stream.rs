@@ -3,11 +3,12 @@
 
 use events::{ContractStatusChanged, Malformed};
 use lambda_kit::CallError;
+use lambda_kit::event::EventFailure;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::wake;
-use crate::handlers::{EventFailure, tell};
+use crate::handlers::tell;
 use crate::ports::{Executions, WaitingRoom};
 
 /// A batch of the contract-status table's stream, as Lambda hands it over.

@@ -142,7 +142,7 @@ pub struct Revision {
 }
 
 /// Any fixed namespace serves; this one was drawn once, for this purpose.
-const REQUESTS: Uuid = Uuid::from_u128(0x5b0c_8f3e_91d4_4a7a_b6de_2f60_c1e7_93a8);
+const REQUEST_NAMESPACE: Uuid = Uuid::from_u128(0x5b0c_8f3e_91d4_4a7a_b6de_2f60_c1e7_93a8);
 
 /// The request that a command makes: the same one however often the command is delivered.
 pub fn approval_request_id(command: &CommandId) -> ApprovalRequestId {
@@ -157,13 +157,13 @@ fn restarted(request: &ApprovalRequestId, write: &CommandId) -> ApprovalRequestI
 }
 
 fn named(name: &str) -> ApprovalRequestId {
-    let id = Uuid::new_v5(&REQUESTS, name.as_bytes()).to_string();
+    let id = Uuid::new_v5(&REQUEST_NAMESPACE, name.as_bytes()).to_string();
     id.parse().unwrap_or_else(|_| unreachable!("a UUID is an approval request id"))
 }
 
 /// How much older than the newest write a request for approval may be, in milliseconds. An agent
 /// who sends both at once means the text; a request that is older meant another one.
-const REQUEST_MAY_BE_OLDER_BY: i64 = 2_000;
+const REQUEST_TOLERANCE_MS: i64 = 2_000;
 
 /// What to do with a command that was requested `at` (at most the consumer's own time), given the
 /// listing that the property has now.
@@ -176,37 +176,48 @@ pub fn decide(
     command: &CommandId,
     at: Timestamp,
 ) -> Decision<Revision, Rejection> {
-    use ListingStatus::{Approved, Declined, New, Pending, Withdrawn};
     if current.is_some_and(|listing| listing.supersedes(change, at)) {
         return Decision::Reject(Rejection::Superseded);
     }
-    match (current.map(|listing| (listing.status, listing)), change) {
+    match (current, change) {
         (None, Change::Write(offer)) => Decision::Write(Revision::first(offer, at)),
-        // The request meant this text, and only came before it.
-        (Some((status, listing)), Change::Write(offer))
-            if let Some(request) = listing.request_later_than(at) =>
-        {
-            let next = Listing {
-                offer: Offer::clone(offer),
-                last_write_at: Some(at),
-                created_at: if status == Withdrawn { at } else { listing.created_at },
-                ..listing.pending_for(restarted(request, command), command)
-            };
-            Decision::Write(Revision::of(listing, next, at))
-        }
-        // The answer may be on its way.
-        (Some((Pending, _)), Change::Write(_)) => Decision::NotNow(Rejection::EvaluationInProgress),
-        (Some((status, listing)), Change::Write(offer)) => {
-            let mut next = Revision::first(offer, at).listing;
-            if status != Withdrawn {
-                next.created_at = listing.created_at;
-            }
-            Decision::Write(Revision::of(listing, next, at))
-        }
-
         // Its first write may be on its way.
         (None, Change::RequestApproval | Change::Withdraw) => Decision::NotYet(Rejection::ListingNotFound),
-        (Some((New | Declined, listing)), Change::RequestApproval) => {
+        (Some(listing), Change::Write(offer)) => rewrite(listing, offer, command, at),
+        (Some(listing), Change::RequestApproval) => request_approval(listing, command, at),
+        (Some(listing), Change::Withdraw) => Decision::Write(withdraw(listing, at)),
+    }
+}
+
+/// Another text for a listing. It is NEW then, or PENDING where a later request meant this text.
+fn rewrite(
+    listing: &Listing,
+    offer: &Offer,
+    command: &CommandId,
+    at: Timestamp,
+) -> Decision<Revision, Rejection> {
+    let created_at = if listing.status == ListingStatus::Withdrawn { at } else { listing.created_at };
+    let next = match listing.request_later_than(at) {
+        // The request meant this text, and only came before it.
+        Some(request) => Listing {
+            offer: offer.clone(),
+            last_write_at: Some(at),
+            created_at,
+            ..listing.pending_for(restarted(request, command), command)
+        },
+        // The answer may be on its way.
+        None if listing.status == ListingStatus::Pending => {
+            return Decision::NotNow(Rejection::EvaluationInProgress);
+        }
+        None => Listing { created_at, ..Revision::first(offer, at).listing },
+    };
+    Decision::Write(Revision::of(listing, next, at))
+}
+
+/// A write before the request may be on its way where the status does not allow it.
+fn request_approval(listing: &Listing, command: &CommandId, at: Timestamp) -> Decision<Revision, Rejection> {
+    match listing.status {
+        ListingStatus::New | ListingStatus::Declined => {
             let next = Listing {
                 // A late request takes nothing back from a later one.
                 approval_requested_at: listing.approval_requested_at.max(Some(at)),
@@ -214,23 +225,22 @@ pub fn decide(
             };
             Decision::Write(Revision::of(listing, next, at))
         }
-        // A write before it may be on its way.
-        (Some((Approved, _)), Change::RequestApproval) => Decision::NotNow(Rejection::AlreadyApproved),
-        (Some((Pending, _)), Change::RequestApproval) => Decision::NotNow(Rejection::EvaluationInProgress),
-        (Some((Withdrawn, _)), Change::RequestApproval) => Decision::NotNow(Rejection::Withdrawn),
-
-        // Also from WITHDRAWN: the agent wants it gone, and it is. DELETE is idempotent
-        // (RFC 9110, section 9.2.2), so a second one is applied and changes nothing but the time.
-        (Some((_, listing)), Change::Withdraw) => {
-            let next = Listing {
-                status: Withdrawn,
-                last_write_at: Some(at),
-                evaluation_reasons: Vec::new(),
-                ..listing.clone()
-            };
-            Decision::Write(Revision::of(listing, next, at))
-        }
+        ListingStatus::Approved => Decision::NotNow(Rejection::AlreadyApproved),
+        ListingStatus::Pending => Decision::NotNow(Rejection::EvaluationInProgress),
+        ListingStatus::Withdrawn => Decision::NotNow(Rejection::Withdrawn),
     }
+}
+
+/// Also from WITHDRAWN: the agent wants it gone, and it is. DELETE is idempotent (RFC 9110, section
+/// 9.2.2), so a second one is applied and changes nothing but the time.
+fn withdraw(listing: &Listing, at: Timestamp) -> Revision {
+    let next = Listing {
+        status: ListingStatus::Withdrawn,
+        last_write_at: Some(at),
+        evaluation_reasons: Vec::new(),
+        ..listing.clone()
+    };
+    Revision::of(listing, next, at)
 }
 
 impl Revision {
@@ -306,7 +316,7 @@ impl Listing {
     fn supersedes(&self, change: &Change, at: Timestamp) -> bool {
         let allowance = match change {
             Change::Write(_) | Change::Withdraw => 0,
-            Change::RequestApproval => REQUEST_MAY_BE_OLDER_BY,
+            Change::RequestApproval => REQUEST_TOLERANCE_MS,
         };
         self.last_write_at.is_some_and(|last| at.plus_millis(allowance) < last)
     }

@@ -1,13 +1,14 @@
 //! A contract that ends takes its listing down, and is kept, so that an approval that relied
 //! on it is not published later.
 
-use super::{EventFailure, contended};
 use events::{ContractStatusChanged, Envelope};
+use lambda_kit::event::EventFailure;
 use lambda_kit::redelivery::{MAX_ATTEMPTS, pause};
 use serde_json::Value;
 use tracing::Instrument;
-use vocabulary::{ContractVersion, Timestamp};
+use vocabulary::Timestamp;
 
+use super::contended;
 use crate::domain::{EndedContract, end};
 use crate::ports::Publications;
 
@@ -21,10 +22,8 @@ pub async fn handle(
     publications: &impl Publications,
 ) -> Result<(), EventFailure> {
     let event = Envelope::<ContractStatusChanged>::read(&event)?;
-    // An end dated in the future would bar every later contract.
-    let ended_at = event.credible_time(event.detail.contract_last_modified_on, now);
-    let Envelope { id, detail, .. } = event;
-    let span = tracing::info_span!("contract", event_id = %id, property_id = %detail.property_id);
+    let detail = event.credible_detail(now);
+    let span = tracing::info_span!("contract", event_id = %event.id, property_id = %detail.property_id);
     if !detail.contract_status.is_ended() {
         span.in_scope(
             || tracing::info!(status = %detail.contract_status, "the contract has not ended: ignored"),
@@ -33,38 +32,40 @@ pub async fn handle(
     }
     let ended = EndedContract {
         property_id: detail.property_id,
-        ended_at,
-        contract_version: detail.contract_version.and_then(ContractVersion::credible),
+        ended_at: detail.contract_last_modified_on,
+        contract_version: detail.contract_version,
     };
-    take_down(publications, &id, &ended).instrument(span).await
+    take_down(&event.id, &ended, publications).instrument(span).await
 }
 
 /// First the end is kept, then the listing is read: an approval that is published before the
 /// one is seen by the other, and one that comes after it finds the end.
 async fn take_down(
-    publications: &impl Publications,
     event_id: &str,
     ended: &EndedContract,
+    publications: &impl Publications,
 ) -> Result<(), EventFailure> {
-    for attempt in 0..MAX_ATTEMPTS {
-        pause(event_id, attempt).await;
+    let mut lost_races = 0;
+    while lost_races < MAX_ATTEMPTS {
+        pause(event_id, lost_races).await;
         let (listing, known) = publications.load(&ended.property_id).await?;
-        let latest = match known {
-            Some(known) if !ended.is_newer_than(&known) => known,
-            known => {
-                // Won or lost, what there is now is read again.
-                publications.remember(ended, known.as_ref()).await?;
-                continue;
+        let is_won = match known {
+            Some(latest) if !ended.is_newer_than(&latest) => {
+                let Some(revision) = end(listing.as_ref(), &latest) else {
+                    tracing::info!("no published listing relies on the contract");
+                    return Ok(());
+                };
+                let is_stored = publications.store(&revision, Some(&latest)).await?;
+                if is_stored {
+                    tracing::info!(status = revision.listing.status.as_str(), "listing taken down");
+                    return Ok(());
+                }
+                false
             }
+            // Once the end is kept, the listing is read again.
+            known => publications.remember(ended, known.as_ref()).await?,
         };
-        let Some(revision) = end(listing.as_ref(), &latest) else {
-            tracing::info!("no published listing relies on the contract");
-            return Ok(());
-        };
-        if publications.store(&revision, Some(&latest)).await? {
-            tracing::info!(status = revision.listing.status.as_str(), "listing taken down");
-            return Ok(());
-        }
+        lost_races += u32::from(!is_won);
     }
     Err(contended())
 }
@@ -76,7 +77,7 @@ mod tests {
     use crate::tests::world::{World, at, ended, evaluation, listing, offer};
     use lambda_kit::fixture::{Call, Fault};
     use serde_json::json;
-    use vocabulary::{EvaluationReason, EvaluationResult};
+    use vocabulary::{ContractVersion, EvaluationReason, EvaluationResult};
 
     fn event(status: &str, version: u64) -> Value {
         json!({

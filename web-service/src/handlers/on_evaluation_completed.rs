@@ -1,12 +1,13 @@
 //! The answer of the approval service publishes a listing or declines it.
 
 use events::{Envelope, Malformed, PublicationEvaluationCompleted};
+use lambda_kit::event::EventFailure;
 use lambda_kit::redelivery::{MAX_ATTEMPTS, pause};
 use serde_json::Value;
 use tracing::Instrument;
 use vocabulary::{PropertyId, Timestamp};
 
-use super::{EventFailure, contended};
+use super::contended;
 use crate::domain::{Evaluation, evaluate};
 use crate::ports::Publications;
 
@@ -20,17 +21,18 @@ pub async fn handle(
     now: Timestamp,
     publications: &impl Publications,
 ) -> Result<(), EventFailure> {
-    let Envelope { id, time, detail, .. } = Envelope::<PublicationEvaluationCompleted>::read(&event)?;
-    let published_at: Timestamp =
-        time.parse().map_err(|cause| Malformed::new(&event, format_args!("its time: {cause}")))?;
+    let envelope = Envelope::<PublicationEvaluationCompleted>::read(&event)?;
+    let published_at = envelope
+        .published_at(now)
+        .map_err(|cause| Malformed::new(&event, format_args!("its time: {cause}")))?;
+    let Envelope { id, detail, .. } = envelope;
     let evaluation = Evaluation {
         request: detail.approval_request_id,
         result: detail.evaluation_result,
         reasons: detail.evaluation_reasons,
         contract_version: detail.contract_version,
         contract_last_modified_on: detail.contract_last_modified_on,
-        // One from the future would be newer than every end of a contract.
-        at: published_at.min(now),
+        at: published_at,
     };
     let span = tracing::info_span!("evaluation", event_id = %id, property_id = %detail.property_id);
     conclude(publications, &id, &detail.property_id, &evaluation).instrument(span).await

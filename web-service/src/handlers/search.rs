@@ -11,7 +11,7 @@ use crate::ports::{Catalogue, Page};
 
 /// Results on a page where the client names no limit, and the most that it may name.
 const DEFAULT_LIMIT: u32 = 25;
-const HIGHEST_LIMIT: u32 = 100;
+const MAX_LIMIT: u32 = 100;
 
 /// What may not stand in the path of an address (RFC 3986, section 3.3). `%` is left alone:
 /// a path that came encoded stays as it is.
@@ -99,7 +99,7 @@ fn limit(request: &ApiGatewayProxyRequest) -> Result<u32, Malformed> {
     let Some(text) = single(request, "limit")? else { return Ok(DEFAULT_LIMIT) };
     // `parse` alone would take `+5`.
     let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|limit| is_digits && (1..=HIGHEST_LIMIT).contains(limit)).ok_or(Malformed)
+    text.parse().ok().filter(|limit| is_digits && (1..=MAX_LIMIT).contains(limit)).ok_or(Malformed)
 }
 
 fn after(request: &ApiGatewayProxyRequest, scope: Option<&Scope>) -> Result<Option<Position>, Malformed> {
