@@ -1,7 +1,7 @@
 //! The rules of contracts: who gets one, and what may become of it. No clock, no I/O, no
 //! randomness: ids and times come with the command, so that a repeated one decides the same.
 
-use ContractStatus::{Approved, Draft};
+use ContractStatus::{Approved, Cancelled, Closed, Draft, Expired};
 use serde::{Deserialize, Serialize};
 use vocabulary::{Address, ContractStatus, ContractVersion, Decision, PropertyId, Reason, Timestamp};
 
@@ -141,12 +141,18 @@ pub fn decide(current: Option<&Contract>, request: &Request) -> Decision<Contrac
         (_, Change::Move(Draft)) => Decision::Reject(Rejection::InvalidTransition),
         // Its create may be on its way.
         (None, Change::Move(_)) => Decision::NotYet(Rejection::ContractNotFound),
-        (Some(contract), Change::Move(next)) if contract.contract_status.may_become(*next) => {
+        (Some(contract), Change::Move(next)) if may_become(contract.contract_status, *next) => {
             Decision::Write(moved(contract, *next, request.requested_at))
         }
         // The change before it may be on its way.
         (Some(_), Change::Move(_)) => Decision::NotNow(Rejection::InvalidTransition),
     }
+}
+
+/// Whether a contract may go from one status to the next. Anyone who can reach the API may approve a
+/// contract, and only a draft becomes approved.
+fn may_become(from: ContractStatus, next: ContractStatus) -> bool {
+    matches!((from, next), (Draft, Approved | Cancelled | Expired) | (Approved, Closed | Cancelled | Expired))
 }
 
 impl Contract {
@@ -195,7 +201,6 @@ pub const DEFAULT_STATUS: ContractStatus = Approved;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ContractStatus::{Cancelled, Closed, Expired};
     use proptest::prelude::*;
 
     fn at(ms: i64) -> Timestamp {
@@ -260,7 +265,7 @@ mod tests {
         for from in ContractStatus::ALL {
             for to in ContractStatus::ALL {
                 let decision = decide(Some(&contract(from)), &request(2_000, Change::Move(to)));
-                if from.may_become(to) {
+                if may_become(from, to) {
                     assert_eq!(written(decision).contract_status, to);
                 } else if to == Draft {
                     assert_eq!(decision, Decision::Reject(Rejection::InvalidTransition), "{from} to {to}");
@@ -268,6 +273,33 @@ mod tests {
                     assert_eq!(decision, Decision::NotNow(Rejection::InvalidTransition), "{from} to {to}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn exactly_six_changes_of_status_are_allowed() {
+        let allowed: Vec<_> = ContractStatus::ALL
+            .into_iter()
+            .flat_map(|from| ContractStatus::ALL.into_iter().map(move |to| (from, to)))
+            .filter(|(from, to)| may_become(*from, *to))
+            .collect();
+        assert_eq!(
+            allowed,
+            [
+                (Draft, Approved),
+                (Draft, Cancelled),
+                (Draft, Expired),
+                (Approved, Cancelled),
+                (Approved, Closed),
+                (Approved, Expired),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_ended_contract_never_moves_again() {
+        for from in ContractStatus::ALL.into_iter().filter(|status| status.is_ended()) {
+            assert!(ContractStatus::ALL.into_iter().all(|to| !may_become(from, to)), "{from}");
         }
     }
 

@@ -30,16 +30,6 @@ impl ContractStatus {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Draft, Self::Approved, Self::Cancelled, Self::Closed, Self::Expired];
 
-    /// Whether a contract may go from this status to `next`. Who may approve a contract,
-    /// and from where: only a draft becomes approved.
-    pub fn may_become(self, next: Self) -> bool {
-        use ContractStatus::{Approved, Cancelled, Closed, Draft, Expired};
-        matches!(
-            (self, next),
-            (Draft, Approved | Cancelled | Expired) | (Approved, Closed | Cancelled | Expired)
-        )
-    }
-
     /// Whether the contract is over, for good: the property may get a new one, and a
     /// listing that relied on it comes down.
     pub fn is_ended(self) -> bool {
@@ -135,8 +125,7 @@ impl fmt::Display for ContractVersion {
 
 #[cfg(test)]
 mod tests {
-    use super::ContractStatus::{self, *};
-    use super::ContractVersion;
+    use super::{ContractStatus, ContractVersion};
 
     #[test]
     fn a_version_is_read_from_a_number_and_from_the_text_that_a_pipe_makes_of_it() {
@@ -147,33 +136,6 @@ mod tests {
             assert!(serde_json::from_str::<ContractVersion>(json).is_err(), "{json}");
         }
         assert_eq!(serde_json::to_string(&ContractVersion(3)).unwrap(), "3");
-    }
-
-    #[test]
-    fn exactly_six_changes_of_status_are_allowed() {
-        let allowed: Vec<_> = ContractStatus::ALL
-            .into_iter()
-            .flat_map(|from| ContractStatus::ALL.into_iter().map(move |to| (from, to)))
-            .filter(|(from, to)| from.may_become(*to))
-            .collect();
-        assert_eq!(
-            allowed,
-            [
-                (Draft, Approved),
-                (Draft, Cancelled),
-                (Draft, Expired),
-                (Approved, Cancelled),
-                (Approved, Closed),
-                (Approved, Expired),
-            ]
-        );
-    }
-
-    #[test]
-    fn an_ended_contract_never_moves_again() {
-        for from in ContractStatus::ALL.into_iter().filter(|status| status.is_ended()) {
-            assert!(ContractStatus::ALL.into_iter().all(|to| !from.may_become(to)), "{from}");
-        }
     }
 
     #[test]
