@@ -6,9 +6,9 @@ use lambda_kit::CallError;
 use lambda_kit::ledger::{Committed, Entry, Waited};
 use lambda_kit::publish::Bus;
 use serde::{Deserialize, Serialize};
-use vocabulary::{CommandId, PropertyId};
+use vocabulary::{Address, CommandId, ListingStatus, OfferTerms, PropertyId};
 
-use crate::domain::{ContractKind, EndedContract, Listing, ListingStatus, Revision};
+use crate::domain::{EndedContract, Listing, Revision};
 use crate::page::{Position, Scope};
 
 /// The listings as agents change them.
@@ -86,22 +86,12 @@ pub struct Page {
 /// A listing as the public sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
-    /// As the agent wrote it, like city and street.
-    pub country: String,
-    /// The city.
-    pub city: String,
-    /// The street.
-    pub street: String,
-    /// The house number.
-    pub number: u32,
-    /// What the agent says of it.
-    pub description: String,
-    /// For sale or for rent.
-    pub contract: ContractKind,
-    /// Whole currency units.
-    pub listprice: u64,
-    /// Three capital letters.
-    pub currency: String,
+    /// As the agent wrote it.
+    #[serde(flatten)]
+    pub address: Address,
+    /// Description, kind of contract, price and currency.
+    #[serde(flatten)]
+    pub terms: OfferTerms,
     /// Always `APPROVED`.
     pub status: ListingStatus,
     /// Object keys in the images bucket; `None` in a page of results.
@@ -112,16 +102,9 @@ pub struct Published {
 impl From<&Listing> for Published {
     fn from(listing: &Listing) -> Self {
         let Listing { offer, status, .. } = listing;
-        let address = offer.address();
         Self {
-            country: address.country().to_owned(),
-            city: address.city().to_owned(),
-            street: address.street().to_owned(),
-            number: address.number(),
-            description: offer.description().to_owned(),
-            contract: offer.contract(),
-            listprice: offer.listprice(),
-            currency: offer.currency().to_owned(),
+            address: offer.address().clone(),
+            terms: offer.terms().clone(),
             status: *status,
             images: Some(offer.images().to_vec()),
         }

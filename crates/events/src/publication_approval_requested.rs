@@ -1,7 +1,7 @@
 //! An agent asked for a listing to be published.
 
 use serde::{Deserialize, Serialize};
-use vocabulary::{Address, ApprovalRequestId, PropertyId};
+use vocabulary::{Address, ApprovalRequestId, ListingStatus, OfferTerms, PropertyId};
 
 use crate::EventDetail;
 
@@ -16,17 +16,12 @@ pub struct PublicationApprovalRequested {
     /// Where the property is, as the agent wrote it.
     pub address: Address,
     /// The listing's status when it was requested: `PENDING`.
-    pub status: String,
-    /// What the agent says of it, 1 to 1,200 characters.
-    pub description: String,
+    pub status: ListingStatus,
+    /// Description, kind of contract, price and currency.
+    #[serde(flatten)]
+    pub terms: OfferTerms,
     /// Object keys in the images bucket, 1 to 20.
     pub images: Vec<String>,
-    /// `sale` or `rent`.
-    pub contract: String,
-    /// Whole currency units.
-    pub listprice: u64,
-    /// Three capital letters (ISO 4217).
-    pub currency: String,
 }
 
 impl EventDetail for PublicationApprovalRequested {

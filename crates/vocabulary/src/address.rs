@@ -32,6 +32,9 @@ struct Unchecked {
 }
 
 impl Address {
+    /// The names of all members, for those who read some attributes of an item.
+    pub const NAMES: [&str; 4] = ["country", "city", "street", "number"];
+
     /// The greatest house number.
     pub const MAX_NUMBER: u32 = 999_999_999;
 

@@ -8,6 +8,8 @@ mod approval;
 mod command;
 mod contract;
 mod decision;
+mod listing;
+mod offer;
 mod property_id;
 mod timestamp;
 
@@ -16,5 +18,7 @@ pub use approval::{ApprovalRequestId, EvaluationReason, EvaluationResult, Invali
 pub use command::{CommandId, IdempotencyKey, InvalidCommandId, InvalidIdempotencyKey};
 pub use contract::{ContractStatus, ContractVersion, UnknownContractStatus};
 pub use decision::{Decision, Reason};
+pub use listing::ListingStatus;
+pub use offer::{ContractKind, Currency, Description, InvalidTerm, ListPrice, OfferTerms};
 pub use property_id::{InvalidPropertyId, PropertyId};
 pub use timestamp::{InvalidTimestamp, Timestamp};

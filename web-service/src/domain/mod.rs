@@ -5,6 +5,6 @@ mod listing;
 mod offer;
 mod publication;
 
-pub use listing::{Change, Listing, ListingStatus, Rejection, Revision, approval_request_id, decide};
-pub use offer::{ContractKind, InvalidOffer, NewOffer, Offer};
+pub use listing::{Change, Listing, Rejection, Revision, approval_request_id, decide};
+pub use offer::{InvalidOffer, NewOffer, Offer};
 pub use publication::{EndedContract, Evaluation, Ignored, end, evaluate};

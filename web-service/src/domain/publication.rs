@@ -4,10 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 use vocabulary::{
-    ApprovalRequestId, ContractVersion, EvaluationReason, EvaluationResult, PropertyId, Timestamp,
+    ApprovalRequestId, ContractVersion, EvaluationReason, EvaluationResult, ListingStatus, PropertyId,
+    Timestamp,
 };
 
-use super::{Listing, ListingStatus, Revision};
+use super::{Listing, Revision};
 
 /// The latest contract of a property that has ended.
 ///

@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use lambda_kit::CallError;
 use lambda_kit::ledger::Item;
-use vocabulary::PropertyId;
+use vocabulary::{Address, OfferTerms, PropertyId};
 
 use super::{PK, SK, Table, key, read, search_key, search_partition};
 use crate::page::{Position, Scope};
@@ -15,9 +15,10 @@ use crate::ports::{Catalogue, Page, Published};
 #[derive(Debug, Clone)]
 pub struct DynamoCatalogue(Table);
 
-/// What a page of results shows of a listing, and its place.
-const SHOWN: [&str; 10] =
-    ["country", "city", "street", "number", "description", "contract", "listprice", "currency", "status", SK];
+/// The attributes that a page of results reads: all but the images, and the place.
+fn page_attributes() -> impl Iterator<Item = &'static str> {
+    Address::NAMES.into_iter().chain(OfferTerms::NAMES).chain(["status", SK])
+}
 
 impl DynamoCatalogue {
     /// In the table `listings`.
@@ -48,9 +49,11 @@ impl Catalogue for DynamoCatalogue {
             .limit(i32::try_from(limit).unwrap_or(i32::MAX).saturating_add(1))
             // Names that are reserved words stand behind placeholders; all do, for evenness.
             .set_expression_attribute_names(Some(
-                SHOWN.iter().map(|name| (format!("#{name}"), (*name).to_owned())).collect(),
+                page_attributes().map(|name| (format!("#{name}"), name.to_owned())).collect(),
             ))
-            .projection_expression(SHOWN.map(|name| format!("#{name}")).join(", "))
+            .projection_expression(
+                page_attributes().map(|name| format!("#{name}")).collect::<Vec<_>>().join(", "),
+            )
             .expression_attribute_values(":pk", AttributeValue::S(partition.clone()))
             .set_exclusive_start_key(after.map(|after| key(partition, after.as_str().to_owned())));
         let query = match scope.street() {

@@ -22,13 +22,13 @@ use lambda_kit::clients::warm_up;
 use lambda_kit::ledger::Item;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use vocabulary::PropertyId;
+use vocabulary::{ListingStatus, PropertyId};
 
 pub use catalogue::DynamoCatalogue;
 pub use listings::DynamoListings;
 pub use publications::DynamoPublications;
 
-use crate::domain::{Listing, ListingStatus, Revision};
+use crate::domain::{Listing, Revision};
 use crate::page::Position;
 use crate::ports::Published;
 

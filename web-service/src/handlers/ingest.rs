@@ -210,19 +210,16 @@ fn event(listing: &Listing) -> PublicationApprovalRequested {
         property_id: listing.property_id(),
         approval_request_id: approval_request_id.clone(),
         address: offer.address().clone(),
-        status: status.as_str().to_owned(),
-        description: offer.description().to_owned(),
+        status: *status,
+        terms: offer.terms().clone(),
         images: offer.images().to_vec(),
-        contract: offer.contract().as_str().to_owned(),
-        listprice: offer.listprice(),
-        currency: offer.currency().to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{ListingStatus, approval_request_id};
+    use crate::domain::approval_request_id;
     use crate::tests::world::{
         LISTING, LISTINGS, REQUEST, World, at, listing, message, offer, offer_json, request_message,
         withdrawal_message,
@@ -231,6 +228,7 @@ mod tests {
     use lambda_kit::ledger::CommandStatus::{Applied, Pending, Rejected};
     use serde_json::Value;
     use std::time::Duration;
+    use vocabulary::ListingStatus;
 
     fn write_message(id: &str) -> Value {
         message(id, "POST", LISTINGS, &offer_json().to_string())
@@ -454,7 +452,7 @@ mod tests {
             let write = received(message(&id, "POST", LISTINGS, &body.to_string()), 1, second);
             assert!(deliver_at(&world, 10, &[write]).await.0.is_empty());
         }
-        assert_eq!(world.listing().unwrap().offer.listprice(), 109);
+        assert_eq!(world.price().unwrap(), 109);
         assert_eq!(world.outcome("c-9"), (Applied, None));
         assert_eq!(world.outcome("c-7"), (Rejected, Some("superseded".into())));
     }
@@ -483,7 +481,7 @@ mod tests {
         deliver_at(&world, 3, &[write("c-2", 200, 20)]).await;
         assert_eq!(world.outcome("c-3"), (Applied, None));
         assert_eq!(world.outcome("c-2"), (Rejected, Some("superseded".into())));
-        assert_eq!(world.listing().unwrap().offer.listprice(), 300);
+        assert_eq!(world.price().unwrap(), 300);
     }
 
     /// Known fault 14: load, then save the whole item.

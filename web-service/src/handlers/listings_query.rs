@@ -5,9 +5,9 @@ use lambda_kit::CallError;
 use lambda_kit::api::{json, or_failure, outcome, property_in_path, refusal, route};
 use lambda_kit::ledger::Records;
 use serde::Serialize;
-use vocabulary::{ApprovalRequestId, EvaluationReason, PropertyId, Timestamp};
+use vocabulary::{ApprovalRequestId, EvaluationReason, ListingStatus, PropertyId, Timestamp};
 
-use crate::domain::{Listing, ListingStatus, Offer};
+use crate::domain::{Listing, Offer};
 use crate::ports::Listings;
 
 /// A listing as its agent sees it.

@@ -73,10 +73,11 @@ async fn take_down(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Listing, ListingStatus, evaluate};
+    use crate::domain::{Listing, evaluate};
     use crate::tests::world::{World, at, ended, evaluation, listing, offer};
     use lambda_kit::fixture::{Call, Fault};
     use serde_json::json;
+    use vocabulary::ListingStatus;
     use vocabulary::{ContractVersion, EvaluationReason, EvaluationResult};
 
     fn event(status: &str, version: u64) -> Value {

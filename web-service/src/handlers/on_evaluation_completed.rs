@@ -66,12 +66,13 @@ async fn conclude(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{EndedContract, ListingStatus, Revision};
+    use crate::domain::{EndedContract, Revision};
     use crate::tests::world::{World, at, ended, listing, offer, request};
     use lambda_kit::CallError;
     use lambda_kit::fixture::{Call, Fault};
     use serde_json::json;
     use vocabulary::EvaluationReason;
+    use vocabulary::ListingStatus;
 
     fn event(result: &str) -> Value {
         json!({

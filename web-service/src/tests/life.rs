@@ -11,8 +11,9 @@ use serde_json::json;
 use vocabulary::EvaluationReason;
 
 use super::world::{LISTING, LISTINGS, REQUEST, World, at, offer, offer_json};
-use crate::domain::{ListingStatus, approval_request_id};
+use crate::domain::approval_request_id;
 use crate::handlers::{ingest, on_contract_ended, on_evaluation_completed};
+use vocabulary::ListingStatus;
 
 #[derive(Debug, Clone)]
 enum Step {

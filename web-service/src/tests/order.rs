@@ -19,10 +19,11 @@ use vocabulary::{EvaluationResult, Timestamp};
 use super::world::{
     LISTINGS, World, evaluation, listing, message, offer_json, request_message, withdrawal_message,
 };
-use crate::domain::{Evaluation, Listing, ListingStatus, evaluate};
+use crate::domain::{Evaluation, Listing, evaluate};
 use crate::handlers::ingest;
 use ListingStatus::{Approved, Declined, New, Pending, Withdrawn};
 use Step::{Request, Withdraw, Write};
+use vocabulary::ListingStatus;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Step {
@@ -60,7 +61,7 @@ impl Answering {
 
     /// The command whose text is shown.
     fn shown(&self) -> Option<usize> {
-        let price = self.world.listing()?.offer.listprice();
+        let price = self.world.price()?;
         (0..10).find(|n| self::price(*n) == price)
     }
 }
@@ -203,8 +204,7 @@ fn is_in_order(case: &Case<Start, Step>, subject: &Answering, outcomes: &[Outcom
     if let Some(listing) = pending.filter(|_| newest(&STEPS).is_some()) {
         let published = subject.world.published.borrow();
         let is_asked = published.iter().any(|event| {
-            event.approval_request_id == listing.approval_request_id
-                && event.listprice == listing.offer.listprice()
+            event.approval_request_id == listing.approval_request_id && event.terms == *listing.offer.terms()
         });
         if !is_asked && listing.approval_command.is_some() {
             return Err("nobody was asked to evaluate what is pending".into());

@@ -171,7 +171,7 @@ fn the_models_of_the_api_name_what_the_handlers_read_and_answer() {
     let offer = super::world::offer_json();
     assert_eq!(members("Listing"), (keys(&offer), true));
     assert_eq!(members("Address"), (keys(&offer["address"]), true));
-    let listing = super::world::listing(crate::domain::ListingStatus::Approved);
+    let listing = super::world::listing(vocabulary::ListingStatus::Approved);
     let mut shown = crate::ports::Published::from(&listing);
     shown.images = None;
     assert_eq!(members("SearchResult"), (keys(&serde_json::to_value(shown).unwrap()), true));

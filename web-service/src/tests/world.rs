@@ -15,9 +15,10 @@ use vocabulary::{
     ApprovalRequestId, CommandId, ContractVersion, EvaluationReason, EvaluationResult, PropertyId, Timestamp,
 };
 
-use crate::domain::{EndedContract, Evaluation, Listing, ListingStatus, NewOffer, Offer, Revision};
+use crate::domain::{EndedContract, Evaluation, Listing, NewOffer, Offer, Revision};
 use crate::page::{Position, Scope};
 use crate::ports::{Catalogue, Listings, Page, Publications, Published, Requests};
+use vocabulary::ListingStatus;
 
 /// `seconds` after a moment of the tests.
 pub(crate) fn at(seconds: i64) -> Timestamp {
@@ -180,6 +181,10 @@ impl World {
 
     pub(crate) fn status(&self) -> Option<ListingStatus> {
         self.listing().map(|listing| listing.status)
+    }
+
+    pub(crate) fn price(&self) -> Option<u64> {
+        Some(self.listing()?.offer.terms().listprice.clone().into())
     }
 
     pub(crate) fn outcome(&self, command: &str) -> (CommandStatus, Option<String>) {
