@@ -20,7 +20,7 @@ pub struct DynamoContracts {
 }
 
 impl DynamoContracts {
-    /// Both tables; opens the connection with one read of the contracts.
+    /// Uses these tables, and opens the connection with one read of the contracts.
     pub async fn connect(client: Client, table: String, commands_table: String) -> Self {
         let contracts = Self { ledger: Ledger::new(client.clone(), commands_table), client, table };
         warm_up(contracts.get(AttributeValue::S("warm-up".into()))).await;
@@ -40,7 +40,7 @@ impl DynamoContracts {
         Ok(answer.item)
     }
 
-    /// Writes `contract` only onto the version just before it.
+    /// Writes `contract` if the stored version is the one just before it.
     fn put(&self, contract: &Contract) -> Result<TransactWriteItem, CallError> {
         let put = Put::builder()
             .table_name(&self.table)

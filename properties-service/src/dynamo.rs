@@ -1,7 +1,7 @@
-//! The adapters to the service's two tables. The contract-status table holds one item per
-//! property and nothing else; the approvals table holds the waiting room (`WAITING#{property}`,
-//! one row per token) and the claims (`REQUEST#{id}`, `CLAIM`). Every read is consistent:
-//! "whoever writes second sees the other" rests on it.
+//! The adapters to the service's two tables. The contract-status table holds one item per property and
+//! nothing else; the approvals table holds the waiting room (`WAITING#{property}`, one row per token) and
+//! the claims (`REQUEST#{id}`, `CLAIM`). All reads are consistent: of two functions that each write and
+//! then read, at least one must see the write of the other.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub struct ContractStatusTable {
 }
 
 impl ContractStatusTable {
-    /// The table called `table`; opens the connection with one read of it.
+    /// Uses this table, and opens the connection with one read of it.
     pub async fn connect(client: Client, table: impl Into<String>) -> Self {
         let statuses = Self { client, table: table.into() };
         warm_up(statuses.get(text("warm-up"))).await;
@@ -49,8 +49,8 @@ impl ContractStatusTable {
     }
 }
 
-/// The same order as [`ContractStatusChanged::is_newer_than`], where the table can judge it:
-/// by version where both have one, by time otherwise.
+/// [`ContractStatusChanged::is_newer_than`] as a condition of the table: by version if both have one,
+/// otherwise by time.
 const NEWER_WITH_VERSION: &str = "attribute_not_exists(property_id) \
      OR contract_version < :version \
      OR (attribute_not_exists(contract_version) AND contract_last_modified_on < :time)";
@@ -94,7 +94,7 @@ impl ContractStatuses for ContractStatusTable {
 pub struct ApprovalsTable {
     client: Client,
     table: String,
-    /// How long a new row is kept.
+    /// The time to live of a new row.
     keep: Duration,
 }
 
@@ -118,12 +118,12 @@ struct ClaimRow {
 }
 
 impl ApprovalsTable {
-    /// The table called `table`, whose new rows are kept for `keep`: longer than anybody waits.
+    /// Uses this table. `keep` is the time to live of new rows: longer than any execution waits.
     pub fn new(client: Client, table: impl Into<String>, keep: Duration) -> Self {
         Self { client, table: table.into(), keep }
     }
 
-    /// The same; opens the connection with one query of it.
+    /// As `new`, and opens the connection with one query.
     pub async fn connect(client: Client, table: impl Into<String>, keep: Duration) -> Self {
         let approvals = Self::new(client, table, keep);
         warm_up(approvals.rows("WAITING#".into())).await;
@@ -153,8 +153,8 @@ fn waiting_pk(property_id: &PropertyId) -> String {
     format!("WAITING#{property_id}")
 }
 
-/// A retried task waits with a new token, so that a token is what a row stands for; a token
-/// is too long to be a key itself.
+/// There is one row per token, since a retried task has a new token. A token is too long for a key, so the
+/// key is derived from it.
 fn waiting_sk(token: &TaskToken) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, token.reveal().as_bytes()).to_string()
 }
@@ -210,8 +210,7 @@ impl Claims for ApprovalsTable {
         answer: &Answer,
     ) -> Result<Option<SettledClaim>, CallError> {
         let answer: AttributeValue = serde_dynamo::to_attribute_value(answer).map_err(CallError::refused)?;
-        // The same update as the workflow's own `StoreAnswer`, so that it does not matter
-        // which of the two comes first.
+        // The same update as the workflow's `StoreAnswer`: it does not matter which of the two is first.
         let updated = self
             .client
             .update_item()

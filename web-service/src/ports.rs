@@ -1,5 +1,5 @@
-//! What the handlers need from the world outside: the agents' listings, their publication,
-//! the catalogue that the public searches, the bus, and the records of commands.
+//! What the handlers need from the outside: the agents' listings, their publication, the catalogue that the
+//! public searches, and the bus.
 
 use events::PublicationApprovalRequested;
 use lambda_kit::CallError;
@@ -13,14 +13,14 @@ use crate::page::{Position, Scope};
 
 /// The listings as agents change them.
 pub trait Listings {
-    /// The listing of a property, in any status, as of the latest write.
+    /// The listing of a property in any status (a consistent read).
     fn find(&self, property: &PropertyId) -> impl Future<Output = Result<Option<Listing>, CallError>>;
 
-    /// How a command has waited so far; `None` where it does not wait.
+    /// How a command has waited so far; `None` if it does not wait.
     fn waited(&self, command: &CommandId) -> impl Future<Output = Result<Option<Waited>, CallError>>;
 
-    /// Writes a command's record and, where it has one, its effect on the listing and on
-    /// what search shows, all or nothing.
+    /// Writes a command's record and, if there is one, its effect on the listing and on search: all or
+    /// nothing.
     fn commit(
         &self,
         entry: &Entry,
@@ -28,24 +28,24 @@ pub trait Listings {
     ) -> impl Future<Output = Result<Committed<Listing>, CallError>>;
 }
 
-/// The listings as events change them, and the ended contracts that these changes depend on.
+/// The listings as events change them, and the ended contracts that the changes depend on.
 pub trait Publications {
-    /// The listing of a property and its latest contract that ended, as of the latest write.
+    /// The listing of a property and its latest ended contract (consistent reads).
     fn load(
         &self,
         property: &PropertyId,
     ) -> impl Future<Output = Result<(Option<Listing>, Option<EndedContract>), CallError>>;
 
-    /// Writes a listing and its effect on search, all or nothing, provided that neither the
-    /// listing nor the ended contract has changed since they were loaded; `false` if one has.
+    /// Writes a listing and its effect on search: all or nothing. Returns `false` and writes nothing if the
+    /// listing or the ended contract has changed since it was loaded.
     fn store(
         &self,
         revision: &Revision,
         ended: Option<&EndedContract>,
     ) -> impl Future<Output = Result<bool, CallError>>;
 
-    /// Keeps an ended contract in place of the `known` one; `false` if that has changed
-    /// since it was loaded.
+    /// Replaces the `known` ended contract. Returns `false` and writes nothing if it has changed since it
+    /// was loaded.
     fn remember(
         &self,
         ended: &EndedContract,
@@ -53,10 +53,9 @@ pub trait Publications {
     ) -> impl Future<Output = Result<bool, CallError>>;
 }
 
-/// What the public sees: published listings, and nothing else.
+/// What the public sees: the published listings.
 pub trait Catalogue {
-    /// Up to `limit` listings of `scope` that stand after a position, sorted by street, then
-    /// by number.
+    /// Up to `limit` listings of `scope` after a position, sorted by street, then by number.
     fn page(
         &self,
         scope: &Scope,
@@ -70,16 +69,16 @@ pub trait Catalogue {
 
 /// Requests to have a listing evaluated.
 pub trait Requests {
-    /// Publishes one; may be repeated.
+    /// Publishes a request. It may be repeated.
     fn publish(&self, request: &PublicationApprovalRequested) -> impl Future<Output = Result<(), CallError>>;
 }
 
-/// A part of a search's results.
+/// One page of a search's results.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// In their order.
+    /// In the order of their positions.
     pub listings: Vec<Published>,
-    /// Where the next page begins; `None` where there is nothing more.
+    /// Where the next page begins; `None` on the last page.
     pub next: Option<Position>,
 }
 
@@ -94,7 +93,7 @@ pub struct Published {
     pub terms: OfferTerms,
     /// Always `APPROVED`.
     pub status: ListingStatus,
-    /// Object keys in the images bucket; `None` in a page of results.
+    /// Object keys in the images bucket; `None` in search results.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Vec<String>>,
 }

@@ -1,4 +1,4 @@
-//! Trigger: the ingest queue. Applies what agents asked for.
+//! Trigger: the ingest queue. Applies the agents' commands.
 
 use aws_lambda_events::sqs::SqsEvent;
 use contracts_service::dynamo::DynamoContracts;

@@ -1,4 +1,4 @@
-//! Trigger: the agents' API. Shows a contract, and what became of a command.
+//! Trigger: the agents' API. Returns a contract, or the record of a command.
 
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use contracts_service::dynamo::DynamoContracts;

@@ -1,4 +1,4 @@
-//! What an agent asks: the contract of a property, and what became of a command.
+//! The agents' queries: the contract of a property, and the record of a command.
 
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use lambda_kit::CallError;
@@ -8,7 +8,6 @@ use lambda_kit::ledger::Records;
 use crate::domain::Contract;
 use crate::ports::Contracts;
 
-/// Answers one request.
 pub async fn handle(
     request: &ApiGatewayProxyRequest,
     store: &(impl Contracts + Records),
@@ -29,7 +28,7 @@ async fn contract(
         None => None,
     };
     Ok(match contract {
-        // When it was asked for last is a matter of the consumer.
+        // `last_requested_at` is internal to the consumer.
         Some(contract) => json(200, &Contract { last_requested_at: None, ..contract }),
         None => refusal(404, "The property has no contract."),
     })

@@ -1,4 +1,4 @@
-//! The consumer of the queue: contracts are created and moved.
+//! The consumer of the ingest queue: creates contracts and changes their status.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_kit::CallError;
@@ -16,7 +16,7 @@ use crate::ports::Contracts;
 /// Handles one batch at the time `now`.
 ///
 /// # Errors
-/// When the batch names no messages that an answer could name.
+/// When a message has no id: the whole batch is delivered again.
 pub async fn handle(
     batch: SqsEvent,
     now: Timestamp,
@@ -42,7 +42,8 @@ async fn handle_command(
     now: Timestamp,
     contracts: &impl Contracts,
 ) -> Result<Outcome, Failure> {
-    // A create mostly meets no contract: its write's own condition is the look-up, and saves one.
+    // A property mostly has no contract before a create. The condition of the write checks that, which
+    // saves a read.
     let current = match &request {
         Ok(Request { property_id, change: Change::Move(_), .. }) => contracts.find(property_id).await?,
         _ => None,
@@ -62,7 +63,7 @@ async fn handle_command(
     .await
 }
 
-/// What runs in order: a property's commands, or alone, by its id, a command that names none.
+/// The key of what runs in order: the property id; for a command without a valid one, the command id.
 type Lane = String;
 
 type Order = (Command, Result<Request, Rejection>);
@@ -97,7 +98,7 @@ struct CreateBody {
     address: Address,
 }
 
-/// A misspelt `status` would be an approval, so unknown members are refused.
+/// Unknown members are refused: without `status`, which may be misspelt, the command is an approval.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MoveBody {
@@ -106,14 +107,14 @@ struct MoveBody {
     status: ContractStatus,
 }
 
-/// Where it is absent; `null` is no status.
+/// Used where `status` is absent; `null` is not a status.
 fn default_status() -> ContractStatus {
     DEFAULT_STATUS
 }
 
 fn create(command: &Command, now: Timestamp) -> Result<Request, Rejection> {
     let CreateBody { property_id, seller_name, address } = command.read().map_err(invalid)?;
-    // From the command, so that a redelivery creates the same contract.
+    // Derived from the command, so a redelivery creates the same contract.
     let contract_id = Uuid::new_v5(&Uuid::NAMESPACE_OID, command.id.as_str().as_bytes()).to_string();
     let terms = Terms::new(contract_id, seller_name, address)?;
     if property_id != terms.address.property_id() {

@@ -1,5 +1,5 @@
-//! The envelope that EventBridge puts around every event, and how a consumer reads it: the
-//! envelope first, then the detail, so that an event whose detail is wrong can still be named.
+//! The envelope that EventBridge puts around every event. A consumer reads the envelope first and then the
+//! detail, so the error of an event with an invalid detail still names the event.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::{ContractStatusChanged, PublicationEvaluationCompleted};
 
 /// The names of an event on its bus, and its published schema.
 pub trait EventDetail {
-    /// The producer: the event's `source`.
+    /// The event's `source`: its producer.
     const SOURCE: &'static str;
     /// The event's `detail-type`.
     const DETAIL_TYPE: &'static str;
@@ -20,20 +20,20 @@ pub trait EventDetail {
     const OPENAPI: &'static str;
 }
 
-/// An event as a rule's target receives it.
+/// An event as the target of a rule receives it.
 /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-events-structure.html>
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Envelope<T> {
-    /// Unique per event; stands in where a detail lacks an id of its own.
+    /// Unique per event. It is used where a detail has no id of its own.
     pub id: String,
-    /// Who published it.
+    /// The producer.
     pub source: String,
-    /// What it tells.
+    /// The type of the event.
     pub detail_type: String,
-    /// RFC 3339, as the producer or EventBridge set it (seconds).
+    /// When the event was published: RFC 3339, in seconds; set by the producer or by EventBridge.
     pub time: String,
-    /// What it is about.
+    /// What the event is about: for our events, the property id.
     #[serde(default)]
     pub resources: Vec<String>,
     /// The event itself.
@@ -41,10 +41,10 @@ pub struct Envelope<T> {
 }
 
 impl<T: DeserializeOwned> Envelope<T> {
-    /// Reads an event as a rule's target receives it.
+    /// Reads an event as the target of a rule receives it.
     ///
     /// # Errors
-    /// When it is not what its detail-type promises, and never will be.
+    /// When the event is not what its detail-type describes. No retry can help.
     pub fn read(event: &Value) -> Result<Self, Malformed> {
         let read = Envelope::<Value>::deserialize(event).and_then(|envelope| {
             Ok(Self {
@@ -61,10 +61,10 @@ impl<T: DeserializeOwned> Envelope<T> {
 }
 
 impl Envelope<ContractStatusChanged> {
-    /// The detail as far as it can be true, `now` by the consumer's clock: no later than the event, and
-    /// with a version that can be a count of writes. Any other would be the newest for ever.
+    /// The detail, without values that cannot be true and would be the newest for ever: its time is limited
+    /// (see [`Timestamp::credible`]), and a version that is too great is removed.
     pub fn credible_detail(&self, now: Timestamp) -> ContractStatusChanged {
-        // EventBridge gives an event its time in whole seconds.
+        // EventBridge sets the time of an event in whole seconds.
         let taken = self.time.parse().map_or(now, |time: Timestamp| time.plus_millis(999));
         ContractStatusChanged {
             contract_last_modified_on: self.detail.contract_last_modified_on.credible(taken, now),
@@ -75,42 +75,40 @@ impl Envelope<ContractStatusChanged> {
 }
 
 impl Envelope<PublicationEvaluationCompleted> {
-    /// When the event was published, in whole seconds, but no later than `now`: one from the future
-    /// would be newer than every end of a contract.
+    /// When the event was published, in whole seconds, but no later than `now`: an evaluation from the
+    /// future would be newer than every end of a contract.
     ///
     /// # Errors
-    /// When its time is none.
+    /// When the event's time is not a time.
     pub fn published_at(&self, now: Timestamp) -> Result<Timestamp, InvalidTimestamp> {
         self.time.parse().map(|time: Timestamp| time.min(now))
     }
 }
 
-/// An event that cannot be read. It names the event as far as it can, and is short enough for a
-/// log line whatever the event is: the parser's error repeats values.
+/// An event that cannot be read. Its text names the event as far as possible. It always fits in a log line,
+/// although the parser's error repeats values of the event.
 ///
-/// Its `Debug` is the same sentence, since that is what the Lambda runtime logs of an error.
+/// `Debug` prints the same sentence as `Display`: the Lambda runtime logs an error with `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Malformed {
-    /// The event's id.
     pub id: Option<String>,
-    /// Who published it.
+    /// The producer.
     pub source: Option<String>,
-    /// What it claims to be.
+    /// The event's detail-type.
     pub detail_type: Option<String>,
-    /// The property that it is about.
     pub property_id: Option<String>,
-    /// What is wrong with it.
+    /// What is wrong.
     pub cause: String,
 }
 
-/// Characters of a cause that are kept: enough for a parser's sentence.
+/// The greatest length of a cause, in characters: enough for a parser's sentence.
 const MAX_CAUSE: usize = 300;
 
-/// Characters of an id or a name that are kept: all of a property id, the longest of them.
+/// The greatest length of an id or a name, in characters: a property id is the longest.
 const MAX_NAME: usize = 256;
 
 impl Malformed {
-    /// What can be said of `event`, which cannot be read because of `cause`.
+    /// Describes `event`, which cannot be read because of `cause`.
     pub fn new(event: &Value, cause: impl fmt::Display) -> Self {
         let text = |pointer: &str| event.pointer(pointer)?.as_str().map(|text| cut(text, MAX_NAME));
         Self {

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 /// Every variable that is missing or wrong, in one sentence.
 ///
-/// Its `Debug` is that sentence too, since this is what the runtime prints of an error that
-/// `main` returns.
+/// `Debug` prints the same sentence as `Display`: the runtime prints an error that `main` returns with
+/// `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError(Vec<String>);
 
 impl ConfigError {
-    /// A single problem.
     pub(crate) fn one(problem: String) -> Self {
         Self(vec![problem])
     }
@@ -41,22 +40,21 @@ pub struct Env<'a> {
 }
 
 impl<'a> Env<'a> {
-    /// The environment of this process.
     pub fn process() -> Self {
         Self::from_lookup(|name| std::env::var(name).ok())
     }
 
-    /// Any other source, for tests.
+    /// Another source of variables, for tests.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String> + 'a) -> Self {
         Self { lookup: Box::new(lookup), problems: Vec::new() }
     }
 
-    /// The value of `name`, read as its type.
+    /// Reads the variable `name`.
     pub fn read<T: FromVariable>(&mut self, name: &str) -> T {
         T::read(self, name)
     }
 
-    /// A text that is there and not empty.
+    /// A variable that is set and not empty.
     fn text(&mut self, name: &str) -> String {
         match (self.lookup)(name).filter(|value| !value.is_empty()) {
             Some(value) => value,
@@ -67,7 +65,6 @@ impl<'a> Env<'a> {
         }
     }
 
-    /// A whole number of seconds.
     fn seconds(&mut self, name: &str) -> Duration {
         let text = self.text(name);
         match text.parse() {
@@ -81,7 +78,7 @@ impl<'a> Env<'a> {
         }
     }
 
-    /// `config`, unless a variable that it was read from is missing or wrong.
+    /// Returns `config` if all variables that were read are valid.
     ///
     /// # Errors
     /// One sentence that names all of them.
@@ -90,28 +87,25 @@ impl<'a> Env<'a> {
     }
 }
 
-/// A type that a variable can hold. A value that is missing or wrong is noted in the environment.
+/// A type of configuration. `read` records a variable that is missing or wrong in `env`.
 pub trait FromVariable {
-    /// Reads the variable `name`.
     fn read(env: &mut Env<'_>, name: &str) -> Self;
 }
 
-/// A text that is not empty.
 impl FromVariable for String {
     fn read(env: &mut Env<'_>, name: &str) -> Self {
         env.text(name)
     }
 }
 
-/// A whole number of seconds.
 impl FromVariable for Duration {
     fn read(env: &mut Env<'_>, name: &str) -> Self {
         env.seconds(name)
     }
 }
 
-/// Declares the configuration of a function: `Config`, and `Config::from_env`, which reads each field
-/// from the variable beside it.
+/// Declares the configuration of a function: the struct `Config`, and `Config::from_env`, which reads each
+/// field from its variable. A `String` must not be empty; a `Duration` is a whole number of seconds.
 ///
 /// ```
 /// lambda_kit::config! {

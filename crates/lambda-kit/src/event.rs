@@ -5,11 +5,11 @@ use lambda_runtime::Diagnostic;
 
 use crate::CallError;
 
-/// Why an event could not be handled. The invocation fails: Lambda, or the workflow that called the
-/// function, repeats it as far as that can help, and then hands it to a dead-letter queue or ends.
+/// Why an event could not be handled. The invocation fails. Lambda, or the workflow that called the
+/// function, repeats it if that can help, and finally dead-letters the event or answers the request itself.
 #[derive(Debug, thiserror::Error)]
 pub enum EventFailure {
-    /// It is not what it should be, and never will be.
+    /// The event is not valid. No retry can help.
     #[error(transparent)]
     Malformed(#[from] Malformed),
     /// A call failed.
@@ -17,8 +17,8 @@ pub enum EventFailure {
     Call(#[from] CallError),
 }
 
-/// `properties-service/approval.asl.yaml` names these types: it does not repeat those that no
-/// repetition can cure.
+/// `properties-service/approval.asl.yaml` has these error types: it does not retry those that no retry can
+/// cure.
 impl From<EventFailure> for Diagnostic {
     fn from(failure: EventFailure) -> Self {
         let error_type = match &failure {

@@ -1,9 +1,9 @@
-//! The ledger of commands: what became of each, kept in a table of its own and written in
-//! one transaction with the effect, so that there is never one without the other. It is what
-//! makes a redelivered command harmless and a client's own retry one command.
+//! The ledger of commands: a table with a record of each command's outcome. The record and the effect of a
+//! command are written in one transaction, so there is never one without the other. Therefore a redelivered
+//! command does no harm, and a client's retry is the same command.
 //!
-//! Two kinds of rows, of one shape: `COMMAND#{id}`, and `KEY#{hash of agent and idempotency key}`,
-//! which repeats the row of the first command that used the key.
+//! There are two kinds of rows with the same attributes: `COMMAND#{id}`, and `KEY#{hash of agent and
+//! idempotency key}`, a copy of the row of the first command that used the key.
 
 use std::collections::HashMap;
 
@@ -23,51 +23,49 @@ use crate::transaction::{Transaction, transact};
 /// A `DynamoDB` item.
 pub type Item = HashMap<String, AttributeValue>;
 
-/// Seconds that a row is kept: 30 days, longer than queue (4 days) and dead-letter queue
-/// (14 days) together can keep a message, and the promise of an idempotency key.
+/// Seconds that a row is kept: 30 days, as the API promises for idempotency keys. A message can be in the
+/// queue (4 days) and the dead-letter queue (14 days) for less than that.
 const RETENTION_SECONDS: i64 = 30 * 24 * 60 * 60;
 
-/// Who sent a command, as long as agents need not sign in: keys are kept per agent.
+/// The agent of every command, as long as agents do not sign in: keys are stored per agent.
 const ANYONE: &str = "anyone";
 
-/// When a row may be written: by its own command, until that command is decided.
+/// Condition of a command's row: it is new, or its own and still pending.
 const OWN_AND_PENDING: &str = "attribute_not_exists(pk) OR (command_id = :me AND #status = :pending)";
 
-/// When the row of a key may be written: as above; by any command once the key has expired, since
-/// `DynamoDB` deletes an expired row within days, not at once; and by a repeat of a command that
-/// never finished.
+/// Condition of a key's row: as above; or the key has expired, since `DynamoDB` may delete an expired row
+/// days later; or the row's command never finished and this is the same command again.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html>
 const KEY_IS_FREE: &str = "attribute_not_exists(pk) OR (command_id = :me AND #status = :pending) \
      OR expires_at <= :now \
      OR (#status = :pending AND fingerprint = :fingerprint \
          AND (attribute_not_exists(pending_until) OR pending_until <= :now))";
 
-/// Where a command stands.
+/// The status of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CommandStatus {
-    /// Seen, and waiting for what it needs.
+    /// The command waits for another command.
     Pending,
-    /// Done.
+    /// The command was applied.
     Applied,
-    /// Never.
+    /// The command was rejected.
     Rejected,
 }
 
-/// What became of a command, as a client reads it.
+/// The outcome of a command, as a client reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// The command.
     pub command_id: CommandId,
-    /// Where it stands.
+    /// Its status.
     pub status: CommandStatus,
-    /// Why it waits or was rejected; a stable code.
+    /// Why it waits or was rejected: a stable code.
     pub reason: Option<String>,
     /// The reason as a sentence.
     pub message: Option<String>,
 }
 
-/// The reasons that every service has.
+/// The reasons to reject a command that all services share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CommonReason {
     KeyReused,
@@ -97,20 +95,20 @@ impl Reason for CommonReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitsFor {
-    /// The command that it builds on.
+    /// For the command that it depends on.
     Predecessor,
-    /// A state that allows it.
+    /// For a state that allows it.
     State,
 }
 
 /// How a command has waited so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waited {
-    /// What for.
+    /// What it waits for.
     pub waits_for: WaitsFor,
-    /// How many waits it has had for this.
+    /// How many waits it has begun for this.
     pub waits: u32,
-    /// The receive (from 1) that began the last of them.
+    /// The receive (from 1) that began the last wait.
     pub receive: u32,
 }
 
@@ -118,19 +116,19 @@ pub struct Waited {
 struct Waiting {
     #[serde(flatten)]
     waited: Waited,
-    /// Unix seconds; a command that is still pending then never finished.
+    /// In Unix seconds. A command that is still pending after this time never finished.
     pending_until: i64,
 }
 
-/// One row to be written, with what a later command of the same key is compared with.
+/// A row to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// What a client will read.
+    /// The outcome that a client reads.
     pub record: Record,
-    /// The key under which the record is repeated; `None` where the key is not this command's.
+    /// The key whose row gets a copy; `None` if there is no key, or another command owns it.
     key: Option<IdempotencyKey>,
     fingerprint: String,
-    /// Unix seconds.
+    /// In Unix seconds.
     requested_at: i64,
     /// The consumer's time, in Unix seconds.
     now: i64,
@@ -152,24 +150,24 @@ struct Row {
 /// The first command that used an idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct First {
-    /// What became of it.
+    /// Its outcome.
     pub record: Record,
-    /// Its route and body.
+    /// The fingerprint of its route and body.
     pub fingerprint: String,
 }
 
-/// How a transaction went.
+/// The result of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Committed<S> {
-    /// Written.
+    /// All is written.
     Done,
-    /// This command was applied or rejected before: it is a redelivery.
+    /// This command was applied or rejected before: this is a redelivery.
     AlreadySettled,
     /// Another command used the key first.
     KeyTaken(First),
-    /// Somebody else changed the aggregate; this is what it is now.
+    /// Another command changed the aggregate; this is its current state.
     Overtaken(Option<S>),
-    /// Another transaction was at work on one of the rows. Nothing is decided.
+    /// Another transaction was using one of the rows. Nothing is decided.
     Collided,
 }
 
@@ -198,13 +196,13 @@ impl Entry {
         Self { key: None, ..self }
     }
 
-    /// How the command has waited; `None` where it does not wait.
+    /// How the command has waited; `None` if it does not wait.
     pub fn waited(&self) -> Option<Waited> {
         self.waiting.map(|waiting| waiting.waited)
     }
 
-    /// The row of a command that waits now, for `time`. Its time is up when it could have waited
-    /// all over again.
+    /// The row of a command that waits for `time` now. The command counts as never finished after this wait
+    /// and all waits once more.
     fn waiting(self, waited: Waited, time: Duration) -> Self {
         let whole = time.as_secs() + PREDECESSOR_WAITS.iter().sum::<u64>();
         let pending_until = self.now + whole.cast_signed();
@@ -212,15 +210,14 @@ impl Entry {
     }
 }
 
-/// Decides a command and writes the decision, again and again while others win the race.
+/// Decides a command and writes the decision. Repeats both while it loses races.
 ///
-/// `current` is the aggregate as far as the caller has read it (`None` also for "not read":
-/// the write's condition will tell). `waited` looks up how the command has waited so far
-/// ([`Ledger::waited`]). `commit` writes the entry and, for a `Write`, its effect, in one
-/// transaction.
+/// `current` is the aggregate; `None` if there is none or the caller has not read it (the condition of the
+/// write finds out). `waited` looks up how the command has waited so far ([`Ledger::waited`]). `commit`
+/// writes the entry and, for a `Write`, its effect in one transaction.
 ///
 /// # Errors
-/// When the store fails, or others win every race.
+/// When a call fails, or the command loses every race.
 pub async fn settle<S, W, R: Reason>(
     command: &Command,
     now: Timestamp,
@@ -239,7 +236,7 @@ pub async fn settle<S, W, R: Reason>(
         let decision = decide(current.as_ref());
         let (mut entry, effect, wait) = entry_of(command, now, &decision, &waited).await?;
         let committed = match commit(&entry, effect).await {
-            // No retry can store it. The record alone can be stored.
+            // No retry can store the effect. The record alone can be stored.
             Err(CallError::Refused(cause)) if effect.is_some() => {
                 tracing::warn!(%cause, "the command cannot be stored");
                 entry = Entry::rejected(command, now, &CommonReason::TooLarge);
@@ -266,7 +263,7 @@ pub async fn settle<S, W, R: Reason>(
     Err(Failure::Contended)
 }
 
-/// The row that a decision writes and its effect; for a command that waits, also how long.
+/// The row of a decision and its effect; if the command waits, also for how long.
 async fn entry_of<'a, W, R: Reason>(
     command: &Command,
     now: Timestamp,
@@ -290,11 +287,11 @@ async fn entry_of<'a, W, R: Reason>(
     })
 }
 
-/// How long the command waits now, and how it has waited then; `None` when all waits are over.
+/// How long the command waits now, and how it has waited after that; `None` when all waits are over.
 ///
-/// Waits are counted by the message's own receives, so that a message that was redriven or delayed
-/// waits as well. Receives that were lost to faults are no waits: after them the command waits at
-/// least as long as the back-off of a predecessor that met the same faults.
+/// The message's own receives count the waits, so a redriven or delayed message also waits. Receives that
+/// failed are not waits: after them, the command waits at least as long as the back-off of a predecessor
+/// that failed as often.
 async fn next_wait(
     command: &Command,
     waits_for: WaitsFor,
@@ -307,7 +304,8 @@ async fn next_wait(
             let waits = if before.waits_for == waits_for { before.waits } else { 0 };
             (receive - 1 - before.receive, waits)
         }
-        // Another copy of the message wrote the record, or this one was redriven and counts from 1 again.
+        // Another copy of the message wrote the record, or this one was redriven and its receives count
+        // from 1 again.
         Some(_) => (0, receive - 1),
         None => (receive - 1, 0),
     };
@@ -334,12 +332,13 @@ async fn repeat<S, W>(
     if first.fingerprint == entry.fingerprint {
         entry.record = Record { command_id: command.id.clone(), ..first.record.clone() };
         if first.record.status == CommandStatus::Pending {
-            // Until the first is decided, or its time is up and this one takes the key over.
+            // Wait until the first command is decided, or counts as never finished and this one takes over
+            // the key.
             let receive = command.receive_count;
             let last = PREDECESSOR_WAITS.len() - 1;
             let index = (receive.saturating_sub(1) as usize).min(last);
             let time = Duration::from_secs(PREDECESSOR_WAITS[index]);
-            // These are no waits of its own.
+            // Waits for the first command do not count as its own waits.
             entry = entry.waiting(Waited { waits_for: WaitsFor::Predecessor, waits: 0, receive }, time);
             outcome = Outcome::Again(time);
         }
@@ -348,9 +347,9 @@ async fn repeat<S, W>(
     Ok(outcome)
 }
 
-/// What became of commands.
+/// The records of commands.
 pub trait Records {
-    /// The record of one; `None` where no function has seen it.
+    /// The record of a command; `None` if no function has handled it.
     fn record(&self, id: &CommandId) -> impl Future<Output = Result<Option<Record>, CallError>>;
 }
 
@@ -362,12 +361,12 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The ledger kept in `table`.
+    /// Uses this table.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self { client, table: table.into() }
     }
 
-    /// What became of a command; `None` where no function has seen it.
+    /// The record of a command; `None` if no function has handled it.
     ///
     /// # Errors
     /// When the table cannot be read.
@@ -375,7 +374,7 @@ impl Ledger {
         Ok(self.row(id).await?.map(|row| row.record))
     }
 
-    /// How a command has waited so far; `None` where it does not wait, or is settled.
+    /// How a command has waited so far; `None` if it does not wait.
     ///
     /// # Errors
     /// When the table cannot be read.
@@ -397,12 +396,12 @@ impl Ledger {
         answer.item.map(read_row).transpose()
     }
 
-    /// Writes `entry` and `effects` in one transaction. An effect that is to tell what it
-    /// collided with sets `ReturnValuesOnConditionCheckFailure` to `ALL_OLD`; `overtaken`
-    /// reads the first such item, or `None` where the condition failed on nothing.
+    /// Writes `entry` and `effects` in one transaction. `overtaken` reads the stored item of the effect
+    /// whose condition does not hold: that effect needs `ReturnValuesOnConditionCheckFailure: ALL_OLD`. It
+    /// gets `None` if there is no stored item.
     ///
     /// # Errors
-    /// When the table cannot be written, or the transaction collides with others beyond reason.
+    /// When the transaction fails.
     pub async fn commit<S>(
         &self,
         entry: &Entry,
@@ -448,7 +447,7 @@ impl Ledger {
             .expression_attribute_values(":me", AttributeValue::S(entry.record.command_id.to_string()))
             .expression_attribute_values(":pending", AttributeValue::S("PENDING".into()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        // DynamoDB refuses values that an expression does not use.
+        // DynamoDB refuses values that the expression does not use.
         if condition == KEY_IS_FREE {
             put = put
                 .expression_attribute_values(":now", AttributeValue::N(entry.now.to_string()))
@@ -462,8 +461,7 @@ fn command_pk(id: &CommandId) -> String {
     format!("COMMAND#{id}")
 }
 
-/// Each part with its length before it, so that no two pairs make one text, and hashed, so that the
-/// key stays short.
+/// The length before each part makes the text unique for a pair; the hash keeps the key short.
 fn key_pk(agent: &str, key: &IdempotencyKey) -> String {
     let mut hash = Sha256::new();
     for part in [agent, key.as_str()] {

@@ -1,7 +1,7 @@
-//! What every Lambda main needs, written once: configuration, clients, telemetry, the batch
-//! loop over queue messages, the ledger of commands, publishing to a bus.
+//! What every Lambda main needs: configuration, clients, telemetry, the batch loop over queue messages, the
+//! ledger of commands, publishing to a bus.
 //!
-//! It knows AWS and the shape of our commands; it never knows a rule of the business.
+//! It knows AWS and the format of our commands; it knows no rule of the business.
 
 pub mod api;
 pub mod batch;

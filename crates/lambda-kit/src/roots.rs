@@ -1,8 +1,8 @@
-//! Whom the HTTPS client trusts: the five roots that the endpoints of AWS chain to, compiled in.
-//! To read the some 290 roots of a system costs a function 3 ms of its cold start.
+//! The certificates that the HTTPS client trusts: the five roots of Amazon Trust Services, compiled in. To
+//! read the about 290 roots of a system costs 3 ms of every cold start.
 //!
-//! `AWS_CA_BUNDLE` replaces them, as for the AWS command line and other SDKs: proxies, private
-//! endpoints and other partitions have roots of their own.
+//! `AWS_CA_BUNDLE` replaces them, as for the AWS command line and other SDKs: proxies, private endpoints
+//! and other partitions have other roots.
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/feature-gen-config.html>
 
 use std::path::Path;
@@ -17,19 +17,19 @@ use crate::config::ConfigError;
 /// The variable that names a file of certificates in PEM form.
 const BUNDLE: &str = "AWS_CA_BUNDLE";
 
-/// Amazon Trust Services advises clients with a trust store of their own to hold all five:
+/// Amazon Trust Services advises clients with their own trust store to include all five:
 /// <https://www.amazontrust.com/repository/>.
 const AMAZON_ROOTS: &str = include_str!("roots.pem");
 
-/// The roots of the bundle that the environment names, or else those of AWS.
+/// The roots of the bundle in `AWS_CA_BUNDLE`, otherwise those of AWS.
 ///
 /// # Errors
-/// When the bundle cannot be read, is empty, or holds what is no certificate.
+/// When the bundle cannot be read, is empty, or contains an invalid certificate.
 pub(crate) fn from_env() -> Result<TlsContext, ConfigError> {
     from_bundle(std::env::var_os(BUNDLE).as_deref().map(Path::new))
 }
 
-/// The roots in this file, or else those of AWS.
+/// The roots in this file, otherwise those of AWS.
 pub(crate) fn from_bundle(path: Option<&Path>) -> Result<TlsContext, ConfigError> {
     let unusable = |path: &Path, why| format!("{BUNDLE} cannot be used: {}: {why}", path.display());
     let pem = match path {
@@ -42,8 +42,8 @@ pub(crate) fn from_bundle(path: Option<&Path>) -> Result<TlsContext, ConfigError
     TlsContext::builder().with_trust_store(store).build().map_err(|error| ConfigError::one(error.to_string()))
 }
 
-/// Reads a bundle. The SDK would panic on a certificate that it cannot use, and trust nobody if
-/// there is none.
+/// Reads and checks a bundle. The SDK panics on an invalid certificate, and trusts no server if the bundle
+/// is empty.
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let pem = std::fs::read(path).map_err(|error| error.to_string())?;
     match parse(&pem)?.len() {

@@ -12,15 +12,14 @@ use crate::ledger::Item;
 pub enum Transaction {
     /// All is written.
     Done,
-    /// Nothing is written: the condition of the write at this place (from 0) does not hold.
+    /// Nothing is written: the condition of the write at this index (from 0) does not hold.
     ConditionFailed {
-        /// The place.
         index: usize,
-        /// The stored item, where the write asks for it with `ReturnValuesOnConditionCheckFailure`.
+        /// The stored item, if the write requests it with `ReturnValuesOnConditionCheckFailure`.
         item: Option<Item>,
     },
-    /// Nothing is written: another transaction is at work on one of the items. The SDK does not send it
-    /// again by itself.
+    /// Nothing is written: another transaction is using one of the items. The SDK does not retry this
+    /// itself.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling>
     Collided,
 }
@@ -28,8 +27,8 @@ pub enum Transaction {
 /// Writes all of `writes` or none.
 ///
 /// # Errors
-/// When the call fails, or the transaction was cancelled for another reason: throttling, or an item
-/// that is too large. The reason's code decides whether that may pass.
+/// When the call fails, or the transaction is cancelled for another reason, e.g. throttling or an item that
+/// is too large. The reason's code decides whether that may pass.
 pub async fn transact(client: &Client, writes: Vec<TransactWriteItem>) -> Result<Transaction, CallError> {
     let sent = client.transact_write_items().set_transact_items(Some(writes)).send().await;
     let Err(error) = sent else { return Ok(Transaction::Done) };

@@ -1,7 +1,7 @@
-//! The words of the business, parsed: a value of one of these types cannot be invalid.
+//! The terms of the business as parsed types: a value of one of these types is always valid.
 //!
-//! No I/O, no clock, no randomness. Serde goes through the same parsers, so that a bad
-//! value is refused at the border and nowhere else.
+//! No I/O, no clock, no randomness. Serde uses the same parsers, so an invalid value is refused where it
+//! enters the program, and nowhere else.
 
 mod address;
 mod approval;

@@ -2,19 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Where a listing stands.
+/// The status of a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ListingStatus {
-    /// Written, and not requested to be published.
+    /// Written; nobody has requested its publication.
     New,
     /// Being evaluated.
     Pending,
     /// Published: the only status that search shows.
     Approved,
-    /// Evaluated, and not published; or its contract has ended.
+    /// The evaluation declined it, or its contract has ended.
     Declined,
-    /// Taken back by its agent.
+    /// Withdrawn by its agent.
     Withdrawn,
 }
 

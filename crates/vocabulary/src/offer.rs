@@ -1,35 +1,34 @@
-//! What an agent says of a property that is offered, in the words that the web service stores and
-//! shows and that its event carries.
+//! The terms of an offer, which the web service stores, shows and sends in its event.
 
 use serde::{Deserialize, Serialize};
 
-/// The terms of an offer. A new one needs a member here, its name in [`OfferTerms::NAMES`] and, where it
-/// has a rule, a `term!`. The body of a write, the stored item, the event, the agent's view and the
-/// search result all hold this struct.
+/// The terms of an offer. To add one, add a member here, its name in [`OfferTerms::NAMES`] and, if it has a
+/// rule, a `term!`. The body of a write, the stored item, the event, the agent's view and the search result
+/// all contain this struct.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OfferTerms {
-    /// What the agent says of it.
+    /// What the agent writes about the property.
     pub description: Description,
     /// For sale or for rent.
     pub contract: ContractKind,
-    /// Its price, or its rent.
+    /// The price, or the rent.
     pub listprice: ListPrice,
-    /// What the price is in.
+    /// The currency of the price.
     pub currency: Currency,
 }
 
 impl OfferTerms {
-    /// The names of all members, for those who read some attributes of an item.
+    /// The names of all members: the attributes of a stored item.
     pub const NAMES: [&str; 4] = ["description", "contract", "listprice", "currency"];
 }
 
-/// What kind of contract a property is offered under.
+/// Whether a property is for sale or for rent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContractKind {
-    /// It is sold.
+    /// The property is for sale.
     Sale,
-    /// It is let.
+    /// The property is for rent.
     Rent,
 }
 
@@ -38,8 +37,8 @@ pub enum ContractKind {
 #[error("{0}")]
 pub struct InvalidTerm(&'static str);
 
-/// Declares a type whose values obey a rule; serde reads it by the same rule. `$json` is the name of
-/// `$inner` as a text.
+/// Declares a type whose values obey a rule, in Rust and in serde. `$json` is the name of `$inner` as a
+/// string: serde's attributes take no other.
 macro_rules! term {
     ($(#[$doc:meta])* $name:ident($inner:ty), $json:literal, $sentence:literal, $obeys:expr) => {
         $(#[$doc])*
@@ -65,7 +64,7 @@ macro_rules! term {
 }
 
 term! {
-    /// The text of an offer. Amazon Comprehend takes 5,000 bytes, and a character has up to four.
+    /// The text of an offer. Amazon Comprehend takes 5,000 bytes; a character has up to four.
     Description(String), "String", "a description has 1 to 1,200 characters",
     |text| (1..=1_200).contains(&text.chars().count())
 }
@@ -78,7 +77,7 @@ term! {
 }
 
 term! {
-    /// As ISO 4217 has them.
+    /// A code of ISO 4217.
     Currency(String), "String", "a currency is three capital letters",
     |text| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase())
 }

@@ -1,5 +1,5 @@
-//! Trigger: `Step Functions Execution Status Change` of the approval workflow, on the
-//! default bus, for executions that ended badly.
+//! Trigger: `Step Functions Execution Status Change` of the approval workflow, on the default bus, for
+//! executions that failed, timed out or were aborted.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn main() -> Result<(), Error> {
         &ApprovalsTable::new(aws_sdk_dynamodb::Client::new(&sdk), config.approvals_table, config.keep_claim);
     let executions = &StepFunctions::new(aws_sdk_sfn::Client::new(&sdk));
     let bus = &Bus::new(aws_sdk_eventbridge::Client::new(&sdk), config.event_bus);
-    // No warm-up call: executions seldom die, and nobody waits for this function.
+    // No warm-up call: executions seldom fail, and nobody waits for this function.
     run(service_fn(async |event: LambdaEvent<Value>| {
         handle(event.payload, executions, claims, bus).await.map(|_| ())
     }))

@@ -18,7 +18,7 @@ async fn main() -> Result<(), Error> {
     telemetry::init();
     let config = Config::from_env()?;
     let sdk = clients::from_env()?;
-    // This function reads and removes rows; it adds none that would have to be kept.
+    // This function adds no rows, so their time to live does not matter.
     let dynamodb = aws_sdk_dynamodb::Client::new(&sdk);
     let room = &ApprovalsTable::connect(dynamodb, config.approvals_table, Duration::ZERO).await;
     let executions = &StepFunctions::new(aws_sdk_sfn::Client::new(&sdk));

@@ -1,21 +1,21 @@
-//! Lets an execution wait for its property's contract. The token is stored before the
-//! contract is read: whoever writes second, this function or the one that keeps the status,
-//! sees what the other wrote, so that no approval falls between the two.
+//! Lets an execution wait for its property's contract. The token is stored before the contract is read. So
+//! either this function sees the new status, or the function that handles the new status sees the token: no
+//! approval is missed.
 
 use events::Malformed;
 use lambda_kit::event::EventFailure;
 use serde_json::Value;
 
 use crate::domain::{Waiting, Wake};
-use crate::handlers::tell;
+use crate::handlers::answer_task;
 use crate::ports::{ContractStatuses, Executions, WaitingRoom};
 
-/// Stores the token; answers it at once where the contract is approved or over already.
+/// Stores the token, and answers it at once if the contract is approved or has ended.
 ///
 /// # Errors
-/// When the token cannot be stored, the contract not read or the execution not told. The
-/// task fails then and is retried with a new token, or answered at once where no retry can cure
-/// it; nothing waits for ever.
+/// When the token cannot be stored, the contract cannot be read or the execution cannot be answered. The
+/// task fails then. The workflow retries it with a new token, or answers the request at once if no retry
+/// can help.
 pub async fn handle(
     task: Value,
     room: &impl WaitingRoom,
@@ -26,7 +26,7 @@ pub async fn handle(
     room.enter(&waiting).await?;
     let contract = statuses.current(&waiting.property_id).await?;
     match contract.as_ref().and_then(Wake::from_contract) {
-        Some(wake) => Ok(tell(&waiting, &wake, executions, room).await?),
+        Some(wake) => Ok(answer_task(&waiting, &wake, executions, room).await?),
         None => {
             tracing::info!(
                 property_id = %waiting.property_id,
@@ -38,7 +38,7 @@ pub async fn handle(
     }
 }
 
-/// The error names the execution, and never the token.
+/// The error names the execution, never the token.
 fn read(task: &Value) -> Result<Waiting, Malformed> {
     serde::Deserialize::deserialize(task).map_err(|cause: serde_json::Error| {
         let mut cause = cause.to_string();

@@ -1,4 +1,4 @@
-//! What each function does, over the ports: free functions without an SDK client in sight.
+//! One module per function: what it does with its event, through the ports.
 
 pub mod await_contract_approval;
 pub mod on_approval_ended;
@@ -10,9 +10,9 @@ use lambda_kit::CallError;
 use crate::domain::{Waiting, Wake};
 use crate::ports::{Executions, WaitingRoom};
 
-/// Tells an execution how its wait ended and clears its token, also one that was dead
-/// already. The token goes last: a crash before leaves it to be told, and cleared, again.
-async fn tell(
+/// Answers an execution and removes its token, even a dead one. The token is removed last: after a crash,
+/// both steps are repeated.
+async fn answer_task(
     waiting: &Waiting,
     wake: &Wake,
     executions: &impl Executions,

@@ -1,5 +1,5 @@
-//! Answers for executions that died without an answer: aborted, timed out as a whole, or
-//! failed in a way that no Catch sees.
+//! Answers for executions that ended without an answer: aborted, timed out, or failed with an error that no
+//! Catch handles.
 
 use events::{Envelope, Malformed};
 use lambda_kit::CallError;
@@ -18,9 +18,9 @@ use crate::ports::{Answers, Claims, Executions};
 #[serde(rename_all = "camelCase")]
 struct ExecutionStatusChange {
     execution_arn: String,
-    /// `FAILED`, `TIMED_OUT` or `ABORTED` by the rule's pattern.
+    /// `FAILED`, `TIMED_OUT` or `ABORTED`: the rule's pattern passes no other.
     status: String,
-    /// Its input as text: the event that started it. Null where it was too long for this event.
+    /// Its input as text: the event that started it. Null if it was too long for this event.
     input: Option<String>,
     input_details: Option<InputDetails>,
 }
@@ -30,38 +30,36 @@ struct InputDetails {
     included: Option<bool>,
 }
 
-/// What of a `PublicationApprovalRequested` names the request.
+/// The members of a `PublicationApprovalRequested` that identify the request.
 #[derive(Deserialize)]
 struct RequestNames {
     property_id: PropertyId,
     approval_request_id: Option<ApprovalRequestId>,
 }
 
-/// What became of the request of an execution that ended badly.
+/// What was done for an execution that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It had its answer already.
+    /// The request had its answer.
     AnsweredBefore,
-    /// It has it now.
+    /// The answer was published now.
     AnsweredNow,
-    /// Another execution has the claim, and answers.
+    /// Another execution has the claim on the request, and answers it.
     ClaimedByAnother,
 }
 
-/// Why an execution that ended badly could not be answered for.
+/// Why the request of an execution that failed could not be answered.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The execution's input names no request: there is nobody to answer.
+    /// The execution's input names no request, so there is nothing to answer.
     #[error("event {event_id}: the input of {execution_arn} names no request: {cause}")]
     NoRequest {
-        /// The event that told of the execution's end.
+        /// The event about the execution's end.
         event_id: String,
-        /// The execution.
         execution_arn: String,
         /// What is wrong with the input.
         cause: String,
     },
-    /// Any other failure of an event.
     #[error(transparent)]
     Event(EventFailure),
 }
@@ -89,13 +87,13 @@ impl From<Failure> for Diagnostic {
     }
 }
 
-/// Publishes the answer that the claim holds, or `DECLINED` (`evaluation_failed`) where it
-/// holds none, unless it is marked answered. It needs nothing of the event but the execution's
-/// ARN: where the input was left out, Step Functions is asked for it.
+/// Publishes the answer that the claim holds, or `DECLINED` (`evaluation_failed`) if it holds none, unless
+/// the claim is marked as answered. If the event does not include the input, the function reads it from
+/// Step Functions.
 ///
 /// # Errors
-/// When the event or the execution's input cannot be read, or a call fails. The event is delivered
-/// again, and dead-lettered in the end.
+/// When the event or the execution's input cannot be read, or a call fails. The event is delivered again,
+/// and finally dead-lettered.
 pub async fn handle(
     event: Value,
     executions: &impl Executions,
@@ -135,7 +133,7 @@ pub async fn handle(
     Ok(outcome)
 }
 
-/// The request that an execution was started for, or why its input names none.
+/// The request of an execution, or why its input names none.
 fn request(input: Option<&str>) -> Result<Request, String> {
     let input = input.ok_or("Step Functions does not know the execution any more")?;
     let event: Value = serde_json::from_str(input).map_err(|cause| format!("it is not JSON: {cause}"))?;

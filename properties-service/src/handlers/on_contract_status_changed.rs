@@ -1,4 +1,4 @@
-//! Keeps what a `ContractStatusChanged` tells, unless something newer is known.
+//! Stores the status of a `ContractStatusChanged`, unless a newer one is known.
 
 use events::{ContractStatusChanged, Envelope};
 use lambda_kit::event::EventFailure;
@@ -7,11 +7,11 @@ use vocabulary::Timestamp;
 
 use crate::ports::{ContractStatuses, Kept};
 
-/// Handles one event. Repeated, late and replayed events change nothing.
+/// Handles one event, `now` by the consumer's clock. Repeated, late and replayed events change nothing.
 ///
 /// # Errors
-/// When the event cannot be read, or the status not be kept: the event is delivered again, and
-/// dead-lettered in the end.
+/// When the event cannot be read or the status cannot be stored. The event is delivered again, and finally
+/// dead-lettered.
 pub async fn handle(
     event: Value,
     now: Timestamp,

@@ -1,5 +1,5 @@
-//! Wakes the executions that wait for a contract when it becomes approved or ends. Every
-//! record of a batch is handled on its own, and exactly those that failed are reported.
+//! Wakes the executions that wait for a contract when it is approved or ends. Every record of a batch is
+//! handled on its own, and exactly the failed records are reported.
 
 use events::{ContractStatusChanged, Malformed};
 use lambda_kit::CallError;
@@ -8,15 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::wake;
-use crate::handlers::tell;
+use crate::handlers::answer_task;
 use crate::ports::{Executions, WaitingRoom};
 
-/// A batch of the contract-status table's stream, as Lambda hands it over.
+/// A batch of the contract-status table's stream, as Lambda passes it.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html>
 #[derive(Debug, Deserialize)]
 struct StreamBatch {
-    /// In the order of the stream; each is read on its own, so that one that cannot be read fails
-    /// alone.
+    /// In the order of the stream. Each is read on its own: one that cannot be read fails alone.
     #[serde(rename = "Records")]
     records: Vec<Value>,
 }
@@ -27,7 +26,6 @@ struct StreamRecord {
     dynamodb: Change,
 }
 
-/// The change itself.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Change {
@@ -35,30 +33,27 @@ struct Change {
     new_image: Option<Value>,
 }
 
-/// Which records are to be delivered again.
+/// The records that Lambda is to deliver again.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html>
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PartialBatchResponse {
-    /// Empty: all are done.
+    /// Empty if all records are done.
     pub batch_item_failures: Vec<ItemFailure>,
 }
 
-/// One record that failed.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ItemFailure {
-    /// Its sequence number.
     pub item_identifier: String,
 }
 
-/// Handles a batch. A record fails when it cannot be read or an execution could not be told; the
-/// others of the same property and the records behind it are handled all the same. The mapping
-/// delivers a failed one again, and gives it up in the end.
+/// Handles a batch. A record fails when it cannot be read or an execution cannot be answered. The other
+/// executions and the later records are still handled. The event source mapping delivers a failed record
+/// again, and finally sends it to the dead-letter queue.
 ///
 /// # Errors
-/// When this is no batch, or a record that failed has no sequence number to report it by: the
-/// whole batch is delivered again.
+/// When this is not a batch, or a failed record has no sequence number. The whole batch is delivered again.
 pub async fn handle(
     batch: Value,
     room: &impl WaitingRoom,
@@ -95,16 +90,16 @@ async fn handle_record(
     room: &impl WaitingRoom,
     executions: &impl Executions,
 ) -> Result<(), EventFailure> {
-    // A deleted item tells nothing: the service itself never deletes one.
+    // A deleted item is ignored: the service never deletes one.
     let Some(news) = read(record).map_err(|cause| malformed(record, cause))? else { return Ok(()) };
     let mut outcome = Ok(());
     for waiting in room.of(&news.property_id).await? {
-        let told = match waiting.map(|waiting| (wake(&waiting, &news), waiting)) {
-            Ok((Some(wake), waiting)) => tell(&waiting, &wake, executions, room).await,
+        let answered = match waiting.map(|waiting| (wake(&waiting, &news), waiting)) {
+            Ok((Some(wake), waiting)) => answer_task(&waiting, &wake, executions, room).await,
             Ok((None, _)) => Ok(()),
             Err(corrupt) => Err(corrupt),
         };
-        outcome = outcome.and(told);
+        outcome = outcome.and(answered);
     }
     Ok(outcome?)
 }

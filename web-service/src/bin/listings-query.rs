@@ -1,4 +1,4 @@
-//! Trigger: the agents' API. Shows a listing in any status, and what became of a command.
+//! Trigger: the agents' API. Returns a listing in any status, or the record of a command.
 
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use lambda_kit::{clients, config, telemetry};

@@ -1,4 +1,4 @@
-//! Trigger: the end of a contract on our bus. Takes its listing down.
+//! Trigger: the end of a contract, on the service's own bus. Takes the listing down.
 
 use lambda_kit::{clients, config, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};

@@ -1,4 +1,4 @@
-//! Trigger: an evaluation's answer on our bus. Publishes a listing or declines it.
+//! Trigger: the result of an evaluation, on the service's own bus. Publishes a listing or declines it.
 
 use lambda_kit::{clients, config, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};

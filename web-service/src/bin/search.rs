@@ -1,4 +1,4 @@
-//! Trigger: the public's API. Searches published listings and shows one.
+//! Trigger: the public API. Searches published listings, and returns one.
 
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use lambda_kit::{clients, config, telemetry};

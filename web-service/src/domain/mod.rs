@@ -1,5 +1,5 @@
-//! The rules of the business: what an agent may offer, what becomes of a listing by
-//! commands, and what by events. No clock, no I/O, no randomness.
+//! The rules of the business: what an agent may offer, and how commands and events change a listing. No
+//! clock, no I/O, no randomness.
 
 mod listing;
 mod offer;

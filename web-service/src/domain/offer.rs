@@ -1,5 +1,4 @@
-//! What an agent offers: the body of `POST /listings`, parsed. A value of [`Offer`] cannot
-//! be invalid.
+//! What an agent offers: the body of `POST /listings`. A value of [`Offer`] is always valid.
 
 use serde::{Deserialize, Serialize};
 use vocabulary::{Address, OfferTerms, PropertyId};
@@ -22,12 +21,12 @@ pub enum InvalidOffer {
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
     #[error("a listing has 1 to 20 images, each an object key of 1 to 512 characters and 1,024 bytes")]
     Images,
-    /// These limits bind new offers only: a stored one is read as it is.
+    /// These limits are for new offers only: a stored one is read as it is.
     #[error("country, city and street have up to 100 characters each")]
     Address,
 }
 
-/// An offer as clients send it: the address is an object of its own.
+/// An offer as clients send it: the address is a nested object.
 #[derive(Deserialize)]
 struct Body {
     address: Address,
@@ -36,7 +35,7 @@ struct Body {
     images: Vec<String>,
 }
 
-/// An offer as it is stored: the address stands beside the rest.
+/// An offer as it is stored: the members of the address are beside the others.
 #[derive(Deserialize)]
 struct Unchecked {
     #[serde(flatten)]
@@ -53,7 +52,7 @@ impl Offer {
     /// Unicode code points of an object key, in new offers.
     const MAX_KEY_CHARACTERS: usize = 512;
 
-    /// Checks the body of `POST /listings`, and the limits that bind new offers alone.
+    /// Checks the body of `POST /listings`, including the limits for new offers only.
     fn new(body: Body) -> Result<Self, InvalidOffer> {
         let offer = Self::checked(body.address, body.terms, body.images)?;
         if !offer.address.is_within_limits() {
@@ -94,7 +93,7 @@ impl Offer {
     }
 }
 
-/// As an agent sends it; members that are not known are ignored.
+/// An offer as an agent sends it. Unknown members are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Body")]
 pub struct NewOffer(pub Offer);

@@ -35,7 +35,6 @@ use crate::ports::Published;
 const PK: &str = "PK";
 const SK: &str = "SK";
 
-/// The table, and how its items are written and read.
 #[derive(Debug, Clone)]
 struct Table {
     client: Client,
@@ -62,7 +61,7 @@ impl Table {
         warm_up(self.get::<serde::de::IgnoredAny>(key)).await;
     }
 
-    /// A listing in place of the version before it, and what search shows of it from now on.
+    /// The writes that store the next version of a listing and update its search item.
     fn revise(&self, revision: &Revision) -> Result<Vec<TransactWriteItem>, CallError> {
         let Revision { listing, leaves_search } = revision;
         let property = listing.property_id();

@@ -12,12 +12,10 @@ use super::{Table, contract_key, item, key, listing_key};
 use crate::domain::{EndedContract, Listing, Revision};
 use crate::ports::Publications;
 
-/// The events' side of the table.
 #[derive(Debug, Clone)]
 pub struct DynamoPublications(Table);
 
 impl DynamoPublications {
-    /// In the table `listings`.
     pub async fn connect(client: Client, listings: &str) -> Self {
         let table = Table { client, name: listings.to_owned() };
         table.warm_up(key("PROPERTY#".into(), "warm-up".into())).await;
@@ -25,7 +23,7 @@ impl DynamoPublications {
     }
 }
 
-/// A condition that holds as long as the `known` ended contract is the stored one.
+/// A condition that holds while the `known` ended contract is the stored one.
 fn still(known: Option<&EndedContract>) -> (&'static str, Option<HashMap<String, AttributeValue>>) {
     let Some(known) = known else { return ("attribute_not_exists(PK)", None) };
     let mut values = HashMap::from([(":ended_at".to_owned(), AttributeValue::S(known.ended_at.to_string()))]);
@@ -58,8 +56,7 @@ impl Publications for DynamoPublications {
             .map_err(CallError::refused)?;
         let mut writes = self.0.revise(revision)?;
         writes.push(TransactWriteItem::builder().condition_check(check).build());
-        // A collision with another transaction is a lost race as well: whoever won it has changed what
-        // was read.
+        // A collision with another transaction is a lost race too: the other one has changed what was read.
         Ok(transact(&self.0.client, writes).await? == Transaction::Done)
     }
 

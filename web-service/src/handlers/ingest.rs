@@ -1,4 +1,4 @@
-//! The consumer of the queue: writes, requests and withdrawals of listings.
+//! The consumer of the ingest queue: writes, approval requests and withdrawals of listings.
 
 use std::cell::{Cell, RefCell};
 
@@ -19,7 +19,7 @@ use crate::ports::{Listings, Requests};
 /// Handles one batch at the time `now`.
 ///
 /// # Errors
-/// When the batch names no messages that an answer could name.
+/// When a message has no id: the whole batch is delivered again.
 pub async fn handle(
     batch: SqsEvent,
     now: Timestamp,
@@ -44,7 +44,7 @@ enum Poison {
     UnknownRoute { method: String, resource: String },
 }
 
-/// A command and what its body asks for; the body can still be wrong.
+/// A command and its task, or the error in its body.
 struct Order {
     command: Command,
     task: Result<Task, InvalidBody>,
@@ -56,7 +56,7 @@ struct Task {
 }
 
 impl Order {
-    /// Commands of one property run in order; one whose property cannot be read, on its own.
+    /// The key of what runs in order: the property id; for a command without a valid one, the command id.
     fn key(&self) -> &str {
         self.task.as_ref().map_or(self.command.id.as_str(), |task| task.property.as_str())
     }
@@ -68,7 +68,7 @@ fn parse(message: &SqsMessage) -> Result<Parsed<String, Order>, Poison> {
         ("POST", "/listings") => write(&command),
         ("POST", "/request_approval") => request(&command),
         ("DELETE", "/listings/{country}/{city}/{street}/{number}" | "") => withdrawal(&mut command),
-        // The attributes that a command must have do not tell the two apart; its body does.
+        // A gateway that sends no route: the body says which of the two it is.
         ("POST", "") if names_an_address(&command) => write(&command),
         ("POST", "") => request(&command),
         (method, resource) => {
@@ -103,9 +103,8 @@ fn request(command: &Command) -> Result<Task, InvalidBody> {
     Ok(Task { property: property_id, change: Change::RequestApproval })
 }
 
-/// The gateway makes this body of the path, whose segments it has decoded; they are normalised as
-/// those of every route are. The body is normalised with them, so that a client's retry in another
-/// spelling is the same command.
+/// The gateway builds this body from the decoded path. Its segments are normalised like those of every
+/// route. The body is normalised too, so a client's retry in another spelling is the same command.
 fn withdrawal(command: &mut Command) -> Result<Task, InvalidBody> {
     #[derive(Deserialize)]
     #[serde(try_from = "Path")]
@@ -130,12 +129,12 @@ fn withdrawal(command: &mut Command) -> Result<Task, InvalidBody> {
     Ok(Task { property, change: Change::Withdraw })
 }
 
-/// How far a request got, as its commit told.
+/// How far a delivery got.
 #[derive(Default)]
 struct Progress {
-    /// What this delivery has written.
+    /// The listing that this delivery has written.
     written: RefCell<Option<Listing>>,
-    /// An earlier delivery settled the command; it may have ended before it published.
+    /// Whether an earlier delivery settled the command. It may have ended before it published the request.
     settled_before: Cell<bool>,
 }
 
@@ -150,7 +149,7 @@ async fn handle_command(
         tracing::info!(line, column, "the body is not what the API describes");
     }
     let current = match task {
-        // A new listing is the common case, and its write finds out whether it is one.
+        // Most writes are for new listings, and the condition of the write checks that: no read is needed.
         Err(_) | Ok(Task { change: Change::Write(_), .. }) => None,
         Ok(task) => listings.find(&task.property).await?,
     };
@@ -188,9 +187,9 @@ async fn handle_command(
     Ok(outcome)
 }
 
-/// The listing whose request has to be published now: written by this delivery, or by an
-/// earlier one that may have ended in between. That one is read anew: whatever this delivery
-/// has read before its commit can be older than the other's write.
+/// The listing whose request must be published now: written by this delivery, or by an earlier one that may
+/// have ended before it published. In the second case it is read again, since the read before the commit
+/// may be older than the earlier delivery's write.
 async fn to_be_published(
     listings: &impl Listings,
     property: &PropertyId,

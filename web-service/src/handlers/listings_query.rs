@@ -1,4 +1,4 @@
-//! What an agent asks: one listing in any status, and what became of a command.
+//! The agents' queries: a listing in any status, and the record of a command.
 
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use lambda_kit::CallError;
@@ -10,7 +10,6 @@ use vocabulary::{ApprovalRequestId, EvaluationReason, ListingStatus, PropertyId,
 use crate::domain::{Listing, Offer};
 use crate::ports::Listings;
 
-/// A listing as its agent sees it.
 #[derive(Serialize)]
 struct AgentsView<'a> {
     property_id: PropertyId,
@@ -39,7 +38,6 @@ impl<'a> From<&'a Listing> for AgentsView<'a> {
     }
 }
 
-/// Answers one request.
 pub async fn handle(
     request: &ApiGatewayProxyRequest,
     store: &(impl Listings + Records),

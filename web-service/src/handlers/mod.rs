@@ -1,4 +1,4 @@
-//! What each function does with its event, over the ports. One module per function.
+//! One module per function: what it does with its event, through the ports.
 
 pub mod ingest;
 pub mod listings_query;

@@ -1,5 +1,5 @@
-//! A contract that ends takes its listing down, and is kept, so that an approval that relied
-//! on it is not published later.
+//! The end of a contract takes its listing down. The end is stored, so that a later approval that relies on
+//! it is not published.
 
 use events::{ContractStatusChanged, Envelope};
 use lambda_kit::event::EventFailure;
@@ -12,10 +12,11 @@ use super::contended;
 use crate::domain::{EndedContract, end};
 use crate::ports::Publications;
 
-/// Applies one event; a contract that has not ended is ignored with a log line.
+/// Handles one event, `now` by the consumer's clock. A contract that has not ended is ignored with a log
+/// line.
 ///
 /// # Errors
-/// When the event is malformed or a dependency fails, so that the invocation is repeated.
+/// When the event is malformed or a call fails. The event is delivered again, and finally dead-lettered.
 pub async fn handle(
     event: Value,
     now: Timestamp,
@@ -38,8 +39,8 @@ pub async fn handle(
     take_down(&event.id, &ended, publications).instrument(span).await
 }
 
-/// First the end is kept, then the listing is read: an approval that is published before the
-/// one is seen by the other, and one that comes after it finds the end.
+/// The end is stored first, and the listing is read after it. So an approval is either visible to this
+/// read, or it finds the stored end.
 async fn take_down(
     event_id: &str,
     ended: &EndedContract,
@@ -62,7 +63,7 @@ async fn take_down(
                 }
                 false
             }
-            // Once the end is kept, the listing is read again.
+            // The listing must be read after the end is stored.
             known => publications.remember(ended, known.as_ref()).await?,
         };
         lost_races += u32::from(!is_won);

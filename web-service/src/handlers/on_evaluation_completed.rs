@@ -1,4 +1,4 @@
-//! The answer of the approval service publishes a listing or declines it.
+//! The result of an evaluation publishes a listing or declines it.
 
 use events::{Envelope, Malformed, PublicationEvaluationCompleted};
 use lambda_kit::event::EventFailure;
@@ -11,11 +11,11 @@ use super::contended;
 use crate::domain::{Evaluation, evaluate};
 use crate::ports::Publications;
 
-/// Applies one event, `now` by the consumer's own clock; what no listing waits for is ignored with
-/// a log line.
+/// Handles one event, `now` by the consumer's clock. A result that no listing waits for is ignored with a
+/// log line.
 ///
 /// # Errors
-/// When the event is malformed or a dependency fails, so that the invocation is repeated.
+/// When the event is malformed or a call fails. The event is delivered again, and finally dead-lettered.
 pub async fn handle(
     event: Value,
     now: Timestamp,

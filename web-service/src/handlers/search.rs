@@ -1,4 +1,4 @@
-//! What the public asks: searches, page by page, and the details of one listing.
+//! The public queries: searches, page by page, and the details of one listing.
 
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use aws_lambda_events::http::header::{HOST, HeaderValue, LINK};
@@ -9,12 +9,12 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use crate::page::{Position, Scope};
 use crate::ports::{Catalogue, Page};
 
-/// Results on a page where the client names no limit, and the most that it may name.
+/// The default and the greatest number of results on a page.
 const DEFAULT_LIMIT: u32 = 25;
 const MAX_LIMIT: u32 = 100;
 
-/// What may not stand in the path of an address (RFC 3986, section 3.3). `%` is left alone:
-/// a path that came encoded stays as it is.
+/// The characters that are encoded in the path of a URL (RFC 3986, section 3.3). `%` is not one of them: a
+/// path that is encoded already stays as it is.
 const NOT_IN_A_PATH: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -31,7 +31,6 @@ const NOT_IN_A_PATH: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// Answers one request.
 pub async fn handle(request: &ApiGatewayProxyRequest, catalogue: &impl Catalogue) -> ApiGatewayProxyResponse {
     or_failure(match route(request) {
         "/search/{country}/{city}" | "/search/{country}/{city}/{street}" => search(catalogue, request).await,
@@ -40,8 +39,8 @@ pub async fn handle(request: &ApiGatewayProxyRequest, catalogue: &impl Catalogue
     })
 }
 
-/// The same answer for a property that is not known and one that is not approved: nobody
-/// learns of a listing before it is published.
+/// An unknown property and an unapproved listing get the same answer: nobody can find out about a listing
+/// before it is published.
 async fn details(
     catalogue: &impl Catalogue,
     request: &ApiGatewayProxyRequest,
@@ -80,13 +79,13 @@ async fn search(
     Ok(response)
 }
 
-/// A parameter of the query is not what it can be.
+/// A query parameter is not valid.
 #[derive(Debug)]
 struct Malformed;
 
-/// A parameter of the query that may stand there once.
+/// The value of a query parameter that may appear once.
 fn single<'a>(request: &'a ApiGatewayProxyRequest, name: &str) -> Result<Option<&'a str>, Malformed> {
-    // The gateway puts only the last one into `queryStringParameters`.
+    // `queryStringParameters` has only the last value.
     let all = request.multi_value_query_string_parameters.all(name).unwrap_or_default();
     match all[..] {
         [] => Ok(request.query_string_parameters.first(name)),
@@ -97,7 +96,7 @@ fn single<'a>(request: &'a ApiGatewayProxyRequest, name: &str) -> Result<Option<
 
 fn limit(request: &ApiGatewayProxyRequest) -> Result<u32, Malformed> {
     let Some(text) = single(request, "limit")? else { return Ok(DEFAULT_LIMIT) };
-    // `parse` alone would take `+5`.
+    // `parse` alone accepts `+5`.
     let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|limit| is_digits && (1..=MAX_LIMIT).contains(limit)).ok_or(Malformed)
 }
@@ -112,7 +111,7 @@ fn next_page(request: &ApiGatewayProxyRequest, limit: u32, token: &str) -> Resul
     let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
     let scheme = header("x-forwarded-proto").unwrap_or("https");
     let host = header(HOST.as_str()).or(request.request_context.domain_name.as_deref());
-    // With the stage, which `request.path` lacks.
+    // This path includes the stage; `request.path` does not.
     let path = request.request_context.path.as_deref().or(request.path.as_deref());
     let (Some(host), Some(path)) = (host, path) else {
         return Err(CallError::Corrupt(
