@@ -1,4 +1,4 @@
-//! Reads a function's environment into a typed configuration, which [`config!`](crate::config) declares.
+//! Reads a function's environment into a typed configuration, which [`config!`](macro@crate::config) declares.
 //! One sentence names everything that is missing or wrong; nothing is read after init.
 
 use std::fmt;

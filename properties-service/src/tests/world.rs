@@ -27,7 +27,7 @@ pub struct World {
     dead: RefCell<BTreeSet<String>>,
     /// Tokens whose answer always fails.
     pub refused: RefCell<BTreeSet<String>>,
-    /// Every execution that went on, with what it was told.
+    /// Every execution that was woken, with its answer.
     pub woken: RefCell<Vec<(String, Wake)>>,
     /// What executions were started with, by ARN.
     pub inputs: RefCell<BTreeMap<String, String>>,

@@ -108,6 +108,16 @@ mod tests {
         }
     }
 
+    /// It counted as a lost race that its own write was read again.
+    #[tokio::test(start_paused = true)]
+    async fn the_usual_end_is_four_calls_without_a_pause() {
+        let world = published();
+        let begun = tokio::time::Instant::now();
+        handle(event("CLOSED", 4), at(1_000), &world).await.unwrap();
+        assert_eq!(world.calls.take(), ["load", "remember", "load", "store"]);
+        assert_eq!(begun.elapsed().as_millis(), 0);
+    }
+
     #[tokio::test]
     async fn an_end_keeps_its_time_where_the_clock_of_the_consumer_was_set_back() {
         let world = published();
