@@ -309,8 +309,8 @@ mod tests {
         );
     }
 
-    /// An approve without a contract approved the create that somebody sent 9 s later, and one
-    /// for a cancelled contract approved the next one.
+    /// An approval without a contract approved a contract that was requested 9 s later, and an approval of
+    /// a cancelled contract approved the next one.
     #[test]
     fn a_request_never_changes_a_contract_that_was_requested_after_it() {
         for change in [Change::Move(Approved), Change::Move(Cancelled), Change::Create(terms("two"))] {

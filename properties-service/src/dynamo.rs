@@ -300,9 +300,9 @@ mod tests {
         Request { id: "r-1".parse().unwrap(), property_id: property() }
     }
 
-    /// With and without versions, with equal and different times: the table's condition and
-    /// the rule in Rust are one order. Known faults 11 and 14; and 15, since what is not newer
-    /// is not written, so that no stream tells of it.
+    /// With and without versions, with equal and different times, the table's condition and the rule in
+    /// Rust give the same order. Known faults 11 and 14; also 15, since a status that is not newer is not
+    /// written and makes no stream record.
     #[tokio::test]
     async fn the_table_keeps_exactly_what_the_rule_calls_newer() {
         let states: Vec<ContractStatusChanged> =
@@ -428,7 +428,7 @@ mod tests {
         assert_eq!(claims.settle(&request(), "another", &Answer::evaluation_failed()).await.unwrap(), None);
     }
 
-    /// What the state `StoreAnswer` writes is what this adapter reads.
+    /// This adapter reads what the state `StoreAnswer` writes.
     #[tokio::test]
     async fn an_answer_that_the_workflow_stored_is_read() {
         let claims = approvals().await;

@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(service.world.contract().unwrap().seller_name, "Smith & Sons");
     }
 
-    /// The queue keeps the clock of the gateway; that of the function's machine was set back.
+    /// The queue has the right time; the clock of the function's machine was set back.
     #[tokio::test]
     async fn a_command_keeps_its_time_where_the_clock_of_the_function_was_set_back() {
         let service = Service::default();
@@ -255,7 +255,7 @@ mod tests {
         ];
         for (number, (reason, method, body, receive)) in cases.into_iter().enumerate() {
             let id = format!("r-{number}");
-            // It has had all its waits.
+            // The command has had all its waits.
             let waited = Waited { waits_for: WaitsFor::State, waits: 3, receive: 3 };
             service.world.ledger.put_waited(&id.parse().unwrap(), waited);
             let message = received(message(&id, method, &body), receive);

@@ -30,7 +30,7 @@ pub(crate) enum Step {
 
 const STEPS: [Step; 4] = [Create, Move(Approved), Move(Cancelled), Move(Closed)];
 
-/// What was applied before, and how the contract stands then.
+/// The commands that were applied before, and the status of the contract after them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Start(&'static [Step], Option<ContractStatus>);
 
@@ -131,8 +131,8 @@ fn cases(length: usize, gap_ms: i64) -> Vec<Case<Start, Step>> {
     order::cases::<World>(&STARTS, &STEPS, length, 1, gap_ms)
 }
 
-/// What holds whatever goes wrong: the applied commands, in the order of their requests, are a life
-/// of the contract that ends as it stands, and only a later one that was applied supersedes.
+/// What must hold in every run: the applied commands, in the order of their requests, lead to the
+/// contract's status, and only a later command that was applied supersedes another.
 fn is_in_order(case: &Case<Start, Step>, world: &World, outcomes: &[Outcome]) -> Result<(), String> {
     let mut expected = case.start.1;
     for (step, _) in case.steps.iter().zip(outcomes).filter(|(_, outcome)| outcome.is_none()) {
@@ -151,8 +151,7 @@ fn is_in_order(case: &Case<Start, Step>, world: &World, outcomes: &[Outcome]) ->
     Ok(())
 }
 
-/// Whether each command is possible only after the one before it: then nothing else than applying
-/// all of them is right.
+/// Whether each command is possible only after the one before it. All of them must be applied then.
 fn is_a_chain(case: &Case<Start, Step>) -> bool {
     let mut before = vec![case.start.1];
     for step in &case.steps {

@@ -159,7 +159,7 @@ mod tests {
                 if told_before.is_empty() {
                     assert_eq!(told(&world), one("t2", "APPROVED"));
                 }
-                // What is left of the first token is cleared with the next news.
+                // The next event removes the rest of the first token.
                 deliver(&world, &[("s-2", contract(Cancelled, 3))]).await;
                 assert_eq!(world.tokens(), Vec::<String>::new());
             }

@@ -228,7 +228,7 @@ pub(crate) mod tests {
         assert!(matches!(no_batch, Err(EventFailure::Malformed(_))), "{no_batch:?}");
     }
 
-    /// A row that nobody can read was as good as an outage: nobody of that property was woken.
+    /// An unreadable row was treated like an outage: no execution of that property was woken.
     #[tokio::test]
     async fn a_broken_row_of_the_waiting_room_fails_the_record_and_all_others_are_woken() {
         let world = World::default();

@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(revision.listing.status, ListingStatus::Approved, "a contract of the same second");
     }
 
-    /// Such an approval was immune against the end of its contract.
+    /// The end of its contract did not take such an approval down.
     #[test]
     fn a_state_dated_after_its_evaluation_does_not_outlive_the_end_of_the_contract() {
         let answer =
@@ -305,7 +305,7 @@ mod tests {
         assert!(end(Some(&published), &ended(None, 4)).is_some());
     }
 
-    /// Such an approval was immune against the end of its contract.
+    /// The end of its contract did not take such an approval down.
     #[test]
     fn an_absurd_version_counts_as_absent_and_time_decides() {
         for version in [1_000_001, u64::MAX] {
@@ -368,14 +368,13 @@ mod tests {
     }
 
     proptest! {
-        /// Events come in any order: an evaluation and the end of a contract agree about the
-        /// listing whichever of them is first, where the evaluation tells version or time.
+        /// Events arrive in any order. An evaluation and the end of a contract give the same listing in
+        /// both orders, if the evaluation has a version or a time.
         ///
-        /// It cannot hold for one that tells neither. If the end comes first, it is older than the
-        /// evaluation, and what the evaluation relies on is newer, or it would have found the end.
-        /// If the end comes last, nothing says whether the evaluation knew of it: the listing comes
-        /// down, since one that is missing from search is asked for again, and one that is there
-        /// without a contract is not noticed.
+        /// That is impossible for an evaluation with neither. If the end arrives first, it is older than
+        /// the evaluation, which therefore relies on a newer contract. If the end arrives last, nobody
+        /// knows whether the evaluation knew of it. The listing is taken down then: its agent notices a
+        /// missing listing and asks again, but nobody notices a listing without a contract.
         #[test]
         fn the_order_of_an_approval_and_an_end_does_not_matter(
             (version, told_at) in (proptest::option::of(1u64..5), proptest::option::of(1i64..12))

@@ -1,4 +1,4 @@
-//! The listings table. Three kinds of items, told apart by partition key:
+//! The listings table. It has three kinds of items, with different partition keys:
 //!
 //! - `PROPERTY#{country}#{city}`, `{street}#{number}`: a listing, in any status;
 //! - `SEARCH#{country}#{city}`, `{street}#{number, 9 digits}`: the same listing as the public

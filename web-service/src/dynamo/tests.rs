@@ -1,4 +1,4 @@
-//! The adapters against a real DynamoDB API: what the fakes of the ports promise, it keeps.
+//! The adapters against a real DynamoDB API, which must behave like the fakes of the ports.
 
 use super::*;
 use crate::domain::{Change, EndedContract, Evaluation, decide};
@@ -12,7 +12,7 @@ use lambda_kit::ledger::{CommandStatus, Records, settle};
 use vocabulary::EvaluationResult::Approved;
 use vocabulary::ListingStatus;
 
-/// An approval of whichever request is pending.
+/// An approval without a request id: it answers the pending request.
 fn answer(contract_version: Option<u64>) -> Evaluation {
     Evaluation { request: None, ..evaluation(Approved, contract_version) }
 }

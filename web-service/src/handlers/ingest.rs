@@ -303,7 +303,7 @@ mod tests {
         );
     }
 
-    /// Wherever a delivery ends, the next one does what is left, and no more.
+    /// Wherever a delivery ends, the next one does the rest, and no more.
     #[tokio::test]
     async fn a_request_that_is_cut_short_anywhere_is_published_by_its_redelivery() {
         for call in ["find", "commit", "publish"] {
@@ -398,7 +398,7 @@ mod tests {
         }
     }
 
-    /// The client sent the text, then the request; the queue turned them round.
+    /// The client sent the text, then the request; the queue delivered them in the other order.
     #[tokio::test]
     async fn a_request_that_overtook_its_text_publishes_the_text() {
         let world = world(ListingStatus::New);
@@ -464,7 +464,7 @@ mod tests {
         assert_eq!(world.outcome("c-2"), (Applied, None));
     }
 
-    /// The queue keeps the clock of the gateway; that of the function's machine was set back.
+    /// The queue has the right time; the clock of the function's machine was set back.
     #[tokio::test]
     async fn writes_keep_their_order_where_the_clock_of_the_function_was_set_back() {
         let world = World::default();

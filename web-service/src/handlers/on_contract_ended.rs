@@ -108,7 +108,7 @@ mod tests {
         }
     }
 
-    /// It counted as a lost race that its own write was read again.
+    /// The function counted its own successful write as a lost race.
     #[tokio::test(start_paused = true)]
     async fn the_usual_end_is_four_calls_without_a_pause() {
         let world = published();
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(world.status(), Some(ListingStatus::Declined));
     }
 
-    /// It would be the latest end for ever, and every later approval outdated by it.
+    /// It would be the latest end for ever, and outdate every later approval.
     #[tokio::test]
     async fn an_end_with_an_absurd_version_bars_no_later_contract() {
         let world = World::default();

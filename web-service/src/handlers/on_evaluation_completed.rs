@@ -95,7 +95,7 @@ mod tests {
         super::handle(event, at(1_000), publications).await
     }
 
-    /// Such an approval was immune against the end of its contract.
+    /// The end of its contract did not take such an approval down.
     #[tokio::test]
     async fn an_evaluation_dated_in_the_future_comes_down_with_its_contract() {
         let world = pending();

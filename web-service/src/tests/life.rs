@@ -1,6 +1,5 @@
-//! Random lives of one property against a model of a few lines. Every command and event
-//! goes through its handler, is cut short at a random call, delivered until it succeeds, and
-//! then delivered once more.
+//! Random commands and events of one property against a model of a few lines. Each goes through its
+//! handler, fails at a random call, is delivered until it succeeds, and then once more.
 
 use std::time::Duration;
 
@@ -44,7 +43,7 @@ fn steps() -> impl Strategy<Value = Vec<(Step, Option<(&'static str, Fault)>)>> 
     prop::collection::vec((step, prop::option::of((call, prop::sample::select(Fault::BOTH.to_vec())))), 1..40)
 }
 
-/// What a listing is, in as few words as possible.
+/// A listing in as few members as possible.
 #[derive(Debug, Default, PartialEq, Clone)]
 struct Model {
     status: Option<ListingStatus>,

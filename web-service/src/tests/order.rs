@@ -70,7 +70,7 @@ fn price(n: usize) -> u64 {
     1_000 + n as u64
 }
 
-/// Approves what is pending, as a quick workflow would.
+/// Approves the pending listing, like a fast workflow.
 fn approve(world: &World, now: Timestamp) {
     let Some(listing) = world.listing().filter(|listing| listing.status == Pending) else { return };
     let published = world.published.borrow();
@@ -179,7 +179,7 @@ fn cases(length: usize, spacing_ms: i64, gap_ms: i64) -> Vec<Case<Start, Step>> 
     order::cases::<Answering>(&starts(), &STEPS, length, spacing_ms, gap_ms)
 }
 
-/// What holds whatever goes wrong.
+/// What must hold in every run.
 fn is_in_order(case: &Case<Start, Step>, subject: &Answering, outcomes: &[Outcome]) -> Result<(), String> {
     let is_applied = |n: &usize| outcomes[*n].is_none();
     let newest =

@@ -1,6 +1,5 @@
-//! The sample events of `events/`, handled over the world in memory: what `cargo lambda-test`
-//! replays against the binaries is right for the handlers. And the seed data, parsed, and the
-//! names in the API's models and in the published schema.
+//! The sample events of `events/`, which `cargo lambda-test` sends to the binaries, handled with the ports
+//! in memory. Also the seed data, and the names in the API's models and in the published schema.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,7 +20,7 @@ fn read(path: &Path) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// As Lambda tells a result.
+/// A result as Lambda returns it.
 fn told<T: Serialize, E: Into<Diagnostic>>(result: Result<T, E>) -> Value {
     match result.map_err(Into::into) {
         Ok(answer) => serde_json::to_value(answer).unwrap(),
@@ -48,7 +47,7 @@ fn fits(expected: &Value, actual: &Value) -> bool {
     }
 }
 
-/// Handles all samples of a binary in their order, on one world.
+/// Handles all samples of a binary in their order, with one world.
 async fn replay(binary: &str, handle: impl AsyncFn(&World, Value) -> Value) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events").join(binary);
     let mut cases: Vec<_> = std::fs::read_dir(&folder)
@@ -74,7 +73,7 @@ async fn the_samples_of_web_ingest_are_answered_as_they_say() {
         let mut answer = told(
             ingest::handle(batch, Timestamp::now(), deadline, world, world, &Redeliveries::default()).await,
         );
-        // Different properties are handled side by side, so that the order means nothing.
+        // Different properties are handled concurrently, so the order has no meaning.
         let failures = answer["batchItemFailures"].as_array_mut().unwrap();
         failures.sort_by_key(|failure| failure["itemIdentifier"].to_string());
         answer
