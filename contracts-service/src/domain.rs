@@ -1,7 +1,7 @@
-//! The rules of contracts: who gets one, and what may become of it. No clock, no I/O, no
-//! randomness: ids and times come with the command, so that a repeated one decides the same.
+//! The rules of contracts: when a property gets one, and how its status may change. No clock, no I/O, no
+//! randomness: ids and times come from the command, so a repeated command gives the same decision.
 
-use ContractStatus::{Approved, Draft};
+use ContractStatus::{Approved, Cancelled, Closed, Draft, Expired};
 use serde::{Deserialize, Serialize};
 use vocabulary::{Address, ContractStatus, ContractVersion, Decision, PropertyId, Reason, Timestamp};
 
@@ -10,38 +10,36 @@ use vocabulary::{Address, ContractStatus, ContractVersion, Decision, PropertyId,
 pub struct Contract {
     /// The property; the partition key.
     pub property_id: PropertyId,
-    /// Changes when a new contract follows an ended one.
+    /// A new contract that follows an ended one has another id.
     pub contract_id: String,
     /// Where the contract stands.
     pub contract_status: ContractStatus,
-    /// Who sells. Never logged, never published.
+    /// The seller. Never logged, never published.
     pub seller_name: String,
     /// The address as the agent wrote it.
     pub address: Address,
     /// When this contract was created.
     pub contract_created: Timestamp,
-    /// When its status changed last; later with every version.
+    /// When its status last changed. Each version has a later time than the one before.
     pub contract_last_modified_on: Timestamp,
-    /// Grows by one with every write to the property, across its contracts.
+    /// The number of writes to all contracts of the property so far.
     pub contract_version: ContractVersion,
-    /// The request time of the newest command that was applied: an older one is superseded.
-    /// `None` in rows that were stored before it was kept.
+    /// The request time of the newest command that was applied; an older command is superseded. `None` in
+    /// rows that were stored before this field existed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_requested_at: Option<Timestamp>,
 }
 
-/// What an agent asks for, about one property, at one time.
+/// An agent's request about one property.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The property that it is about.
     pub property_id: PropertyId,
-    /// When the API took it, at most the consumer's own time.
+    /// When the API accepted it (see [`Timestamp::credible`]).
     pub requested_at: Timestamp,
-    /// What is asked.
     pub change: Change,
 }
 
-/// The two things that can be asked.
+/// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A new contract, as a draft.
@@ -50,10 +48,10 @@ pub enum Change {
     Move(ContractStatus),
 }
 
-/// What a new contract says.
+/// The terms of a new contract.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
-    /// The id that the contract will have; derived from the command.
+    /// The id of the new contract, derived from the command.
     pub contract_id: String,
     /// Who sells.
     pub seller_name: String,
@@ -61,18 +59,37 @@ pub struct Terms {
     pub address: Address,
 }
 
-/// Why a request is turned down.
+impl Terms {
+    /// The greatest length of a seller's name, in Unicode code points.
+    pub const MAX_SELLER_NAME: usize = 200;
+
+    /// Checks the limits of a new contract.
+    ///
+    /// # Errors
+    /// [`Rejection::InvalidBody`] when the seller's name is blank or too long, or a text of the address is
+    /// too long.
+    pub fn new(contract_id: String, seller_name: String, address: Address) -> Result<Self, Rejection> {
+        let is_name = !seller_name.trim().is_empty() && seller_name.chars().count() <= Self::MAX_SELLER_NAME;
+        if is_name && address.is_within_limits() {
+            Ok(Self { contract_id, seller_name, address })
+        } else {
+            Err(Rejection::InvalidBody)
+        }
+    }
+}
+
+/// Why a request is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejection {
     /// The property has a contract that has not ended.
     ContractExists,
-    /// There is nothing to move.
+    /// The property has no contract.
     ContractNotFound,
     /// The contract's status does not allow this change.
     InvalidTransition,
-    /// A later request was applied before this one came.
+    /// A later request was applied before this one arrived.
     Superseded,
-    /// The property id is not the one of the address.
+    /// The property id does not match the address.
     PropertyIdMismatch,
     /// The body is not what the API describes.
     InvalidBody,
@@ -102,11 +119,10 @@ impl Reason for Rejection {
     }
 }
 
-/// What to do with `request`, given the contract that the property has now.
+/// Decides about `request`, given the property's current contract.
 ///
-/// The queue keeps no order. The outcome follows the order of the requests all the same: of two
-/// requests that exclude each other the later one wins, and a request that may have overtaken an
-/// earlier one waits for it.
+/// The queue does not keep the order of requests, but the outcome follows it: of two requests that exclude
+/// each other, the later one wins; a request that may have overtaken an earlier one waits for it.
 pub fn decide(current: Option<&Contract>, request: &Request) -> Decision<Contract, Rejection> {
     if current.is_some_and(|contract| contract.supersedes(request)) {
         return Decision::Reject(Rejection::Superseded);
@@ -116,28 +132,34 @@ pub fn decide(current: Option<&Contract>, request: &Request) -> Decision<Contrac
         (Some(last), Change::Create(terms)) if last.contract_status.is_ended() => {
             Decision::Write(draft(Some(last), request, terms))
         }
-        // The end of the present contract may be on its way.
+        // The request that ends the present contract may arrive later.
         (Some(_), Change::Create(_)) => Decision::NotNow(Rejection::ContractExists),
-        // No earlier request can change this.
+        // No earlier request can make this possible.
         (_, Change::Move(Draft)) => Decision::Reject(Rejection::InvalidTransition),
-        // Its create may be on its way.
+        // The request that creates the contract may arrive later.
         (None, Change::Move(_)) => Decision::NotYet(Rejection::ContractNotFound),
-        (Some(contract), Change::Move(next)) if contract.contract_status.may_become(*next) => {
+        (Some(contract), Change::Move(next)) if may_become(contract.contract_status, *next) => {
             Decision::Write(moved(contract, *next, request.requested_at))
         }
-        // The change before it may be on its way.
+        // The change before it may arrive later.
         (Some(_), Change::Move(_)) => Decision::NotNow(Rejection::InvalidTransition),
     }
 }
 
+/// Whether a contract may change from one status to another. Anyone who can reach the API may approve a
+/// contract; only a draft can be approved.
+fn may_become(from: ContractStatus, next: ContractStatus) -> bool {
+    matches!((from, next), (Draft, Approved | Cancelled | Expired) | (Approved, Closed | Cancelled | Expired))
+}
+
 impl Contract {
-    /// Whether a later request than this one was applied already.
+    /// Whether a later request than this one has been applied.
     fn supersedes(&self, request: &Request) -> bool {
         self.last_requested_at.is_some_and(|last| request.requested_at < last)
     }
 }
 
-/// A new draft, which follows the property's last contract where there was one.
+/// A new draft. Its version follows that of the property's last contract, if there was one.
 fn draft(last: Option<&Contract>, request: &Request, terms: &Terms) -> Contract {
     let time = modified_at(last, request.requested_at);
     Contract {
@@ -164,19 +186,18 @@ fn moved(contract: &Contract, next: ContractStatus, requested_at: Timestamp) -> 
     }
 }
 
-/// The request's time, or just after the stored one where that is later: time and version
-/// never disagree, however clocks and queues shuffle.
+/// The request's time, or one millisecond after the stored time if that is later. So time and version
+/// always grow together.
 fn modified_at(last: Option<&Contract>, requested_at: Timestamp) -> Timestamp {
     last.map_or(requested_at, |last| requested_at.max(last.contract_last_modified_on.next()))
 }
 
-/// The status that `PUT /contracts` gives where it names none.
+/// The status that `PUT /contracts` sets where the body has none.
 pub const DEFAULT_STATUS: ContractStatus = Approved;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ContractStatus::{Cancelled, Closed, Expired};
     use proptest::prelude::*;
 
     fn at(ms: i64) -> Timestamp {
@@ -241,7 +262,7 @@ mod tests {
         for from in ContractStatus::ALL {
             for to in ContractStatus::ALL {
                 let decision = decide(Some(&contract(from)), &request(2_000, Change::Move(to)));
-                if from.may_become(to) {
+                if may_become(from, to) {
                     assert_eq!(written(decision).contract_status, to);
                 } else if to == Draft {
                     assert_eq!(decision, Decision::Reject(Rejection::InvalidTransition), "{from} to {to}");
@@ -249,6 +270,33 @@ mod tests {
                     assert_eq!(decision, Decision::NotNow(Rejection::InvalidTransition), "{from} to {to}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn exactly_six_changes_of_status_are_allowed() {
+        let allowed: Vec<_> = ContractStatus::ALL
+            .into_iter()
+            .flat_map(|from| ContractStatus::ALL.into_iter().map(move |to| (from, to)))
+            .filter(|(from, to)| may_become(*from, *to))
+            .collect();
+        assert_eq!(
+            allowed,
+            [
+                (Draft, Approved),
+                (Draft, Cancelled),
+                (Draft, Expired),
+                (Approved, Cancelled),
+                (Approved, Closed),
+                (Approved, Expired),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_ended_contract_never_moves_again() {
+        for from in ContractStatus::ALL.into_iter().filter(|status| status.is_ended()) {
+            assert!(ContractStatus::ALL.into_iter().all(|to| !may_become(from, to)), "{from}");
         }
     }
 
@@ -261,8 +309,8 @@ mod tests {
         );
     }
 
-    /// An approve without a contract approved the create that somebody sent 9 s later, and one
-    /// for a cancelled contract approved the next one.
+    /// An approval without a contract approved a contract that was requested 9 s later, and an approval of
+    /// a cancelled contract approved the next one.
     #[test]
     fn a_request_never_changes_a_contract_that_was_requested_after_it() {
         for change in [Change::Move(Approved), Change::Move(Cancelled), Change::Create(terms("two"))] {

@@ -4,6 +4,7 @@
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use lambda_kit::CallError;
+use lambda_kit::clients::warm_up;
 use lambda_kit::ledger::{Committed, Entry, Item, Ledger, Record, Records, Waited};
 use vocabulary::{CommandId, ContractVersion, PropertyId};
 
@@ -19,15 +20,10 @@ pub struct DynamoContracts {
 }
 
 impl DynamoContracts {
-    /// Opens the connection, with the one call that finds out whether the table is there.
+    /// Uses these tables, and opens the connection with one read of the contracts.
     pub async fn connect(client: Client, table: String, commands_table: String) -> Self {
         let contracts = Self { ledger: Ledger::new(client.clone(), commands_table), client, table };
-        // A key that no property has; whatever the answer, the connection is open now, and a
-        // table that cannot be read fails the first message with a cause.
-        let warm_up = contracts.get(AttributeValue::S("warm-up".into())).await;
-        if let Err(cause) = warm_up {
-            tracing::warn!(%cause, "the contracts table does not answer");
-        }
+        warm_up(contracts.get(AttributeValue::S("warm-up".into()))).await;
         contracts
     }
 
@@ -44,7 +40,7 @@ impl DynamoContracts {
         Ok(answer.item)
     }
 
-    /// Writes `contract` only onto the version just before it.
+    /// Writes `contract` if the stored version is the one just before it.
     fn put(&self, contract: &Contract) -> Result<TransactWriteItem, CallError> {
         let put = Put::builder()
             .table_name(&self.table)
@@ -95,21 +91,14 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use lambda_kit::batch::{Deadline, Redelivery};
-    use lambda_kit::fixture::dynamodb;
+    use lambda_kit::batch::Deadline;
+    use lambda_kit::fixture::{Redeliveries, batch, dynamodb};
     use lambda_kit::ledger::CommandStatus;
     use serde_json::{Value, json};
-    use vocabulary::{ContractStatus, Timestamp};
+    use vocabulary::ContractStatus;
 
-    use crate::handlers::ingest::ingest;
-
-    struct Ignore;
-
-    impl Redelivery for Ignore {
-        async fn redeliver(&self, _: &str, _: Duration) -> Result<(), CallError> {
-            Ok(())
-        }
-    }
+    use crate::handlers::ingest;
+    use crate::tests::world::{at, create_body, message};
 
     async fn tables() -> DynamoContracts {
         let client = dynamodb(&[("contracts", &["property_id"]), ("commands", &["pk"])]).await.unwrap();
@@ -117,24 +106,9 @@ mod tests {
     }
 
     async fn send(tables: &DynamoContracts, id: &str, method: &str, body: Value) {
-        let text = |value: &str| json!({"stringValue": value, "dataType": "String"});
-        let attributes = json!({
-            "CommandId": text(id), "HttpMethod": text(method), "RequestTimeEpoch": text("1000000"),
-        });
-        let record = json!({
-            "messageId": id, "receiptHandle": id, "body": body.to_string(), "messageAttributes": attributes,
-        });
-        let batch = serde_json::from_value(json!({"Records": [record]})).unwrap();
-        let now = Timestamp::from_millis(1_000_000).unwrap();
+        let batch = batch(&[message(id, method, &body)]);
         let deadline = Deadline::after(Duration::from_secs(10));
-        ingest(batch, now, deadline, tables, &Ignore).await.unwrap();
-    }
-
-    fn terms() -> Value {
-        json!({
-            "property_id": "usa/anytown/main-street/111", "seller_name": "Ada",
-            "address": {"country": "USA", "city": "Anytown", "street": "Main Street", "number": 111},
-        })
+        ingest::handle(batch, at(0), deadline, tables, &Redeliveries::default()).await.unwrap();
     }
 
     async fn stored(tables: &DynamoContracts) -> Contract {
@@ -149,7 +123,7 @@ mod tests {
     #[tokio::test]
     async fn a_contract_lives_its_life_in_the_table() {
         let tables = tables().await;
-        send(&tables, "c-1", "POST", terms()).await;
+        send(&tables, "c-1", "POST", create_body()).await;
         let property = json!({"property_id": "usa/anytown/main-street/111"});
         send(&tables, "c-2", "PUT", property.clone()).await;
         let mut closed = property;
@@ -157,7 +131,7 @@ mod tests {
         send(&tables, "c-3", "PUT", closed).await;
         let ended = stored(&tables).await;
         assert_eq!((ended.contract_status, ended.contract_version.0), (ContractStatus::Closed, 3));
-        send(&tables, "c-4", "POST", terms()).await;
+        send(&tables, "c-4", "POST", create_body()).await;
         let next = stored(&tables).await;
         assert_eq!((next.contract_status, next.contract_version.0), (ContractStatus::Draft, 4));
         assert_ne!(next.contract_id, ended.contract_id);
@@ -167,10 +141,10 @@ mod tests {
     #[tokio::test]
     async fn a_redelivered_create_writes_nothing_and_a_second_one_is_rejected() {
         let tables = tables().await;
-        send(&tables, "c-1", "POST", terms()).await;
+        send(&tables, "c-1", "POST", create_body()).await;
         let first = stored(&tables).await;
-        send(&tables, "c-1", "POST", terms()).await;
-        send(&tables, "c-2", "POST", terms()).await;
+        send(&tables, "c-1", "POST", create_body()).await;
+        send(&tables, "c-2", "POST", create_body()).await;
         assert_eq!(stored(&tables).await, first);
         assert_eq!(reason(&tables, "c-1").await, None);
         assert_eq!(reason(&tables, "c-2").await.as_deref(), Some("contract_exists"));
@@ -180,7 +154,7 @@ mod tests {
     #[tokio::test]
     async fn a_decision_on_an_outdated_contract_is_not_written() {
         let tables = tables().await;
-        send(&tables, "c-1", "POST", terms()).await;
+        send(&tables, "c-1", "POST", create_body()).await;
         let draft = stored(&tables).await;
         send(&tables, "c-2", "PUT", json!({"property_id": "usa/anytown/main-street/111"})).await;
         let stale = Contract {
@@ -197,7 +171,7 @@ mod tests {
     #[tokio::test]
     async fn the_outcome_of_a_command_can_be_read() {
         let tables = tables().await;
-        send(&tables, "c-1", "POST", terms()).await;
+        send(&tables, "c-1", "POST", create_body()).await;
         let record = tables.record(&"c-1".parse().unwrap()).await.unwrap().unwrap();
         assert_eq!(record.status, CommandStatus::Applied);
         assert_eq!(

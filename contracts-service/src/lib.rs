@@ -1,14 +1,17 @@
-//! Contracts: agents create them and move them through their life.
+//! The contracts service: agents create contracts and change their status.
 //!
 //! - [`domain`]: the rules, pure: what may become of a contract.
 //! - [`ports`]: what the handlers need from the outside.
 //! - [`handlers`]: what each function does with its event.
 //! - [`dynamo`]: the tables.
 //!
-//! Nothing here publishes: the table's stream feeds a Pipe, which tells the bus of every
-//! change of status (`template.yaml`).
+//! Nothing here publishes events: a Pipe reads the table's stream and publishes every change of status
+//! (`template.yaml`).
 
 pub mod domain;
 pub mod dynamo;
 pub mod handlers;
 pub mod ports;
+
+#[cfg(test)]
+mod tests;

@@ -6,16 +6,16 @@ use vocabulary::{CommandId, PropertyId};
 
 use crate::domain::Contract;
 
-/// The contracts, one per property.
+/// The contracts: one per property.
 pub trait Contracts {
-    /// The property's current contract, as of now.
+    /// The property's current contract (a consistent read).
     fn find(&self, property: &PropertyId) -> impl Future<Output = Result<Option<Contract>, CallError>>;
 
-    /// How a command has waited so far; `None` where it does not wait.
+    /// How a command has waited so far; `None` if it does not wait.
     fn waited(&self, command: &CommandId) -> impl Future<Output = Result<Option<Waited>, CallError>>;
 
-    /// Records what became of a command and, where it was applied, writes the contract: both
-    /// or neither. Overtaken when the property's contract is not the one just before `contract`.
+    /// Writes a command's record and, if the command is applied, the contract: both or neither. `Overtaken`
+    /// when the stored contract is not the version just before `contract`.
     fn commit(
         &self,
         entry: &Entry,

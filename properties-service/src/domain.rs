@@ -1,5 +1,5 @@
-//! The rules of waiting and answering: what ends the wait for a contract, what news is new
-//! to an execution, what is answered for one that died. No clock, no I/O, no randomness.
+//! The rules of waiting and answering: which status ends the wait for a contract, which event is news to an
+//! execution, and the answer for an execution that failed. No clock, no I/O, no randomness.
 
 use std::fmt;
 
@@ -10,14 +10,13 @@ use vocabulary::{
     Timestamp,
 };
 
-/// What proves to Step Functions that an answer is for this waiting task. Its `Debug` hides
-/// it: whoever reads it in a log could answer for the contract.
+/// The task token of a waiting task. `Debug` hides it: whoever reads it in a log could answer the task.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskToken(String);
 
 impl TaskToken {
-    /// The secret itself, for Step Functions and the waiting room only.
+    /// The token itself, for Step Functions and the waiting room only.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -35,11 +34,11 @@ impl fmt::Debug for TaskToken {
     }
 }
 
-/// Which state of the contract an execution has looked at. It has no status: a waiting room
-/// full of old statuses would sooner or later be read as the truth.
+/// The state of the contract that an execution has read. It has no status: somebody would take the old
+/// status for the current one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
-    /// Absent where the event that told of it had none.
+    /// `None` if the event of that state had no version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract_version: Option<ContractVersion>,
     /// When the contract got into that state.
@@ -51,15 +50,15 @@ pub struct Seen {
 pub struct Waiting {
     /// The property whose contract it waits for.
     pub property_id: PropertyId,
-    /// Who waits.
+    /// The execution that waits.
     pub execution_arn: String,
-    /// How it is answered.
+    /// The token to answer it with.
     pub task_token: TaskToken,
-    /// What it knew of the contract before it began to wait.
+    /// The state of the contract that it read before it began to wait.
     pub seen: Seen,
 }
 
-/// What a waiting execution is told: the output of its task.
+/// The answer to a waiting execution: the output of its task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wake {
     /// `APPROVED`, or one of the statuses of an ended contract.
@@ -73,8 +72,8 @@ pub struct Wake {
 }
 
 impl Wake {
-    /// The end of the wait that this state of the contract brings: approved or over. A draft
-    /// brings none.
+    /// The answer that this state of the contract gives, if it is approved or ended. A draft does not end
+    /// the wait.
     pub fn from_contract(contract: &ContractStatusChanged) -> Option<Self> {
         let settled =
             contract.contract_status == ContractStatus::Approved || contract.contract_status.is_ended();
@@ -86,8 +85,8 @@ impl Wake {
     }
 }
 
-/// What `news` means to an execution that waits. Older news than it has seen means nothing:
-/// the end of the previous contract, told late, does not end the wait for the new one.
+/// The answer that `news` gives to a waiting execution. News that is not newer than what it has seen gives
+/// none: a late event of the previous contract does not end the wait for the new one.
 pub fn wake(waiting: &Waiting, news: &ContractStatusChanged) -> Option<Wake> {
     let seen = ContractStatusChanged {
         contract_version: waiting.seen.contract_version,
@@ -100,32 +99,32 @@ pub fn wake(waiting: &Waiting, news: &ContractStatusChanged) -> Option<Wake> {
 /// One request for approval, as the workflow claims it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The request's own id, or its event's.
+    /// The request's own id, or the id of its event.
     pub id: ApprovalRequestId,
-    /// The property whose listing is to be published.
+    /// The property of the listing.
     pub property_id: PropertyId,
 }
 
-/// The answer as it is stored with the claim before it is published, so that whoever
-/// publishes it again publishes the same.
+/// The answer to a request. It is stored with the claim before it is published, so every repetition
+/// publishes the same answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// May the listing be published?
+    /// Whether the listing may be published.
     pub evaluation_result: EvaluationResult,
-    /// Why not.
+    /// Why it was declined.
     #[serde(default, deserialize_with = "events::null_as_none")]
     pub evaluation_reasons: Vec<EvaluationReason>,
     /// The version of the contract that it relies on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract_version: Option<ContractVersion>,
-    /// When the contract got into the state that it relies on; absent in answers that were stored
-    /// before there was this field.
+    /// When the contract got into the state that it relies on. `None` in answers that were stored before
+    /// this field existed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract_last_modified_on: Option<Timestamp>,
 }
 
 impl Answer {
-    /// What is answered for an execution that died before it knew better.
+    /// The answer for an execution that failed before it had one.
     pub fn evaluation_failed() -> Self {
         Self {
             evaluation_result: EvaluationResult::Declined,
@@ -148,12 +147,12 @@ impl Answer {
     }
 }
 
-/// The claim on a request, once it holds an answer.
+/// The claim on a request, with its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettledClaim {
     /// The one answer that this request gets.
     pub answer: Answer,
-    /// Whether it is known to be published.
+    /// Whether the answer is marked as published.
     pub answered: bool,
 }
 

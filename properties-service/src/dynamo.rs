@@ -1,7 +1,7 @@
-//! The adapters to the service's two tables. The contract-status table holds one item per
-//! property and nothing else; the approvals table holds the waiting room (`WAITING#{property}`,
-//! one row per token) and the claims (`REQUEST#{id}`, `CLAIM`). Every read is consistent:
-//! "whoever writes second sees the other" rests on it.
+//! The adapters to the service's two tables. The contract-status table holds one item per property and
+//! nothing else; the approvals table holds the waiting room (`WAITING#{property}`, one row per token) and
+//! the claims (`REQUEST#{id}`, `CLAIM`). All reads are consistent: of two functions that each write and
+//! then read, at least one must see the write of the other.
 
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use events::ContractStatusChanged;
 use lambda_kit::CallError;
+use lambda_kit::clients::warm_up;
+use lambda_kit::ledger::Item;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vocabulary::{PropertyId, Timestamp};
@@ -26,14 +28,29 @@ pub struct ContractStatusTable {
 }
 
 impl ContractStatusTable {
-    /// The table called `table`.
-    pub fn new(client: Client, table: impl Into<String>) -> Self {
-        Self { client, table: table.into() }
+    /// Uses this table, and opens the connection with one read of it.
+    pub async fn connect(client: Client, table: impl Into<String>) -> Self {
+        let statuses = Self { client, table: table.into() };
+        warm_up(statuses.get(text("warm-up"))).await;
+        statuses
+    }
+
+    async fn get(&self, property_id: AttributeValue) -> Result<Option<Item>, CallError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("property_id", property_id)
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(CallError::from_sdk)?;
+        Ok(answer.item)
     }
 }
 
-/// The same order as [`ContractStatusChanged::is_newer_than`], where the table can judge it:
-/// by version where both have one, by time otherwise.
+/// [`ContractStatusChanged::is_newer_than`] as a condition of the table: by version if both have one,
+/// otherwise by time.
 const NEWER_WITH_VERSION: &str = "attribute_not_exists(property_id) \
      OR contract_version < :version \
      OR (attribute_not_exists(contract_version) AND contract_last_modified_on < :time)";
@@ -67,16 +84,8 @@ impl ContractStatuses for ContractStatusTable {
     }
 
     async fn current(&self, property_id: &PropertyId) -> Result<Option<ContractStatusChanged>, CallError> {
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("property_id", text(property_id))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(CallError::from_sdk)?;
-        answer.item.map(|item| serde_dynamo::from_item(item).map_err(CallError::corrupt)).transpose()
+        let item = self.get(text(property_id)).await?;
+        item.map(|item| serde_dynamo::from_item(item).map_err(CallError::corrupt)).transpose()
     }
 }
 
@@ -85,7 +94,7 @@ impl ContractStatuses for ContractStatusTable {
 pub struct ApprovalsTable {
     client: Client,
     table: String,
-    /// How long a new row is kept.
+    /// The time to live of a new row.
     keep: Duration,
 }
 
@@ -109,9 +118,30 @@ struct ClaimRow {
 }
 
 impl ApprovalsTable {
-    /// The table called `table`, whose new rows are kept for `keep`: longer than anybody waits.
+    /// Uses this table. `keep` is the time to live of new rows: longer than any execution waits.
     pub fn new(client: Client, table: impl Into<String>, keep: Duration) -> Self {
         Self { client, table: table.into(), keep }
+    }
+
+    /// As `new`, and opens the connection with one query.
+    pub async fn connect(client: Client, table: impl Into<String>, keep: Duration) -> Self {
+        let approvals = Self::new(client, table, keep);
+        warm_up(approvals.rows("WAITING#".into())).await;
+        approvals
+    }
+
+    async fn rows(&self, pk: String) -> Result<Vec<Item>, CallError> {
+        let rows = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", text(pk))
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        rows.collect::<Result<Vec<_>, _>>().await.map_err(CallError::from_sdk)
     }
 
     fn expiry(&self) -> i64 {
@@ -123,8 +153,8 @@ fn waiting_pk(property_id: &PropertyId) -> String {
     format!("WAITING#{property_id}")
 }
 
-/// A retried task waits with a new token, so that a token is what a row stands for; a token
-/// is too long to be a key itself.
+/// There is one row per token, since a retried task has a new token. A token is too long for a key, so the
+/// key is derived from it.
 fn waiting_sk(token: &TaskToken) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, token.reveal().as_bytes()).to_string()
 }
@@ -151,28 +181,12 @@ impl WaitingRoom for ApprovalsTable {
     }
 
     async fn of(&self, property_id: &PropertyId) -> Result<Vec<Result<Waiting, CallError>>, CallError> {
-        let mut rows = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", text(waiting_pk(property_id)))
-            .consistent_read(true)
-            .into_paginator()
-            .items()
-            .send();
-        let mut waiting = Vec::new();
-        while let Some(item) = rows.next().await {
-            let item = item.map_err(CallError::from_sdk)?;
-            let row: Result<WaitingRow, _> = serde_dynamo::from_item(item);
-            waiting.push(row.map_err(CallError::corrupt).map(|row| Waiting {
-                property_id: row.property_id,
-                execution_arn: row.execution_arn,
-                task_token: row.task_token,
-                seen: row.seen,
-            }));
-        }
-        Ok(waiting)
+        let read = |item| {
+            let row: WaitingRow = serde_dynamo::from_item(item).map_err(CallError::corrupt)?;
+            let WaitingRow { property_id, execution_arn, task_token, seen, .. } = row;
+            Ok(Waiting { property_id, execution_arn, task_token, seen })
+        };
+        Ok(self.rows(waiting_pk(property_id)).await?.into_iter().map(read).collect())
     }
 
     async fn leave(&self, waiting: &Waiting) -> Result<(), CallError> {
@@ -196,8 +210,7 @@ impl Claims for ApprovalsTable {
         answer: &Answer,
     ) -> Result<Option<SettledClaim>, CallError> {
         let answer: AttributeValue = serde_dynamo::to_attribute_value(answer).map_err(CallError::refused)?;
-        // The same update as the workflow's own `StoreAnswer`, so that it does not matter
-        // which of the two comes first.
+        // The same update as the workflow's `StoreAnswer`: it does not matter which of the two is first.
         let updated = self
             .client
             .update_item()
@@ -271,7 +284,7 @@ mod tests {
 
     async fn statuses() -> ContractStatusTable {
         let client = dynamodb(&[("contract-status", &["property_id"])]).await.unwrap();
-        ContractStatusTable::new(client, "contract-status")
+        ContractStatusTable::connect(client, "contract-status").await
     }
 
     async fn approvals() -> ApprovalsTable {
@@ -287,9 +300,9 @@ mod tests {
         Request { id: "r-1".parse().unwrap(), property_id: property() }
     }
 
-    /// With and without versions, with equal and different times: the table's condition and
-    /// the rule in Rust are one order. Known faults 11 and 14; and 15, since what is not newer
-    /// is not written, so that no stream tells of it.
+    /// With and without versions, with equal and different times, the table's condition and the rule in
+    /// Rust give the same order. Known faults 11 and 14; also 15, since a status that is not newer is not
+    /// written and makes no stream record.
     #[tokio::test]
     async fn the_table_keeps_exactly_what_the_rule_calls_newer() {
         let states: Vec<ContractStatusChanged> =
@@ -415,7 +428,7 @@ mod tests {
         assert_eq!(claims.settle(&request(), "another", &Answer::evaluation_failed()).await.unwrap(), None);
     }
 
-    /// What the state `StoreAnswer` writes is what this adapter reads.
+    /// This adapter reads what the state `StoreAnswer` writes.
     #[tokio::test]
     async fn an_answer_that_the_workflow_stored_is_read() {
         let claims = approvals().await;

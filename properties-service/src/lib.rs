@@ -1,13 +1,15 @@
-//! The approval service: it answers requests to publish a listing, and knows of contracts
-//! what their events tell.
+//! The approval service: it answers requests to publish a listing. It knows contracts only from their
+//! events.
 //!
-//! The workflow itself is `approval.asl.yaml`. This crate holds the four functions around
-//! it: one keeps the last known contract status, one lets an execution wait for a contract,
-//! one wakes those that wait, one answers for executions that died. None of them calls
-//! another service or reads another service's table.
+//! The workflow is `approval.asl.yaml`. This crate holds the four functions around it: one stores the last
+//! known contract status, one lets an execution wait for a contract, one wakes the waiting executions, and
+//! one answers for executions that failed. None of them calls another service or reads its tables.
 
 pub mod domain;
 pub mod dynamo;
 pub mod handlers;
 pub mod ports;
 pub mod workflow;
+
+#[cfg(test)]
+mod tests;

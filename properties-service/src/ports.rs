@@ -1,5 +1,5 @@
-//! What the handlers need of the world, in verbs of the domain. Every method is one call,
-//! so that a test can fail, repeat or interleave between any two of them.
+//! What the handlers need from the outside. Every method is one call, so a test can fail, repeat or
+//! interleave any two of them.
 
 use events::{ContractStatusChanged, PublicationEvaluationCompleted};
 use lambda_kit::CallError;
@@ -7,49 +7,49 @@ use vocabulary::PropertyId;
 
 use crate::domain::{Answer, Request, SettledClaim, TaskToken, Waiting, Wake};
 
-/// What became of news about a contract.
+/// What `keep` did with an event about a contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
-    /// It is the last known state now.
+    /// The event is now the last known state.
     Newest,
-    /// The same or something newer was known.
+    /// The same or a newer state was known.
     Outdated,
 }
 
 /// The last known state of every property's contract.
 pub trait ContractStatuses {
-    /// Keeps `news`, unless it is not newer than what is known; atomically.
+    /// Stores `news` if it is newer than the known state, in one atomic step.
     fn keep(&self, news: &ContractStatusChanged) -> impl Future<Output = Result<Kept, CallError>>;
 
-    /// The last known state, never a stale one; `None` where nothing was ever told.
+    /// The last known state (a consistent read); `None` if there was no event.
     fn current(
         &self,
         property_id: &PropertyId,
     ) -> impl Future<Output = Result<Option<ContractStatusChanged>, CallError>>;
 }
 
-/// Who waits for which contract.
+/// The executions that wait for a contract.
 pub trait WaitingRoom {
-    /// Adds one; adding it again changes nothing.
+    /// Adds one. To add it again changes nothing.
     fn enter(&self, waiting: &Waiting) -> impl Future<Output = Result<(), CallError>>;
 
-    /// All that wait for the contract of a property, those who just entered included. A row that
-    /// cannot be read is an error of its own: nobody else has to wait for it.
+    /// All executions that wait for the contract of a property (a consistent read). A row that cannot be
+    /// read is an error of its own, so that the others are still woken.
     fn of(
         &self,
         property_id: &PropertyId,
     ) -> impl Future<Output = Result<Vec<Result<Waiting, CallError>>, CallError>>;
 
-    /// Removes one; it may be gone already.
+    /// Removes one. It may have been removed before.
     fn leave(&self, waiting: &Waiting) -> impl Future<Output = Result<(), CallError>>;
 }
 
-/// What became of an answer to a waiting task.
+/// What happened to an answer to a waiting task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Woken {
-    /// The execution goes on.
+    /// The execution continues.
     Now,
-    /// Nobody waits with this token any more: answered before, timed out, or ended.
+    /// No task waits with this token any more: it was answered, timed out or ended.
     DeadAlready,
 }
 
@@ -58,15 +58,15 @@ pub trait Executions {
     /// Answers the task that waits with `token`.
     fn wake(&self, token: &TaskToken, with: &Wake) -> impl Future<Output = Result<Woken, CallError>>;
 
-    /// The input that an execution was started with, as text; `None` where Step Functions does not
-    /// know the execution: it forgets one 90 days after its end.
+    /// The input of an execution, as text; `None` if Step Functions does not know the execution: it deletes
+    /// one 90 days after its end.
     fn input(&self, execution_arn: &str) -> impl Future<Output = Result<Option<String>, CallError>>;
 }
 
 /// The claims on requests for approval.
 pub trait Claims {
-    /// Settles the claim of `execution_arn` on `request`: it holds `answer` from now on,
-    /// unless it held one before, which stays. `None` where another execution has the claim.
+    /// Stores `answer` in the claim of `execution_arn` on `request`, unless the claim has an answer: that
+    /// one stays. Returns the claim, or `None` if another execution has it.
     fn settle(
         &self,
         request: &Request,
@@ -78,7 +78,7 @@ pub trait Claims {
     fn mark_answered(&self, request: &Request) -> impl Future<Output = Result<(), CallError>>;
 }
 
-/// Where answers are published.
+/// The bus for answers.
 pub trait Answers {
     /// Publishes one.
     fn publish(&self, answer: &PublicationEvaluationCompleted)

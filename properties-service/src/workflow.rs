@@ -1,5 +1,5 @@
-//! The adapter to Step Functions: answers waiting tasks, and reads the input of executions. A
-//! token that nobody waits with any more is an outcome here, not an error; it never logs one.
+//! The adapter to Step Functions: answers waiting tasks and reads the input of executions. A dead token is
+//! a result here, not an error. It never logs a token.
 
 use aws_sdk_sfn::Client;
 use aws_sdk_sfn::operation::describe_execution::DescribeExecutionError;
@@ -9,14 +9,13 @@ use lambda_kit::CallError;
 use crate::domain::{TaskToken, Wake};
 use crate::ports::{Executions, Woken};
 
-/// The executions of this account's state machines: a token names its own.
+/// The executions of this account's state machines. A token identifies its execution.
 #[derive(Debug, Clone)]
 pub struct StepFunctions {
     client: Client,
 }
 
 impl StepFunctions {
-    /// An adapter over `client`.
     pub fn new(client: Client) -> Self {
         Self { client }
     }
@@ -42,19 +41,19 @@ impl Executions for StepFunctions {
     }
 }
 
-/// Errors that say that there is no such execution.
+/// There is no such execution.
 /// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html#API_DescribeExecution_Errors>
 fn is_unknown(error: &DescribeExecutionError) -> bool {
     error.is_execution_does_not_exist() || error.is_invalid_arn()
 }
 
-/// Errors that no later attempt can change.
+/// No retry can help: no task waits with this token.
 /// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskSuccess.html#API_SendTaskSuccess_Errors>
 fn is_dead(error: &SendTaskSuccessError) -> bool {
     error.is_task_timed_out() || error.is_task_does_not_exist() || error.is_invalid_token()
 }
 
-/// A validation error repeats the value that it refuses; the cause goes to the log.
+/// Removes the token from the error, which goes to the log: a validation error repeats the value.
 fn without(token: &TaskToken, cause: CallError) -> CallError {
     cause.map_text(|text| text.replace(token.reveal(), "(token)"))
 }

@@ -9,7 +9,7 @@ use jsonata_core::evaluator::{Context, Evaluator};
 use jsonata_core::parser;
 use jsonata_core::value::JValue;
 use lambda_kit::CallError;
-use properties_service::handlers::EventFailure;
+use lambda_kit::event::EventFailure;
 use serde_json::{Value, json};
 
 /// The definition with its placeholders filled in.

@@ -35,10 +35,10 @@
 //! | 25 | tests/tests/known_faults.rs | a_place_is_found_in_any_spelling |
 //! | 26 | tests/tests/known_faults.rs | a_street_and_a_number_are_matched_whole |
 //! | 27 | crates/events/tests/schemas.rs | contract_status_changed_is_what_its_schema_says, publication_approval_requested_is_what_its_schema_says, publication_evaluation_completed_is_what_its_schema_says |
-//! | 27 | web-service/src/samples.rs | the_models_of_the_api_name_what_the_handlers_read_and_answer |
+//! | 27 | web-service/src/tests/samples.rs | the_models_of_the_api_name_what_the_handlers_read_and_answer |
 //! | 27 | tests/tests/events.rs | every_event_of_a_whole_run_is_what_its_schema_says, the_registries_publish_the_schemas_of_the_event_contracts |
 //! | 28 | contracts-service/src/handlers/ingest.rs | an_approval_that_overtakes_its_create_is_applied_after_it |
-//! | 29 | web-service/src/samples.rs | every_seed_listing_is_one_that_the_service_takes_and_its_images_are_here |
+//! | 29 | web-service/src/tests/samples.rs | every_seed_listing_is_one_that_the_service_takes_and_its_images_are_here |
 //! | 30 | tests/tests/known_faults.rs | no_log_holds_a_task_token_or_a_sellers_name |
 //! | 30 | tests/src/policy/kept.rs | kept, table-protection, table-recovery |
 //! | 30 | tests/src/policy/account.rs | account-settings |

@@ -1,8 +1,8 @@
-//! The web service: agents' listings, the requests to publish them, and the public's search.
+//! The web service: agents' listings, the requests to publish them, and the public search.
 //!
-//! It owns the listings and decides alone what search shows: only what an evaluation has
-//! approved, and only as long as its contract has not ended. It never reads another
-//! service's data; what it knows of contracts and evaluations it knows from their events.
+//! It owns the listings and decides what search shows: listings that an evaluation has approved and whose
+//! contract has not ended. It never reads another service's data; it knows contracts and evaluations from
+//! their events.
 
 pub mod domain;
 pub mod dynamo;
@@ -11,8 +11,4 @@ pub mod page;
 pub mod ports;
 
 #[cfg(test)]
-mod model;
-#[cfg(test)]
-mod samples;
-#[cfg(test)]
-mod testing;
+mod tests;

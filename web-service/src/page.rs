@@ -1,11 +1,11 @@
-//! Searches and where in their results a page begins. The `next` of one search is opaque to
-//! clients, and is refused wherever it was not made for.
+//! Searches, and the positions where their pages begin. The `next` token of a search is opaque to clients,
+//! and only that search accepts it.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use vocabulary::{Address, PropertyId};
 
-/// What is searched: a city, or one street of it. Normalised as an address is.
+/// What is searched: a city, or one street of it. Normalised like an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
     country: String,
@@ -13,12 +13,12 @@ pub struct Scope {
     street: Option<String>,
 }
 
-/// A place in the results: that of one published listing, `{street}#{number, 9 digits}`.
+/// The position of a published listing in the results: `{street}#{number, 9 digits}`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position(String);
 
 impl Scope {
-    /// `None` where no property can have such an address, so that there is nothing to find.
+    /// `None` if no property can have such an address: the search has no results.
     pub fn new(country: &str, city: &str, street: Option<&str>) -> Option<Self> {
         let scope = Self {
             country: Address::segment(country),
@@ -29,47 +29,44 @@ impl Scope {
         PropertyId::from_segments(&scope.country, &scope.city, street, "1").ok().map(|_| scope)
     }
 
-    /// The country, normalised.
     pub fn country(&self) -> &str {
         &self.country
     }
 
-    /// The city, normalised.
     pub fn city(&self) -> &str {
         &self.city
     }
 
-    /// The street, normalised; `None`: all streets.
+    /// The street, normalised; `None` means all streets.
     pub fn street(&self) -> Option<&str> {
         self.street.as_deref()
     }
 
-    /// `position` as the `next` of this search.
+    /// The `next` token of this search for `position`.
     pub fn token(&self, position: &Position) -> String {
         URL_SAFE_NO_PAD.encode(self.name() + &position.0)
     }
 
-    /// The position that a `next` of this very search names; `None` for any other text.
+    /// The position of a `next` token of this search; `None` for any other text.
     pub fn position(&self, token: &str) -> Option<Position> {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
         let position = text.strip_prefix(&self.name())?;
         let (street, number) = position.split_once('#')?;
         let is_number = number.len() == 9 && number.bytes().all(|byte| byte.is_ascii_digit());
         let is_here = self.street().is_none_or(|own| own == street);
-        // A street in the grammar, so that the position is one that a listing can have.
+        // The street must be valid: a listing can have this position.
         let is_street = PropertyId::from_segments(&self.country, &self.city, street, "1").is_ok();
         (is_number && is_here && is_street).then(|| Position(position.to_owned()))
     }
 
-    /// `/` stands in no segment, so that no two searches have one name.
+    /// No segment contains `/`, so no two searches have the same name.
     fn name(&self) -> String {
         format!("{}/{}/{}/", self.country, self.city, self.street().unwrap_or_default())
     }
 }
 
 impl Position {
-    /// The place of a property; `None` where its number is not one that an address has
-    /// (`0111`, `abc`), so that nothing is published there.
+    /// The position of a property; `None` if no address has its number (`0111`, `abc`).
     pub fn of(property: &PropertyId) -> Option<Self> {
         let [_, _, street, text] = property.segments();
         let number: u32 = text.parse().ok()?;
@@ -77,8 +74,8 @@ impl Position {
         is_canonical.then(|| Self(format!("{street}#{number:09}")))
     }
 
-    /// As it is sorted. `#` sorts before every character of a street, so that a street's
-    /// numbers stand together and before those of any street whose name begins with its own.
+    /// The sort key. `#` sorts before every character of a street, so the numbers of one street are
+    /// together, and before those of any street whose name begins with its name.
     pub fn as_str(&self) -> &str {
         &self.0
     }

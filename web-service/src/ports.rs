@@ -1,26 +1,26 @@
-//! What the handlers need from the world outside: the agents' listings, their publication,
-//! the catalogue that the public searches, the bus, and the records of commands.
+//! What the handlers need from the outside: the agents' listings, their publication, the catalogue that the
+//! public searches, and the bus.
 
 use events::PublicationApprovalRequested;
 use lambda_kit::CallError;
 use lambda_kit::ledger::{Committed, Entry, Waited};
 use lambda_kit::publish::Bus;
 use serde::{Deserialize, Serialize};
-use vocabulary::{CommandId, PropertyId};
+use vocabulary::{Address, CommandId, ListingStatus, OfferTerms, PropertyId};
 
-use crate::domain::{ContractKind, EndedContract, Listing, ListingStatus, Revision};
+use crate::domain::{EndedContract, Listing, Revision};
 use crate::page::{Position, Scope};
 
 /// The listings as agents change them.
 pub trait Listings {
-    /// The listing of a property, in any status, as of the latest write.
+    /// The listing of a property in any status (a consistent read).
     fn find(&self, property: &PropertyId) -> impl Future<Output = Result<Option<Listing>, CallError>>;
 
-    /// How a command has waited so far; `None` where it does not wait.
+    /// How a command has waited so far; `None` if it does not wait.
     fn waited(&self, command: &CommandId) -> impl Future<Output = Result<Option<Waited>, CallError>>;
 
-    /// Writes a command's record and, where it has one, its effect on the listing and on
-    /// what search shows, all or nothing.
+    /// Writes a command's record and, if there is one, its effect on the listing and on search: all or
+    /// nothing.
     fn commit(
         &self,
         entry: &Entry,
@@ -28,24 +28,24 @@ pub trait Listings {
     ) -> impl Future<Output = Result<Committed<Listing>, CallError>>;
 }
 
-/// The listings as events change them, and the ended contracts that these changes depend on.
+/// The listings as events change them, and the ended contracts that the changes depend on.
 pub trait Publications {
-    /// The listing of a property and its latest contract that ended, as of the latest write.
+    /// The listing of a property and its latest ended contract (consistent reads).
     fn load(
         &self,
         property: &PropertyId,
     ) -> impl Future<Output = Result<(Option<Listing>, Option<EndedContract>), CallError>>;
 
-    /// Writes a listing and its effect on search, all or nothing, provided that neither the
-    /// listing nor the ended contract has changed since they were loaded; `false` if one has.
+    /// Writes a listing and its effect on search: all or nothing. Returns `false` and writes nothing if the
+    /// listing or the ended contract has changed since it was loaded.
     fn store(
         &self,
         revision: &Revision,
         ended: Option<&EndedContract>,
     ) -> impl Future<Output = Result<bool, CallError>>;
 
-    /// Keeps an ended contract in place of the `known` one; `false` if that has changed
-    /// since it was loaded.
+    /// Replaces the `known` ended contract. Returns `false` and writes nothing if it has changed since it
+    /// was loaded.
     fn remember(
         &self,
         ended: &EndedContract,
@@ -53,10 +53,9 @@ pub trait Publications {
     ) -> impl Future<Output = Result<bool, CallError>>;
 }
 
-/// What the public sees: published listings, and nothing else.
+/// What the public sees: the published listings.
 pub trait Catalogue {
-    /// Up to `limit` listings of `scope` that stand after a position, sorted by street, then
-    /// by number.
+    /// Up to `limit` listings of `scope` after a position, sorted by street, then by number.
     fn page(
         &self,
         scope: &Scope,
@@ -70,41 +69,31 @@ pub trait Catalogue {
 
 /// Requests to have a listing evaluated.
 pub trait Requests {
-    /// Publishes one; may be repeated.
+    /// Publishes a request. It may be repeated.
     fn publish(&self, request: &PublicationApprovalRequested) -> impl Future<Output = Result<(), CallError>>;
 }
 
-/// A part of a search's results.
+/// One page of a search's results.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// In their order.
+    /// In the order of their positions.
     pub listings: Vec<Published>,
-    /// Where the next page begins; `None` where there is nothing more.
+    /// Where the next page begins; `None` on the last page.
     pub next: Option<Position>,
 }
 
 /// A listing as the public sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
-    /// As the agent wrote it, like city and street.
-    pub country: String,
-    /// The city.
-    pub city: String,
-    /// The street.
-    pub street: String,
-    /// The house number.
-    pub number: u32,
-    /// What the agent says of it.
-    pub description: String,
-    /// For sale or for rent.
-    pub contract: ContractKind,
-    /// Whole currency units.
-    pub listprice: u64,
-    /// Three capital letters.
-    pub currency: String,
+    /// As the agent wrote it.
+    #[serde(flatten)]
+    pub address: Address,
+    /// Description, kind of contract, price and currency.
+    #[serde(flatten)]
+    pub terms: OfferTerms,
     /// Always `APPROVED`.
     pub status: ListingStatus,
-    /// Object keys in the images bucket; `None` in a page of results.
+    /// Object keys in the images bucket; `None` in search results.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Vec<String>>,
 }
@@ -112,16 +101,9 @@ pub struct Published {
 impl From<&Listing> for Published {
     fn from(listing: &Listing) -> Self {
         let Listing { offer, status, .. } = listing;
-        let address = offer.address();
         Self {
-            country: address.country().to_owned(),
-            city: address.city().to_owned(),
-            street: address.street().to_owned(),
-            number: address.number(),
-            description: offer.description().to_owned(),
-            contract: offer.contract(),
-            listprice: offer.listprice(),
-            currency: offer.currency().to_owned(),
+            address: offer.address().clone(),
+            terms: offer.terms().clone(),
             status: *status,
             images: Some(offer.images().to_vec()),
         }

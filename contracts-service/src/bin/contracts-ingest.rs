@@ -1,30 +1,17 @@
-//! Trigger: the ingest queue. Applies what agents asked for.
+//! Trigger: the ingest queue. Applies the agents' commands.
 
 use aws_lambda_events::sqs::SqsEvent;
 use contracts_service::dynamo::DynamoContracts;
-use contracts_service::handlers::ingest::ingest;
+use contracts_service::handlers::ingest::handle;
 use lambda_kit::batch::{Deadline, Queue};
-use lambda_kit::config::{ConfigError, Env};
-use lambda_kit::{clients, telemetry};
+use lambda_kit::{clients, config, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use vocabulary::Timestamp;
 
-struct Config {
-    contracts_table: String,
-    commands_table: String,
-    queue_url: String,
-}
-
-impl Config {
-    fn from_env() -> Result<Self, ConfigError> {
-        let mut env = Env::process();
-        let config = Self {
-            contracts_table: env.text("CONTRACTS_TABLE"),
-            commands_table: env.text("COMMANDS_TABLE"),
-            queue_url: env.text("INGEST_QUEUE_URL"),
-        };
-        env.finish(config)
-    }
+config! {
+    contracts_table: String = "CONTRACTS_TABLE",
+    commands_table: String = "COMMANDS_TABLE",
+    queue_url: String = "INGEST_QUEUE_URL",
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -37,7 +24,7 @@ async fn main() -> Result<(), Error> {
     let contracts = &DynamoContracts::connect(dynamodb, config.contracts_table, config.commands_table).await;
     run(service_fn(async |batch: LambdaEvent<SqsEvent>| {
         let deadline = Deadline::of(&batch.context);
-        ingest(batch.payload, Timestamp::now(), deadline, contracts, queue).await
+        handle(batch.payload, Timestamp::now(), deadline, contracts, queue).await
     }))
     .await
 }

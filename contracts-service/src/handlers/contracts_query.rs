@@ -1,4 +1,4 @@
-//! What an agent asks: the contract of a property, and what became of a command.
+//! The agents' queries: the contract of a property, and the record of a command.
 
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use lambda_kit::CallError;
@@ -8,10 +8,9 @@ use lambda_kit::ledger::Records;
 use crate::domain::Contract;
 use crate::ports::Contracts;
 
-/// Answers one request.
-pub async fn answer(
-    store: &(impl Contracts + Records),
+pub async fn handle(
     request: &ApiGatewayProxyRequest,
+    store: &(impl Contracts + Records),
 ) -> ApiGatewayProxyResponse {
     or_failure(match route(request) {
         "/contracts/{country}/{city}/{street}/{number}" => contract(store, request).await,
@@ -29,7 +28,7 @@ async fn contract(
         None => None,
     };
     Ok(match contract {
-        // When it was asked for last is a matter of the consumer.
+        // `last_requested_at` is internal to the consumer.
         Some(contract) => json(200, &Contract { last_requested_at: None, ..contract }),
         None => refusal(404, "The property has no contract."),
     })
@@ -39,20 +38,11 @@ async fn contract(
 mod tests {
     use super::*;
     use aws_lambda_events::encodings::Body;
-    use lambda_kit::ledger::{CommandStatus, Committed, Entry, Record, Waited};
+    use lambda_kit::fixture::{Call, Fault};
+    use lambda_kit::ledger::{CommandStatus, Record};
     use serde_json::{Value, json};
-    use vocabulary::{CommandId, PropertyId};
 
-    /// One contract and one record, or tables that do not answer.
-    struct Store {
-        answers: bool,
-    }
-
-    impl Store {
-        fn ask<T>(&self, answer: T) -> Result<T, CallError> {
-            if self.answers { Ok(answer) } else { Err(CallError::Unavailable("no table".into())) }
-        }
-    }
+    use crate::tests::world::World;
 
     fn stored() -> Value {
         json!({
@@ -64,41 +54,28 @@ mod tests {
         })
     }
 
-    impl Contracts for Store {
-        async fn find(&self, property: &PropertyId) -> Result<Option<Contract>, CallError> {
-            let mut row = stored();
-            row["last_requested_at"] = json!("2026-11-23T18:23:06.123Z");
-            let contract: Contract = serde_json::from_value(row).unwrap();
-            self.ask(Some(contract).filter(|contract| contract.property_id == *property))
-        }
-
-        async fn waited(&self, _: &CommandId) -> Result<Option<Waited>, CallError> {
-            panic!("a query settles nothing")
-        }
-
-        async fn commit(&self, _: &Entry, _: Option<&Contract>) -> Result<Committed<Contract>, CallError> {
-            panic!("a query writes nothing")
-        }
+    /// A world with one contract and the record of one command.
+    fn world() -> World {
+        let world = World::default();
+        let mut row = stored();
+        row["last_requested_at"] = json!("2026-11-23T18:23:06.123Z");
+        let contract: Contract = serde_json::from_value(row).unwrap();
+        world.contracts.borrow_mut().insert(contract.property_id.clone(), contract);
+        world.ledger.put(Record {
+            command_id: "c-1".parse().unwrap(),
+            status: CommandStatus::Pending,
+            reason: Some("contract_not_found".into()),
+            message: Some("The property has no contract.".into()),
+        });
+        world
     }
 
-    impl Records for Store {
-        async fn record(&self, id: &CommandId) -> Result<Option<Record>, CallError> {
-            let record = Record {
-                command_id: id.clone(),
-                status: CommandStatus::Pending,
-                reason: Some("contract_not_found".into()),
-                message: Some("The property has no contract.".into()),
-            };
-            self.ask((id.as_str() == "c-1").then_some(record))
-        }
-    }
-
-    async fn get(store: &Store, resource: &str, path: &[(&str, &str)]) -> (i64, Value) {
+    async fn get(world: &World, resource: &str, path: &[(&str, &str)]) -> (i64, Value) {
         let mut request = ApiGatewayProxyRequest::default();
         request.resource = Some(resource.into());
         request.path_parameters =
             path.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let response = answer(store, &request).await;
+        let response = handle(&request, world).await;
         let Some(Body::Text(body)) = response.body else { panic!("no text") };
         (response.status_code, serde_json::from_str(&body).unwrap())
     }
@@ -112,30 +89,31 @@ mod tests {
 
     #[tokio::test]
     async fn a_contract_is_found_by_its_address_however_it_is_written() {
-        let store = Store { answers: true };
-        assert_eq!(get(&store, CONTRACT, &address("111")).await, (200, stored()));
+        let world = world();
+        assert_eq!(get(&world, CONTRACT, &address("111")).await, (200, stored()));
         for number in ["112", "one/two"] {
-            let (status, body) = get(&store, CONTRACT, &address(number)).await;
+            let (status, body) = get(&world, CONTRACT, &address(number)).await;
             assert_eq!((status, body), (404, json!({"message": "The property has no contract."})));
         }
     }
 
     #[tokio::test]
     async fn an_agent_learns_what_became_of_a_command() {
-        let store = Store { answers: true };
-        let (status, body) = get(&store, COMMAND, &[("command_id", "c-1")]).await;
+        let world = world();
+        let (status, body) = get(&world, COMMAND, &[("command_id", "c-1")]).await;
         assert_eq!((status, &body["status"]), (200, &json!("PENDING")));
         assert_eq!(body["reason"], "contract_not_found");
         for id in ["c-2", "not%20an%20id"] {
-            assert_eq!(get(&store, COMMAND, &[("command_id", id)]).await.0, 404, "{id}");
+            assert_eq!(get(&world, COMMAND, &[("command_id", id)]).await.0, 404, "{id}");
         }
     }
 
     #[tokio::test]
     async fn tables_that_do_not_answer_are_told_as_503_without_their_names() {
-        let store = Store { answers: false };
+        let world = world();
         for (resource, path) in [(CONTRACT, &address("111")[..]), (COMMAND, &[("command_id", "c-1")][..])] {
-            let (status, body) = get(&store, resource, path).await;
+            world.calls.fail(Call::Nth(0), Fault::Before);
+            let (status, body) = get(&world, resource, path).await;
             assert_eq!(status, 503);
             assert_eq!(body, json!({"message": "This is not available now; please try again."}));
         }

@@ -1,7 +1,4 @@
-//! What each function does with its event, over the ports. One module per function.
+//! One module per function: what it does with its event, through the ports.
 
 pub mod contracts_query;
 pub mod ingest;
-
-#[cfg(test)]
-mod order_tests;

@@ -1,28 +1,26 @@
-//! A contract came to be, or changed its status.
+//! A contract was created, or changed its status.
 
 use serde::{Deserialize, Serialize};
 use vocabulary::{ContractStatus, ContractVersion, PropertyId, Timestamp};
 
 use crate::EventDetail;
 
-/// Published by the contracts service for every change of status, the first `DRAFT` included.
+/// The contracts service publishes it for every change of status, including the first `DRAFT`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContractStatusChanged {
-    /// The property that the contract is about.
     pub property_id: PropertyId,
-    /// The contract; opaque.
+    /// The id of the contract; opaque text.
     pub contract_id: String,
-    /// The status that it has now.
     pub contract_status: ContractStatus,
-    /// When it got that status.
+    /// When the contract got this status.
     pub contract_last_modified_on: Timestamp,
-    /// Orders the events of one property; by time where one of two has none.
+    /// Orders the events of one property. Where one of two events has no version, time orders them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract_version: Option<ContractVersion>,
 }
 
 impl ContractStatusChanged {
-    /// Whether this event tells something newer than `other` does of the same property.
+    /// Whether this event is newer than `other`, an event of the same property.
     #[must_use]
     pub fn is_newer_than(&self, other: &Self) -> bool {
         match (self.contract_version, other.contract_version) {

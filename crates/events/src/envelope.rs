@@ -1,16 +1,18 @@
-//! The envelope that EventBridge puts around every event, and how a consumer reads it: the
-//! envelope first, then the detail, so that an event whose detail is wrong can still be named.
+//! The envelope that EventBridge puts around every event. A consumer reads the envelope first and then the
+//! detail, so the error of an event with an invalid detail still names the event.
 
 use std::fmt;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use vocabulary::Timestamp;
+use vocabulary::{ContractVersion, InvalidTimestamp, Timestamp};
+
+use crate::{ContractStatusChanged, PublicationEvaluationCompleted};
 
 /// The names of an event on its bus, and its published schema.
 pub trait EventDetail {
-    /// The producer: the event's `source`.
+    /// The event's `source`: its producer.
     const SOURCE: &'static str;
     /// The event's `detail-type`.
     const DETAIL_TYPE: &'static str;
@@ -18,20 +20,20 @@ pub trait EventDetail {
     const OPENAPI: &'static str;
 }
 
-/// An event as a rule's target receives it.
+/// An event as the target of a rule receives it.
 /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-events-structure.html>
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Envelope<T> {
-    /// Unique per event; stands in where a detail lacks an id of its own.
+    /// Unique per event. It is used where a detail has no id of its own.
     pub id: String,
-    /// Who published it.
+    /// The producer.
     pub source: String,
-    /// What it tells.
+    /// The type of the event.
     pub detail_type: String,
-    /// RFC 3339, as the producer or EventBridge set it (seconds).
+    /// When the event was published: RFC 3339, in seconds; set by the producer or by EventBridge.
     pub time: String,
-    /// What it is about.
+    /// What the event is about: for our events, the property id.
     #[serde(default)]
     pub resources: Vec<String>,
     /// The event itself.
@@ -39,10 +41,10 @@ pub struct Envelope<T> {
 }
 
 impl<T: DeserializeOwned> Envelope<T> {
-    /// Reads an event as a rule's target receives it.
+    /// Reads an event as the target of a rule receives it.
     ///
     /// # Errors
-    /// When it is not what its detail-type promises, and never will be.
+    /// When the event is not what its detail-type describes. No retry can help.
     pub fn read(event: &Value) -> Result<Self, Malformed> {
         let read = Envelope::<Value>::deserialize(event).and_then(|envelope| {
             Ok(Self {
@@ -58,56 +60,69 @@ impl<T: DeserializeOwned> Envelope<T> {
     }
 }
 
-impl<T> Envelope<T> {
-    /// `told`, a time of the detail, but no later than the time of the event or `now`, that of its
-    /// consumer: a time in the future would be the newest for ever. EventBridge gives an event its
-    /// time in whole seconds, by a clock that stays right where that of the consumer is set back.
-    pub fn credible_time(&self, told: Timestamp, now: Timestamp) -> Timestamp {
+impl Envelope<ContractStatusChanged> {
+    /// The detail, without values that cannot be true and would be the newest for ever: its time is limited
+    /// (see [`Timestamp::credible`]), and a version that is too great is removed.
+    pub fn credible_detail(&self, now: Timestamp) -> ContractStatusChanged {
+        // EventBridge sets the time of an event in whole seconds.
         let taken = self.time.parse().map_or(now, |time: Timestamp| time.plus_millis(999));
-        told.min(taken.max(now))
+        ContractStatusChanged {
+            contract_last_modified_on: self.detail.contract_last_modified_on.credible(taken, now),
+            contract_version: self.detail.contract_version.and_then(ContractVersion::credible),
+            ..self.detail.clone()
+        }
     }
 }
 
-/// An event that cannot be read. It names the event as far as it can, and is short enough for a
-/// log line whatever the event is: the parser's error repeats values.
+impl Envelope<PublicationEvaluationCompleted> {
+    /// When the event was published, in whole seconds, but no later than `now`: an evaluation from the
+    /// future would be newer than every end of a contract.
+    ///
+    /// # Errors
+    /// When the event's time is not a time.
+    pub fn published_at(&self, now: Timestamp) -> Result<Timestamp, InvalidTimestamp> {
+        self.time.parse().map(|time: Timestamp| time.min(now))
+    }
+}
+
+/// An event that cannot be read. Its text names the event as far as possible. It always fits in a log line,
+/// although the parser's error repeats values of the event.
 ///
-/// Its `Debug` is the same sentence, since that is what the Lambda runtime logs of an error.
+/// `Debug` prints the same sentence as `Display`: the Lambda runtime logs an error with `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Malformed {
-    /// The event's id.
     pub id: Option<String>,
-    /// Who published it.
+    /// The producer.
     pub source: Option<String>,
-    /// What it claims to be.
+    /// The event's detail-type.
     pub detail_type: Option<String>,
-    /// The property that it is about.
     pub property_id: Option<String>,
-    /// What is wrong with it.
+    /// What is wrong.
     pub cause: String,
 }
 
-/// Characters of a cause that are kept: enough for a parser's sentence.
-const LONGEST_CAUSE: usize = 300;
+/// The greatest length of a cause, in characters: enough for a parser's sentence.
+const MAX_CAUSE: usize = 300;
 
-/// Characters of an id or a name that are kept: all of a property id, the longest of them.
-const LONGEST_NAME: usize = 256;
+/// The greatest length of an id or a name, in characters: a property id is the longest.
+const MAX_NAME: usize = 256;
 
 impl Malformed {
-    /// What can be said of `event`, which cannot be read because of `cause`.
+    /// Describes `event`, which cannot be read because of `cause`.
     pub fn new(event: &Value, cause: impl fmt::Display) -> Self {
-        let text = |pointer: &str| event.pointer(pointer)?.as_str().map(|text| cut(text, LONGEST_NAME));
+        let text = |pointer: &str| event.pointer(pointer)?.as_str().map(|text| cut(text, MAX_NAME));
         Self {
             id: text("/id"),
             source: text("/source"),
             detail_type: text("/detail-type"),
             property_id: text("/detail/property_id").or_else(|| text("/property_id")),
-            cause: cut(&cause.to_string(), LONGEST_CAUSE),
+            cause: cut(&cause.to_string(), MAX_CAUSE),
         }
     }
 }
 
-fn cut(text: &str, longest: usize) -> String {
-    match text.char_indices().nth(longest) {
+fn cut(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_owned(),
     }
@@ -140,7 +155,6 @@ impl std::error::Error for Malformed {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ContractStatusChanged;
     use serde_json::json;
 
     fn event(status: &str) -> Value {
@@ -166,9 +180,11 @@ mod tests {
 
     #[test]
     fn a_time_is_no_later_than_the_event_or_its_consumer_knows() {
-        let read = Envelope::<ContractStatusChanged>::read(&event("DRAFT")).unwrap();
         let credible = |told: &str, now: &str| {
-            read.credible_time(told.parse().unwrap(), now.parse().unwrap()).to_string()
+            let mut event = event("DRAFT");
+            event["detail"]["contract_last_modified_on"] = told.into();
+            let read = Envelope::<ContractStatusChanged>::read(&event).unwrap();
+            read.credible_detail(now.parse().unwrap()).contract_last_modified_on.to_string()
         };
         let (taken, before, after) =
             ("2026-11-23T18:22:06.123Z", "2026-11-23T17:00:00.000Z", "2026-11-23T19:00:00.000Z");

@@ -1,5 +1,5 @@
-//! The event contracts: all that the three services share. Each detail-type has a struct,
-//! its names on the bus, and the OpenAPI document that the schema registry publishes.
+//! The event contracts, which are all that the three services share. Each detail-type has a struct, its
+//! names on the bus, and the OpenAPI document in the schema registry.
 //!
 //! Producers add optional fields only; consumers ignore what they do not know.
 

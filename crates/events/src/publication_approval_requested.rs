@@ -1,32 +1,27 @@
-//! An agent asked for a listing to be published.
+//! An agent requested the publication of a listing.
 
 use serde::{Deserialize, Serialize};
-use vocabulary::{Address, ApprovalRequestId, PropertyId};
+use vocabulary::{Address, ApprovalRequestId, ListingStatus, OfferTerms, PropertyId};
 
 use crate::EventDetail;
 
-/// Published by the web service, with the whole listing as it is to be evaluated.
+/// The web service publishes it, with the whole listing that is to be evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicationApprovalRequested {
-    /// The property; also the only entry of the event's `resources`.
+    /// The property. It is also the only entry of the event's `resources`.
     pub property_id: PropertyId,
-    /// Names this request; where absent, the event's id stands in.
+    /// The id of this request. Where it is absent, consumers use the event's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval_request_id: Option<ApprovalRequestId>,
     /// Where the property is, as the agent wrote it.
     pub address: Address,
-    /// The listing's status when it was requested: `PENDING`.
-    pub status: String,
-    /// What the agent says of it, 1 to 1,200 characters.
-    pub description: String,
+    /// The status of the listing at the time of the request: `PENDING`.
+    pub status: ListingStatus,
+    /// Description, kind of contract, price and currency.
+    #[serde(flatten)]
+    pub terms: OfferTerms,
     /// Object keys in the images bucket, 1 to 20.
     pub images: Vec<String>,
-    /// `sale` or `rent`.
-    pub contract: String,
-    /// Whole currency units.
-    pub listprice: u64,
-    /// Three capital letters (ISO 4217).
-    pub currency: String,
 }
 
 impl EventDetail for PublicationApprovalRequested {

@@ -1,4 +1,4 @@
-//! The approval workflow has answered a request.
+//! The approval workflow answered a request.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use vocabulary::{
@@ -7,15 +7,12 @@ use vocabulary::{
 
 use crate::EventDetail;
 
-/// Published by the approval service, at least once per claimed request and always with the
-/// same answer.
+/// The approval service publishes it at least once per claimed request, always with the same answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicationEvaluationCompleted {
-    /// The property.
     pub property_id: PropertyId,
-    /// May the listing be published?
+    /// Whether the listing may be published.
     pub evaluation_result: EvaluationResult,
-    /// The request that is answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval_request_id: Option<ApprovalRequestId>,
     /// Why it was declined; empty, absent or null when approved.
@@ -29,10 +26,10 @@ pub struct PublicationEvaluationCompleted {
     pub contract_last_modified_on: Option<Timestamp>,
 }
 
-/// A list that may be null: some producers write that where they have nothing to list.
+/// Reads a list that may be null: some producers write null for an empty list.
 ///
 /// # Errors
-/// When it is something else.
+/// When the value is neither null nor a list.
 pub fn null_as_none<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,

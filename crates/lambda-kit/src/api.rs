@@ -1,4 +1,4 @@
-//! Answers of the functions behind API Gateway's proxy integration.
+//! Requests and responses of the functions behind API Gateway's proxy integration.
 
 use std::borrow::Cow;
 
@@ -14,9 +14,9 @@ use vocabulary::{Address, PropertyId};
 use crate::CallError;
 use crate::ledger::Records;
 
-/// A JSON answer. The CORS headers are those of the gateway's own answers.
+/// A JSON response. Its CORS headers are those of the gateway's own responses.
 pub fn json<T: Serialize>(status: i64, body: &T) -> ApiGatewayProxyResponse {
-    // Bodies are our own structs with text keys, which always serialise.
+    // Bodies are our own structs with text keys; to serialise them never fails.
     let text = serde_json::to_string(body).unwrap_or_else(|error| unreachable!("a body serialises: {error}"));
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -37,8 +37,8 @@ pub fn refusal(status: i64, message: &str) -> ApiGatewayProxyResponse {
     json(status, &json!({ "message": message }))
 }
 
-/// The answer to a client, whatever happened; the log gets the cause of a failure, once. Only what
-/// may pass is answered with "try again".
+/// The response to a client, also after a failure, whose cause goes to the log. Only a failure that may
+/// pass is answered with "try again".
 pub fn or_failure(answer: Result<ApiGatewayProxyResponse, CallError>) -> ApiGatewayProxyResponse {
     answer.unwrap_or_else(|cause| {
         tracing::error!(%cause, kind = cause.kind(), "the request could not be answered");
@@ -56,24 +56,24 @@ pub fn route(request: &ApiGatewayProxyRequest) -> &str {
     request.resource.as_deref().unwrap_or_default()
 }
 
-/// A path parameter, percent-decoded; empty where the route has none.
+/// A path parameter, percent-decoded; empty if the route has none of this name.
 ///
-/// The proxy integration passes path parameters as they stand in the URL. Decoding is safe
-/// for one that came decoded too: no key of ours holds a `%`.
+/// The proxy integration passes path parameters as they are in the URL. To decode a parameter that is
+/// decoded already does no harm: no key of ours contains `%`.
 pub fn path_parameter<'a>(request: &'a ApiGatewayProxyRequest, name: &str) -> Cow<'a, str> {
     let raw = request.path_parameters.get(name).map_or("", String::as_str);
     percent_decode_str(raw).decode_utf8_lossy()
 }
 
-/// The property of `/{country}/{city}/{street}/{number}`, normalised as an address is;
-/// `None` where no property can have that address.
+/// The property of `/{country}/{city}/{street}/{number}`, normalised like an address; `None` if no property
+/// can have that address.
 pub fn property_in_path(request: &ApiGatewayProxyRequest) -> Option<PropertyId> {
     let [country, city, street, number] =
         ["country", "city", "street", "number"].map(|name| Address::segment(&path_parameter(request, name)));
     PropertyId::from_segments(&country, &city, &street, &number).ok()
 }
 
-/// Answers `GET .../commands/{command_id}`: what became of a command.
+/// Answers `GET .../commands/{command_id}` with the record of a command.
 ///
 /// # Errors
 /// When the ledger cannot be read.
@@ -83,7 +83,7 @@ pub async fn outcome(
 ) -> Result<ApiGatewayProxyResponse, CallError> {
     let record = match path_parameter(request, "command_id").parse() {
         Ok(id) => records.record(&id).await?,
-        // Nothing that the gateway could have given out.
+        // The gateway never gives out such an id.
         Err(_) => None,
     };
     Ok(match &record {

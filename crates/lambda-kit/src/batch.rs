@@ -1,7 +1,7 @@
-//! The loop over a batch of queue messages. Every message is parsed and handled on its own:
-//! messages of one key run in the order of their request times, different keys side by side; a
-//! panic belongs to its message; exactly the ids that failed are reported. The loop ends in
-//! time: what it has not finished goes back to the queue.
+//! The loop over a batch of queue messages. Every message is parsed and handled on its own. Messages of one
+//! key run in the order of their request times; different keys run concurrently. A panic fails only its
+//! message, and exactly the failed ids are reported. The loop ends before the function's timeout:
+//! unfinished messages go back to the queue.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -20,25 +20,26 @@ use crate::CallError;
 use crate::command::receive_count;
 use crate::redelivery::{after_contention, after_unavailable};
 
-/// What became of one message.
+/// The result of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Dealt with, for good: the queue may delete it.
+    /// The message is done: the queue deletes it.
     Done,
-    /// To be delivered again after this time (whole seconds count).
+    /// The queue delivers the message again after this time (in whole seconds).
     Again(Duration),
 }
 
-/// Why a message was not dealt with.
+/// Why a message failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// It can never succeed: delivered again at once, so that it is dead-lettered in seconds.
+    /// The message can never succeed. It is delivered again at once, so that it is dead-lettered in
+    /// seconds.
     #[error("{0}")]
     Poison(String),
-    /// Others won every race: delivered again after 1, 2, 4, 8 s.
+    /// The message lost every race. It is delivered again after 1, 2, 4, 8 s.
     #[error("other writes of the same property came first, again and again")]
     Contended,
-    /// Something that it needs is not there: delivered again after 1 s, doubling up to 300 s.
+    /// A service is not available. The message is delivered again after 1 s, doubling up to 300 s.
     #[error("{0}")]
     Unavailable(String),
 }
@@ -87,55 +88,56 @@ impl Redelivery for Queue {
     }
 }
 
-/// The time that one invocation has.
+/// The time limits of one invocation.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
-    /// When no message is worked on any more.
+    /// When work on messages stops.
     stop: Instant,
-    /// When the answer must be on its way.
+    /// When the response must be sent.
     end: Instant,
 }
 
 impl Deadline {
-    /// Time to give messages back: one attempt of a call, and what a second one needs to start.
-    const GIVING_BACK: Duration = Duration::from_millis(1_500);
+    /// The time to return messages to the queue: enough for one attempt of a call and the start of a second
+    /// one.
+    const RESERVED_FOR_REDELIVERY: Duration = Duration::from_millis(1_500);
 
-    /// Time for the answer itself.
-    const ANSWERING: Duration = Duration::from_millis(300);
+    /// The time to send the response.
+    const RESERVED_FOR_RESPONSE: Duration = Duration::from_millis(300);
 
-    /// The deadline of an invocation that Lambda ends after `left`.
+    /// The limits of an invocation that Lambda ends after `left`.
     pub fn after(left: Duration) -> Self {
         let now = Instant::now();
         Self {
-            stop: now + left.saturating_sub(Self::GIVING_BACK),
-            end: now + left.saturating_sub(Self::ANSWERING),
+            stop: now + left.saturating_sub(Self::RESERVED_FOR_REDELIVERY),
+            end: now + left.saturating_sub(Self::RESERVED_FOR_RESPONSE),
         }
     }
 
-    /// The deadline that Lambda gave with the invocation.
+    /// The limits of an invocation with this context.
     pub fn of(context: &Context) -> Self {
         let left = i64::try_from(context.deadline).unwrap_or(i64::MAX) - Timestamp::now().as_millis();
         Self::after(Duration::from_millis(left.max(0).cast_unsigned()))
     }
 }
 
-/// A message that can be handled.
+/// A message that `parse` accepts.
 #[derive(Debug)]
 pub struct Parsed<K, M> {
     /// Messages of one key run in order.
     pub key: K,
-    /// That order.
+    /// The order within one key.
     pub requested_at: Timestamp,
-    /// What is handled.
+    /// The argument of the handler.
     pub work: M,
 }
 
 /// Runs `handle` on every message of the batch and reports those that stay in the queue.
 ///
-/// `parse` fails for poison.
+/// `parse` fails for a message that can never be handled.
 ///
 /// # Errors
-/// When a message has no id, so that no answer could name it: the whole batch fails then.
+/// When a message has no id, since no response can name it. The whole batch is delivered again.
 pub async fn each_message<M, K: Hash + Eq, P: Display>(
     batch: SqsEvent,
     deadline: Deadline,
@@ -176,7 +178,7 @@ pub async fn each_message<M, K: Hash + Eq, P: Display>(
                 break;
             }
         }
-        // All at once: there is little time left.
+        // Concurrently, since there is little time left.
         let rest = left.map(|(_, delivery, _)| delivery.give_back(Err(out_of_time()), deadline, redelivery));
         stays.extend(join_all(rest).await.into_iter().flatten());
         stays
@@ -199,7 +201,7 @@ fn out_of_time() -> Failure {
     Failure::Unavailable("the invocation had no time left for it".into())
 }
 
-/// The result of one message's work, which may panic and may take too long.
+/// Runs the work of one message, which may panic or take too long.
 async fn in_time(
     deadline: Deadline,
     work: impl Future<Output = Result<Outcome, Failure>>,
@@ -218,7 +220,7 @@ struct Delivery {
 }
 
 impl Delivery {
-    /// The message's id, if it stays in the queue.
+    /// Returns the message's id if it stays in the queue.
     async fn give_back(
         self,
         result: Result<Outcome, Failure>,
@@ -242,7 +244,7 @@ impl Delivery {
             }
         };
         let change = timeout_at(deadline.end, redelivery.redeliver(&self.receipt_handle, after)).await;
-        // Not lost: it comes back when the queue's own visibility timeout ends.
+        // If this fails, the message comes back when the queue's visibility timeout ends.
         match change {
             Ok(Ok(())) => {}
             Ok(Err(cause)) => {
@@ -263,15 +265,7 @@ mod tests {
 
     use serde_json::json;
 
-    #[derive(Default)]
-    struct Redeliveries(RefCell<Vec<(String, u64)>>);
-
-    impl Redelivery for Redeliveries {
-        async fn redeliver(&self, receipt_handle: &str, after: Duration) -> Result<(), CallError> {
-            self.0.borrow_mut().push((receipt_handle.to_owned(), after.as_secs()));
-            Ok(())
-        }
-    }
+    use crate::fixture::{Redeliveries, failed};
 
     fn batch(bodies: &[&str]) -> SqsEvent {
         let records: Vec<_> = bodies
@@ -314,8 +308,7 @@ mod tests {
         })
         .await
         .unwrap();
-        let mut failed: Vec<_> =
-            response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();
+        let mut failed = failed(response);
         failed.sort();
         let mut redelivered = redeliveries.0.into_inner();
         redelivered.sort();

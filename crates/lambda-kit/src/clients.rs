@@ -1,12 +1,13 @@
-//! The SDK configuration that all functions share: credentials from the environment, as
-//! Lambda gives them, and one HTTPS client on rustls with ring.
+//! The SDK configuration of all functions: credentials from the environment, where Lambda sets them, and
+//! one HTTPS client on rustls with ring.
 //!
-//! Ring, and not the SDK's default aws-lc: its entropy costs about 1 ms of CPU at the first
-//! connection against about 23 ms, which is what a cold start is made of. Post-quantum key
-//! exchange and FIPS are given up for it.
+//! The SDK's default is aws-lc. Ring needs about 1 ms of CPU for its entropy at the first connection,
+//! aws-lc about 23 ms, which every cold start would pay. In return, there is no post-quantum key exchange
+//! and no FIPS.
 //!
-//! Built here, and not loaded by aws-config: its chain of providers would bring profiles, STS and
-//! the metadata of EC2 and ECS into every function, for what Lambda says in four variables.
+//! The configuration is built here, not loaded by aws-config: its chain of providers would add profiles,
+//! STS and the metadata services of EC2 and ECS to every function. Lambda sets all that is needed in four
+//! variables.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>
 
 use std::time::Duration;
@@ -18,28 +19,38 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::tls::{Provider, TlsContext, rustls_provider::CryptoMode};
 
+use crate::CallError;
 use crate::config::ConfigError;
 use crate::roots;
 
-/// Connecting takes some 10 ms inside a region; one that takes longer is tried anew.
+/// To connect takes about 10 ms inside a region; after this time the SDK tries again.
 const CONNECT: Duration = Duration::from_millis(500);
 
-/// A call takes some 10 ms; one that stalls leaves time for the next attempt.
+/// A call takes about 10 ms; after this time the SDK tries again.
 const ATTEMPT: Duration = Duration::from_secs(1);
 
-/// Three attempts with their pauses, well below every function's own timeout, so that a hanging
-/// call fails its message and not the whole invocation.
+/// Enough for three attempts with their pauses, and well below every function's timeout: a call that hangs
+/// fails its message, not the whole invocation.
 pub const OPERATION: Duration = Duration::from_secs(5);
 
-/// The shared configuration: region, endpoint and credentials come from the environment; three
-/// attempts a call, each with a timeout of its own, 5 seconds in all.
+/// The shared configuration. Region, endpoint and credentials come from the environment. A call has three
+/// attempts, each with a timeout, and 5 seconds in all.
 ///
 /// # Errors
-/// When `AWS_CA_BUNDLE` names what is no bundle of certificates.
+/// When `AWS_CA_BUNDLE` names a file that is not a bundle of certificates.
 pub fn from_env() -> Result<SdkConfig, ConfigError> {
     let credentials = SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new());
     let variable = |name: &str| std::env::var(name).ok();
     Ok(configuration(variable("AWS_REGION"), variable("AWS_ENDPOINT_URL"), credentials, roots::from_env()?))
+}
+
+/// Opens the connection while the function starts, so that the first event need not wait for it. `read`
+/// reads a key that no item has. A failure is only logged: if it persists, the first event fails with its
+/// cause.
+pub async fn warm_up<T>(read: impl Future<Output = Result<T, CallError>>) {
+    if let Err(cause) = read.await {
+        tracing::warn!(%cause, "the table could not be reached at start");
+    }
 }
 
 fn configuration(
@@ -56,7 +67,7 @@ fn configuration(
         .behavior_version(BehaviorVersion::latest())
         .http_client(http)
         .credentials_provider(credentials)
-        // The SDK's own first pause of up to a second would use up the operation's time.
+        // The SDK's default first pause of up to a second would use too much of the operation's time.
         .retry_config(
             RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(100)),
         )

@@ -1,35 +1,34 @@
-//! A command as it comes out of the queue: the body that the client sent, byte for byte, and
-//! what the gateway said about it in message attributes. Only the attributes count: a
-//! redrive changes a message's own id and times.
+//! A command as it is in the queue: the client's body, byte for byte, and the gateway's message attributes.
+//! Ids and times come from the attributes, since a redrive changes the message's own id and times.
 
 use aws_lambda_events::sqs::SqsMessage;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use vocabulary::{CommandId, IdempotencyKey, Timestamp};
 
-/// One buffered write.
+/// A buffered write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
-    /// The gateway's id, which the client was told in `x-command-id`.
+    /// The gateway's id, which the client gets in `x-command-id`.
     pub id: CommandId,
     /// `POST`, `PUT` or `DELETE`.
     pub method: String,
-    /// The route as the API declares it, for example `/request_approval`; empty where the
-    /// gateway did not say.
+    /// The route as the API declares it, for example `/request_approval`; empty if the gateway did not send
+    /// it.
     pub resource: String,
-    /// When the gateway took the request.
+    /// When the gateway accepted the request.
     pub requested_at: Timestamp,
-    /// When the queue took the message, by its own clock; a redrive renews it.
+    /// When the queue accepted the message, by its own clock. A redrive renews it.
     pub sent_at: Option<Timestamp>,
-    /// The client's own name for this command, as it was sent.
+    /// The client's idempotency key, as it was sent.
     pub idempotency_key: Option<String>,
     /// The body, exactly as it was sent.
     pub body: String,
-    /// How often the queue has handed it out, this time included.
+    /// How often the queue has delivered it, including this time.
     pub receive_count: u32,
 }
 
-/// The message did not come from the gateway: it can never be handled.
+/// The message did not come from the gateway, and can never be handled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the message has no valid attribute {0}, so it did not come from the gateway")]
 pub struct NotFromTheGateway(&'static str);
@@ -38,7 +37,7 @@ impl Command {
     /// Reads attributes and body.
     ///
     /// # Errors
-    /// When an attribute that the gateway always sets is missing or malformed.
+    /// When an attribute that the gateway always sets is missing or invalid.
     pub fn from_message(message: &SqsMessage) -> Result<Self, NotFromTheGateway> {
         let attribute =
             |name: &str| message.message_attributes.get(name).and_then(|value| value.string_value.clone());
@@ -56,20 +55,19 @@ impl Command {
         })
     }
 
-    /// When the gateway took the request, for comparison with others: a gateway whose clock runs
-    /// ahead must not supersede what comes after it. The queue took the message later than that, so
-    /// that its clock is as good a bound as `now`, the function's own, which may have been set back.
+    /// When the gateway accepted the request, limited (see [`Timestamp::credible`]): with a clock that is
+    /// ahead, it must not supersede later commands. The queue accepts the message after the gateway.
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>
     pub fn credible_request_time(&self, now: Timestamp) -> Timestamp {
-        self.requested_at.min(self.sent_at.map_or(now, |sent_at| sent_at.max(now)))
+        self.requested_at.credible(self.sent_at.unwrap_or(now), now)
     }
 
-    /// The idempotency key, parsed; `Some(Err)` where the client sent a malformed one.
+    /// The idempotency key, parsed; `Some(Err)` if the client sent an invalid one.
     pub fn key(&self) -> Option<Result<IdempotencyKey, vocabulary::InvalidIdempotencyKey>> {
         self.idempotency_key.as_deref().map(str::parse)
     }
 
-    /// SHA-256 of route and body, in hexadecimal: the same key with another fingerprint is
+    /// SHA-256 of route and body, in hexadecimal. The same idempotency key with another fingerprint is
     /// another command.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
@@ -83,9 +81,9 @@ impl Command {
     /// Reads the body.
     ///
     /// # Errors
-    /// When it is not the JSON of a `T`. A body that did not come as UTF-8 has U+FFFD in the place
-    /// of what the gateway could not read. JSON that is nested more than 127 levels deep, or holds
-    /// a number out of range, is refused wherever it stands, in members that are ignored as well.
+    /// When the body is not the JSON of a `T`, or contains U+FFFD, which the gateway writes in place of
+    /// bytes that are not UTF-8. JSON that is nested more than 127 levels deep, or has a number out of
+    /// range, is refused anywhere in the body, even in members that `T` ignores.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, InvalidBody> {
         if let Some(at) = self.body.find(char::REPLACEMENT_CHARACTER) {
             let before = &self.body[..at];
@@ -93,14 +91,15 @@ impl Command {
             let line = before.matches('\n').count() + 1;
             return Err(InvalidBody { line, column: before[line_start..].chars().count() + 1 });
         }
-        // As a whole first: a `T` passes over members that it does not know.
+        // The whole body is parsed first: a `T` skips members that it does not know.
         serde_json::from_str::<serde_json::Value>(&self.body)
             .and_then(|_| serde_json::from_str(&self.body))
             .map_err(|error| InvalidBody { line: error.line(), column: error.column() })
     }
 }
 
-/// Where a body is not what the API describes. The place only: a body holds names.
+/// The position where a body is not what the API describes. The error has no text of the body, which
+/// contains names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the body is not what the API describes, at line {line}, column {column}")]
 pub struct InvalidBody {
@@ -115,7 +114,7 @@ fn millis(text: &str) -> Option<Timestamp> {
     Timestamp::from_millis(text.parse().ok()?).ok()
 }
 
-/// How often the queue has handed the message out, this time included.
+/// How often the queue has delivered the message, including this time.
 pub(crate) fn receive_count(message: &SqsMessage) -> u32 {
     let count = message.attributes.get("ApproximateReceiveCount");
     count.and_then(|count| count.parse().ok()).unwrap_or(1).max(1)

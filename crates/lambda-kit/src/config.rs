@@ -1,18 +1,17 @@
-//! Reads a function's environment into a typed configuration. All problems are found at
-//! once and told in one sentence; nothing is read after init.
+//! Reads a function's environment into a typed configuration, which [`config!`](macro@crate::config) declares.
+//! One sentence names everything that is missing or wrong; nothing is read after init.
 
 use std::fmt;
 use std::time::Duration;
 
 /// Every variable that is missing or wrong, in one sentence.
 ///
-/// Its `Debug` is that sentence too, since this is what the runtime prints of an error that
-/// `main` returns.
+/// `Debug` prints the same sentence as `Display`: the runtime prints an error that `main` returns with
+/// `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError(Vec<String>);
 
 impl ConfigError {
-    /// A single problem.
     pub(crate) fn one(problem: String) -> Self {
         Self(vec![problem])
     }
@@ -41,18 +40,22 @@ pub struct Env<'a> {
 }
 
 impl<'a> Env<'a> {
-    /// The environment of this process.
     pub fn process() -> Self {
         Self::from_lookup(|name| std::env::var(name).ok())
     }
 
-    /// Any other source, for tests.
+    /// Another source of variables, for tests.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String> + 'a) -> Self {
         Self { lookup: Box::new(lookup), problems: Vec::new() }
     }
 
-    /// A text that is there and not empty.
-    pub fn text(&mut self, name: &str) -> String {
+    /// Reads the variable `name`.
+    pub fn read<T: FromVariable>(&mut self, name: &str) -> T {
+        T::read(self, name)
+    }
+
+    /// A variable that is set and not empty.
+    fn text(&mut self, name: &str) -> String {
         match (self.lookup)(name).filter(|value| !value.is_empty()) {
             Some(value) => value,
             None => {
@@ -62,8 +65,7 @@ impl<'a> Env<'a> {
         }
     }
 
-    /// A whole number of seconds.
-    pub fn seconds(&mut self, name: &str) -> Duration {
+    fn seconds(&mut self, name: &str) -> Duration {
         let text = self.text(name);
         match text.parse() {
             Ok(seconds) => Duration::from_secs(seconds),
@@ -76,13 +78,58 @@ impl<'a> Env<'a> {
         }
     }
 
-    /// `config`, unless a variable that it was read from is missing or wrong.
+    /// Returns `config` if all variables that were read are valid.
     ///
     /// # Errors
     /// One sentence that names all of them.
     pub fn finish<T>(self, config: T) -> Result<T, ConfigError> {
         if self.problems.is_empty() { Ok(config) } else { Err(ConfigError(self.problems)) }
     }
+}
+
+/// A type of configuration. `read` records a variable that is missing or wrong in `env`.
+pub trait FromVariable {
+    fn read(env: &mut Env<'_>, name: &str) -> Self;
+}
+
+impl FromVariable for String {
+    fn read(env: &mut Env<'_>, name: &str) -> Self {
+        env.text(name)
+    }
+}
+
+impl FromVariable for Duration {
+    fn read(env: &mut Env<'_>, name: &str) -> Self {
+        env.seconds(name)
+    }
+}
+
+/// Declares the configuration of a function: the struct `Config`, and `Config::from_env`, which reads each
+/// field from its variable. A `String` must not be empty; a `Duration` is a whole number of seconds.
+///
+/// ```
+/// lambda_kit::config! {
+///     contracts_table: String = "CONTRACTS_TABLE",
+///     keep_token: std::time::Duration = "KEEP_TOKEN_SECONDS",
+/// }
+/// let error = Config::from_env().err().map(|error| error.to_string());
+/// assert!(error.is_some_and(|error| error.contains("CONTRACTS_TABLE is missing, KEEP_TOKEN_SECONDS")));
+/// ```
+#[macro_export]
+macro_rules! config {
+    ($($field:ident: $type:ty = $variable:literal),+ $(,)?) => {
+        struct Config {
+            $($field: $type),+
+        }
+
+        impl Config {
+            fn from_env() -> Result<Self, $crate::config::ConfigError> {
+                let mut env = $crate::config::Env::process();
+                let config = Self { $($field: env.read($variable)),+ };
+                env.finish(config)
+            }
+        }
+    };
 }
 
 #[cfg(test)]
@@ -92,7 +139,7 @@ mod tests {
     #[test]
     fn every_missing_and_wrong_variable_is_named_in_one_sentence() {
         let mut env = Env::from_lookup(|name| (name == "WAIT").then(|| "soon".to_owned()));
-        let config = (env.text("TABLE"), env.text("QUEUE"), env.seconds("WAIT"));
+        let config: (String, String, Duration) = (env.read("TABLE"), env.read("QUEUE"), env.read("WAIT"));
         let sentence = env.finish(config).unwrap_err().to_string();
         assert_eq!(
             sentence,
@@ -104,7 +151,7 @@ mod tests {
     #[test]
     fn a_complete_environment_gives_the_configuration() {
         let mut env = Env::from_lookup(|_| Some("30".to_owned()));
-        let config = (env.text("TABLE"), env.seconds("WAIT"));
+        let config = (env.read("TABLE"), env.read("WAIT"));
         assert_eq!(env.finish(config), Ok(("30".to_owned(), Duration::from_secs(30))));
     }
 }

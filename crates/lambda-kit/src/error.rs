@@ -1,26 +1,26 @@
-//! Why a call to a table, a bus, a queue or a workflow did not do its work, named by what the
-//! caller does next. What may pass is never mixed with what no retry can cure.
+//! Why a call to a table, a bus, a queue or a workflow failed, named by what the caller does next. A
+//! failure that may pass is never mixed with one that no retry can cure.
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
 /// A call that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// It may pass: throttled, timed out, out of reach, not allowed yet. Try again later.
+    /// It may pass: throttled, timed out, unreachable, not allowed yet. Try again later.
     #[error("{0}")]
     Unavailable(String),
-    /// The service refuses this very request, now and later: it is too large, or not valid.
+    /// The service always refuses this request: it is too large or invalid.
     #[error("{0}")]
     Refused(String),
-    /// What is stored or was delivered cannot be read. Somebody must look at it.
+    /// A stored or delivered value cannot be read. Somebody must look at it.
     #[error("{0}")]
     Corrupt(String),
 }
 
-/// Codes of requests that no retry can cure.
+/// Error codes that no retry can cure.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>,
 /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html>
-const NOT_CURABLE: [&str; 9] = [
+const PERMANENT_CODES: [&str; 9] = [
     "ValidationException",
     "ValidationError", // of one write in a transaction, for example an item that is too large
     "ItemCollectionSizeLimitExceededException",
@@ -33,7 +33,7 @@ const NOT_CURABLE: [&str; 9] = [
 ];
 
 impl CallError {
-    /// Takes over an SDK error with all its causes, which its own `Display` leaves out.
+    /// Converts an SDK error. The text includes all causes, which the error's `Display` leaves out.
     pub fn from_sdk<E, R>(error: SdkError<E, R>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -47,10 +47,10 @@ impl CallError {
         }
     }
 
-    /// What an error code of a service means to the caller.
+    /// Classifies an error code of a service.
     pub fn by_code(code: Option<&str>, text: String) -> Self {
         match code {
-            Some(code) if NOT_CURABLE.contains(&code) => Self::Refused(text),
+            Some(code) if PERMANENT_CODES.contains(&code) => Self::Refused(text),
             _ => Self::Unavailable(text),
         }
     }
@@ -60,12 +60,12 @@ impl CallError {
         Self::Corrupt(with_causes(&error))
     }
 
-    /// A request of ours that cannot even be built.
+    /// A request that cannot be built.
     pub fn refused(error: impl std::error::Error) -> Self {
         Self::Refused(with_causes(&error))
     }
 
-    /// The same failure with another text.
+    /// The same kind of failure with another text.
     #[must_use]
     pub fn map_text(self, change: impl FnOnce(String) -> String) -> Self {
         match self {
@@ -75,7 +75,7 @@ impl CallError {
         }
     }
 
-    /// The name of the kind, for logs and for the answer to the Lambda runtime.
+    /// The name of the kind, for logs and for the Lambda runtime.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => "Unavailable",
@@ -85,7 +85,7 @@ impl CallError {
     }
 }
 
-/// The error and its causes, from the outside in.
+/// The error, followed by its causes.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

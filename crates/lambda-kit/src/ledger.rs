@@ -1,17 +1,14 @@
-//! The ledger of commands: what became of each, kept in a table of its own and written in
-//! one transaction with the effect, so that there is never one without the other. It is what
-//! makes a redelivered command harmless and a client's own retry one command.
+//! The ledger of commands: a table with a record of each command's outcome. The record and the effect of a
+//! command are written in one transaction, so there is never one without the other. Therefore a redelivered
+//! command does no harm, and a client's retry is the same command.
 //!
-//! Two kinds of rows, of one shape: `COMMAND#{id}`, and `KEY#{hash of agent and idempotency key}`,
-//! which repeats the row of the first command that used the key.
+//! There are two kinds of rows with the same attributes: `COMMAND#{id}`, and `KEY#{hash of agent and
+//! idempotency key}`, a copy of the row of the first command that used the key.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{
-    AttributeValue, CancellationReason, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
@@ -21,55 +18,54 @@ use crate::CallError;
 use crate::batch::{Failure, Outcome};
 use crate::command::Command;
 use crate::redelivery::{MAX_ATTEMPTS, PREDECESSOR_WAITS, STATE_WAITS, backoff, pause};
+use crate::transaction::{Transaction, transact};
 
 /// A `DynamoDB` item.
 pub type Item = HashMap<String, AttributeValue>;
 
-/// Seconds that a row is kept: 30 days, longer than queue (4 days) and dead-letter queue
-/// (14 days) together can keep a message, and the promise of an idempotency key.
-const KEPT_SECONDS: i64 = 30 * 24 * 60 * 60;
+/// Seconds that a row is kept: 30 days, as the API promises for idempotency keys. A message can be in the
+/// queue (4 days) and the dead-letter queue (14 days) for less than that.
+const RETENTION_SECONDS: i64 = 30 * 24 * 60 * 60;
 
-/// Who sent a command, as long as agents need not sign in: keys are kept per agent.
+/// The agent of every command, as long as agents do not sign in: keys are stored per agent.
 const ANYONE: &str = "anyone";
 
-/// When a row may be written: by its own command, until that command is decided.
-const MAY_BE_WRITTEN: &str = "attribute_not_exists(pk) OR (command_id = :me AND #status = :pending)";
+/// Condition of a command's row: it is new, or its own and still pending.
+const OWN_AND_PENDING: &str = "attribute_not_exists(pk) OR (command_id = :me AND #status = :pending)";
 
-/// When the row of a key may be written: as above; by any command once the key has expired, since
-/// `DynamoDB` deletes an expired row within days, not at once; and by a repeat of a command that
-/// never finished.
+/// Condition of a key's row: as above; or the key has expired, since `DynamoDB` may delete an expired row
+/// days later; or the row's command never finished and this is the same command again.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html>
-const KEY_MAY_BE_USED: &str = "attribute_not_exists(pk) OR (command_id = :me AND #status = :pending) \
+const KEY_IS_FREE: &str = "attribute_not_exists(pk) OR (command_id = :me AND #status = :pending) \
      OR expires_at <= :now \
      OR (#status = :pending AND fingerprint = :fingerprint \
          AND (attribute_not_exists(pending_until) OR pending_until <= :now))";
 
-/// Where a command stands.
+/// The status of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CommandStatus {
-    /// Seen, and waiting for what it needs.
+    /// The command waits for another command.
     Pending,
-    /// Done.
+    /// The command was applied.
     Applied,
-    /// Never.
+    /// The command was rejected.
     Rejected,
 }
 
-/// What became of a command, as a client reads it.
+/// The outcome of a command, as a client reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// The command.
     pub command_id: CommandId,
-    /// Where it stands.
+    /// Its status.
     pub status: CommandStatus,
-    /// Why it waits or was rejected; a stable code.
+    /// Why it waits or was rejected: a stable code.
     pub reason: Option<String>,
     /// The reason as a sentence.
     pub message: Option<String>,
 }
 
-/// The reasons that every service has.
+/// The reasons to reject a command that all services share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CommonReason {
     KeyReused,
@@ -99,20 +95,20 @@ impl Reason for CommonReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitsFor {
-    /// The command that it builds on.
+    /// For the command that it depends on.
     Predecessor,
-    /// A state that allows it.
+    /// For a state that allows it.
     State,
 }
 
 /// How a command has waited so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waited {
-    /// What for.
+    /// What it waits for.
     pub waits_for: WaitsFor,
-    /// How many waits it has had for this.
+    /// How many waits it has begun for this.
     pub waits: u32,
-    /// The receive (from 1) that began the last of them.
+    /// The receive (from 1) that began the last wait.
     pub receive: u32,
 }
 
@@ -120,19 +116,19 @@ pub struct Waited {
 struct Waiting {
     #[serde(flatten)]
     waited: Waited,
-    /// Unix seconds; a command that is still pending then never finished.
+    /// In Unix seconds. A command that is still pending after this time never finished.
     pending_until: i64,
 }
 
-/// One row to be written, with what a later command of the same key is compared with.
+/// A row to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// What a client will read.
+    /// The outcome that a client reads.
     pub record: Record,
-    /// The key under which the record is repeated; `None` where the key is not this command's.
+    /// The key whose row gets a copy; `None` if there is no key, or another command owns it.
     key: Option<IdempotencyKey>,
     fingerprint: String,
-    /// Unix seconds.
+    /// In Unix seconds.
     requested_at: i64,
     /// The consumer's time, in Unix seconds.
     now: i64,
@@ -154,24 +150,24 @@ struct Row {
 /// The first command that used an idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct First {
-    /// What became of it.
+    /// Its outcome.
     pub record: Record,
-    /// Its route and body.
+    /// The fingerprint of its route and body.
     pub fingerprint: String,
 }
 
-/// How a transaction went.
+/// The result of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Committed<S> {
-    /// Written.
+    /// All is written.
     Done,
-    /// This command was applied or rejected before: it is a redelivery.
+    /// This command was applied or rejected before: this is a redelivery.
     AlreadySettled,
     /// Another command used the key first.
     KeyTaken(First),
-    /// Somebody else changed the aggregate; this is what it is now.
+    /// Another command changed the aggregate; this is its current state.
     Overtaken(Option<S>),
-    /// Another transaction was at work on one of the rows. Nothing is decided.
+    /// Another transaction was using one of the rows. Nothing is decided.
     Collided,
 }
 
@@ -192,17 +188,21 @@ impl Entry {
         }
     }
 
+    fn rejected(command: &Command, now: Timestamp, reason: &dyn Reason) -> Self {
+        Self::new(command, now, CommandStatus::Rejected, Some(reason))
+    }
+
     fn without_key(self) -> Self {
         Self { key: None, ..self }
     }
 
-    /// How the command has waited; `None` where it does not wait.
+    /// How the command has waited; `None` if it does not wait.
     pub fn waited(&self) -> Option<Waited> {
         self.waiting.map(|waiting| waiting.waited)
     }
 
-    /// The row of a command that waits now, for `time`. Its time is up when it could have waited
-    /// all over again.
+    /// The row of a command that waits for `time` now. The command counts as never finished after this wait
+    /// and all waits once more.
     fn waiting(self, waited: Waited, time: Duration) -> Self {
         let whole = time.as_secs() + PREDECESSOR_WAITS.iter().sum::<u64>();
         let pending_until = self.now + whole.cast_signed();
@@ -210,15 +210,14 @@ impl Entry {
     }
 }
 
-/// Decides a command and writes the decision, again and again while others win the race.
+/// Decides a command and writes the decision. Repeats both while it loses races.
 ///
-/// `current` is the aggregate as far as the caller has read it (`None` also for "not read":
-/// the write's condition will tell). `waited` looks up how the command has waited so far
-/// ([`Ledger::waited`]). `commit` writes the entry and, for a `Write`, its effect, in one
-/// transaction.
+/// `current` is the aggregate; `None` if there is none or the caller has not read it (the condition of the
+/// write finds out). `waited` looks up how the command has waited so far ([`Ledger::waited`]). `commit`
+/// writes the entry and, for a `Write`, its effect in one transaction.
 ///
 /// # Errors
-/// When the store fails, or others win every race.
+/// When a call fails, or the command loses every race.
 pub async fn settle<S, W, R: Reason>(
     command: &Command,
     now: Timestamp,
@@ -227,37 +226,20 @@ pub async fn settle<S, W, R: Reason>(
     waited: impl AsyncFn() -> Result<Option<Waited>, CallError>,
     commit: impl AsyncFn(&Entry, Option<&W>) -> Result<Committed<S>, CallError>,
 ) -> Result<Outcome, Failure> {
-    let rejected = |reason: &dyn Reason| Entry::new(command, now, CommandStatus::Rejected, Some(reason));
     if let Some(Err(_)) = command.key() {
-        commit(&rejected(&CommonReason::InvalidKey), None).await?;
+        commit(&Entry::rejected(command, now, &CommonReason::InvalidKey), None).await?;
         return Ok(Outcome::Done);
     }
     let mut current = current;
     for attempt in 0..MAX_ATTEMPTS {
         pause(command.id.as_str(), attempt).await;
         let decision = decide(current.as_ref());
-        let wait = match &decision {
-            Decision::NotYet(_) => next_wait(command, WaitsFor::Predecessor, &waited).await?,
-            Decision::NotNow(_) => next_wait(command, WaitsFor::State, &waited).await?,
-            Decision::Write(_) | Decision::Reject(_) => None,
-        };
-        let (mut entry, effect) = match (&decision, wait) {
-            (Decision::Write(effect), _) => {
-                (Entry::new(command, now, CommandStatus::Applied, None), Some(effect))
-            }
-            (Decision::NotYet(reason) | Decision::NotNow(reason), Some((time, waited))) => {
-                let entry = Entry::new(command, now, CommandStatus::Pending, Some(reason));
-                (entry.waiting(waited, time), None)
-            }
-            (Decision::NotYet(reason) | Decision::NotNow(reason) | Decision::Reject(reason), _) => {
-                (rejected(reason), None)
-            }
-        };
+        let (mut entry, effect, wait) = entry_of(command, now, &decision, &waited).await?;
         let committed = match commit(&entry, effect).await {
-            // No retry can store it. The record alone can be stored.
+            // No retry can store the effect. The record alone can be stored.
             Err(CallError::Refused(cause)) if effect.is_some() => {
                 tracing::warn!(%cause, "the command cannot be stored");
-                entry = rejected(&CommonReason::TooLarge);
+                entry = Entry::rejected(command, now, &CommonReason::TooLarge);
                 commit(&entry, None).await?
             }
             committed => committed?,
@@ -265,7 +247,7 @@ pub async fn settle<S, W, R: Reason>(
         match committed {
             Committed::Done => {
                 let Record { status, reason, .. } = &entry.record;
-                let Some((time, _)) = wait else {
+                let Some(time) = wait else {
                     tracing::info!(?status, reason, "command settled");
                     return Ok(Outcome::Done);
                 };
@@ -281,11 +263,35 @@ pub async fn settle<S, W, R: Reason>(
     Err(Failure::Contended)
 }
 
-/// How long the command waits now, and how it has waited then; `None` when all waits are over.
+/// The row of a decision and its effect; if the command waits, also for how long.
+async fn entry_of<'a, W, R: Reason>(
+    command: &Command,
+    now: Timestamp,
+    decision: &'a Decision<W, R>,
+    waited: impl AsyncFn() -> Result<Option<Waited>, CallError>,
+) -> Result<(Entry, Option<&'a W>, Option<Duration>), CallError> {
+    let (waits_for, reason) = match decision {
+        Decision::Write(effect) => {
+            return Ok((Entry::new(command, now, CommandStatus::Applied, None), Some(effect), None));
+        }
+        Decision::Reject(reason) => return Ok((Entry::rejected(command, now, reason), None, None)),
+        Decision::NotYet(reason) => (WaitsFor::Predecessor, reason),
+        Decision::NotNow(reason) => (WaitsFor::State, reason),
+    };
+    Ok(match next_wait(command, waits_for, waited).await? {
+        Some((time, waited)) => {
+            let entry = Entry::new(command, now, CommandStatus::Pending, Some(reason));
+            (entry.waiting(waited, time), None, Some(time))
+        }
+        None => (Entry::rejected(command, now, reason), None, None),
+    })
+}
+
+/// How long the command waits now, and how it has waited after that; `None` when all waits are over.
 ///
-/// Waits are counted by the message's own receives, so that a message that was redriven or delayed
-/// waits as well. Receives that were lost to faults are no waits: after them the command waits at
-/// least as long as the back-off of a predecessor that met the same faults.
+/// The message's own receives count the waits, so a redriven or delayed message also waits. Receives that
+/// failed are not waits: after them, the command waits at least as long as the back-off of a predecessor
+/// that failed as often.
 async fn next_wait(
     command: &Command,
     waits_for: WaitsFor,
@@ -298,7 +304,8 @@ async fn next_wait(
             let waits = if before.waits_for == waits_for { before.waits } else { 0 };
             (receive - 1 - before.receive, waits)
         }
-        // Another copy of the message wrote the record, or this one was redriven and counts from 1 again.
+        // Another copy of the message wrote the record, or this one was redriven and its receives count
+        // from 1 again.
         Some(_) => (0, receive - 1),
         None => (receive - 1, 0),
     };
@@ -320,18 +327,18 @@ async fn repeat<S, W>(
     first: &First,
     commit: impl AsyncFn(&Entry, Option<&W>) -> Result<Committed<S>, CallError>,
 ) -> Result<Outcome, Failure> {
-    let reused = &CommonReason::KeyReused;
-    let mut entry = Entry::new(command, now, CommandStatus::Rejected, Some(reused)).without_key();
+    let mut entry = Entry::rejected(command, now, &CommonReason::KeyReused).without_key();
     let mut outcome = Outcome::Done;
     if first.fingerprint == entry.fingerprint {
         entry.record = Record { command_id: command.id.clone(), ..first.record.clone() };
         if first.record.status == CommandStatus::Pending {
-            // Until the first is decided, or its time is up and this one takes the key over.
+            // Wait until the first command is decided, or counts as never finished and this one takes over
+            // the key.
             let receive = command.receive_count;
             let last = PREDECESSOR_WAITS.len() - 1;
             let index = (receive.saturating_sub(1) as usize).min(last);
             let time = Duration::from_secs(PREDECESSOR_WAITS[index]);
-            // These are no waits of its own.
+            // Waits for the first command do not count as its own waits.
             entry = entry.waiting(Waited { waits_for: WaitsFor::Predecessor, waits: 0, receive }, time);
             outcome = Outcome::Again(time);
         }
@@ -340,9 +347,9 @@ async fn repeat<S, W>(
     Ok(outcome)
 }
 
-/// What became of commands.
+/// The records of commands.
 pub trait Records {
-    /// The record of one; `None` where no function has seen it.
+    /// The record of a command; `None` if no function has handled it.
     fn record(&self, id: &CommandId) -> impl Future<Output = Result<Option<Record>, CallError>>;
 }
 
@@ -354,12 +361,12 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The ledger kept in `table`.
+    /// Uses this table.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self { client, table: table.into() }
     }
 
-    /// What became of a command; `None` where no function has seen it.
+    /// The record of a command; `None` if no function has handled it.
     ///
     /// # Errors
     /// When the table cannot be read.
@@ -367,7 +374,7 @@ impl Ledger {
         Ok(self.row(id).await?.map(|row| row.record))
     }
 
-    /// How a command has waited so far; `None` where it does not wait, or is settled.
+    /// How a command has waited so far; `None` if it does not wait.
     ///
     /// # Errors
     /// When the table cannot be read.
@@ -389,41 +396,33 @@ impl Ledger {
         answer.item.map(read_row).transpose()
     }
 
-    /// Writes `entry` and `effects` in one transaction. An effect that is to tell what it
-    /// collided with sets `ReturnValuesOnConditionCheckFailure` to `ALL_OLD`; `overtaken`
-    /// reads the first such item, or `None` where the condition failed on nothing.
+    /// Writes `entry` and `effects` in one transaction. `overtaken` reads the stored item of the effect
+    /// whose condition does not hold: that effect needs `ReturnValuesOnConditionCheckFailure: ALL_OLD`. It
+    /// gets `None` if there is no stored item.
     ///
     /// # Errors
-    /// When the table cannot be written, or the transaction collides with others beyond reason.
+    /// When the transaction fails.
     pub async fn commit<S>(
         &self,
         entry: &Entry,
         effects: Vec<TransactWriteItem>,
         overtaken: impl FnOnce(Option<Item>) -> Result<Option<S>, CallError>,
     ) -> Result<Committed<S>, CallError> {
-        let mut writes = vec![self.put(command_pk(&entry.record.command_id), entry, MAY_BE_WRITTEN)?];
+        let mut writes = vec![self.put(command_pk(&entry.record.command_id), entry, OWN_AND_PENDING)?];
         if let Some(key) = &entry.key {
-            writes.push(self.put(key_pk(ANYONE, key), entry, KEY_MAY_BE_USED)?);
+            writes.push(self.put(key_pk(ANYONE, key), entry, KEY_IS_FREE)?);
         }
         let own_rows = writes.len();
         writes.extend(effects);
-        let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
-        let Err(error) = sent else { return Ok(Committed::Done) };
-        let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
-        else {
-            return Err(CallError::from_sdk(error));
-        };
-        let reasons = cancelled.cancellation_reasons();
-        let item = |index: usize| reasons[index].item.clone();
-        match Cancelled::by(reasons) {
-            Cancelled::Condition(0) => Ok(Committed::AlreadySettled),
-            Cancelled::Condition(index) if index < own_rows => {
-                let row = read_row(item(index).unwrap_or_default())?;
+        match transact(&self.client, writes).await? {
+            Transaction::Done => Ok(Committed::Done),
+            Transaction::ConditionFailed { index: 0, .. } => Ok(Committed::AlreadySettled),
+            Transaction::ConditionFailed { index, item } if index < own_rows => {
+                let row = read_row(item.unwrap_or_default())?;
                 Ok(Committed::KeyTaken(First { record: row.record, fingerprint: row.fingerprint }))
             }
-            Cancelled::Condition(index) => Ok(Committed::Overtaken(overtaken(item(index))?)),
-            Cancelled::Collision => Ok(Committed::Collided),
-            Cancelled::Other(cause) => Err(cause),
+            Transaction::ConditionFailed { item, .. } => Ok(Committed::Overtaken(overtaken(item)?)),
+            Transaction::Collided => Ok(Committed::Collided),
         }
     }
 
@@ -437,7 +436,7 @@ impl Ledger {
             pk,
             record: entry.record.clone(),
             fingerprint: entry.fingerprint.clone(),
-            expires_at: entry.requested_at + KEPT_SECONDS,
+            expires_at: entry.requested_at + RETENTION_SECONDS,
             waiting: entry.waiting,
         };
         let mut put = Put::builder()
@@ -448,8 +447,8 @@ impl Ledger {
             .expression_attribute_values(":me", AttributeValue::S(entry.record.command_id.to_string()))
             .expression_attribute_values(":pending", AttributeValue::S("PENDING".into()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        // DynamoDB refuses values that an expression does not use.
-        if condition == KEY_MAY_BE_USED {
+        // DynamoDB refuses values that the expression does not use.
+        if condition == KEY_IS_FREE {
             put = put
                 .expression_attribute_values(":now", AttributeValue::N(entry.now.to_string()))
                 .expression_attribute_values(":fingerprint", AttributeValue::S(entry.fingerprint.clone()));
@@ -458,41 +457,11 @@ impl Ledger {
     }
 }
 
-/// Why a transaction was cancelled.
-#[derive(Debug, PartialEq, Eq)]
-enum Cancelled {
-    /// The condition of the write at this place does not hold.
-    Condition(usize),
-    /// Another transaction is at work on one of the items. The SDK does not send it again by itself.
-    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling>
-    Collision,
-    /// Anything else, throttling for one, or an item that is too large.
-    Other(CallError),
-}
-
-impl Cancelled {
-    fn by(reasons: &[CancellationReason]) -> Self {
-        let at = |code| reasons.iter().position(|reason| reason.code() == Some(code));
-        if let Some(index) = at("ConditionalCheckFailed") {
-            Self::Condition(index)
-        } else if at("TransactionConflict").is_some() {
-            Self::Collision
-        } else {
-            let failed = reasons.iter().find(|reason| reason.code().is_some_and(|code| code != "None"));
-            let code = failed.and_then(CancellationReason::code);
-            let message = failed.and_then(CancellationReason::message).unwrap_or("no message");
-            let text = format!("the transaction was cancelled: {}: {message}", code.unwrap_or("no code"));
-            Self::Other(CallError::by_code(code, text))
-        }
-    }
-}
-
 fn command_pk(id: &CommandId) -> String {
     format!("COMMAND#{id}")
 }
 
-/// Each part with its length before it, so that no two pairs make one text, and hashed, so that the
-/// key stays short.
+/// The length before each part makes the text unique for a pair; the hash keeps the key short.
 fn key_pk(agent: &str, key: &IdempotencyKey) -> String {
     let mut hash = Sha256::new();
     for part in [agent, key.as_str()] {
@@ -745,11 +714,11 @@ mod tests {
             ..first.clone()
         };
         settled(&ledger, &first, Decision::Write(()), first.requested_at).await;
-        let within = requested("c-2", KEPT_SECONDS - 1);
+        let within = requested("c-2", RETENTION_SECONDS - 1);
         settled(&ledger, &within, Decision::Write(()), within.requested_at).await;
         assert_eq!(status(&ledger, "c-2").await.1.as_deref(), Some("idempotency_key_reused"));
         // Its row has expired, and DynamoDB has not deleted it yet.
-        let after = requested("c-3", KEPT_SECONDS);
+        let after = requested("c-3", RETENTION_SECONDS);
         settled(&ledger, &after, Decision::Write(()), after.requested_at).await;
         assert_eq!(status(&ledger, "c-3").await, (CommandStatus::Applied, None));
         let again = Command { id: "c-4".parse().unwrap(), ..after.clone() };
@@ -766,28 +735,6 @@ mod tests {
         settled(&ledger, &other, Decision::Write(()), other.requested_at).await;
         assert_eq!(status(&ledger, "c-1").await, (CommandStatus::Applied, None));
         assert_eq!(status(&ledger, "c-2").await.1.as_deref(), Some("idempotency_key_reused"));
-    }
-
-    /// dynoxide runs transactions one after the other, so that none collides there.
-    #[test]
-    fn a_collision_of_transactions_is_told_from_a_condition_that_does_not_hold() {
-        let cancelled = |codes: &[&str]| {
-            let reasons: Vec<_> =
-                codes.iter().map(|code| CancellationReason::builder().code(*code).build()).collect();
-            Cancelled::by(&reasons)
-        };
-        assert_eq!(cancelled(&["None", "TransactionConflict"]), Cancelled::Collision);
-        assert_eq!(
-            cancelled(&["TransactionConflict", "ConditionalCheckFailed"]),
-            Cancelled::Condition(1),
-            "a condition is decided whatever else happened"
-        );
-        let other = |code| match cancelled(&["None", code]) {
-            Cancelled::Other(error) => error.kind(),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(other("ThrottlingError"), "Unavailable");
-        assert_eq!(other("ValidationError"), "Refused", "an item that is too large");
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
-//! What every Lambda main needs, written once: configuration, clients, telemetry, the batch
-//! loop over queue messages, the ledger of commands, publishing to a bus.
+//! What every Lambda main needs: configuration, clients, telemetry, the batch loop over queue messages, the
+//! ledger of commands, publishing to a bus.
 //!
-//! It knows AWS and the shape of our commands; it never knows a rule of the business.
+//! It knows AWS and the format of our commands; it knows no rule of the business.
 
 pub mod api;
 pub mod batch;
@@ -9,6 +9,7 @@ pub mod clients;
 pub mod command;
 pub mod config;
 mod error;
+pub mod event;
 #[cfg(feature = "fixture")]
 pub mod fixture;
 pub mod ledger;
@@ -16,5 +17,6 @@ pub mod publish;
 pub mod redelivery;
 mod roots;
 pub mod telemetry;
+pub mod transaction;
 
 pub use error::CallError;

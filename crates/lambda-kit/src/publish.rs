@@ -1,4 +1,4 @@
-//! Publishing to an event bus, with every entry accounted for.
+//! Publishes to an event bus, and checks that the bus accepted the entry.
 
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::CallError;
 
-/// One bus to publish to.
+/// An event bus.
 #[derive(Debug, Clone)]
 pub struct Bus {
     client: Client,
@@ -23,8 +23,8 @@ impl Bus {
     /// Publishes one event about `resource`.
     ///
     /// # Errors
-    /// When the call fails, and when it succeeds but the entry was not taken
-    /// (`FailedEntryCount`). <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html>
+    /// When the call fails, or when it succeeds but the bus did not accept the entry (`FailedEntryCount`).
+    /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html>
     pub async fn publish<T: EventDetail + Serialize>(
         &self,
         detail: &T,

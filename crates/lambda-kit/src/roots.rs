@@ -1,8 +1,8 @@
-//! Whom the HTTPS client trusts: the five roots that the endpoints of AWS chain to, compiled in.
-//! To read the some 290 roots of a system costs a function 3 ms of its cold start.
+//! The certificates that the HTTPS client trusts: the five roots of Amazon Trust Services, compiled in. To
+//! read the about 290 roots of a system costs 3 ms of every cold start.
 //!
-//! `AWS_CA_BUNDLE` replaces them, as for the AWS command line and other SDKs: proxies, private
-//! endpoints and other partitions have roots of their own.
+//! `AWS_CA_BUNDLE` replaces them, as for the AWS command line and other SDKs: proxies, private endpoints
+//! and other partitions have other roots.
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/feature-gen-config.html>
 
 use std::path::Path;
@@ -17,33 +17,33 @@ use crate::config::ConfigError;
 /// The variable that names a file of certificates in PEM form.
 const BUNDLE: &str = "AWS_CA_BUNDLE";
 
-/// Amazon Trust Services advises clients with a trust store of their own to hold all five:
+/// Amazon Trust Services advises clients with their own trust store to include all five:
 /// <https://www.amazontrust.com/repository/>.
-const AMAZON: &str = include_str!("roots.pem");
+const AMAZON_ROOTS: &str = include_str!("roots.pem");
 
-/// The roots of the bundle that the environment names, or else those of AWS.
+/// The roots of the bundle in `AWS_CA_BUNDLE`, otherwise those of AWS.
 ///
 /// # Errors
-/// When the bundle cannot be read, is empty, or holds what is no certificate.
+/// When the bundle cannot be read, is empty, or contains an invalid certificate.
 pub(crate) fn from_env() -> Result<TlsContext, ConfigError> {
     from_bundle(std::env::var_os(BUNDLE).as_deref().map(Path::new))
 }
 
-/// The roots in this file, or else those of AWS.
+/// The roots in this file, otherwise those of AWS.
 pub(crate) fn from_bundle(path: Option<&Path>) -> Result<TlsContext, ConfigError> {
     let unusable = |path: &Path, why| format!("{BUNDLE} cannot be used: {}: {why}", path.display());
     let pem = match path {
         Some(path) if !path.as_os_str().is_empty() => {
             read(path).map_err(|why| ConfigError::one(unusable(path, why)))?
         }
-        _ => AMAZON.as_bytes().to_vec(),
+        _ => AMAZON_ROOTS.as_bytes().to_vec(),
     };
     let store = TrustStore::empty().with_pem_certificate(pem);
     TlsContext::builder().with_trust_store(store).build().map_err(|error| ConfigError::one(error.to_string()))
 }
 
-/// Reads a bundle. The SDK would panic on a certificate that it cannot use, and trust nobody if
-/// there is none.
+/// Reads and checks a bundle. The SDK panics on an invalid certificate, and trusts no server if the bundle
+/// is empty.
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let pem = std::fs::read(path).map_err(|error| error.to_string())?;
     match parse(&pem)?.len() {
@@ -92,7 +92,7 @@ mod tests {
         let hash = |key: &[u8]| -> String {
             Sha256::digest(sequence(key)).iter().map(|byte| format!("{byte:02x}")).collect()
         };
-        let roots = parse(AMAZON.as_bytes()).unwrap().roots;
+        let roots = parse(AMAZON_ROOTS.as_bytes()).unwrap().roots;
         let hashes: Vec<String> = roots.iter().map(|root| hash(&root.subject_public_key_info)).collect();
         assert_eq!(hashes, PUBLISHED);
     }
@@ -105,19 +105,19 @@ mod tests {
             std::fs::write(&path, content).unwrap();
             path
         };
-        let broken = String::from_utf8(AMAZON.as_bytes().to_vec()).unwrap().replacen("MIID", "AAAA", 1);
+        let broken = String::from_utf8(AMAZON_ROOTS.as_bytes().to_vec()).unwrap().replacen("MIID", "AAAA", 1);
         for (path, why) in [
             (folder.path().join("missing").display().to_string(), "No such file"),
             (file("empty", b""), "there is no certificate in it"),
             (file("text", b"not a certificate"), "there is no certificate in it"),
             (file("broken", broken.as_bytes()), "certificate 1: "),
-            (file("cut", &AMAZON.as_bytes()[..AMAZON.len() - 40]), "certificate 5: "),
+            (file("cut", &AMAZON_ROOTS.as_bytes()[..AMAZON_ROOTS.len() - 40]), "certificate 5: "),
         ] {
             let sentence = from_bundle(Some(Path::new(&path))).unwrap_err().to_string();
             assert!(sentence.contains("AWS_CA_BUNDLE") && sentence.contains(&path), "{sentence}");
             assert!(sentence.contains(why), "{sentence}");
         }
-        from_bundle(Some(Path::new(&file("good", AMAZON.as_bytes())))).unwrap();
+        from_bundle(Some(Path::new(&file("good", AMAZON_ROOTS.as_bytes())))).unwrap();
         from_bundle(Some(Path::new(""))).unwrap();
     }
 }

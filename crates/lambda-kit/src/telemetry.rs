@@ -1,5 +1,5 @@
-//! JSON logs on standard output, one object a line, with the fields of all spans around it
-//! (request id, command id, property id). No log line carries a seller's name or a task token.
+//! JSON logs on standard output. A line is one object, with the fields of all spans around it (request id,
+//! command id, property id). No log line contains a seller's name or a task token.
 
 use tracing::level_filters::STATIC_MAX_LEVEL;
 use tracing_subscriber::Layer;
@@ -9,9 +9,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Installs the subscriber; `RUST_LOG` or, as Lambda sets it, `AWS_LAMBDA_LOG_LEVEL` choose the
-/// level, for all or by target (`info,hyper=warn`). What is shipped has no lines below INFO (see
-/// `Cargo.toml`), and says so to whoever asks for them.
+/// Installs the subscriber. `RUST_LOG` or `AWS_LAMBDA_LOG_LEVEL`, which Lambda sets, choose the level: one
+/// for all, or by target (`info,hyper=warn`). A release build has no lines below INFO (see `Cargo.toml`);
+/// it logs a warning if the level asks for them.
 pub fn init() {
     let level = ["RUST_LOG", "AWS_LAMBDA_LOG_LEVEL"].into_iter().find_map(|name| std::env::var(name).ok());
     let levels = levels(level.as_deref());
@@ -22,7 +22,7 @@ pub fn init() {
     }
 }
 
-/// One JSON object a line. All spans, from the outside in: the runtime's own, which has the request
+/// One JSON object per line, with all spans from the outside in: the runtime's span, which has the request
 /// id, is around those of commands and events.
 fn lines<S, W>(output: W) -> impl Layer<S>
 where
@@ -37,11 +37,10 @@ where
         .with_writer(output)
 }
 
-/// What is logged. Not an `EnvFilter`, whose regular expressions nobody needs here: they are
-/// 3 % of a function's zip.
+/// The levels to log. An `EnvFilter` is not needed: its regular expressions are 3 % of a function's zip.
 fn levels(level: Option<&str>) -> Targets {
     match level {
-        // Lambda has a level above all of ours.
+        // Lambda has a level above ERROR:
         // https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
         Some(fatal) if fatal.eq_ignore_ascii_case("fatal") => Targets::new().with_default(LevelFilter::ERROR),
         Some(level) => level.parse().unwrap_or_else(|_| levels(None)),

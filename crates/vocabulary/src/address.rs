@@ -1,4 +1,4 @@
-//! A postal address as agents write it, and the one way in which it becomes a property id.
+//! A postal address as agents write it, and the rule that turns it into a property id.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ pub struct Address {
     number: u32,
 }
 
-/// The address does not make a property id.
+/// No property id can be built from the address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "country, city and street take letters, digits, white space and . , ' - _ (256 characters in all), \
@@ -32,17 +32,20 @@ struct Unchecked {
 }
 
 impl Address {
+    /// The names of all members: the attributes of a stored item.
+    pub const NAMES: [&str; 4] = ["country", "city", "street", "number"];
+
     /// The greatest house number.
     pub const MAX_NUMBER: u32 = 999_999_999;
 
-    /// The greatest length of country, city and street each, as written, in Unicode code points.
-    /// It binds new commands; addresses are read as they were stored.
+    /// The greatest length of country, city and street each, as written, in Unicode code points. The limit
+    /// is for new commands only; a stored address is read as it is.
     pub const MAX_TEXT: usize = 100;
 
     /// Checks and keeps the texts as they were written.
     ///
     /// # Errors
-    /// When a text holds other characters than the rule allows, or is empty once normalised.
+    /// When a text holds a character that is not allowed, or is empty after it is normalised.
     pub fn new(
         country: impl Into<String>,
         city: impl Into<String>,
@@ -55,7 +58,7 @@ impl Address {
 
     /// The primary key of the property at this address.
     pub fn property_id(&self) -> PropertyId {
-        // `new` let only addresses through for which this succeeds.
+        // `new` accepts only addresses for which this succeeds.
         self.build_id().unwrap_or_else(|_| unreachable!("an Address has a property id"))
     }
 
@@ -65,17 +68,14 @@ impl Address {
         texts.iter().all(|text| text.chars().count() <= Self::MAX_TEXT)
     }
 
-    /// The country, as written.
     pub fn country(&self) -> &str {
         &self.country
     }
 
-    /// The city, as written.
     pub fn city(&self) -> &str {
         &self.city
     }
 
-    /// The street, as written.
     pub fn street(&self) -> &str {
         &self.street
     }
@@ -85,8 +85,8 @@ impl Address {
         self.number
     }
 
-    /// One segment of a property id out of free text: trimmed, ASCII lower case, without
-    /// `.` `,` `'`, every run of white space one `-`.
+    /// Turns free text into one segment of a property id: trims it, converts ASCII letters to lower case,
+    /// removes `.` `,` `'`, and replaces every run of white space by one `-`.
     pub fn segment(text: &str) -> String {
         let kept: String = text.chars().filter(|c| !matches!(c, '.' | ',' | '\'')).collect();
         kept.to_ascii_lowercase().split_whitespace().collect::<Vec<_>>().join("-")
@@ -157,7 +157,7 @@ mod tests {
         }
     }
 
-    /// White space collapses in the property id, so that its own limit does not bind the texts.
+    /// White space collapses in the property id, so the limit of the id does not limit the texts.
     #[test]
     fn a_text_of_more_than_100_characters_is_not_within_the_limits_of_a_command() {
         let street =

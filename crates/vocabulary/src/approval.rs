@@ -1,11 +1,11 @@
-//! The words of an approval: which request, with what result, for which reasons.
+//! The types of an approval: the id of its request, its result and its reasons.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Names one request for approval: opaque text, 1 to 256 characters without control characters.
+/// The id of one request for approval: opaque text, 1 to 256 characters, no control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ApprovalRequestId(String);
@@ -16,7 +16,6 @@ pub struct ApprovalRequestId(String);
 pub struct InvalidApprovalRequestId;
 
 impl ApprovalRequestId {
-    /// The text itself.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -61,7 +60,7 @@ impl fmt::Display for ApprovalRequestId {
 pub enum EvaluationResult {
     /// The listing may be published.
     Approved,
-    /// It may not.
+    /// The listing may not be published.
     Declined,
 }
 
@@ -75,8 +74,8 @@ impl EvaluationResult {
     }
 }
 
-/// Why a listing was declined. A reason that this version does not know is kept as it came:
-/// producers may add some.
+/// Why a listing was declined. Producers may add reasons: one that this version does not know is kept as
+/// `Other`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum EvaluationReason {
@@ -86,9 +85,9 @@ pub enum EvaluationReason {
     ContractEnded,
     /// Its contract was not approved while the workflow waited.
     ContractNotApprovedInTime,
-    /// The description reads negative or mixed.
+    /// The sentiment of the description is negative or mixed.
     NegativeDescription,
-    /// An image shows what may not be published.
+    /// The moderation found a label in an image.
     UnsafeImage,
     /// An image is not in the bucket.
     ImageNotFound,
@@ -96,7 +95,7 @@ pub enum EvaluationReason {
     ImageUnreadable,
     /// The evaluation itself failed.
     EvaluationFailed,
-    /// A reason that a later producer added.
+    /// A reason that this version does not know.
     Other(String),
 }
 

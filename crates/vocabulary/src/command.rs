@@ -1,4 +1,4 @@
-//! What identifies a command, and what a client uses to make its own retry one command.
+//! The two ids of a command: the gateway's, and the idempotency key of the client.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ pub struct CommandId(String);
 #[error("a command id is 1 to 128 visible ASCII characters")]
 pub struct InvalidCommandId;
 
-/// A client's own name for a command: 1 to 128 visible ASCII characters.
+/// A client sends the same key with each retry of a command: 1 to 128 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct IdempotencyKey(String);
@@ -32,7 +32,6 @@ fn is_visible_ascii(text: &str) -> bool {
 macro_rules! visible_ascii {
     ($name:ident, $error:ident) => {
         impl $name {
-            /// The text itself.
             pub fn as_str(&self) -> &str {
                 &self.0
             }

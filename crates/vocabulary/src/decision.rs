@@ -1,20 +1,20 @@
-//! What a rule of the business says to a command.
+//! The decision of a service about a command.
 
-/// The answer of a service's `decide`: pure, and all that a handler needs to act on.
+/// The result of a service's `decide`. It is all that a handler needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision<W, R> {
-    /// Write this, and the command is applied.
+    /// Apply the command: write this.
     Write(W),
-    /// Reject it at once: no command that is still on its way can change that.
+    /// Reject it at once: no earlier command that arrives later can change that.
     Reject(R),
-    /// The command that it builds on may still be on its way: wait long, then reject it.
+    /// The command that it depends on may arrive later: wait up to two minutes, then reject it.
     NotYet(R),
-    /// The present state does not allow it, and an earlier command may still change the state:
-    /// wait briefly, then reject it.
+    /// The present state does not allow it, and an earlier command may still arrive and change the state:
+    /// wait up to 14 seconds, then reject it.
     NotNow(R),
 }
 
-/// Why a command is rejected, as a client reads it.
+/// Why a command is rejected, as the client reads it.
 pub trait Reason {
     /// A stable code, `snake_case`: part of the contract with clients.
     fn code(&self) -> &'static str;

@@ -1,13 +1,15 @@
-//! The words of the business, parsed: a value of one of these types cannot be invalid.
+//! The terms of the business as parsed types: a value of one of these types is always valid.
 //!
-//! No I/O, no clock, no randomness. Serde goes through the same parsers, so that a bad
-//! value is refused at the border and nowhere else.
+//! No I/O, no clock, no randomness. Serde uses the same parsers, so an invalid value is refused where it
+//! enters the program, and nowhere else.
 
 mod address;
 mod approval;
 mod command;
 mod contract;
 mod decision;
+mod listing;
+mod offer;
 mod property_id;
 mod timestamp;
 
@@ -16,5 +18,7 @@ pub use approval::{ApprovalRequestId, EvaluationReason, EvaluationResult, Invali
 pub use command::{CommandId, IdempotencyKey, InvalidCommandId, InvalidIdempotencyKey};
 pub use contract::{ContractStatus, ContractVersion, UnknownContractStatus};
 pub use decision::{Decision, Reason};
+pub use listing::ListingStatus;
+pub use offer::{ContractKind, Currency, Description, InvalidTerm, ListPrice, OfferTerms};
 pub use property_id::{InvalidPropertyId, PropertyId};
 pub use timestamp::{InvalidTimestamp, Timestamp};

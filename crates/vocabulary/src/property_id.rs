@@ -1,5 +1,4 @@
-//! The address of a property as its primary key, the same in every service:
-//! `country/city/street/number`.
+//! The primary key of a property in every service, built from its address: `country/city/street/number`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,10 +19,10 @@ impl PropertyId {
     /// The greatest length, in characters.
     pub const MAX_LENGTH: usize = 256;
 
-    /// Joins four segments that are in the grammar already.
+    /// Joins four normalised segments.
     ///
     /// # Errors
-    /// When they are not.
+    /// When a segment is not normalised.
     pub fn from_segments(
         country: &str,
         city: &str,
@@ -33,7 +32,6 @@ impl PropertyId {
         format!("{country}/{city}/{street}/{number}").parse()
     }
 
-    /// The whole id.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -48,7 +46,7 @@ impl PropertyId {
 impl FromStr for PropertyId {
     type Err = InvalidPropertyId;
 
-    /// Any case is taken, and lower-cased before it is parsed.
+    /// Letters in any case are accepted, and converted to lower case.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.to_ascii_lowercase();
         let is_segment = |part: &str| {

@@ -1,4 +1,4 @@
-//! Points in time of one fixed width, so that they sort as text.
+//! Points in time. Their texts have one width, so they sort as the times do.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,16 +10,16 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct Timestamp(i64);
 
-/// Not a time that can be kept here.
+/// The text or number is not a time from 1970 to 9999.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a time is RFC 3339 in UTC, from 1970 to 9999")]
 pub struct InvalidTimestamp;
 
 impl Timestamp {
-    /// 9999-12-30T22:00:00Z: the last one that jiff renders, and still of the fixed width.
+    /// 9999-12-30T22:00:00Z: the latest time that jiff renders.
     const MAX_MS: i64 = 253_402_207_200_000;
 
-    /// 1970-01-01T00:00:00Z: before anything that happened here.
+    /// 1970-01-01T00:00:00Z: before every event of this application.
     pub const EARLIEST: Self = Self(0);
 
     /// From milliseconds since the Unix epoch.
@@ -30,7 +30,7 @@ impl Timestamp {
         if (0..=Self::MAX_MS).contains(&ms) { Ok(Self(ms)) } else { Err(InvalidTimestamp) }
     }
 
-    /// The system's clock, for the outermost layer only: rules are given their time.
+    /// The time of the system's clock. Only `main` calls this: rules get the time as an argument.
     pub fn now() -> Self {
         Self(jiff::Timestamp::now().as_millisecond().clamp(0, Self::MAX_MS))
     }
@@ -40,13 +40,21 @@ impl Timestamp {
         self.0
     }
 
-    /// The next representable moment, one millisecond later.
+    /// One millisecond later.
     #[must_use]
     pub fn next(self) -> Self {
         Self((self.0 + 1).min(Self::MAX_MS))
     }
 
-    /// This moment moved by `ms` milliseconds, held within the range.
+    /// Limits a time that somebody else sent: a time in the future would be newer than everything that
+    /// follows. The limit is `taken` (when the queue or the bus took the message, by its clock) or `now`
+    /// (by the consumer's clock), whichever is later, since either clock may be set back.
+    #[must_use]
+    pub fn credible(self, taken: Self, now: Self) -> Self {
+        self.min(taken.max(now))
+    }
+
+    /// This time plus `ms` milliseconds, limited to the valid range.
     #[must_use]
     pub fn plus_millis(self, ms: i64) -> Self {
         Self(self.0.saturating_add(ms).clamp(0, Self::MAX_MS))

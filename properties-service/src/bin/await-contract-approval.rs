@@ -2,31 +2,17 @@
 
 use std::time::Duration;
 
-use lambda_kit::config::{ConfigError, Env};
-use lambda_kit::{clients, telemetry};
+use lambda_kit::{clients, config, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use properties_service::dynamo::{ApprovalsTable, ContractStatusTable};
 use properties_service::handlers::await_contract_approval::handle;
-use properties_service::ports::ContractStatuses;
 use properties_service::workflow::StepFunctions;
 use serde_json::Value;
 
-struct Config {
-    contract_status_table: String,
-    approvals_table: String,
-    keep_token: Duration,
-}
-
-impl Config {
-    fn from_env() -> Result<Self, ConfigError> {
-        let mut env = Env::process();
-        let config = Self {
-            contract_status_table: env.text("CONTRACT_STATUS_TABLE"),
-            approvals_table: env.text("APPROVALS_TABLE"),
-            keep_token: env.seconds("KEEP_TOKEN_SECONDS"),
-        };
-        env.finish(config)
-    }
+config! {
+    contract_status_table: String = "CONTRACT_STATUS_TABLE",
+    approvals_table: String = "APPROVALS_TABLE",
+    keep_token: Duration = "KEEP_TOKEN_SECONDS",
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -35,13 +21,9 @@ async fn main() -> Result<(), Error> {
     let config = Config::from_env()?;
     let sdk = clients::from_env()?;
     let dynamodb = aws_sdk_dynamodb::Client::new(&sdk);
-    let statuses = &ContractStatusTable::new(dynamodb.clone(), config.contract_status_table);
+    let statuses = &ContractStatusTable::connect(dynamodb.clone(), config.contract_status_table).await;
     let room = &ApprovalsTable::new(dynamodb, config.approvals_table, config.keep_token);
     let executions = &StepFunctions::new(aws_sdk_sfn::Client::new(&sdk));
-    // Opens the connection, once: the first task finds it warm.
-    if let Err(cause) = statuses.current(&"warm/up/only/1".parse()?).await {
-        tracing::warn!(%cause, "the table could not be reached at start");
-    }
     run(service_fn(async |task: LambdaEvent<Value>| handle(task.payload, room, statuses, executions).await))
         .await
 }

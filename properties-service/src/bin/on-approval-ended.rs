@@ -1,33 +1,20 @@
-//! Trigger: `Step Functions Execution Status Change` of the approval workflow, on the
-//! default bus, for executions that ended badly.
+//! Trigger: `Step Functions Execution Status Change` of the approval workflow, on the default bus, for
+//! executions that failed, timed out or were aborted.
 
 use std::time::Duration;
 
-use lambda_kit::config::{ConfigError, Env};
 use lambda_kit::publish::Bus;
-use lambda_kit::{clients, telemetry};
+use lambda_kit::{clients, config, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use properties_service::dynamo::ApprovalsTable;
 use properties_service::handlers::on_approval_ended::handle;
 use properties_service::workflow::StepFunctions;
 use serde_json::Value;
 
-struct Config {
-    approvals_table: String,
-    keep_claim: Duration,
-    event_bus: String,
-}
-
-impl Config {
-    fn from_env() -> Result<Self, ConfigError> {
-        let mut env = Env::process();
-        let config = Self {
-            approvals_table: env.text("APPROVALS_TABLE"),
-            keep_claim: env.seconds("KEEP_CLAIM_SECONDS"),
-            event_bus: env.text("EVENT_BUS"),
-        };
-        env.finish(config)
-    }
+config! {
+    approvals_table: String = "APPROVALS_TABLE",
+    keep_claim: Duration = "KEEP_CLAIM_SECONDS",
+    event_bus: String = "EVENT_BUS",
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -39,7 +26,7 @@ async fn main() -> Result<(), Error> {
         &ApprovalsTable::new(aws_sdk_dynamodb::Client::new(&sdk), config.approvals_table, config.keep_claim);
     let executions = &StepFunctions::new(aws_sdk_sfn::Client::new(&sdk));
     let bus = &Bus::new(aws_sdk_eventbridge::Client::new(&sdk), config.event_bus);
-    // No warm-up call: executions seldom die, and nobody waits for this function.
+    // No warm-up call: executions seldom fail, and nobody waits for this function.
     run(service_fn(async |event: LambdaEvent<Value>| {
         handle(event.payload, executions, claims, bus).await.map(|_| ())
     }))

@@ -1,37 +1,22 @@
 //! Trigger: `ContractStatusChanged` on the service's own bus.
 
-use lambda_kit::config::{ConfigError, Env};
-use lambda_kit::{clients, telemetry};
+use lambda_kit::{clients, config, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use properties_service::dynamo::ContractStatusTable;
 use properties_service::handlers::on_contract_status_changed::handle;
-use properties_service::ports::ContractStatuses;
 use serde_json::Value;
 use vocabulary::Timestamp;
 
-struct Config {
-    contract_status_table: String,
-}
-
-impl Config {
-    fn from_env() -> Result<Self, ConfigError> {
-        let mut env = Env::process();
-        let config = Self { contract_status_table: env.text("CONTRACT_STATUS_TABLE") };
-        env.finish(config)
-    }
+config! {
+    contract_status_table: String = "CONTRACT_STATUS_TABLE",
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();
     let config = Config::from_env()?;
-    let sdk = clients::from_env()?;
-    let statuses =
-        &ContractStatusTable::new(aws_sdk_dynamodb::Client::new(&sdk), config.contract_status_table);
-    // Opens the connection, once: the first event finds it warm.
-    if let Err(cause) = statuses.current(&"warm/up/only/1".parse()?).await {
-        tracing::warn!(%cause, "the table could not be reached at start");
-    }
+    let dynamodb = aws_sdk_dynamodb::Client::new(&clients::from_env()?);
+    let statuses = &ContractStatusTable::connect(dynamodb, config.contract_status_table).await;
     run(service_fn(async |event: LambdaEvent<Value>| {
         handle(event.payload, Timestamp::now(), statuses).await.map(|_| ())
     }))

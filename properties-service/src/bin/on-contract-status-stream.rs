@@ -2,25 +2,15 @@
 
 use std::time::Duration;
 
-use lambda_kit::config::{ConfigError, Env};
-use lambda_kit::{clients, telemetry};
+use lambda_kit::{clients, config, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use properties_service::dynamo::ApprovalsTable;
 use properties_service::handlers::on_contract_status_stream::handle;
-use properties_service::ports::WaitingRoom;
 use properties_service::workflow::StepFunctions;
 use serde_json::Value;
 
-struct Config {
-    approvals_table: String,
-}
-
-impl Config {
-    fn from_env() -> Result<Self, ConfigError> {
-        let mut env = Env::process();
-        let config = Self { approvals_table: env.text("APPROVALS_TABLE") };
-        env.finish(config)
-    }
+config! {
+    approvals_table: String = "APPROVALS_TABLE",
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -28,13 +18,9 @@ async fn main() -> Result<(), Error> {
     telemetry::init();
     let config = Config::from_env()?;
     let sdk = clients::from_env()?;
-    // This function reads and removes rows; it adds none that would have to be kept.
-    let room =
-        &ApprovalsTable::new(aws_sdk_dynamodb::Client::new(&sdk), config.approvals_table, Duration::ZERO);
+    // This function adds no rows, so their time to live does not matter.
+    let dynamodb = aws_sdk_dynamodb::Client::new(&sdk);
+    let room = &ApprovalsTable::connect(dynamodb, config.approvals_table, Duration::ZERO).await;
     let executions = &StepFunctions::new(aws_sdk_sfn::Client::new(&sdk));
-    // Opens the connection, once: the first batch finds it warm.
-    if let Err(cause) = room.of(&"warm/up/only/1".parse()?).await {
-        tracing::warn!(%cause, "the table could not be reached at start");
-    }
     run(service_fn(async |batch: LambdaEvent<Value>| handle(batch.payload, room, executions).await)).await
 }

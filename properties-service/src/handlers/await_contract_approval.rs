@@ -1,20 +1,21 @@
-//! Lets an execution wait for its property's contract. The token is stored before the
-//! contract is read: whoever writes second, this function or the one that keeps the status,
-//! sees what the other wrote, so that no approval falls between the two.
+//! Lets an execution wait for its property's contract. The token is stored before the contract is read. So
+//! either this function sees the new status, or the function that handles the new status sees the token: no
+//! approval is missed.
 
 use events::Malformed;
+use lambda_kit::event::EventFailure;
 use serde_json::Value;
 
 use crate::domain::{Waiting, Wake};
-use crate::handlers::{EventFailure, tell};
+use crate::handlers::answer_task;
 use crate::ports::{ContractStatuses, Executions, WaitingRoom};
 
-/// Stores the token; answers it at once where the contract is approved or over already.
+/// Stores the token, and answers it at once if the contract is approved or has ended.
 ///
 /// # Errors
-/// When the token cannot be stored, the contract not read or the execution not told. The
-/// task fails then and is retried with a new token, or answered at once where no retry can cure
-/// it; nothing waits for ever.
+/// When the token cannot be stored, the contract cannot be read or the execution cannot be answered. The
+/// task fails then. The workflow retries it with a new token, or answers the request at once if no retry
+/// can help.
 pub async fn handle(
     task: Value,
     room: &impl WaitingRoom,
@@ -25,7 +26,7 @@ pub async fn handle(
     room.enter(&waiting).await?;
     let contract = statuses.current(&waiting.property_id).await?;
     match contract.as_ref().and_then(Wake::from_contract) {
-        Some(wake) => Ok(tell(&waiting, &wake, executions, room).await?),
+        Some(wake) => Ok(answer_task(&waiting, &wake, executions, room).await?),
         None => {
             tracing::info!(
                 property_id = %waiting.property_id,
@@ -37,7 +38,7 @@ pub async fn handle(
     }
 }
 
-/// The error names the execution, and never the token.
+/// The error names the execution, never the token.
 fn read(task: &Value) -> Result<Waiting, Malformed> {
     serde::Deserialize::deserialize(task).map_err(|cause: serde_json::Error| {
         let mut cause = cause.to_string();
@@ -53,8 +54,9 @@ fn read(task: &Value) -> Result<Waiting, Malformed> {
 mod tests {
     use super::*;
     use crate::domain::tests::{contract, waiting};
-    use crate::handlers::fakes::{Act, Fault, World, at_once};
     use crate::handlers::on_contract_status_stream::tests::deliver;
+    use crate::tests::world::World;
+    use lambda_kit::fixture::{Call, Fault, at_once};
     use vocabulary::ContractStatus::{Approved, Cancelled, Draft};
 
     async fn wait(world: &World, token: &str) -> Result<(), EventFailure> {
@@ -71,7 +73,7 @@ mod tests {
         assert!(told.contains(&waiting("secret", 1).execution_arn.replace("secret", "")), "{told}");
         assert!(!told.replace(&waiting("secret", 1).execution_arn, "").contains("secret"), "{told}");
         assert_eq!(lambda_runtime::Diagnostic::from(failure).error_type, "Malformed");
-        assert_eq!(world.calls(), 0);
+        assert_eq!(world.calls.count(), 0);
     }
 
     fn told(world: &World) -> Vec<(String, String)> {
@@ -110,14 +112,13 @@ mod tests {
             for delivered in written..=4 {
                 let world = World::default();
                 world.contract_is(contract(Draft, 1));
-                world.others.borrow_mut().extend([
-                    (written, (|world| world.contract_is(contract(Approved, 2))) as Act),
-                    (delivered, |world| {
-                        at_once(deliver(world, &[("s-1", contract(Approved, 2))]));
-                    }),
-                ]);
+                let approve = |world: &World| world.contract_is(contract(Approved, 2));
+                world.calls.meanwhile(Call::Nth(written), approve);
+                world.calls.meanwhile(Call::Nth(delivered), |world| {
+                    at_once(deliver(world, &[("s-1", contract(Approved, 2))]));
+                });
                 wait(&world, "t").await.unwrap();
-                world.let_others_act(|_| true);
+                world.calls.let_others_act(&world);
                 assert_eq!(told(&world), one("t", "APPROVED"), "written {written}, delivered {delivered}");
                 assert_eq!(world.tokens(), Vec::<String>::new(), "written {written}, delivered {delivered}");
             }
@@ -140,13 +141,13 @@ mod tests {
     /// Known fault 19: an error inside the waiting function was swallowed and the execution hung.
     #[tokio::test]
     async fn every_failure_fails_the_task_and_the_retry_is_answered() {
-        for fault in [Fault::Before, Fault::After] {
+        for fault in Fault::BOTH {
             for call in 0.. {
                 let world = World::default();
                 world.contract_is(contract(Approved, 2));
-                world.fail(call, fault);
+                world.calls.fail(Call::Nth(call), fault);
                 let first = wait(&world, "t").await;
-                if world.fault_is_ahead() {
+                if world.calls.are_planned() {
                     assert_eq!(call, 4, "enter, read, wake and leave can fail");
                     break;
                 }
@@ -158,7 +159,7 @@ mod tests {
                 if told_before.is_empty() {
                     assert_eq!(told(&world), one("t2", "APPROVED"));
                 }
-                // What is left of the first token is cleared with the next news.
+                // The next event removes the rest of the first token.
                 deliver(&world, &[("s-2", contract(Cancelled, 3))]).await;
                 assert_eq!(world.tokens(), Vec::<String>::new());
             }

@@ -1,13 +1,15 @@
-//! Answers for executions that died without an answer: aborted, timed out as a whole, or
-//! failed in a way that no Catch sees.
+//! Answers for executions that ended without an answer: aborted, timed out, or failed with an error that no
+//! Catch handles.
 
-use events::Envelope;
+use events::{Envelope, Malformed};
+use lambda_kit::CallError;
+use lambda_kit::event::EventFailure;
+use lambda_runtime::Diagnostic;
 use serde::Deserialize;
 use serde_json::Value;
 use vocabulary::{ApprovalRequestId, PropertyId};
 
 use crate::domain::{Answer, Request};
-use crate::handlers::EventFailure;
 use crate::ports::{Answers, Claims, Executions};
 
 /// `Step Functions Execution Status Change`.
@@ -16,9 +18,9 @@ use crate::ports::{Answers, Claims, Executions};
 #[serde(rename_all = "camelCase")]
 struct ExecutionStatusChange {
     execution_arn: String,
-    /// `FAILED`, `TIMED_OUT` or `ABORTED` by the rule's pattern.
+    /// `FAILED`, `TIMED_OUT` or `ABORTED`: the rule's pattern passes no other.
     status: String,
-    /// Its input as text: the event that started it. Null where it was too long for this event.
+    /// Its input as text: the event that started it. Null if it was too long for this event.
     input: Option<String>,
     input_details: Option<InputDetails>,
 }
@@ -28,44 +30,83 @@ struct InputDetails {
     included: Option<bool>,
 }
 
-/// What of a `PublicationApprovalRequested` names the request.
+/// The members of a `PublicationApprovalRequested` that identify the request.
 #[derive(Deserialize)]
 struct RequestNames {
     property_id: PropertyId,
     approval_request_id: Option<ApprovalRequestId>,
 }
 
-/// What became of the request of an execution that ended badly.
+/// What was done for an execution that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It had its answer already.
+    /// The request had its answer.
     AnsweredBefore,
-    /// It has it now.
+    /// The answer was published now.
     AnsweredNow,
-    /// Another execution has the claim, and answers.
+    /// Another execution has the claim on the request, and answers it.
     ClaimedByAnother,
 }
 
-/// Publishes the answer that the claim holds, or `DECLINED` (`evaluation_failed`) where it
-/// holds none, unless it is marked answered. It needs nothing of the event but the execution's
-/// ARN: where the input was left out, Step Functions is asked for it.
+/// Why the request of an execution that failed could not be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The execution's input names no request, so there is nothing to answer.
+    #[error("event {event_id}: the input of {execution_arn} names no request: {cause}")]
+    NoRequest {
+        /// The event about the execution's end.
+        event_id: String,
+        execution_arn: String,
+        /// What is wrong with the input.
+        cause: String,
+    },
+    #[error(transparent)]
+    Event(EventFailure),
+}
+
+impl From<Malformed> for Failure {
+    fn from(malformed: Malformed) -> Self {
+        Self::Event(malformed.into())
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        Self::Event(error.into())
+    }
+}
+
+impl From<Failure> for Diagnostic {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NoRequest { .. } => {
+                Self { error_type: "NoRequest".into(), error_message: failure.to_string() }
+            }
+            Failure::Event(failure) => failure.into(),
+        }
+    }
+}
+
+/// Publishes the answer that the claim holds, or `DECLINED` (`evaluation_failed`) if it holds none, unless
+/// the claim is marked as answered. If the event does not include the input, the function reads it from
+/// Step Functions.
 ///
 /// # Errors
-/// When the event or the execution's input cannot be read, or a call fails. The event is delivered
-/// again, and dead-lettered in the end.
+/// When the event or the execution's input cannot be read, or a call fails. The event is delivered again,
+/// and finally dead-lettered.
 pub async fn handle(
     event: Value,
     executions: &impl Executions,
     claims: &impl Claims,
     answers: &impl Answers,
-) -> Result<Outcome, EventFailure> {
+) -> Result<Outcome, Failure> {
     let Envelope { id: event_id, detail: ended, .. } = Envelope::<ExecutionStatusChange>::read(&event)?;
     let is_included = ended.input_details.and_then(|details| details.included) != Some(false);
     let input = match ended.input.filter(|_| is_included) {
         Some(input) => Some(input),
         None => executions.input(&ended.execution_arn).await?,
     };
-    let request = request(input.as_deref()).map_err(|cause| EventFailure::NoRequest {
+    let request = request(input.as_deref()).map_err(|cause| Failure::NoRequest {
         event_id: event_id.clone(),
         execution_arn: ended.execution_arn.clone(),
         cause,
@@ -92,7 +133,7 @@ pub async fn handle(
     Ok(outcome)
 }
 
-/// The request that an execution was started for, or why its input names none.
+/// The request of an execution, or why its input names none.
 fn request(input: Option<&str>) -> Result<Request, String> {
     let input = input.ok_or("Step Functions does not know the execution any more")?;
     let event: Value = serde_json::from_str(input).map_err(|cause| format!("it is not JSON: {cause}"))?;
@@ -107,7 +148,8 @@ fn request(input: Option<&str>) -> Result<Request, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handlers::fakes::{Fault, World};
+    use crate::tests::world::World;
+    use lambda_kit::fixture::{Call, Fault};
     use serde_json::json;
     use vocabulary::EvaluationResult::{Approved, Declined};
 
@@ -136,11 +178,11 @@ mod tests {
         input(json!({ "property_id": "usa/anytown/main-street/111", "approval_request_id": id }))
     }
 
-    async fn tell(world: &World, event: Value) -> Result<Outcome, EventFailure> {
+    async fn tell(world: &World, event: Value) -> Result<Outcome, Failure> {
         handle(event, world, world, world).await
     }
 
-    async fn run(world: &World) -> Result<Outcome, EventFailure> {
+    async fn run(world: &World) -> Result<Outcome, Failure> {
         tell(world, ended(Some(names(Some("r-1"))))).await
     }
 
@@ -235,7 +277,7 @@ mod tests {
             for (world, event) in [left_out(&*input), (World::default(), ended(Some(input.clone())))] {
                 let failure = tell(&world, event).await.unwrap_err();
                 let told = failure.to_string();
-                assert!(matches!(failure, EventFailure::NoRequest { .. }), "{told}");
+                assert!(matches!(failure, Failure::NoRequest { .. }), "{told}");
                 assert!(told.contains("e-1") && told.contains(ME) && told.len() < 1_500, "{told}");
                 assert!(world.published.borrow().is_empty());
             }
@@ -251,11 +293,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_crash_at_any_call_is_mended_by_the_redelivery_with_the_same_answer() {
-        for fault in [Fault::Before, Fault::After] {
+        for fault in Fault::BOTH {
             for call in 0..4 {
                 let (world, event) = left_out(names(Some("r-1")));
                 world.claim("r-1", ME, None, false);
-                world.fail(call, fault);
+                world.calls.fail(Call::Nth(call), fault);
                 assert!(tell(&world, event.clone()).await.is_err(), "call {call} {fault:?}");
                 tell(&world, event).await.unwrap();
                 assert!(world.is_answered("r-1"));

@@ -1,29 +1,24 @@
-//! Keeps what a `ContractStatusChanged` tells, unless something newer is known.
+//! Stores the status of a `ContractStatusChanged`, unless a newer one is known.
 
 use events::{ContractStatusChanged, Envelope};
+use lambda_kit::event::EventFailure;
 use serde_json::Value;
-use vocabulary::{ContractVersion, Timestamp};
+use vocabulary::Timestamp;
 
-use crate::handlers::EventFailure;
 use crate::ports::{ContractStatuses, Kept};
 
-/// Handles one event. Repeated, late and replayed events change nothing.
+/// Handles one event, `now` by the consumer's clock. Repeated, late and replayed events change nothing.
 ///
 /// # Errors
-/// When the event cannot be read, or the status not be kept: the event is delivered again, and
-/// dead-lettered in the end.
+/// When the event cannot be read or the status cannot be stored. The event is delivered again, and finally
+/// dead-lettered.
 pub async fn handle(
     event: Value,
     now: Timestamp,
     statuses: &impl ContractStatuses,
 ) -> Result<Kept, EventFailure> {
     let event = Envelope::<ContractStatusChanged>::read(&event)?;
-    // An absurd version, or a time in the future, would be the newest for ever.
-    let news = ContractStatusChanged {
-        contract_last_modified_on: event.credible_time(event.detail.contract_last_modified_on, now),
-        contract_version: event.detail.contract_version.and_then(ContractVersion::credible),
-        ..event.detail
-    };
+    let news = event.credible_detail(now);
     let kept = statuses.keep(&news).await?;
     tracing::info!(
         event_id = event.id,
@@ -40,10 +35,12 @@ pub async fn handle(
 mod tests {
     use super::*;
     use crate::domain::tests::{contract, property};
-    use crate::handlers::fakes::{Fault, World};
+    use crate::tests::world::World;
+    use lambda_kit::fixture::{Call, Fault};
     use lambda_runtime::Diagnostic;
     use serde_json::json;
     use vocabulary::ContractStatus::{self, Approved, Cancelled, Draft};
+    use vocabulary::ContractVersion;
 
     fn event(detail: impl serde::Serialize) -> Value {
         json!({
@@ -75,7 +72,7 @@ mod tests {
             assert!(error_message.contains(part), "{part} is not in {error_message}");
         }
         assert!(error_message.len() < 1_000, "{} bytes", error_message.len());
-        assert_eq!(world.calls(), 0);
+        assert_eq!(world.calls.count(), 0);
     }
 
     #[tokio::test]
@@ -146,9 +143,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_status_that_could_not_be_kept_is_an_error_and_kept_when_the_event_comes_again() {
-        for fault in [Fault::Before, Fault::After] {
+        for fault in Fault::BOTH {
             let world = World::default();
-            world.fail(0, fault);
+            world.calls.fail(Call::Nth(0), fault);
             assert!(tell(&world, Approved, 2).await.is_err());
             tell(&world, Approved, 2).await.unwrap();
             assert_eq!(world.current(&property()).await.unwrap(), Some(contract(Approved, 2)));

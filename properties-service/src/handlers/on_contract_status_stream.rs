@@ -1,21 +1,21 @@
-//! Wakes the executions that wait for a contract when it becomes approved or ends. Every
-//! record of a batch is handled on its own, and exactly those that failed are reported.
+//! Wakes the executions that wait for a contract when it is approved or ends. Every record of a batch is
+//! handled on its own, and exactly the failed records are reported.
 
 use events::{ContractStatusChanged, Malformed};
 use lambda_kit::CallError;
+use lambda_kit::event::EventFailure;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::wake;
-use crate::handlers::{EventFailure, tell};
+use crate::handlers::answer_task;
 use crate::ports::{Executions, WaitingRoom};
 
-/// A batch of the contract-status table's stream, as Lambda hands it over.
+/// A batch of the contract-status table's stream, as Lambda passes it.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html>
 #[derive(Debug, Deserialize)]
 struct StreamBatch {
-    /// In the order of the stream; each is read on its own, so that one that cannot be read fails
-    /// alone.
+    /// In the order of the stream. Each is read on its own: one that cannot be read fails alone.
     #[serde(rename = "Records")]
     records: Vec<Value>,
 }
@@ -26,7 +26,6 @@ struct StreamRecord {
     dynamodb: Change,
 }
 
-/// The change itself.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Change {
@@ -34,30 +33,27 @@ struct Change {
     new_image: Option<Value>,
 }
 
-/// Which records are to be delivered again.
+/// The records that Lambda is to deliver again.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html>
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PartialBatchResponse {
-    /// Empty: all are done.
+    /// Empty if all records are done.
     pub batch_item_failures: Vec<ItemFailure>,
 }
 
-/// One record that failed.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ItemFailure {
-    /// Its sequence number.
     pub item_identifier: String,
 }
 
-/// Handles a batch. A record fails when it cannot be read or an execution could not be told; the
-/// others of the same property and the records behind it are handled all the same. The mapping
-/// delivers a failed one again, and gives it up in the end.
+/// Handles a batch. A record fails when it cannot be read or an execution cannot be answered. The other
+/// executions and the later records are still handled. The event source mapping delivers a failed record
+/// again, and finally sends it to the dead-letter queue.
 ///
 /// # Errors
-/// When this is no batch, or a record that failed has no sequence number to report it by: the
-/// whole batch is delivered again.
+/// When this is not a batch, or a failed record has no sequence number. The whole batch is delivered again.
 pub async fn handle(
     batch: Value,
     room: &impl WaitingRoom,
@@ -94,16 +90,16 @@ async fn handle_record(
     room: &impl WaitingRoom,
     executions: &impl Executions,
 ) -> Result<(), EventFailure> {
-    // A deleted item tells nothing: the service itself never deletes one.
+    // A deleted item is ignored: the service never deletes one.
     let Some(news) = read(record).map_err(|cause| malformed(record, cause))? else { return Ok(()) };
     let mut outcome = Ok(());
     for waiting in room.of(&news.property_id).await? {
-        let told = match waiting.map(|waiting| (wake(&waiting, &news), waiting)) {
-            Ok((Some(wake), waiting)) => tell(&waiting, &wake, executions, room).await,
+        let answered = match waiting.map(|waiting| (wake(&waiting, &news), waiting)) {
+            Ok((Some(wake), waiting)) => answer_task(&waiting, &wake, executions, room).await,
             Ok((None, _)) => Ok(()),
             Err(corrupt) => Err(corrupt),
         };
-        outcome = outcome.and(told);
+        outcome = outcome.and(answered);
     }
     Ok(outcome?)
 }
@@ -124,7 +120,8 @@ fn read(record: &Value) -> Result<Option<ContractStatusChanged>, CallError> {
 pub(crate) mod tests {
     use super::*;
     use crate::domain::tests::{contract, waiting};
-    use crate::handlers::fakes::{Fault, World};
+    use crate::tests::world::World;
+    use lambda_kit::fixture::{Call, Fault};
     use serde_json::json;
     use vocabulary::ContractStatus::{Approved, Cancelled, Draft};
 
@@ -231,7 +228,7 @@ pub(crate) mod tests {
         assert!(matches!(no_batch, Err(EventFailure::Malformed(_))), "{no_batch:?}");
     }
 
-    /// A row that nobody can read was as good as an outage: nobody of that property was woken.
+    /// An unreadable row was treated like an outage: no execution of that property was woken.
     #[tokio::test]
     async fn a_broken_row_of_the_waiting_room_fails_the_record_and_all_others_are_woken() {
         let world = World::default();
@@ -243,14 +240,14 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn a_crash_at_any_call_is_mended_by_the_redelivery_and_tells_each_execution_once() {
-        for fault in [Fault::Before, Fault::After] {
+        for fault in Fault::BOTH {
             for call in 0.. {
                 let world = World::default();
                 world.seat(waiting("one", 1));
                 world.seat(waiting("two", 1));
-                world.fail(call, fault);
+                world.calls.fail(Call::Nth(call), fault);
                 let failed = deliver(&world, &[("s-1", contract(Approved, 2))]).await;
-                if world.fault_is_ahead() {
+                if world.calls.are_planned() {
                     assert_eq!(call, 5, "one query, then wake and leave for each");
                     break;
                 }

@@ -1,24 +1,14 @@
-//! Trigger: the agents' API. Shows a listing in any status, and what became of a command.
+//! Trigger: the agents' API. Returns a listing in any status, or the record of a command.
 
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
-use lambda_kit::config::{ConfigError, Env};
-use lambda_kit::{clients, telemetry};
+use lambda_kit::{clients, config, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use web_service::dynamo::DynamoListings;
-use web_service::handlers::listings_query::answer;
+use web_service::handlers::listings_query::handle;
 
-struct Config {
-    listings_table: String,
-    commands_table: String,
-}
-
-impl Config {
-    fn from_env() -> Result<Self, ConfigError> {
-        let mut env = Env::process();
-        let config =
-            Self { listings_table: env.text("LISTINGS_TABLE"), commands_table: env.text("COMMANDS_TABLE") };
-        env.finish(config)
-    }
+config! {
+    listings_table: String = "LISTINGS_TABLE",
+    commands_table: String = "COMMANDS_TABLE",
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -28,7 +18,7 @@ async fn main() -> Result<(), Error> {
     let dynamodb = aws_sdk_dynamodb::Client::new(&clients::from_env()?);
     let listings = &DynamoListings::connect(dynamodb, &config.listings_table, &config.commands_table).await;
     run(service_fn(async |request: LambdaEvent<ApiGatewayProxyRequest>| {
-        Ok::<ApiGatewayProxyResponse, Error>(answer(listings, &request.payload).await)
+        Ok::<ApiGatewayProxyResponse, Error>(handle(&request.payload, listings).await)
     }))
     .await
 }

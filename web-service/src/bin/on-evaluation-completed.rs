@@ -1,23 +1,14 @@
-//! Trigger: an evaluation's answer on our bus. Publishes a listing or declines it.
+//! Trigger: the result of an evaluation, on the service's own bus. Publishes a listing or declines it.
 
-use lambda_kit::config::{ConfigError, Env};
-use lambda_kit::{clients, telemetry};
+use lambda_kit::{clients, config, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
 use vocabulary::Timestamp;
 use web_service::dynamo::DynamoPublications;
-use web_service::handlers::on_evaluation_completed::apply;
+use web_service::handlers::on_evaluation_completed::handle;
 
-struct Config {
-    listings_table: String,
-}
-
-impl Config {
-    fn from_env() -> Result<Self, ConfigError> {
-        let mut env = Env::process();
-        let config = Self { listings_table: env.text("LISTINGS_TABLE") };
-        env.finish(config)
-    }
+config! {
+    listings_table: String = "LISTINGS_TABLE",
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -27,7 +18,7 @@ async fn main() -> Result<(), Error> {
     let dynamodb = aws_sdk_dynamodb::Client::new(&clients::from_env()?);
     let publications = &DynamoPublications::connect(dynamodb, &config.listings_table).await;
     run(service_fn(async |event: LambdaEvent<Value>| {
-        apply(publications, event.payload, Timestamp::now()).await
+        handle(event.payload, Timestamp::now(), publications).await
     }))
     .await
 }

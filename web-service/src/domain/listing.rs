@@ -1,100 +1,72 @@
-//! The life of a listing, as agents move it: `NEW -> PENDING -> APPROVED | DECLINED`, and
-//! `WITHDRAWN` from any.
+//! How commands change a listing: `NEW -> PENDING -> APPROVED | DECLINED`, and `WITHDRAWN` from any status.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vocabulary::{
-    ApprovalRequestId, CommandId, ContractVersion, Decision, EvaluationReason, PropertyId, Reason, Timestamp,
+    ApprovalRequestId, CommandId, ContractVersion, Decision, EvaluationReason, ListingStatus, PropertyId,
+    Reason, Timestamp,
 };
 
 use super::Offer;
 
-/// Where a listing stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum ListingStatus {
-    /// Written, and not requested to be published.
-    New,
-    /// Being evaluated.
-    Pending,
-    /// Published: the only status that search shows.
-    Approved,
-    /// Evaluated, and not published; or its contract has ended.
-    Declined,
-    /// Taken back by its agent.
-    Withdrawn,
-}
-
-impl ListingStatus {
-    /// The text on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::New => "NEW",
-            Self::Pending => "PENDING",
-            Self::Approved => "APPROVED",
-            Self::Declined => "DECLINED",
-            Self::Withdrawn => "WITHDRAWN",
-        }
-    }
-}
-
-/// One property's listing: the offer and what became of it.
+/// The listing of one property: the offer and its status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing {
     /// What the agent offers.
     #[serde(flatten)]
     pub offer: Offer,
-    /// Where it stands.
+    /// Its status.
     pub status: ListingStatus,
-    /// The request time of the newest write or withdrawal that was applied: what is older is
-    /// superseded. `None` in rows that were stored before it was kept.
+    /// The request time of the newest write or withdrawal that was applied; an older command is superseded.
+    /// `None` in rows that were stored before this field existed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_write_at: Option<Timestamp>,
-    /// The latest request to publish it; `None` where there was none since it was written.
+    /// The latest request to publish it; `None` if there was none since it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval_request_id: Option<ApprovalRequestId>,
     /// When that request was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval_requested_at: Option<Timestamp>,
-    /// The command that made that request, or the late write that made it anew: its deliveries
-    /// publish the request.
+    /// The command that made that request, or the late write that renewed it. The deliveries of this
+    /// command publish the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval_command: Option<CommandId>,
-    /// Why it was declined; empty in any other status.
+    /// Why it was declined; empty in other statuses.
     pub evaluation_reasons: Vec<EvaluationReason>,
-    /// The version of the contract that its approval relies on, where the evaluation told.
+    /// The version of the contract that its approval relies on, if the evaluation has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract_version: Option<ContractVersion>,
-    /// Since when, at the latest, the contract had been in the state that its approval relies on.
-    /// `None` in rows that were evaluated before it was kept.
+    /// The latest time at which the contract can have got into the state that the approval relies on.
+    /// `None` in rows that were stored before this field existed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relied_on_at: Option<Timestamp>,
-    /// When the latest evaluation was published; `None` until there is one.
+    /// When the latest evaluation was published; `None` before the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluated_at: Option<Timestamp>,
-    /// When it was first written, or written anew after it was withdrawn.
+    /// When it was first written, or first written again after a withdrawal.
     pub created_at: Timestamp,
-    /// When it last changed; grows with every change.
+    /// When it last changed. Each version has a later time than the one before.
     pub updated_at: Timestamp,
-    /// Grows by one with every change, from 1: who changes a listing names the version seen.
+    /// The number of changes so far, from 1. Every write has the condition that the stored version is the
+    /// one that was read.
     pub listing_version: u64,
 }
 
-/// What a command asks for.
+/// What a command changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// `POST /listings`: create or replace.
+    /// `POST /listings`: create or replace the listing.
     Write(Box<Offer>),
-    /// `POST /request_approval`: publish it, if it passes the evaluation.
+    /// `POST /request_approval`: publish the listing if the evaluation approves it.
     RequestApproval,
-    /// `DELETE /listings/...`: take it back.
+    /// `DELETE /listings/...`: withdraw the listing.
     Withdraw,
 }
 
 /// Why a command is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejection {
-    /// The body passed the gateway and is wrong nevertheless.
+    /// The body is invalid, although the gateway let it pass.
     InvalidBody,
     /// The property has no listing.
     ListingNotFound,
@@ -104,7 +76,7 @@ pub enum Rejection {
     EvaluationInProgress,
     /// It was withdrawn.
     Withdrawn,
-    /// A later write or withdrawal was applied before this command came.
+    /// A later write or withdrawal was applied before this command arrived.
     Superseded,
 }
 
@@ -132,105 +104,115 @@ impl Reason for Rejection {
     }
 }
 
-/// A listing as it is to be stored in place of the version before it.
+/// The next version of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revision {
-    /// The listing from now on; its version is one more than that of the one it replaces.
+    /// The listing; its version is one more than the version that it replaces.
     pub listing: Listing,
-    /// Whether search shows the one it replaces, and must not any longer.
+    /// Whether search shows the version before and must not show the listing any more.
     pub leaves_search: bool,
 }
 
-/// Any fixed namespace serves; this one was drawn once, for this purpose.
-const REQUESTS: Uuid = Uuid::from_u128(0x5b0c_8f3e_91d4_4a7a_b6de_2f60_c1e7_93a8);
+/// The namespace of approval request ids: a random UUID, never to be changed.
+const REQUEST_NAMESPACE: Uuid = Uuid::from_u128(0x5b0c_8f3e_91d4_4a7a_b6de_2f60_c1e7_93a8);
 
-/// The request that a command makes: the same one however often the command is delivered.
+/// The id of the request that a command makes: the same for every delivery of the command.
 pub fn approval_request_id(command: &CommandId) -> ApprovalRequestId {
     named(command.as_str())
 }
 
-/// The request that takes the place of `request` when the text that it meant comes late, with
-/// `write`.
+/// The id of the request that replaces `request` after the command `write` has brought its text late.
 fn restarted(request: &ApprovalRequestId, write: &CommandId) -> ApprovalRequestId {
-    // A command id holds no line break, so that no other pair makes this name.
+    // A command id contains no line break, so no other pair has this name.
     named(&format!("{write}\n{request}"))
 }
 
 fn named(name: &str) -> ApprovalRequestId {
-    let id = Uuid::new_v5(&REQUESTS, name.as_bytes()).to_string();
+    let id = Uuid::new_v5(&REQUEST_NAMESPACE, name.as_bytes()).to_string();
     id.parse().unwrap_or_else(|_| unreachable!("a UUID is an approval request id"))
 }
 
-/// How much older than the newest write a request for approval may be, in milliseconds. An agent
-/// who sends both at once means the text; a request that is older meant another one.
-const REQUEST_MAY_BE_OLDER_BY: i64 = 2_000;
+/// How much older than the newest write a request for approval may be, in milliseconds. An agent who sends
+/// both together wants this text published; an older request was for another text.
+const REQUEST_TOLERANCE_MS: i64 = 2_000;
 
-/// What to do with a command that was requested `at` (at most the consumer's own time), given the
-/// listing that the property has now.
+/// Decides about a command that was requested `at` (see [`Timestamp::credible`]), given the property's
+/// current listing.
 ///
-/// The queue keeps no order. The outcome follows the order of the requests all the same: of two
-/// writes the later one wins, and a command that may have overtaken an earlier one waits for it.
+/// The queue does not keep the order of commands, but the outcome follows it: of two writes the later one
+/// wins; a command that may have overtaken an earlier one waits for it.
 pub fn decide(
     current: Option<&Listing>,
     change: &Change,
     command: &CommandId,
     at: Timestamp,
 ) -> Decision<Revision, Rejection> {
-    use ListingStatus::{Approved, Declined, New, Pending, Withdrawn};
     if current.is_some_and(|listing| listing.supersedes(change, at)) {
         return Decision::Reject(Rejection::Superseded);
     }
-    match (current.map(|listing| (listing.status, listing)), change) {
+    match (current, change) {
         (None, Change::Write(offer)) => Decision::Write(Revision::first(offer, at)),
-        // The request meant this text, and only came before it.
-        (Some((status, listing)), Change::Write(offer))
-            if let Some(request) = listing.request_later_than(at) =>
-        {
-            let next = Listing {
-                offer: Offer::clone(offer),
-                last_write_at: Some(at),
-                created_at: if status == Withdrawn { at } else { listing.created_at },
-                ..listing.pending_for(restarted(request, command), command)
-            };
-            Decision::Write(Revision::of(listing, next, at))
-        }
-        // The answer may be on its way.
-        (Some((Pending, _)), Change::Write(_)) => Decision::NotNow(Rejection::EvaluationInProgress),
-        (Some((status, listing)), Change::Write(offer)) => {
-            let mut next = Revision::first(offer, at).listing;
-            if status != Withdrawn {
-                next.created_at = listing.created_at;
-            }
-            Decision::Write(Revision::of(listing, next, at))
-        }
-
-        // Its first write may be on its way.
+        // The first write may arrive later.
         (None, Change::RequestApproval | Change::Withdraw) => Decision::NotYet(Rejection::ListingNotFound),
-        (Some((New | Declined, listing)), Change::RequestApproval) => {
+        (Some(listing), Change::Write(offer)) => rewrite(listing, offer, command, at),
+        (Some(listing), Change::RequestApproval) => request_approval(listing, command, at),
+        (Some(listing), Change::Withdraw) => Decision::Write(withdraw(listing, at)),
+    }
+}
+
+/// Replaces the text of a listing. The listing becomes NEW, or PENDING if a later request was for this
+/// text.
+fn rewrite(
+    listing: &Listing,
+    offer: &Offer,
+    command: &CommandId,
+    at: Timestamp,
+) -> Decision<Revision, Rejection> {
+    let created_at = if listing.status == ListingStatus::Withdrawn { at } else { listing.created_at };
+    let next = match listing.request_later_than(at) {
+        // The request was for this text, and overtook it.
+        Some(request) => Listing {
+            offer: offer.clone(),
+            last_write_at: Some(at),
+            created_at,
+            ..listing.pending_for(restarted(request, command), command)
+        },
+        // The answer may arrive later.
+        None if listing.status == ListingStatus::Pending => {
+            return Decision::NotNow(Rejection::EvaluationInProgress);
+        }
+        None => Listing { created_at, ..Revision::first(offer, at).listing },
+    };
+    Decision::Write(Revision::of(listing, next, at))
+}
+
+/// Where the status does not allow the request, a write before it may arrive later.
+fn request_approval(listing: &Listing, command: &CommandId, at: Timestamp) -> Decision<Revision, Rejection> {
+    match listing.status {
+        ListingStatus::New | ListingStatus::Declined => {
             let next = Listing {
-                // A late request takes nothing back from a later one.
+                // A late request does not replace the time of a later one.
                 approval_requested_at: listing.approval_requested_at.max(Some(at)),
                 ..listing.pending_for(approval_request_id(command), command)
             };
             Decision::Write(Revision::of(listing, next, at))
         }
-        // A write before it may be on its way.
-        (Some((Approved, _)), Change::RequestApproval) => Decision::NotNow(Rejection::AlreadyApproved),
-        (Some((Pending, _)), Change::RequestApproval) => Decision::NotNow(Rejection::EvaluationInProgress),
-        (Some((Withdrawn, _)), Change::RequestApproval) => Decision::NotNow(Rejection::Withdrawn),
-
-        // Also from WITHDRAWN: the agent wants it gone, and it is. DELETE is idempotent
-        // (RFC 9110, section 9.2.2), so a second one is applied and changes nothing but the time.
-        (Some((_, listing)), Change::Withdraw) => {
-            let next = Listing {
-                status: Withdrawn,
-                last_write_at: Some(at),
-                evaluation_reasons: Vec::new(),
-                ..listing.clone()
-            };
-            Decision::Write(Revision::of(listing, next, at))
-        }
+        ListingStatus::Approved => Decision::NotNow(Rejection::AlreadyApproved),
+        ListingStatus::Pending => Decision::NotNow(Rejection::EvaluationInProgress),
+        ListingStatus::Withdrawn => Decision::NotNow(Rejection::Withdrawn),
     }
+}
+
+/// Any status allows it, even WITHDRAWN: DELETE is idempotent (RFC 9110, section 9.2.2), so a second one is
+/// applied and changes only the time.
+fn withdraw(listing: &Listing, at: Timestamp) -> Revision {
+    let next = Listing {
+        status: ListingStatus::Withdrawn,
+        last_write_at: Some(at),
+        evaluation_reasons: Vec::new(),
+        ..listing.clone()
+    };
+    Revision::of(listing, next, at)
 }
 
 impl Revision {
@@ -253,8 +235,8 @@ impl Revision {
         Self { listing, leaves_search: false }
     }
 
-    /// `next` in place of `before`, `at` a time that may lie before its last change: a
-    /// command can be overtaken.
+    /// Replaces `before` by `next`. `at` may be before the last change, since a later command may have
+    /// overtaken this one.
     pub(super) fn of(before: &Listing, next: Listing, at: Timestamp) -> Self {
         Self {
             leaves_search: before.status == ListingStatus::Approved && next.status != ListingStatus::Approved,
@@ -268,12 +250,11 @@ impl Revision {
 }
 
 impl Listing {
-    /// The property that is listed.
     pub fn property_id(&self) -> PropertyId {
         self.offer.property_id()
     }
 
-    /// The same listing, to be evaluated for `request`, which `command` publishes.
+    /// The same listing, PENDING for `request`, which `command` publishes.
     fn pending_for(&self, request: ApprovalRequestId, command: &CommandId) -> Self {
         Self {
             status: ListingStatus::Pending,
@@ -287,7 +268,7 @@ impl Listing {
         }
     }
 
-    /// Whether it is being evaluated for that very request.
+    /// Whether it is being evaluated for this request.
     pub fn is_pending_for(&self, request: &ApprovalRequestId) -> bool {
         self.status == ListingStatus::Pending && self.approval_request_id.as_ref() == Some(request)
     }
@@ -296,22 +277,22 @@ impl Listing {
     pub fn is_pending_by(&self, command: &CommandId) -> bool {
         match &self.approval_command {
             Some(by) => self.status == ListingStatus::Pending && by == command,
-            // A row that was stored before this was kept.
+            // A row that was stored before this field existed.
             None => self.is_pending_for(&approval_request_id(command)),
         }
     }
 
-    /// Whether a later write or withdrawal than this command was applied already. A request
+    /// Whether a later write or withdrawal than this command has been applied. A request for approval
     /// supersedes nothing.
     fn supersedes(&self, change: &Change, at: Timestamp) -> bool {
         let allowance = match change {
             Change::Write(_) | Change::Withdraw => 0,
-            Change::RequestApproval => REQUEST_MAY_BE_OLDER_BY,
+            Change::RequestApproval => REQUEST_TOLERANCE_MS,
         };
         self.last_write_at.is_some_and(|last| at.plus_millis(allowance) < last)
     }
 
-    /// The request that it is or was evaluated for, where that was made later than `at`.
+    /// The request that it is or was evaluated for, if that was made later than `at`.
     fn request_later_than(&self, at: Timestamp) -> Option<&ApprovalRequestId> {
         let is_later = self.approval_requested_at.is_some_and(|requested_at| requested_at > at);
         self.approval_request_id.as_ref().filter(|_| is_later)
@@ -321,7 +302,7 @@ impl Listing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{at, listing, offer, request};
+    use crate::tests::world::{at, listing, offer, request};
     use ListingStatus::{Approved, Declined, New, Pending, Withdrawn};
 
     const ALL: [ListingStatus; 5] = [New, Pending, Approved, Declined, Withdrawn];
@@ -459,9 +440,9 @@ mod tests {
     /// An approved listing was written and requested: the request came first, and was rejected.
     #[test]
     fn a_write_that_its_request_overtook_starts_the_evaluation_again() {
-        let mut text = crate::testing::offer_json();
+        let mut text = crate::tests::world::offer_json();
         text["description"] = "Another text.".into();
-        let text = crate::testing::offer_of(text);
+        let text = crate::tests::world::offer_of(text);
         let write = Change::Write(Box::new(text.clone()));
         // However far the evaluation of the old text has come.
         for status in [Pending, Approved, Declined, Withdrawn] {

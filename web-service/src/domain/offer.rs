@@ -1,8 +1,7 @@
-//! What an agent offers: the body of `POST /listings`, parsed. A value of [`Offer`] cannot
-//! be invalid.
+//! What an agent offers: the body of `POST /listings`. A value of [`Offer`] is always valid.
 
 use serde::{Deserialize, Serialize};
-use vocabulary::{Address, PropertyId};
+use vocabulary::{Address, OfferTerms, PropertyId};
 
 /// A property for sale or for rent, as the agent describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,118 +9,67 @@ use vocabulary::{Address, PropertyId};
 pub struct Offer {
     #[serde(flatten)]
     address: Address,
-    description: String,
-    contract: ContractKind,
-    listprice: u64,
-    currency: String,
+    #[serde(flatten)]
+    terms: OfferTerms,
     images: Vec<String>,
 }
 
-/// What kind of contract the property is offered under.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ContractKind {
-    /// It is sold.
-    Sale,
-    /// It is let.
-    Rent,
-}
-
-impl ContractKind {
-    /// The text on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Sale => "sale",
-            Self::Rent => "rent",
-        }
-    }
-}
-
-/// Which part of an offer is not acceptable.
+/// Which part of an offer is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidOffer {
-    /// Comprehend takes 5,000 bytes, and a character has up to four.
-    #[error("a description has 1 to 1,200 characters")]
-    Description,
-    /// Up to the greatest integer that every JSON reader keeps exactly (RFC 8259, section 6).
-    #[error("a list price is a whole number from 1 to 9007199254740991")]
-    Listprice,
-    /// As ISO 4217 writes them.
-    #[error("a currency is three capital letters")]
-    Currency,
     /// An S3 key has up to 1,024 bytes:
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
     #[error("a listing has 1 to 20 images, each an object key of 1 to 512 characters and 1,024 bytes")]
     Images,
-    /// Limits of a new offer only: a stored one is read as it is.
+    /// These limits are for new offers only: a stored one is read as it is.
     #[error("country, city and street have up to 100 characters each")]
     Address,
 }
 
-/// An offer before its values are checked, with the address in an object of its own, as
-/// clients send it.
+/// An offer as clients send it: the address is a nested object.
 #[derive(Deserialize)]
 struct Body {
     address: Address,
     #[serde(flatten)]
-    terms: Terms,
+    terms: OfferTerms,
+    images: Vec<String>,
 }
 
-/// An offer as it is stored: the address beside the rest.
+/// An offer as it is stored: the members of the address are beside the others.
 #[derive(Deserialize)]
 struct Unchecked {
     #[serde(flatten)]
     address: Address,
     #[serde(flatten)]
-    terms: Terms,
-}
-
-#[derive(Deserialize)]
-struct Terms {
-    description: String,
-    contract: ContractKind,
-    listprice: u64,
-    currency: String,
+    terms: OfferTerms,
     images: Vec<String>,
 }
 
 impl Offer {
-    const MOST_CHARACTERS: usize = 1_200;
-    const MOST_IMAGES: usize = 20;
-    /// Bytes.
-    const LONGEST_KEY: usize = 1_024;
-    /// Code points; of new offers.
-    const MAX_KEY: usize = 512;
-    const HIGHEST_PRICE: u64 = (1 << 53) - 1;
+    const MAX_IMAGES: usize = 20;
+    /// Bytes of an object key.
+    const MAX_KEY_BYTES: usize = 1_024;
+    /// Unicode code points of an object key, in new offers.
+    const MAX_KEY_CHARACTERS: usize = 512;
 
-    /// Checks the body of `POST /listings`, and the limits that bind new offers alone.
+    /// Checks the body of `POST /listings`, including the limits for new offers only.
     fn new(body: Body) -> Result<Self, InvalidOffer> {
-        let offer = Self::checked(body.address, body.terms)?;
+        let offer = Self::checked(body.address, body.terms, body.images)?;
         if !offer.address.is_within_limits() {
             return Err(InvalidOffer::Address);
         }
-        if offer.images.iter().any(|key| key.chars().count() > Self::MAX_KEY) {
+        if offer.images.iter().any(|key| key.chars().count() > Self::MAX_KEY_CHARACTERS) {
             return Err(InvalidOffer::Images);
         }
         Ok(offer)
     }
 
-    fn checked(address: Address, terms: Terms) -> Result<Self, InvalidOffer> {
-        let Terms { description, contract, listprice, currency, images } = terms;
-        if !(1..=Self::MOST_CHARACTERS).contains(&description.chars().count()) {
-            return Err(InvalidOffer::Description);
-        }
-        if !(1..=Self::HIGHEST_PRICE).contains(&listprice) {
-            return Err(InvalidOffer::Listprice);
-        }
-        if currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
-            return Err(InvalidOffer::Currency);
-        }
-        let is_key = |key: &String| (1..=Self::LONGEST_KEY).contains(&key.len());
-        if !(1..=Self::MOST_IMAGES).contains(&images.len()) || !images.iter().all(is_key) {
+    fn checked(address: Address, terms: OfferTerms, images: Vec<String>) -> Result<Self, InvalidOffer> {
+        let is_key = |key: &String| (1..=Self::MAX_KEY_BYTES).contains(&key.len());
+        if !(1..=Self::MAX_IMAGES).contains(&images.len()) || !images.iter().all(is_key) {
             return Err(InvalidOffer::Images);
         }
-        Ok(Self { address, description, contract, listprice, currency, images })
+        Ok(Self { address, terms, images })
     }
 
     /// The primary key of the property that is offered.
@@ -134,24 +82,9 @@ impl Offer {
         &self.address
     }
 
-    /// What the agent says of it, 1 to 1,200 characters.
-    pub fn description(&self) -> &str {
-        &self.description
-    }
-
-    /// For sale or for rent.
-    pub fn contract(&self) -> ContractKind {
-        self.contract
-    }
-
-    /// Whole currency units, 1 or more.
-    pub fn listprice(&self) -> u64 {
-        self.listprice
-    }
-
-    /// Three capital letters.
-    pub fn currency(&self) -> &str {
-        &self.currency
+    /// Description, kind of contract, price and currency.
+    pub fn terms(&self) -> &OfferTerms {
+        &self.terms
     }
 
     /// Object keys in the images bucket, 1 to 20.
@@ -160,7 +93,7 @@ impl Offer {
     }
 }
 
-/// As an agent sends it; members that are not known are ignored.
+/// An offer as an agent sends it. Unknown members are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Body")]
 pub struct NewOffer(pub Offer);
@@ -177,14 +110,14 @@ impl TryFrom<Unchecked> for Offer {
     type Error = InvalidOffer;
 
     fn try_from(raw: Unchecked) -> Result<Self, Self::Error> {
-        Self::checked(raw.address, raw.terms)
+        Self::checked(raw.address, raw.terms, raw.images)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::offer_json;
+    use crate::tests::world::offer_json;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 

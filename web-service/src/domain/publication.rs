@@ -1,52 +1,53 @@
-//! What events do to a listing: an evaluation publishes or declines it, and a contract that
-//! ends takes it down. Whichever of the two arrives first, the outcome is the same, as long as
-//! the evaluation tells which state of the contract it relies on.
+//! How events change a listing: an evaluation publishes or declines it, and the end of its contract takes
+//! it down. The order in which the two arrive does not matter if the evaluation says which state of the
+//! contract it relies on.
 
 use serde::{Deserialize, Serialize};
 use vocabulary::{
-    ApprovalRequestId, ContractVersion, EvaluationReason, EvaluationResult, PropertyId, Timestamp,
+    ApprovalRequestId, ContractVersion, EvaluationReason, EvaluationResult, ListingStatus, PropertyId,
+    Timestamp,
 };
 
-use super::{Listing, ListingStatus, Revision};
+use super::{Listing, Revision};
 
 /// The latest contract of a property that has ended.
 ///
-/// It is kept whether or not the property has a listing. The approval service may hear of
-/// the end later than we do; if it evaluates a listing meanwhile that was written only after
-/// the end, it relies on the ended contract, and nothing but this would stop that.
+/// It is stored even if the property has no listing. The approval service may receive the end later than we
+/// do. If it evaluates a listing in between, it relies on the ended contract; only this record stops the
+/// publication then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndedContract {
     /// The property that the contract was about.
     pub property_id: PropertyId,
     /// When it ended.
     pub ended_at: Timestamp,
-    /// The version that its end is; `None` where the producer tells none.
+    /// The version of its end; `None` if the event has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract_version: Option<ContractVersion>,
 }
 
-/// What the approval service answered.
+/// The answer of the approval service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evaluation {
-    /// The request that is answered; `None`: whichever is pending.
+    /// The request that is answered; `None` means the pending one, whichever it is.
     pub request: Option<ApprovalRequestId>,
-    /// May the listing be published?
+    /// Whether the listing may be published.
     pub result: EvaluationResult,
-    /// Why not.
+    /// Why it was declined.
     pub reasons: Vec<EvaluationReason>,
     /// The version of the contract that the answer relies on.
     pub contract_version: Option<ContractVersion>,
     /// When the contract got into the state that the answer relies on.
     pub contract_last_modified_on: Option<Timestamp>,
-    /// When it was published, in whole seconds; at most the consumer's own time.
+    /// When it was published, in whole seconds; no later than the consumer's time.
     pub at: Timestamp,
 }
 
-/// How much later than the time of an evaluation the state that it relies on may be: `EventBridge`
-/// gives an event its time in whole seconds.
+/// How much later than its evaluation a state may be, in milliseconds: `EventBridge` sets the time of an
+/// event in whole seconds.
 const EVENT_TIME_PRECISION: i64 = 999;
 
-/// Which state of its contract an approval relies on.
+/// The state of the contract that an approval relies on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ReliedOn {
     version: Option<ContractVersion>,
@@ -54,15 +55,15 @@ struct ReliedOn {
 }
 
 impl ReliedOn {
-    /// What an evaluation relies on, given the latest contract of the property that has ended.
+    /// What an evaluation relies on, given the property's latest ended contract.
     ///
-    /// An evaluation that tells neither version nor time may rely on any state before it. Where a
-    /// contract is known that ended before it, it relies on a later one; where none is known, it may
-    /// rely on whichever ends next.
+    /// An evaluation with neither version nor time may rely on any state before it. If a contract is known
+    /// that ended before it, it relies on a later one. If none is known, it may rely on the contract that
+    /// ends next.
     fn by(evaluation: &Evaluation, ended: Option<&EndedContract>) -> Self {
         let version = evaluation.contract_version.and_then(ContractVersion::credible);
         let at = match (evaluation.contract_last_modified_on, version, ended) {
-            (Some(told), _, _) => told.min(evaluation.at.plus_millis(EVENT_TIME_PRECISION)),
+            (Some(stated), _, _) => stated.min(evaluation.at.plus_millis(EVENT_TIME_PRECISION)),
             (None, Some(_), _) => evaluation.at,
             (None, None, Some(ended)) => ended.ended_at.next().min(evaluation.at),
             (None, None, None) => Timestamp::EARLIEST,
@@ -70,7 +71,7 @@ impl ReliedOn {
         Self { version, at }
     }
 
-    /// What the approval of a stored listing relies on; `None` where the row does not say.
+    /// What the approval of a stored listing relies on; `None` if the row does not say.
     fn of(listing: &Listing) -> Option<Self> {
         let at = listing.relied_on_at.or(listing.evaluated_at)?;
         Some(Self { version: listing.contract_version.and_then(ContractVersion::credible), at })
@@ -80,10 +81,10 @@ impl ReliedOn {
 /// Why an evaluation changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Ignored {
-    /// The property has no listing: there is nothing to evaluate, and none is made up.
+    /// The property has no listing. An evaluation never creates one.
     #[error("the property has no listing")]
     NoListing,
-    /// Answered before, replaced or withdrawn meanwhile.
+    /// It was answered before, or replaced or withdrawn in the meantime.
     #[error("the listing is not being evaluated")]
     NotPending,
     /// It answers an earlier request.
@@ -91,11 +92,10 @@ pub enum Ignored {
     AnotherRequest,
 }
 
-/// What an evaluation makes of the listing that the property has now, given the latest
-/// contract of the property that has ended.
+/// The next version of a listing after an evaluation, given the property's latest ended contract.
 ///
 /// # Errors
-/// When it is not the answer that the listing waits for.
+/// When the listing does not wait for this answer.
 pub fn evaluate(
     current: Option<&Listing>,
     ended: Option<&EndedContract>,
@@ -127,11 +127,11 @@ pub fn evaluate(
     Ok(Revision::of(listing, next, evaluation.at))
 }
 
-/// What the end of a contract makes of the listing that the property has now; `None` where
-/// it changes nothing: not published, or published under a newer contract.
+/// The next version of a listing after the end of a contract. `None` if nothing changes: the listing is not
+/// published, or it is published under a newer contract.
 pub fn end(current: Option<&Listing>, ended: &EndedContract) -> Option<Revision> {
     let listing = current.filter(|listing| listing.status == ListingStatus::Approved)?;
-    // An approved listing has been evaluated; one that does not say when counts as outdated.
+    // An approved listing without the time of its evaluation counts as outdated.
     if ReliedOn::of(listing).is_some_and(|relied| !ended.outdates(relied)) {
         return None;
     }
@@ -144,8 +144,8 @@ pub fn end(current: Option<&Listing>, ended: &EndedContract) -> Option<Revision>
 }
 
 impl EndedContract {
-    /// Whether an approval relies on this contract or an older one: by version, and by time
-    /// where one of the two has none.
+    /// Whether an approval relies on this contract or an older one: by version, or by time if one of the
+    /// two has no version.
     fn outdates(&self, relied: ReliedOn) -> bool {
         match (self.contract_version, relied.version) {
             (Some(ended), Some(relied_on)) => relied_on <= ended,
@@ -153,8 +153,7 @@ impl EndedContract {
         }
     }
 
-    /// Whether this is the end of a newer contract than `other` is: by version, and by time
-    /// where one of the two has none.
+    /// Whether this end is newer than `other`: by version, or by time if one of the two has no version.
     pub fn is_newer_than(&self, other: &Self) -> bool {
         match (self.contract_version, other.contract_version) {
             (Some(mine), Some(theirs)) => mine > theirs,
@@ -166,7 +165,7 @@ impl EndedContract {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{at, ended, evaluation, listing, request};
+    use crate::tests::world::{at, ended, evaluation, listing, request};
     use EvaluationResult::{Approved, Declined};
     use proptest::prelude::*;
 
@@ -297,7 +296,7 @@ mod tests {
         assert_eq!(revision.listing.status, ListingStatus::Approved, "a contract of the same second");
     }
 
-    /// Such an approval was immune against the end of its contract.
+    /// The end of its contract did not take such an approval down.
     #[test]
     fn a_state_dated_after_its_evaluation_does_not_outlive_the_end_of_the_contract() {
         let answer =
@@ -306,7 +305,7 @@ mod tests {
         assert!(end(Some(&published), &ended(None, 4)).is_some());
     }
 
-    /// Such an approval was immune against the end of its contract.
+    /// The end of its contract did not take such an approval down.
     #[test]
     fn an_absurd_version_counts_as_absent_and_time_decides() {
         for version in [1_000_001, u64::MAX] {
@@ -369,14 +368,13 @@ mod tests {
     }
 
     proptest! {
-        /// Events come in any order: an evaluation and the end of a contract agree about the
-        /// listing whichever of them is first, where the evaluation tells version or time.
+        /// Events arrive in any order. An evaluation and the end of a contract give the same listing in
+        /// both orders, if the evaluation has a version or a time.
         ///
-        /// It cannot hold for one that tells neither. If the end comes first, it is older than the
-        /// evaluation, and what the evaluation relies on is newer, or it would have found the end.
-        /// If the end comes last, nothing says whether the evaluation knew of it: the listing comes
-        /// down, since one that is missing from search is asked for again, and one that is there
-        /// without a contract is not noticed.
+        /// That is impossible for an evaluation with neither. If the end arrives first, it is older than
+        /// the evaluation, which therefore relies on a newer contract. If the end arrives last, nobody
+        /// knows whether the evaluation knew of it. The listing is taken down then: its agent notices a
+        /// missing listing and asks again, but nobody notices a listing without a contract.
         #[test]
         fn the_order_of_an_approval_and_an_end_does_not_matter(
             (version, told_at) in (proptest::option::of(1u64..5), proptest::option::of(1i64..12))

@@ -1,26 +1,25 @@
-//! What the public sees. Reads items of the partitions `SEARCH#...` only, which its
-//! function's role holds it to: an unapproved listing cannot be shown, because it is not read.
+//! What the public sees. It reads only the partitions `SEARCH#...`, and the function's role allows no
+//! other: an unapproved listing cannot be shown, because it cannot be read.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use lambda_kit::CallError;
 use lambda_kit::ledger::Item;
-use vocabulary::PropertyId;
+use vocabulary::{Address, OfferTerms, PropertyId};
 
 use super::{PK, SK, Table, key, read, search_key, search_partition};
 use crate::page::{Position, Scope};
 use crate::ports::{Catalogue, Page, Published};
 
-/// The public's side of the table.
 #[derive(Debug, Clone)]
 pub struct DynamoCatalogue(Table);
 
-/// What a page of results shows of a listing, and its place.
-const SHOWN: [&str; 10] =
-    ["country", "city", "street", "number", "description", "contract", "listprice", "currency", "status", SK];
+/// The attributes that a page of results reads: all but the images, and the position.
+fn page_attributes() -> impl Iterator<Item = &'static str> {
+    Address::NAMES.into_iter().chain(OfferTerms::NAMES).chain(["status", SK])
+}
 
 impl DynamoCatalogue {
-    /// In the table `listings`.
     pub async fn connect(client: Client, listings: &str) -> Self {
         let table = Table { client, name: listings.to_owned() };
         table.warm_up(key(search_partition("", ""), "warm-up".into())).await;
@@ -44,24 +43,27 @@ impl Catalogue for DynamoCatalogue {
             .query()
             .table_name(&self.0.name)
             .consistent_read(true)
-            // One more than is shown tells whether there is a next page, in the same call.
+            // One item more than the page shows: it says whether there is a next page, without another
+            // call.
             .limit(i32::try_from(limit).unwrap_or(i32::MAX).saturating_add(1))
-            // Names that are reserved words stand behind placeholders; all do, for evenness.
+            // Reserved words need placeholders; it is simpler to give one to every name.
             .set_expression_attribute_names(Some(
-                SHOWN.iter().map(|name| (format!("#{name}"), (*name).to_owned())).collect(),
+                page_attributes().map(|name| (format!("#{name}"), name.to_owned())).collect(),
             ))
-            .projection_expression(SHOWN.map(|name| format!("#{name}")).join(", "))
+            .projection_expression(
+                page_attributes().map(|name| format!("#{name}")).collect::<Vec<_>>().join(", "),
+            )
             .expression_attribute_values(":pk", AttributeValue::S(partition.clone()))
             .set_exclusive_start_key(after.map(|after| key(partition, after.as_str().to_owned())));
         let query = match scope.street() {
-            // With its `#` the street is exact: `main#` is no prefix of `main-street#1`.
+            // The `#` makes the street exact: `main#` is not a prefix of `main-street#1`.
             Some(street) => query
                 .key_condition_expression(format!("{PK} = :pk AND begins_with(#{SK}, :street)"))
                 .expression_attribute_values(":street", AttributeValue::S(format!("{street}#"))),
             None => query.key_condition_expression(format!("{PK} = :pk")),
         };
         let answer = query.send().await.map_err(CallError::from_sdk)?;
-        // A page also ends where DynamoDB has read 1 MB:
+        // DynamoDB also ends a page after it has read 1 MB:
         // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Query.Pagination.html
         let cut_short = answer.last_evaluated_key.is_some();
         let mut items = answer.items.unwrap_or_default();
@@ -73,7 +75,7 @@ impl Catalogue for DynamoCatalogue {
     }
 
     async fn details(&self, property: &PropertyId) -> Result<Option<Published>, CallError> {
-        // What has no house number has no place in the catalogue.
+        // A property without a valid house number has no position in the catalogue.
         if Position::of(property).is_none() {
             return Ok(None);
         }

@@ -1,4 +1,4 @@
-//! Listings as agents change and read them, with the ledger of their commands.
+//! Listings as agents change and read them, and the ledger of their commands.
 
 use aws_sdk_dynamodb::Client;
 use lambda_kit::CallError;
@@ -9,7 +9,6 @@ use super::{Table, key, listing_key, stored_listing};
 use crate::domain::{Listing, Revision};
 use crate::ports::Listings;
 
-/// The agents' side of the tables.
 #[derive(Debug, Clone)]
 pub struct DynamoListings {
     table: Table,
@@ -17,7 +16,7 @@ pub struct DynamoListings {
 }
 
 impl DynamoListings {
-    /// Listings in `listings`, records of commands in `commands`.
+    /// Uses the tables `listings` and `commands`.
     pub async fn connect(client: Client, listings: &str, commands: &str) -> Self {
         let ledger = Ledger::new(client.clone(), commands);
         let table = Table { client, name: listings.to_owned() };

@@ -1,4 +1,4 @@
-//! The listings table. Three kinds of items, told apart by partition key:
+//! The listings table. It has three kinds of items, with different partition keys:
 //!
 //! - `PROPERTY#{country}#{city}`, `{street}#{number}`: a listing, in any status;
 //! - `SEARCH#{country}#{city}`, `{street}#{number, 9 digits}`: the same listing as the public
@@ -18,23 +18,23 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
 use lambda_kit::CallError;
+use lambda_kit::clients::warm_up;
 use lambda_kit::ledger::Item;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use vocabulary::PropertyId;
+use vocabulary::{ListingStatus, PropertyId};
 
 pub use catalogue::DynamoCatalogue;
 pub use listings::DynamoListings;
 pub use publications::DynamoPublications;
 
-use crate::domain::{Listing, ListingStatus, Revision};
+use crate::domain::{Listing, Revision};
 use crate::page::Position;
 use crate::ports::Published;
 
 const PK: &str = "PK";
 const SK: &str = "SK";
 
-/// The table, and how its items are written and read.
 #[derive(Debug, Clone)]
 struct Table {
     client: Client,
@@ -57,14 +57,11 @@ impl Table {
         answer.item.map(read).transpose()
     }
 
-    /// Opens the connection, once, while the function starts: the first real call finds it warm.
     async fn warm_up(&self, key: Key) {
-        if let Err(cause) = self.get::<serde::de::IgnoredAny>(key).await {
-            tracing::warn!(%cause, "the table could not be reached at start");
-        }
+        warm_up(self.get::<serde::de::IgnoredAny>(key)).await;
     }
 
-    /// A listing in place of the version before it, and what search shows of it from now on.
+    /// The writes that store the next version of a listing and update its search item.
     fn revise(&self, revision: &Revision) -> Result<Vec<TransactWriteItem>, CallError> {
         let Revision { listing, leaves_search } = revision;
         let property = listing.property_id();

@@ -1,17 +1,18 @@
-//! The adapters against a real DynamoDB API: what the fakes of the ports promise, it keeps.
+//! The adapters against a real DynamoDB API, which must behave like the fakes of the ports.
 
 use super::*;
-use crate::domain::{Change, EndedContract, Evaluation, ListingStatus, decide};
+use crate::domain::{Change, EndedContract, Evaluation, decide};
 use crate::page::Scope;
 use crate::ports::{Catalogue, Listings, Publications};
-use crate::testing::{at, ended, evaluation, listing, offer, offer_at, offer_of};
+use crate::tests::world::{at, ended, evaluation, listing, offer, offer_at, offer_of};
 use lambda_kit::batch::Outcome;
 use lambda_kit::command::Command;
 use lambda_kit::fixture::dynamodb;
 use lambda_kit::ledger::{CommandStatus, Records, settle};
 use vocabulary::EvaluationResult::Approved;
+use vocabulary::ListingStatus;
 
-/// An approval of whichever request is pending.
+/// An approval without a request id: it answers the pending request.
 fn answer(contract_version: Option<u64>) -> Evaluation {
     Evaluation { request: None, ..evaluation(Approved, contract_version) }
 }
@@ -85,7 +86,10 @@ impl Database {
     async fn found(&self, street: Option<&str>) -> Vec<(String, u32)> {
         let scope = Scope::new("USA", "Anytown", street).unwrap();
         let page = self.catalogue.page(&scope, None, 100).await.unwrap();
-        page.listings.into_iter().map(|listing| (listing.street, listing.number)).collect()
+        page.listings
+            .into_iter()
+            .map(|listing| (listing.address.street().to_owned(), listing.address.number()))
+            .collect()
     }
 
     async fn items(&self) -> i32 {
@@ -180,7 +184,7 @@ async fn a_street_is_matched_whole_and_numbers_sort_as_numbers() {
     assert_eq!(all[1..4], main);
     assert_eq!((all[0].1, all[4].1, all.len()), (2, 1, 5));
     let eleven = "usa/anytown/main/11".parse().unwrap();
-    assert_eq!(database.catalogue.details(&eleven).await.unwrap().unwrap().number, 11);
+    assert_eq!(database.catalogue.details(&eleven).await.unwrap().unwrap().address.number(), 11);
     let one = "usa/anytown/main/1".parse().unwrap();
     assert_eq!(database.catalogue.details(&one).await.unwrap(), None);
 }
@@ -194,10 +198,10 @@ async fn pages_go_on_where_the_one_before_ended() {
     }
     let scope = Scope::new("usa", "anytown", Some("main")).unwrap();
     let first = database.catalogue.page(&scope, None, 2).await.unwrap();
-    assert_eq!(first.listings.iter().map(|listing| listing.number).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(first.listings.iter().map(|listing| listing.address.number()).collect::<Vec<_>>(), [1, 2]);
     assert!(first.listings.iter().all(|listing| listing.images.is_none()));
     let rest = database.catalogue.page(&scope, first.next.as_ref(), 2).await.unwrap();
-    assert_eq!(rest.listings.iter().map(|listing| listing.number).collect::<Vec<_>>(), [3]);
+    assert_eq!(rest.listings.iter().map(|listing| listing.address.number()).collect::<Vec<_>>(), [3]);
     assert_eq!(rest.next, None);
     let exact = database.catalogue.page(&scope, None, 3).await.unwrap();
     assert_eq!(exact.next, None, "a full page that is the last one");
@@ -207,7 +211,7 @@ async fn pages_go_on_where_the_one_before_ended() {
 #[tokio::test]
 async fn a_page_that_dynamodb_cuts_short_goes_on_with_the_next() {
     let database = database().await;
-    let mut body = crate::testing::offer_json();
+    let mut body = crate::tests::world::offer_json();
     body["images"] = serde_json::json!(vec!["ä".repeat(512); 20]);
     for number in 1..=70 {
         body["address"]["number"] = number.into();
@@ -224,7 +228,7 @@ async fn a_page_that_dynamodb_cuts_short_goes_on_with_the_next() {
     loop {
         let page = database.catalogue.page(&scope, after.as_ref(), 100).await.unwrap();
         pages += 1;
-        seen.extend(page.listings.into_iter().map(|listing| listing.number));
+        seen.extend(page.listings.into_iter().map(|listing| listing.address.number()));
         after = page.next;
         if after.is_none() {
             break;

@@ -1,4 +1,4 @@
-//! The consumer of the queue: writes, requests and withdrawals of listings.
+//! The consumer of the ingest queue: writes, approval requests and withdrawals of listings.
 
 use std::cell::{Cell, RefCell};
 
@@ -19,8 +19,8 @@ use crate::ports::{Listings, Requests};
 /// Handles one batch at the time `now`.
 ///
 /// # Errors
-/// When the batch names no messages that an answer could name.
-pub async fn ingest(
+/// When a message has no id: the whole batch is delivered again.
+pub async fn handle(
     batch: SqsEvent,
     now: Timestamp,
     deadline: Deadline,
@@ -30,7 +30,7 @@ pub async fn ingest(
 ) -> Result<SqsBatchResponse, CallError> {
     each_message(batch, deadline, queue, parse, async |order: Order| {
         let span = tracing::info_span!("command", command_id = %order.command.id, property_id = order.key());
-        handle(order, now, listings, requests).instrument(span).await
+        handle_command(order, now, listings, requests).instrument(span).await
     })
     .await
 }
@@ -44,7 +44,7 @@ enum Poison {
     UnknownRoute { method: String, resource: String },
 }
 
-/// A command and what its body asks for; the body can still be wrong.
+/// A command and its task, or the error in its body.
 struct Order {
     command: Command,
     task: Result<Task, InvalidBody>,
@@ -56,7 +56,7 @@ struct Task {
 }
 
 impl Order {
-    /// Commands of one property run in order; one whose property cannot be read, on its own.
+    /// The key of what runs in order: the property id; for a command without a valid one, the command id.
     fn key(&self) -> &str {
         self.task.as_ref().map_or(self.command.id.as_str(), |task| task.property.as_str())
     }
@@ -68,7 +68,7 @@ fn parse(message: &SqsMessage) -> Result<Parsed<String, Order>, Poison> {
         ("POST", "/listings") => write(&command),
         ("POST", "/request_approval") => request(&command),
         ("DELETE", "/listings/{country}/{city}/{street}/{number}" | "") => withdrawal(&mut command),
-        // The attributes that a command must have do not tell the two apart; its body does.
+        // A gateway that sends no route: the body says which of the two it is.
         ("POST", "") if names_an_address(&command) => write(&command),
         ("POST", "") => request(&command),
         (method, resource) => {
@@ -103,9 +103,8 @@ fn request(command: &Command) -> Result<Task, InvalidBody> {
     Ok(Task { property: property_id, change: Change::RequestApproval })
 }
 
-/// The gateway makes this body of the path, whose segments it has decoded; they are normalised as
-/// those of every route are. The body is normalised with them, so that a client's retry in another
-/// spelling is the same command.
+/// The gateway builds this body from the decoded path. Its segments are normalised like those of every
+/// route. The body is normalised too, so a client's retry in another spelling is the same command.
 fn withdrawal(command: &mut Command) -> Result<Task, InvalidBody> {
     #[derive(Deserialize)]
     #[serde(try_from = "Path")]
@@ -130,16 +129,16 @@ fn withdrawal(command: &mut Command) -> Result<Task, InvalidBody> {
     Ok(Task { property, change: Change::Withdraw })
 }
 
-/// How far a request got, as its commit told.
+/// How far a delivery got.
 #[derive(Default)]
 struct Progress {
-    /// What this delivery has written.
+    /// The listing that this delivery has written.
     written: RefCell<Option<Listing>>,
-    /// An earlier delivery settled the command; it may have ended before it published.
+    /// Whether an earlier delivery settled the command. It may have ended before it published the request.
     settled_before: Cell<bool>,
 }
 
-async fn handle(
+async fn handle_command(
     order: Order,
     now: Timestamp,
     listings: &impl Listings,
@@ -150,7 +149,7 @@ async fn handle(
         tracing::info!(line, column, "the body is not what the API describes");
     }
     let current = match task {
-        // A new listing is the common case, and its write finds out whether it is one.
+        // Most writes are for new listings, and the condition of the write checks that: no read is needed.
         Err(_) | Ok(Task { change: Change::Write(_), .. }) => None,
         Ok(task) => listings.find(&task.property).await?,
     };
@@ -188,9 +187,9 @@ async fn handle(
     Ok(outcome)
 }
 
-/// The listing whose request has to be published now: written by this delivery, or by an
-/// earlier one that may have ended in between. That one is read anew: whatever this delivery
-/// has read before its commit can be older than the other's write.
+/// The listing whose request must be published now: written by this delivery, or by an earlier one that may
+/// have ended before it published. In the second case it is read again, since the read before the commit
+/// may be older than the earlier delivery's write.
 async fn to_be_published(
     listings: &impl Listings,
     property: &PropertyId,
@@ -210,70 +209,33 @@ fn event(listing: &Listing) -> PublicationApprovalRequested {
         property_id: listing.property_id(),
         approval_request_id: approval_request_id.clone(),
         address: offer.address().clone(),
-        status: status.as_str().to_owned(),
-        description: offer.description().to_owned(),
+        status: *status,
+        terms: offer.terms().clone(),
         images: offer.images().to_vec(),
-        contract: offer.contract().as_str().to_owned(),
-        listprice: offer.listprice(),
-        currency: offer.currency().to_owned(),
     }
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-    use crate::domain::{ListingStatus, approval_request_id};
-    use crate::testing::{Fault, World, at, at_once, listing, offer, offer_json};
+    use crate::domain::approval_request_id;
+    use crate::tests::world::{
+        LISTING, LISTINGS, REQUEST, World, at, listing, message, offer, offer_json, request_message,
+        withdrawal_message,
+    };
+    use lambda_kit::fixture::{self, Call, Fault, Redeliveries, at_once, batch, failed, requested};
     use lambda_kit::ledger::CommandStatus::{Applied, Pending, Rejected};
     use serde_json::Value;
     use std::time::Duration;
-
-    pub(crate) const LISTINGS: &str = "/listings";
-    pub(crate) const REQUEST: &str = "/request_approval";
-    pub(crate) const LISTING: &str = "/listings/{country}/{city}/{street}/{number}";
-
-    /// Remembers which messages were to be redelivered, and when.
-    #[derive(Default)]
-    struct Queue(RefCell<Vec<(String, u64)>>);
-
-    impl Redelivery for Queue {
-        async fn redeliver(&self, receipt_handle: &str, after: Duration) -> Result<(), CallError> {
-            self.0.borrow_mut().push((receipt_handle.to_owned(), after.as_secs()));
-            Ok(())
-        }
-    }
-
-    /// A message as the gateway queues it, requested at `at(0)`; its id is that of its command.
-    pub(crate) fn message(id: &str, method: &str, resource: &str, body: &str) -> Value {
-        let text = |value: &str| json!({"stringValue": value, "dataType": "String"});
-        json!({
-            "messageId": id, "receiptHandle": id, "body": body,
-            "attributes": {"ApproximateReceiveCount": "1"},
-            "messageAttributes": {
-                "CommandId": text(id), "HttpMethod": text(method), "ResourcePath": text(resource),
-                "RequestTimeEpoch": text(&at(0).as_millis().to_string()),
-            },
-        })
-    }
+    use vocabulary::ListingStatus;
 
     fn write_message(id: &str) -> Value {
         message(id, "POST", LISTINGS, &offer_json().to_string())
     }
 
-    pub(crate) fn request_message(id: &str) -> Value {
-        message(id, "POST", REQUEST, r#"{"property_id": "USA/Anytown/main-street/111"}"#)
-    }
-
-    pub(crate) fn withdrawal_message(id: &str) -> Value {
-        message(id, "DELETE", LISTING, r#"{"property_id": "USA/Anytown/Main Street/111"}"#)
-    }
-
     /// The same message at its nth receive, requested `seconds` after `at(0)`.
-    fn received(mut message: Value, receive: u32, seconds: i64) -> Value {
-        message["attributes"]["ApproximateReceiveCount"] = json!(receive.to_string());
-        let time = at(seconds).as_millis().to_string();
-        message["messageAttributes"]["RequestTimeEpoch"]["stringValue"] = json!(time);
-        message
+    fn received(message: Value, receive: u32, seconds: i64) -> Value {
+        fixture::received(requested(message, at(seconds)), receive)
     }
 
     /// The ids that stay in the queue after a delivery at `at(seconds)`, and their delays.
@@ -282,12 +244,10 @@ pub(crate) mod tests {
         seconds: i64,
         messages: &[Value],
     ) -> (Vec<String>, Vec<(String, u64)>) {
-        let queue = Queue::default();
-        let batch = serde_json::from_value(json!({ "Records": messages })).unwrap();
+        let queue = Redeliveries::default();
         let deadline = Deadline::after(Duration::from_secs(10));
-        let response = ingest(batch, at(seconds), deadline, world, world, &queue).await.unwrap();
-        let failed = response.batch_item_failures.into_iter().map(|failure| failure.item_identifier);
-        (failed.collect(), queue.0.into_inner())
+        let response = handle(batch(messages), at(seconds), deadline, world, world, &queue).await.unwrap();
+        (failed(response), queue.0.into_inner())
     }
 
     async fn deliver(world: &World, messages: &[Value]) -> Vec<String> {
@@ -343,19 +303,19 @@ pub(crate) mod tests {
         );
     }
 
-    /// Wherever a delivery ends, the next one does what is left, and no more.
+    /// Wherever a delivery ends, the next one does the rest, and no more.
     #[tokio::test]
     async fn a_request_that_is_cut_short_anywhere_is_published_by_its_redelivery() {
         for call in ["find", "commit", "publish"] {
-            for (fault, name) in [(Fault::FailBefore, "before"), (Fault::FailAfter, "after")] {
+            for fault in Fault::BOTH {
                 let world = world(ListingStatus::New);
-                world.plan(call, fault);
-                assert_eq!(deliver(&world, &[request_message("c-1")]).await, ["c-1"], "{call} {name}");
-                assert!(deliver(&world, &[request_message("c-1")]).await.is_empty(), "{call} {name}");
+                world.calls.fail(Call::Next(call), fault);
+                assert_eq!(deliver(&world, &[request_message("c-1")]).await, ["c-1"], "{call} {fault:?}");
+                assert!(deliver(&world, &[request_message("c-1")]).await.is_empty(), "{call} {fault:?}");
                 assert_eq!(world.outcome("c-1"), (Applied, None));
                 assert_eq!(world.listing().unwrap().listing_version, 5, "one change");
                 let published = world.published.borrow();
-                assert!(!published.is_empty(), "{call} {name}");
+                assert!(!published.is_empty(), "{call} {fault:?}");
                 assert!(published.iter().all(|event| *event == published[0]), "always the same request");
             }
         }
@@ -364,7 +324,7 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn a_request_is_not_published_again_once_its_listing_has_moved_on() {
         let world = world(ListingStatus::New);
-        world.plan("publish", Fault::FailBefore);
+        world.calls.fail(Call::Next("publish"), Fault::Before);
         deliver(&world, &[request_message("c-1")]).await;
         deliver(&world, &[withdrawal_message("c-2")]).await;
         assert!(deliver(&world, &[request_message("c-1")]).await.is_empty());
@@ -376,16 +336,14 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn the_slower_of_two_deliveries_publishes_what_the_faster_one_may_not_have() {
         let world = world(ListingStatus::New);
-        world.plan(
-            "commit",
-            Fault::Meanwhile(Box::new(|world: &World| {
-                let other = World::with(listing(ListingStatus::New));
-                other.plan("publish", Fault::FailBefore);
-                at_once(deliver(&other, &[request_message("c-1")]));
-                world.put(other.listing().unwrap());
-                *world.records.borrow_mut() = other.records.into_inner();
-            })),
-        );
+        world.calls.meanwhile(Call::Next("commit"), |world: &World| {
+            let other = World::with(listing(ListingStatus::New));
+            other.calls.fail(Call::Next("publish"), Fault::Before);
+            at_once(deliver(&other, &[request_message("c-1")]));
+            world.put(other.listing().unwrap());
+            let record = other.ledger.record(&"c-1".parse().unwrap()).unwrap();
+            world.ledger.put(record);
+        });
         assert!(deliver(&world, &[request_message("c-1")]).await.is_empty());
         assert_eq!(world.published.borrow().len(), 1);
     }
@@ -440,15 +398,15 @@ pub(crate) mod tests {
         }
     }
 
-    /// The client sent the text, then the request; the queue turned them round.
+    /// The client sent the text, then the request; the queue delivered them in the other order.
     #[tokio::test]
     async fn a_request_that_overtook_its_text_publishes_the_text() {
         let world = world(ListingStatus::New);
         let (write, request) = (received(write_message("c-1"), 1, 0), received(request_message("c-2"), 1, 1));
         deliver(&world, &[request]).await;
-        for fault in [Some(Fault::FailBefore), Some(Fault::FailAfter), None] {
+        for fault in [Some(Fault::Before), Some(Fault::After), None] {
             if let Some(fault) = fault {
-                world.plan("publish", fault);
+                world.calls.fail(Call::Next("publish"), fault);
             }
             deliver(&world, std::slice::from_ref(&write)).await;
         }
@@ -493,7 +451,7 @@ pub(crate) mod tests {
             let write = received(message(&id, "POST", LISTINGS, &body.to_string()), 1, second);
             assert!(deliver_at(&world, 10, &[write]).await.0.is_empty());
         }
-        assert_eq!(world.listing().unwrap().offer.listprice(), 109);
+        assert_eq!(world.price().unwrap(), 109);
         assert_eq!(world.outcome("c-9"), (Applied, None));
         assert_eq!(world.outcome("c-7"), (Rejected, Some("superseded".into())));
     }
@@ -506,7 +464,7 @@ pub(crate) mod tests {
         assert_eq!(world.outcome("c-2"), (Applied, None));
     }
 
-    /// The queue keeps the clock of the gateway; that of the function's machine was set back.
+    /// The queue has the right time; the clock of the function's machine was set back.
     #[tokio::test]
     async fn writes_keep_their_order_where_the_clock_of_the_function_was_set_back() {
         let world = World::default();
@@ -522,21 +480,18 @@ pub(crate) mod tests {
         deliver_at(&world, 3, &[write("c-2", 200, 20)]).await;
         assert_eq!(world.outcome("c-3"), (Applied, None));
         assert_eq!(world.outcome("c-2"), (Rejected, Some("superseded".into())));
-        assert_eq!(world.listing().unwrap().offer.listprice(), 300);
+        assert_eq!(world.price().unwrap(), 300);
     }
 
     /// Known fault 14: load, then save the whole item.
     #[tokio::test]
     async fn an_approval_that_is_faster_is_not_overwritten() {
         let world = world(ListingStatus::New);
-        world.plan(
-            "commit",
-            Fault::Meanwhile(Box::new(|world: &World| {
-                let mut published = listing(ListingStatus::Approved);
-                published.listing_version = 6;
-                world.put(published);
-            })),
-        );
+        world.calls.meanwhile(Call::Next("commit"), |world: &World| {
+            let mut published = listing(ListingStatus::Approved);
+            published.listing_version = 6;
+            world.put(published);
+        });
         deliver(&world, &[request_message("c-1")]).await;
         assert_eq!(world.status(), Some(ListingStatus::Approved));
         assert_eq!(world.outcome("c-1"), (Pending, Some("already_approved".into())));

@@ -1,16 +1,15 @@
-//! What an agent asks: one listing in any status, and what became of a command.
+//! The agents' queries: a listing in any status, and the record of a command.
 
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use lambda_kit::CallError;
 use lambda_kit::api::{json, or_failure, outcome, property_in_path, refusal, route};
 use lambda_kit::ledger::Records;
 use serde::Serialize;
-use vocabulary::{ApprovalRequestId, EvaluationReason, PropertyId, Timestamp};
+use vocabulary::{ApprovalRequestId, EvaluationReason, ListingStatus, PropertyId, Timestamp};
 
-use crate::domain::{Listing, ListingStatus, Offer};
+use crate::domain::{Listing, Offer};
 use crate::ports::Listings;
 
-/// A listing as its agent sees it.
 #[derive(Serialize)]
 struct AgentsView<'a> {
     property_id: PropertyId,
@@ -39,10 +38,9 @@ impl<'a> From<&'a Listing> for AgentsView<'a> {
     }
 }
 
-/// Answers one request.
-pub async fn answer(
-    store: &(impl Listings + Records),
+pub async fn handle(
     request: &ApiGatewayProxyRequest,
+    store: &(impl Listings + Records),
 ) -> ApiGatewayProxyResponse {
     or_failure(match route(request) {
         "/listings/{country}/{city}/{street}/{number}" => listing(store, request).await,
@@ -68,7 +66,7 @@ async fn listing(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{World, api_request, at, body, listing};
+    use crate::tests::world::{World, api_request, at, body, listing};
     use lambda_kit::ledger::{CommandStatus, Record};
     use serde_json::json;
 
@@ -79,7 +77,7 @@ mod tests {
     async fn an_agent_sees_a_listing_in_any_status_with_all_that_became_of_it() {
         let world = World::with(listing(ListingStatus::Declined));
         let response =
-            answer(&world, &api_request(LISTING, &["USA", "Anytown", "Main Street", "111"], &[])).await;
+            handle(&api_request(LISTING, &["USA", "Anytown", "Main Street", "111"], &[]), &world).await;
         assert_eq!(response.status_code, 200);
         assert_eq!(
             body(&response),
@@ -97,7 +95,7 @@ mod tests {
     #[tokio::test]
     async fn a_property_without_a_listing_is_not_found() {
         for path in [["usa", "anytown", "main-street", "112"], ["usa", "änytown", "", "x"]] {
-            let response = answer(&World::default(), &api_request(LISTING, &path, &[])).await;
+            let response = handle(&api_request(LISTING, &path, &[]), &World::default()).await;
             assert_eq!(response.status_code, 404);
             assert!(body(&response)["message"].is_string());
         }
@@ -112,14 +110,14 @@ mod tests {
             reason: Some("withdrawn".into()),
             message: Some("It was.".into()),
         };
-        world.records.borrow_mut().insert(record.command_id.clone(), record);
-        let response = answer(&world, &api_request(COMMAND, &["c-1"], &[])).await;
+        world.ledger.put(record);
+        let response = handle(&api_request(COMMAND, &["c-1"], &[]), &world).await;
         assert_eq!(
             body(&response),
             json!({"command_id": "c-1", "status": "REJECTED", "reason": "withdrawn", "message": "It was."})
         );
         for id in ["c-2", "not an id"] {
-            assert_eq!(answer(&world, &api_request(COMMAND, &[id], &[])).await.status_code, 404, "{id}");
+            assert_eq!(handle(&api_request(COMMAND, &[id], &[]), &world).await.status_code, 404, "{id}");
         }
     }
 }

@@ -1,36 +1,38 @@
-//! The answer of the approval service publishes a listing or declines it.
+//! The result of an evaluation publishes a listing or declines it.
 
 use events::{Envelope, Malformed, PublicationEvaluationCompleted};
+use lambda_kit::event::EventFailure;
 use lambda_kit::redelivery::{MAX_ATTEMPTS, pause};
 use serde_json::Value;
 use tracing::Instrument;
 use vocabulary::{PropertyId, Timestamp};
 
-use super::{EventFailure, contended};
+use super::contended;
 use crate::domain::{Evaluation, evaluate};
 use crate::ports::Publications;
 
-/// Applies one event, `now` by the consumer's own clock; what no listing waits for is ignored with
-/// a log line.
+/// Handles one event, `now` by the consumer's clock. A result that no listing waits for is ignored with a
+/// log line.
 ///
 /// # Errors
-/// When the event is malformed or a dependency fails, so that the invocation is repeated.
-pub async fn apply(
-    publications: &impl Publications,
+/// When the event is malformed or a call fails. The event is delivered again, and finally dead-lettered.
+pub async fn handle(
     event: Value,
     now: Timestamp,
+    publications: &impl Publications,
 ) -> Result<(), EventFailure> {
-    let Envelope { id, time, detail, .. } = Envelope::<PublicationEvaluationCompleted>::read(&event)?;
-    let published_at: Timestamp =
-        time.parse().map_err(|cause| Malformed::new(&event, format_args!("its time: {cause}")))?;
+    let envelope = Envelope::<PublicationEvaluationCompleted>::read(&event)?;
+    let published_at = envelope
+        .published_at(now)
+        .map_err(|cause| Malformed::new(&event, format_args!("its time: {cause}")))?;
+    let Envelope { id, detail, .. } = envelope;
     let evaluation = Evaluation {
         request: detail.approval_request_id,
         result: detail.evaluation_result,
         reasons: detail.evaluation_reasons,
         contract_version: detail.contract_version,
         contract_last_modified_on: detail.contract_last_modified_on,
-        // One from the future would be newer than every end of a contract.
-        at: published_at.min(now),
+        at: published_at,
     };
     let span = tracing::info_span!("evaluation", event_id = %id, property_id = %detail.property_id);
     conclude(publications, &id, &detail.property_id, &evaluation).instrument(span).await
@@ -64,11 +66,13 @@ async fn conclude(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{EndedContract, ListingStatus, Revision};
-    use crate::testing::{Fault, World, at, ended, listing, offer, request};
+    use crate::domain::{EndedContract, Revision};
+    use crate::tests::world::{World, at, ended, listing, offer, request};
     use lambda_kit::CallError;
+    use lambda_kit::fixture::{Call, Fault};
     use serde_json::json;
     use vocabulary::EvaluationReason;
+    use vocabulary::ListingStatus;
 
     fn event(result: &str) -> Value {
         json!({
@@ -87,11 +91,11 @@ mod tests {
     }
 
     /// A consumer whose clock is well after all events.
-    async fn apply(publications: &impl Publications, event: Value) -> Result<(), EventFailure> {
-        super::apply(publications, event, at(1_000)).await
+    async fn handle(event: Value, publications: &impl Publications) -> Result<(), EventFailure> {
+        super::handle(event, at(1_000), publications).await
     }
 
-    /// Such an approval was immune against the end of its contract.
+    /// The end of its contract did not take such an approval down.
     #[tokio::test]
     async fn an_evaluation_dated_in_the_future_comes_down_with_its_contract() {
         let world = pending();
@@ -99,7 +103,7 @@ mod tests {
         future["time"] = "9000-01-01T00:00:00Z".into();
         future["detail"]["contract_version"] = u64::MAX.into();
         future["detail"]["contract_last_modified_on"] = "9000-01-01T00:00:00.000Z".into();
-        super::apply(&world, future, at(3)).await.unwrap();
+        super::handle(future, at(3), &world).await.unwrap();
         let listing = world.listing().unwrap();
         assert_eq!((listing.status, listing.evaluated_at), (ListingStatus::Approved, Some(at(3))));
         assert!(crate::domain::end(Some(&listing), &ended(Some(4), 4)).is_some());
@@ -110,7 +114,7 @@ mod tests {
         let world = pending();
         let mut told = event("APPROVED");
         told["detail"]["contract_last_modified_on"] = at(1).to_string().into();
-        apply(&world, told).await.unwrap();
+        handle(told, &world).await.unwrap();
         assert_eq!(world.listing().unwrap().relied_on_at, Some(at(1)));
     }
 
@@ -124,18 +128,18 @@ mod tests {
         {
             nulls["detail"][field] = Value::Null;
         }
-        apply(&world, nulls).await.unwrap();
+        handle(nulls, &world).await.unwrap();
         assert_eq!(world.status(), Some(ListingStatus::Approved));
     }
 
     #[tokio::test]
     async fn an_approval_publishes_and_its_second_copy_changes_nothing() {
         let world = pending();
-        apply(&world, event("APPROVED")).await.unwrap();
+        handle(event("APPROVED"), &world).await.unwrap();
         let published = world.listing();
         assert_eq!(published.as_ref().unwrap().status, ListingStatus::Approved);
-        apply(&world, event("APPROVED")).await.unwrap();
-        apply(&world, event("DECLINED")).await.unwrap();
+        handle(event("APPROVED"), &world).await.unwrap();
+        handle(event("DECLINED"), &world).await.unwrap();
         assert_eq!(world.listing(), published);
     }
 
@@ -143,7 +147,7 @@ mod tests {
     #[tokio::test]
     async fn an_evaluation_for_an_unknown_listing_creates_nothing() {
         let world = World::default();
-        apply(&world, event("APPROVED")).await.unwrap();
+        handle(event("APPROVED"), &world).await.unwrap();
         assert_eq!(world.listing(), None);
     }
 
@@ -154,7 +158,7 @@ mod tests {
         let mut untimed = event("APPROVED");
         untimed["time"] = "yesterday".into();
         for event in [event("MAYBE"), untimed] {
-            let failure = apply(&world, event).await.unwrap_err();
+            let failure = handle(event, &world).await.unwrap_err();
             let EventFailure::Malformed(malformed) = failure else { panic!("{failure}") };
             assert_eq!(malformed.id.as_deref(), Some("e-1"));
             assert_eq!(malformed.property_id, Some(offer().property_id().to_string()));
@@ -166,12 +170,12 @@ mod tests {
     #[tokio::test]
     async fn an_evaluation_that_cannot_be_stored_fails_and_succeeds_when_repeated() {
         for call in ["load", "store"] {
-            for (fault, name) in [(Fault::FailBefore, "before"), (Fault::FailAfter, "after")] {
+            for fault in Fault::BOTH {
                 let world = pending();
-                world.plan(call, fault);
-                assert!(apply(&world, event("APPROVED")).await.is_err(), "{call} {name}");
-                apply(&world, event("APPROVED")).await.unwrap();
-                assert_eq!(world.status(), Some(ListingStatus::Approved), "{call} {name}");
+                world.calls.fail(Call::Next(call), fault);
+                assert!(handle(event("APPROVED"), &world).await.is_err(), "{call} {fault:?}");
+                handle(event("APPROVED"), &world).await.unwrap();
+                assert_eq!(world.status(), Some(ListingStatus::Approved), "{call} {fault:?}");
             }
         }
     }
@@ -180,28 +184,22 @@ mod tests {
     #[tokio::test]
     async fn a_withdrawal_between_reading_and_writing_is_not_overwritten() {
         let world = pending();
-        world.plan(
-            "store",
-            Fault::Meanwhile(Box::new(|world: &World| {
-                let mut withdrawn = listing(ListingStatus::Withdrawn);
-                withdrawn.listing_version = 5;
-                world.put(withdrawn);
-            })),
-        );
-        apply(&world, event("APPROVED")).await.unwrap();
+        world.calls.meanwhile(Call::Next("store"), |world: &World| {
+            let mut withdrawn = listing(ListingStatus::Withdrawn);
+            withdrawn.listing_version = 5;
+            world.put(withdrawn);
+        });
+        handle(event("APPROVED"), &world).await.unwrap();
         assert_eq!(world.status(), Some(ListingStatus::Withdrawn));
     }
 
     #[tokio::test]
     async fn a_contract_that_ends_between_reading_and_writing_stops_the_publication() {
         let world = pending();
-        world.plan(
-            "store",
-            Fault::Meanwhile(Box::new(|world: &World| {
-                world.ended.borrow_mut().insert(offer().property_id(), ended(Some(4), 9));
-            })),
-        );
-        apply(&world, event("APPROVED")).await.unwrap();
+        world.calls.meanwhile(Call::Next("store"), |world: &World| {
+            world.ended.borrow_mut().insert(offer().property_id(), ended(Some(4), 9));
+        });
+        handle(event("APPROVED"), &world).await.unwrap();
         let listing = world.listing().unwrap();
         assert_eq!(listing.status, ListingStatus::Declined);
         assert_eq!(listing.evaluation_reasons, [EvaluationReason::ContractEnded]);
@@ -229,7 +227,7 @@ mod tests {
             }
         }
         let begun = tokio::time::Instant::now();
-        let failure = apply(&Contended, event("APPROVED")).await.unwrap_err();
+        let failure = handle(event("APPROVED"), &Contended).await.unwrap_err();
         assert!(matches!(failure, EventFailure::Call(CallError::Unavailable(_))), "{failure}");
         assert!(begun.elapsed().as_millis() > 200, "{:?}", begun.elapsed());
     }
@@ -240,7 +238,7 @@ mod tests {
             approval_request_id: Some(request("r-2")),
             ..listing(ListingStatus::Pending)
         });
-        apply(&world, event("APPROVED")).await.unwrap();
+        handle(event("APPROVED"), &world).await.unwrap();
         assert_eq!(world.status(), Some(ListingStatus::Pending));
     }
 }

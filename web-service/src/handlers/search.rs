@@ -1,4 +1,4 @@
-//! What the public asks: searches, page by page, and the details of one listing.
+//! The public queries: searches, page by page, and the details of one listing.
 
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use aws_lambda_events::http::header::{HOST, HeaderValue, LINK};
@@ -9,12 +9,12 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use crate::page::{Position, Scope};
 use crate::ports::{Catalogue, Page};
 
-/// Results on a page where the client names no limit, and the most that it may name.
+/// The default and the greatest number of results on a page.
 const DEFAULT_LIMIT: u32 = 25;
-const HIGHEST_LIMIT: u32 = 100;
+const MAX_LIMIT: u32 = 100;
 
-/// What may not stand in the path of an address (RFC 3986, section 3.3). `%` is left alone:
-/// a path that came encoded stays as it is.
+/// The characters that are encoded in the path of a URL (RFC 3986, section 3.3). `%` is not one of them: a
+/// path that is encoded already stays as it is.
 const NOT_IN_A_PATH: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -31,8 +31,7 @@ const NOT_IN_A_PATH: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// Answers one request.
-pub async fn answer(catalogue: &impl Catalogue, request: &ApiGatewayProxyRequest) -> ApiGatewayProxyResponse {
+pub async fn handle(request: &ApiGatewayProxyRequest, catalogue: &impl Catalogue) -> ApiGatewayProxyResponse {
     or_failure(match route(request) {
         "/search/{country}/{city}" | "/search/{country}/{city}/{street}" => search(catalogue, request).await,
         "/properties/{country}/{city}/{street}/{number}" => details(catalogue, request).await,
@@ -40,8 +39,8 @@ pub async fn answer(catalogue: &impl Catalogue, request: &ApiGatewayProxyRequest
     })
 }
 
-/// The same answer for a property that is not known and one that is not approved: nobody
-/// learns of a listing before it is published.
+/// An unknown property and an unapproved listing get the same answer: nobody can find out about a listing
+/// before it is published.
 async fn details(
     catalogue: &impl Catalogue,
     request: &ApiGatewayProxyRequest,
@@ -80,13 +79,13 @@ async fn search(
     Ok(response)
 }
 
-/// A parameter of the query is not what it can be.
+/// A query parameter is not valid.
 #[derive(Debug)]
 struct Malformed;
 
-/// A parameter of the query that may stand there once.
+/// The value of a query parameter that may appear once.
 fn single<'a>(request: &'a ApiGatewayProxyRequest, name: &str) -> Result<Option<&'a str>, Malformed> {
-    // The gateway puts only the last one into `queryStringParameters`.
+    // `queryStringParameters` has only the last value.
     let all = request.multi_value_query_string_parameters.all(name).unwrap_or_default();
     match all[..] {
         [] => Ok(request.query_string_parameters.first(name)),
@@ -97,9 +96,9 @@ fn single<'a>(request: &'a ApiGatewayProxyRequest, name: &str) -> Result<Option<
 
 fn limit(request: &ApiGatewayProxyRequest) -> Result<u32, Malformed> {
     let Some(text) = single(request, "limit")? else { return Ok(DEFAULT_LIMIT) };
-    // `parse` alone would take `+5`.
+    // `parse` alone accepts `+5`.
     let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|limit| is_digits && (1..=HIGHEST_LIMIT).contains(limit)).ok_or(Malformed)
+    text.parse().ok().filter(|limit| is_digits && (1..=MAX_LIMIT).contains(limit)).ok_or(Malformed)
 }
 
 fn after(request: &ApiGatewayProxyRequest, scope: Option<&Scope>) -> Result<Option<Position>, Malformed> {
@@ -112,7 +111,7 @@ fn next_page(request: &ApiGatewayProxyRequest, limit: u32, token: &str) -> Resul
     let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
     let scheme = header("x-forwarded-proto").unwrap_or("https");
     let host = header(HOST.as_str()).or(request.request_context.domain_name.as_deref());
-    // With the stage, which `request.path` lacks.
+    // This path includes the stage; `request.path` does not.
     let path = request.request_context.path.as_deref().or(request.path.as_deref());
     let (Some(host), Some(path)) = (host, path) else {
         return Err(CallError::Corrupt(
@@ -127,9 +126,11 @@ fn next_page(request: &ApiGatewayProxyRequest, limit: u32, token: &str) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Listing, ListingStatus};
-    use crate::testing::{Fault, World, api_request, body, listing, offer_at};
+    use crate::domain::Listing;
+    use crate::tests::world::{World, api_request, body, listing, offer_at};
+    use lambda_kit::fixture::{Call, Fault};
     use serde_json::{Value, json};
+    use vocabulary::ListingStatus;
 
     const CITY: &str = "/search/{country}/{city}";
     const STREET: &str = "/search/{country}/{city}/{street}";
@@ -158,7 +159,7 @@ mod tests {
     #[tokio::test]
     async fn a_result_has_exactly_the_promised_fields_and_details_have_the_images_too() {
         let world = world(&[("Main Street", 111)]);
-        let found = body(&answer(&world, &api_request(CITY, &["usa", "anytown"], &[])).await);
+        let found = body(&handle(&api_request(CITY, &["usa", "anytown"], &[]), &world).await);
         let mut expected = json!({
             "country": "USA", "city": "Anytown", "street": "Main Street", "number": 111,
             "description": "A bright house & a garden, 100% sunny.", "contract": "sale",
@@ -166,7 +167,7 @@ mod tests {
         });
         assert_eq!(found, json!([expected]));
         let shown = body(
-            &answer(&world, &api_request(DETAILS, &["usa", "anytown", "main-street", "111"], &[])).await,
+            &handle(&api_request(DETAILS, &["usa", "anytown", "main-street", "111"], &[]), &world).await,
         );
         expected["images"] = json!(["usa/anytown/main-street-111-front.png"]);
         assert_eq!(shown, expected);
@@ -176,9 +177,9 @@ mod tests {
     async fn an_unapproved_listing_is_answered_as_an_unknown_one() {
         let world = world(&[]);
         let pending =
-            answer(&world, &api_request(DETAILS, &["usa", "anytown", "secret-lane", "1"], &[])).await;
-        let unknown = answer(&world, &api_request(DETAILS, &["usa", "anytown", "no-lane", "1"], &[])).await;
-        let nowhere = answer(&world, &api_request(DETAILS, &["usa", "änytown", "no-lane", "x"], &[])).await;
+            handle(&api_request(DETAILS, &["usa", "anytown", "secret-lane", "1"], &[]), &world).await;
+        let unknown = handle(&api_request(DETAILS, &["usa", "anytown", "no-lane", "1"], &[]), &world).await;
+        let nowhere = handle(&api_request(DETAILS, &["usa", "änytown", "no-lane", "x"], &[]), &world).await;
         assert_eq!((pending.status_code, body(&pending)), (404, body(&unknown)));
         assert_eq!((nowhere.status_code, body(&nowhere)), (404, body(&unknown)));
     }
@@ -187,7 +188,7 @@ mod tests {
     async fn nothing_found_is_an_empty_array() {
         let world = world(&[]);
         for path in [["usa", "anytown"], ["usa", "zürich"], ["", "?"]] {
-            let response = answer(&world, &api_request(CITY, &path, &[])).await;
+            let response = handle(&api_request(CITY, &path, &[]), &world).await;
             assert_eq!((response.status_code, body(&response)), (200, json!([])), "{path:?}");
         }
     }
@@ -201,7 +202,7 @@ mod tests {
             ["USA", " AnyTown", "Main  Street"],
             ["USA", "Any%54own", "Main%20Street"],
         ] {
-            assert_eq!(places(&body(&answer(&world, &api_request(STREET, &path, &[])).await)).len(), 1);
+            assert_eq!(places(&body(&handle(&api_request(STREET, &path, &[]), &world).await)).len(), 1);
         }
     }
 
@@ -216,7 +217,7 @@ mod tests {
             loop {
                 let pairs: Vec<_> =
                     query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-                let response = answer(&world, &api_request(CITY, &["usa", "anytown"], &pairs)).await;
+                let response = handle(&api_request(CITY, &["usa", "anytown"], &pairs), &world).await;
                 seen.extend(places(&body(&response)));
                 let Some(link) = response.headers.get(LINK) else { break };
                 let link = link.to_str().unwrap();
@@ -239,14 +240,14 @@ mod tests {
     #[tokio::test]
     async fn the_last_page_names_no_next_one_even_if_it_is_full() {
         let world = world(&[("Main", 1), ("Main", 2)]);
-        let response = answer(&world, &api_request(CITY, &["usa", "anytown"], &[("limit", "2")])).await;
+        let response = handle(&api_request(CITY, &["usa", "anytown"], &[("limit", "2")]), &world).await;
         assert_eq!(response.headers.get(LINK), None);
     }
 
     #[tokio::test]
     async fn a_page_has_25_results_where_no_limit_is_named() {
         let many: Vec<_> = (1..=26).map(|number| ("Main", number)).collect();
-        let response = answer(&world(&many), &api_request(CITY, &["usa", "anytown"], &[])).await;
+        let response = handle(&api_request(CITY, &["usa", "anytown"], &[]), &world(&many)).await;
         assert_eq!(places(&body(&response)).len(), 25);
         assert!(response.headers.get(LINK).unwrap().to_str().unwrap().contains("?limit=25&next="));
     }
@@ -254,7 +255,7 @@ mod tests {
     #[tokio::test]
     async fn any_other_limit_or_next_is_refused() {
         let world = world(&[("Main", 1), ("Main", 2)]);
-        let first = answer(&world, &api_request(CITY, &["usa", "anytown"], &[("limit", "1")])).await;
+        let first = handle(&api_request(CITY, &["usa", "anytown"], &[("limit", "1")]), &world).await;
         let link = first.headers.get(LINK).unwrap().to_str().unwrap().to_owned();
         let token = link.split_once("next=").unwrap().1.trim_end_matches(">; rel=\"next\"");
         for query in [
@@ -270,12 +271,12 @@ mod tests {
             vec![("next", "bm9uc2Vuc2U")],
             vec![("next", token), ("next", token)],
         ] {
-            let response = answer(&world, &api_request(CITY, &["usa", "anytown"], &query)).await;
+            let response = handle(&api_request(CITY, &["usa", "anytown"], &query), &world).await;
             assert_eq!(response.status_code, 400, "{query:?}");
             assert!(body(&response)["message"].is_string());
         }
         for (route, path) in [(CITY, &["usa", "othertown"][..]), (STREET, &["usa", "anytown", "main"])] {
-            let response = answer(&world, &api_request(route, path, &[("next", token)])).await;
+            let response = handle(&api_request(route, path, &[("next", token)]), &world).await;
             assert_eq!(response.status_code, 400, "the next of another search");
         }
     }
@@ -286,7 +287,7 @@ mod tests {
         for path in ["/local/search/usa/any town", "/local/search/usa/any%20town"] {
             let mut request = api_request(CITY, &["usa", "anytown"], &[("limit", "1")]);
             request.request_context.path = Some(path.to_owned());
-            let response = answer(&world, &request).await;
+            let response = handle(&request, &world).await;
             let link = response.headers.get(LINK).unwrap().to_str().unwrap();
             assert!(
                 link.starts_with("<https://api.example.com/local/search/usa/any%20town?limit=1&next="),
@@ -298,17 +299,17 @@ mod tests {
     #[tokio::test]
     async fn a_table_that_is_down_is_answered_as_such() {
         let world = world(&[]);
-        world.plan("page", Fault::FailBefore);
-        let response = answer(&world, &api_request(CITY, &["usa", "anytown"], &[])).await;
+        world.calls.fail(Call::Next("page"), Fault::Before);
+        let response = handle(&api_request(CITY, &["usa", "anytown"], &[]), &world).await;
         assert_eq!(response.status_code, 503);
-        assert!(!body(&response).to_string().contains("planned"), "the cause is for the log only");
+        assert!(!body(&response).to_string().contains("before the call"), "the cause is for the log only");
     }
 
     #[tokio::test]
     async fn a_search_and_a_look_at_details_are_one_call_each() {
         let world = world(&[("Main", 1)]);
-        answer(&world, &api_request(CITY, &["usa", "anytown"], &[])).await;
-        answer(&world, &api_request(DETAILS, &["usa", "anytown", "main", "1"], &[])).await;
-        assert_eq!(*world.calls.borrow(), ["page", "details"]);
+        handle(&api_request(CITY, &["usa", "anytown"], &[]), &world).await;
+        handle(&api_request(DETAILS, &["usa", "anytown", "main", "1"], &[]), &world).await;
+        assert_eq!(world.calls.take(), ["page", "details"]);
     }
 }

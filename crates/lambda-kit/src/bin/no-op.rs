@@ -1,5 +1,5 @@
-//! A function that does nothing: what the runtime costs by itself. `cargo unicorn bench --functions`
-//! measures the others against it; it is never deployed.
+//! A function that does nothing, to measure the runtime alone: `cargo unicorn bench --functions` compares
+//! the others with it. It is never deployed.
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;

@@ -1,35 +1,26 @@
-//! The sample events of `events/`, handled over the world in memory: what `cargo lambda-test`
-//! replays against the binaries is right for the handlers. And the seed data, parsed, and the
-//! names in the API's models and in the published schema.
+//! The sample events of `events/`, which `cargo lambda-test` sends to the binaries, handled with the ports
+//! in memory. Also the seed data, and the names in the API's models and in the published schema.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use lambda_kit::CallError;
-use lambda_kit::batch::{Deadline, Redelivery};
+use lambda_kit::batch::Deadline;
+use lambda_kit::fixture::Redeliveries;
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde_json::{Value, json};
 use vocabulary::Timestamp;
 
+use super::world::{World, offer_of};
 use crate::handlers::{ingest, listings_query, on_contract_ended, on_evaluation_completed, search};
-use crate::testing::{World, offer_of};
-
-struct Queue;
-
-impl Redelivery for Queue {
-    async fn redeliver(&self, _: &str, _: Duration) -> Result<(), CallError> {
-        Ok(())
-    }
-}
 
 fn read(path: &Path) -> Value {
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// As Lambda tells a result.
+/// A result as Lambda returns it.
 fn told<T: Serialize, E: Into<Diagnostic>>(result: Result<T, E>) -> Value {
     match result.map_err(Into::into) {
         Ok(answer) => serde_json::to_value(answer).unwrap(),
@@ -56,7 +47,7 @@ fn fits(expected: &Value, actual: &Value) -> bool {
     }
 }
 
-/// Handles all samples of a binary in their order, on one world.
+/// Handles all samples of a binary in their order, with one world.
 async fn replay(binary: &str, handle: impl AsyncFn(&World, Value) -> Value) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events").join(binary);
     let mut cases: Vec<_> = std::fs::read_dir(&folder)
@@ -79,8 +70,10 @@ async fn the_samples_of_web_ingest_are_answered_as_they_say() {
     replay("web-ingest", async |world, event| {
         let batch = serde_json::from_value(event).unwrap();
         let deadline = Deadline::after(Duration::from_secs(10));
-        let mut answer = told(ingest::ingest(batch, Timestamp::now(), deadline, world, world, &Queue).await);
-        // Different properties are handled side by side, so that the order means nothing.
+        let mut answer = told(
+            ingest::handle(batch, Timestamp::now(), deadline, world, world, &Redeliveries::default()).await,
+        );
+        // Different properties are handled concurrently, so the order has no meaning.
         let failures = answer["batchItemFailures"].as_array_mut().unwrap();
         failures.sort_by_key(|failure| failure["itemIdentifier"].to_string());
         answer
@@ -92,7 +85,7 @@ async fn the_samples_of_web_ingest_are_answered_as_they_say() {
 async fn the_samples_of_search_are_answered_as_they_say() {
     replay("search", async |world, event| {
         let request = serde_json::from_value(event).unwrap();
-        told(Ok::<_, String>(search::answer(world, &request).await))
+        told(Ok::<_, String>(search::handle(&request, world).await))
     })
     .await;
 }
@@ -101,7 +94,7 @@ async fn the_samples_of_search_are_answered_as_they_say() {
 async fn the_samples_of_listings_query_are_answered_as_they_say() {
     replay("listings-query", async |world, event| {
         let request = serde_json::from_value(event).unwrap();
-        told(Ok::<_, String>(listings_query::answer(world, &request).await))
+        told(Ok::<_, String>(listings_query::handle(&request, world).await))
     })
     .await;
 }
@@ -109,7 +102,7 @@ async fn the_samples_of_listings_query_are_answered_as_they_say() {
 #[tokio::test]
 async fn the_samples_of_on_evaluation_completed_are_answered_as_they_say() {
     replay("on-evaluation-completed", async |world, event| {
-        told(on_evaluation_completed::apply(world, event, crate::testing::at(1_000)).await)
+        told(on_evaluation_completed::handle(event, super::world::at(1_000), world).await)
     })
     .await;
 }
@@ -117,7 +110,7 @@ async fn the_samples_of_on_evaluation_completed_are_answered_as_they_say() {
 #[tokio::test]
 async fn the_samples_of_on_contract_ended_are_answered_as_they_say() {
     replay("on-contract-ended", async |world, event| {
-        told(on_contract_ended::apply(world, event, crate::testing::at(1_000)).await)
+        told(on_contract_ended::handle(event, super::world::at(1_000), world).await)
     })
     .await;
 }
@@ -174,10 +167,10 @@ fn keys(value: &Value) -> BTreeSet<String> {
 /// Known fault 27: schema, API model and handler disagreed about field names.
 #[test]
 fn the_models_of_the_api_name_what_the_handlers_read_and_answer() {
-    let offer = crate::testing::offer_json();
+    let offer = super::world::offer_json();
     assert_eq!(members("Listing"), (keys(&offer), true));
     assert_eq!(members("Address"), (keys(&offer["address"]), true));
-    let listing = crate::testing::listing(crate::domain::ListingStatus::Approved);
+    let listing = super::world::listing(vocabulary::ListingStatus::Approved);
     let mut shown = crate::ports::Published::from(&listing);
     shown.images = None;
     assert_eq!(members("SearchResult"), (keys(&serde_json::to_value(shown).unwrap()), true));

@@ -1,24 +1,15 @@
-//! A small world in memory that keeps state, can fail before or after any of its calls, and
-//! can do something else in between: what a mock with scripted replies cannot show.
+//! The ports of this service in memory: tables, executions and bus in one.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use events::{ContractStatusChanged, PublicationEvaluationCompleted};
 use lambda_kit::CallError;
+use lambda_kit::fixture::Calls;
 use vocabulary::PropertyId;
 
 use crate::domain::{Answer, Request, SettledClaim, TaskToken, Waiting, Wake};
 use crate::ports::{Answers, Claims, ContractStatuses, Executions, Kept, WaitingRoom, Woken};
-
-/// When a call fails.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Fault {
-    /// Nothing happened.
-    Before,
-    /// It happened, and the reply is lost.
-    After,
-}
 
 #[derive(Debug, Clone)]
 struct Claim {
@@ -36,7 +27,7 @@ pub struct World {
     dead: RefCell<BTreeSet<String>>,
     /// Tokens whose answer always fails.
     pub refused: RefCell<BTreeSet<String>>,
-    /// Every execution that went on, with what it was told.
+    /// Every execution that was woken, with its answer.
     pub woken: RefCell<Vec<(String, Wake)>>,
     /// What executions were started with, by ARN.
     pub inputs: RefCell<BTreeMap<String, String>>,
@@ -45,41 +36,10 @@ pub struct World {
     claims: RefCell<BTreeMap<String, Claim>>,
     /// Every answer that reached the bus.
     pub published: RefCell<Vec<PublicationEvaluationCompleted>>,
-    calls: Cell<usize>,
-    fault: Cell<Option<(usize, Fault)>>,
-    /// What others do, each before the call of that number; their calls do not count.
-    pub others: RefCell<Vec<(usize, Act)>>,
-    others_act: Cell<bool>,
-}
-
-/// What somebody else does to the world.
-pub type Act = fn(&World);
-
-/// Runs what waits for nothing, as all calls of this world do, to its end.
-pub fn at_once<T>(future: impl Future<Output = T>) -> T {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match std::pin::pin!(future).poll(&mut context) {
-        std::task::Poll::Ready(value) => value,
-        std::task::Poll::Pending => panic!("this world never waits"),
-    }
+    pub calls: Calls<Self>,
 }
 
 impl World {
-    /// The next call but `call` fails.
-    pub fn fail(&self, call: usize, fault: Fault) {
-        self.fault.set(Some((self.calls.get() + call, fault)));
-    }
-
-    /// How many calls there were.
-    pub fn calls(&self) -> usize {
-        self.calls.get()
-    }
-
-    /// Whether a planned fault has not come yet.
-    pub fn fault_is_ahead(&self) -> bool {
-        self.fault.get().is_some()
-    }
-
     pub fn kill(&self, token: &str) {
         self.dead.borrow_mut().insert(token.to_owned());
     }
@@ -105,40 +65,14 @@ impl World {
         self.claims.borrow().get(id).is_some_and(|claim| claim.answered)
     }
 
-    /// Lets those act whose time has come.
-    pub fn let_others_act(&self, due: impl Fn(usize) -> bool) {
-        let (now, later) = self.others.take().into_iter().partition(|(at, _)| due(*at));
-        self.others.replace(later);
-        self.others_act.set(true);
-        let now: Vec<(usize, Act)> = now;
-        now.into_iter().for_each(|(_, act)| act(self));
-        self.others_act.set(false);
-    }
-
-    fn call<T>(&self, effect: impl FnOnce() -> T) -> Result<T, CallError> {
-        if self.others_act.get() {
-            return Ok(effect());
-        }
-        let number = self.calls.replace(self.calls.get() + 1);
-        self.let_others_act(|at| at == number);
-        let fault = self.fault.get().filter(|(at, _)| *at == number).map(|(_, fault)| fault);
-        if fault.is_some() {
-            self.fault.set(None);
-        }
-        match fault {
-            Some(Fault::Before) => Err(CallError::Unavailable("failed before the call".into())),
-            Some(Fault::After) => {
-                effect();
-                Err(CallError::Unavailable("the reply is lost".into()))
-            }
-            None => Ok(effect()),
-        }
+    fn call<T>(&self, name: &'static str, effect: impl FnOnce() -> T) -> Result<T, CallError> {
+        self.calls.call(self, name, effect)
     }
 }
 
 impl ContractStatuses for World {
     async fn keep(&self, news: &ContractStatusChanged) -> Result<Kept, CallError> {
-        self.call(|| {
+        self.call("keep", || {
             let mut contracts = self.contracts.borrow_mut();
             match contracts.get(&news.property_id) {
                 Some(known) if !news.is_newer_than(known) => Kept::Outdated,
@@ -151,13 +85,13 @@ impl ContractStatuses for World {
     }
 
     async fn current(&self, property_id: &PropertyId) -> Result<Option<ContractStatusChanged>, CallError> {
-        self.call(|| self.contracts.borrow().get(property_id).cloned())
+        self.call("current", || self.contracts.borrow().get(property_id).cloned())
     }
 }
 
 impl WaitingRoom for World {
     async fn enter(&self, waiting: &Waiting) -> Result<(), CallError> {
-        self.call(|| {
+        self.call("enter", || {
             let mut room = self.waiting.borrow_mut();
             room.retain(|other| other.task_token != waiting.task_token);
             room.push(waiting.clone());
@@ -165,7 +99,7 @@ impl WaitingRoom for World {
     }
 
     async fn of(&self, property_id: &PropertyId) -> Result<Vec<Result<Waiting, CallError>>, CallError> {
-        self.call(|| {
+        self.call("of", || {
             let broken = self.has_broken_row.get().then(|| Err(CallError::Corrupt("a broken row".into())));
             let waiting = self.waiting.borrow();
             let here = waiting.iter().filter(|waiting| waiting.property_id == *property_id);
@@ -174,7 +108,9 @@ impl WaitingRoom for World {
     }
 
     async fn leave(&self, waiting: &Waiting) -> Result<(), CallError> {
-        self.call(|| self.waiting.borrow_mut().retain(|other| other.task_token != waiting.task_token))
+        self.call("leave", || {
+            self.waiting.borrow_mut().retain(|other| other.task_token != waiting.task_token)
+        })
     }
 }
 
@@ -183,7 +119,7 @@ impl Executions for World {
         if self.refused.borrow().contains(token.reveal()) {
             return Err(CallError::Unavailable("Step Functions throttles".into()));
         }
-        self.call(|| {
+        self.call("wake", || {
             if self.dead.borrow_mut().insert(token.reveal().to_owned()) {
                 self.woken.borrow_mut().push((token.reveal().to_owned(), with.clone()));
                 Woken::Now
@@ -194,7 +130,7 @@ impl Executions for World {
     }
 
     async fn input(&self, execution_arn: &str) -> Result<Option<String>, CallError> {
-        self.call(|| self.inputs.borrow().get(execution_arn).cloned())
+        self.call("input", || self.inputs.borrow().get(execution_arn).cloned())
     }
 }
 
@@ -205,7 +141,7 @@ impl Claims for World {
         execution_arn: &str,
         answer: &Answer,
     ) -> Result<Option<SettledClaim>, CallError> {
-        self.call(|| {
+        self.call("settle", || {
             let mut claims = self.claims.borrow_mut();
             let claim = claims.entry(request.id.to_string()).or_insert_with(|| Claim {
                 execution_arn: execution_arn.to_owned(),
@@ -220,7 +156,7 @@ impl Claims for World {
     }
 
     async fn mark_answered(&self, request: &Request) -> Result<(), CallError> {
-        self.call(|| {
+        self.call("mark_answered", || {
             if let Some(claim) = self.claims.borrow_mut().get_mut(request.id.as_str()) {
                 claim.answered = true;
             }
@@ -230,6 +166,6 @@ impl Claims for World {
 
 impl Answers for World {
     async fn publish(&self, answer: &PublicationEvaluationCompleted) -> Result<(), CallError> {
-        self.call(|| self.published.borrow_mut().push(answer.clone()))
+        self.call("publish", || self.published.borrow_mut().push(answer.clone()))
     }
 }

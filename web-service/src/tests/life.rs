@@ -1,19 +1,18 @@
-//! Random lives of one property against a model of a few lines. Every command and event
-//! goes through its handler, is cut short at a random call, delivered until it succeeds, and
-//! then delivered once more.
+//! Random commands and events of one property against a model of a few lines. Each goes through its
+//! handler, fails at a random call, is delivered until it succeeds, and then once more.
 
-use std::cell::RefCell;
 use std::time::Duration;
 
-use lambda_kit::CallError;
-use lambda_kit::batch::{Deadline, Redelivery};
+use lambda_kit::batch::Deadline;
+use lambda_kit::fixture::{Call, Fault, Redeliveries, batch, failed, message, received};
 use proptest::prelude::*;
 use serde_json::json;
 use vocabulary::EvaluationReason;
 
-use crate::domain::{ListingStatus, approval_request_id};
-use crate::handlers::{ingest::ingest, on_contract_ended, on_evaluation_completed};
-use crate::testing::{Fault, World, at, offer, offer_json};
+use super::world::{LISTING, LISTINGS, REQUEST, World, at, offer, offer_json};
+use crate::domain::approval_request_id;
+use crate::handlers::{ingest, on_contract_ended, on_evaluation_completed};
+use vocabulary::ListingStatus;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -31,7 +30,7 @@ enum Step {
     },
 }
 
-fn steps() -> impl Strategy<Value = Vec<(Step, Option<(&'static str, bool)>)>> {
+fn steps() -> impl Strategy<Value = Vec<(Step, Option<(&'static str, Fault)>)>> {
     let step = prop_oneof![
         2 => Just(Step::Write),
         4 => Just(Step::Request),
@@ -41,10 +40,10 @@ fn steps() -> impl Strategy<Value = Vec<(Step, Option<(&'static str, bool)>)>> {
         2 => (1u64..8).prop_map(|version| Step::End { version }),
     ];
     let call = prop::sample::select(vec!["find", "commit", "publish", "load", "store", "remember"]);
-    prop::collection::vec((step, prop::option::of((call, any::<bool>()))), 1..40)
+    prop::collection::vec((step, prop::option::of((call, prop::sample::select(Fault::BOTH.to_vec())))), 1..40)
 }
 
-/// What a listing is, in as few words as possible.
+/// A listing in as few members as possible.
 #[derive(Debug, Default, PartialEq, Clone)]
 struct Model {
     status: Option<ListingStatus>,
@@ -98,16 +97,6 @@ impl Model {
     }
 }
 
-#[derive(Default)]
-struct Queue(RefCell<Vec<u64>>);
-
-impl Redelivery for Queue {
-    async fn redeliver(&self, _: &str, after: Duration) -> Result<(), CallError> {
-        self.0.borrow_mut().push(after.as_secs());
-        Ok(())
-    }
-}
-
 fn command_id(index: usize) -> String {
     format!("c-{index}")
 }
@@ -122,12 +111,9 @@ async fn deliver(world: &World, index: usize, step: &Step, model: &Model, receiv
         })
     };
     let (method, resource, body) = match step {
-        Step::Write => ("POST", "/listings", offer_json()),
-        Step::Request => ("POST", "/request_approval", json!({"property_id": property})),
-        Step::Withdraw => {
-            let resource = "/listings/{country}/{city}/{street}/{number}";
-            ("DELETE", resource, json!({"property_id": property}))
-        }
+        Step::Write => ("POST", LISTINGS, offer_json()),
+        Step::Request => ("POST", REQUEST, json!({"property_id": property})),
+        Step::Withdraw => ("DELETE", LISTING, json!({"property_id": property})),
         Step::Evaluate { back, approved, version } => {
             let Some(request) = model.answered(*back) else { return true };
             let detail = json!({
@@ -136,7 +122,7 @@ async fn deliver(world: &World, index: usize, step: &Step, model: &Model, receiv
                 "approval_request_id": approval_request_id(&command_id(request).parse().unwrap()),
             });
             let event = event("unicorn-properties", "PublicationEvaluationCompleted", detail);
-            return on_evaluation_completed::apply(world, event, at(1_000)).await.is_ok();
+            return on_evaluation_completed::handle(event, at(1_000), world).await.is_ok();
         }
         Step::End { version } => {
             let detail = json!({
@@ -144,22 +130,15 @@ async fn deliver(world: &World, index: usize, step: &Step, model: &Model, receiv
                 "contract_version": version, "contract_last_modified_on": at(*version as i64),
             });
             let event = event("unicorn-contracts", "ContractStatusChanged", detail);
-            return on_contract_ended::apply(world, event, at(1_000)).await.is_ok();
+            return on_contract_ended::handle(event, at(1_000), world).await.is_ok();
         }
     };
-    let text = |value: &str| json!({"stringValue": value, "dataType": "String"});
-    let batch = json!({"Records": [{
-        "messageId": "m", "receiptHandle": "r", "body": body.to_string(),
-        "attributes": {"ApproximateReceiveCount": receive.to_string()},
-        "messageAttributes": {
-            "CommandId": text(&command_id(index)), "HttpMethod": text(method), "ResourcePath": text(resource),
-            "RequestTimeEpoch": text(&at(index as i64).as_millis().to_string()),
-        },
-    }]});
-    let batch = serde_json::from_value(batch).unwrap();
+    let now = at(index as i64);
+    let message = message(&command_id(index), method, resource, &body.to_string(), now);
+    let batch = batch(&[received(message, receive)]);
     let deadline = Deadline::after(Duration::from_secs(10));
-    let answer = ingest(batch, at(index as i64), deadline, world, world, &Queue::default()).await;
-    answer.unwrap().batch_item_failures.is_empty()
+    let answer = ingest::handle(batch, now, deadline, world, world, &Redeliveries::default()).await;
+    failed(answer.unwrap()).is_empty()
 }
 
 proptest! {
@@ -169,8 +148,8 @@ proptest! {
         let world = World::default();
         let mut model = Model::default();
         for (index, (step, fault)) in steps.iter().enumerate() {
-            if let Some((call, before)) = fault {
-                world.plan(call, if *before { Fault::FailBefore } else { Fault::FailAfter });
+            if let Some((call, fault)) = fault {
+                world.calls.fail(Call::Next(call), *fault);
             }
             let before = model.clone();
             // A command that comes too early waits for seven receives; one more meets the fault.
@@ -179,7 +158,7 @@ proptest! {
                 receive += 1;
                 prop_assert!(receive < 10, "it never succeeds");
             }
-            world.forget_faults();
+            world.calls.forget_plans();
             model.apply(index, step);
             prop_assert!(runtime.block_on(deliver(&world, index, step, &before, receive)), "a second copy");
 

@@ -1,5 +1,5 @@
-//! What the tests of this crate share: a property, its listing in any status, and a world of
-//! ports in memory that can fail before or after a call, or let something happen in between.
+//! A property, its listing in any status, the messages of its commands, and the ports of this service
+//! in memory.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -8,29 +8,21 @@ use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyResponse};
 use aws_lambda_events::encodings::Body;
 use events::PublicationApprovalRequested;
 use lambda_kit::CallError;
+use lambda_kit::fixture::{self, Calls, MemoryLedger};
 use lambda_kit::ledger::{CommandStatus, Committed, Entry, Record, Records, Waited};
 use serde_json::{Value, json};
 use vocabulary::{
     ApprovalRequestId, CommandId, ContractVersion, EvaluationReason, EvaluationResult, PropertyId, Timestamp,
 };
 
-use crate::domain::{EndedContract, Evaluation, Listing, ListingStatus, NewOffer, Offer, Revision};
+use crate::domain::{EndedContract, Evaluation, Listing, NewOffer, Offer, Revision};
 use crate::page::{Position, Scope};
 use crate::ports::{Catalogue, Listings, Page, Publications, Published, Requests};
+use vocabulary::ListingStatus;
 
 /// `seconds` after a moment of the tests.
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(1_795_458_126_000 + seconds * 1_000).unwrap()
-}
-
-/// Runs a future that never waits, also inside another one.
-pub(crate) fn at_once<T>(future: impl Future<Output = T>) -> T {
-    let mut future = std::pin::pin!(future);
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match future.as_mut().poll(&mut context) {
-        std::task::Poll::Ready(value) => value,
-        std::task::Poll::Pending => panic!("it waits"),
-    }
 }
 
 pub(crate) fn request(id: &str) -> ApprovalRequestId {
@@ -61,6 +53,23 @@ pub(crate) fn offer_at(city: &str, street: &str, number: u32) -> Offer {
     let mut body = offer_json();
     body["address"] = json!({"country": "USA", "city": city, "street": street, "number": number});
     offer_of(body)
+}
+
+pub(crate) const LISTINGS: &str = "/listings";
+pub(crate) const REQUEST: &str = "/request_approval";
+pub(crate) const LISTING: &str = "/listings/{country}/{city}/{street}/{number}";
+
+/// A command, requested at `at(0)`.
+pub(crate) fn message(id: &str, method: &str, resource: &str, body: &str) -> Value {
+    fixture::message(id, method, resource, body, at(0))
+}
+
+pub(crate) fn request_message(id: &str) -> Value {
+    message(id, "POST", REQUEST, r#"{"property_id": "USA/Anytown/main-street/111"}"#)
+}
+
+pub(crate) fn withdrawal_message(id: &str) -> Value {
+    message(id, "DELETE", LISTING, r#"{"property_id": "USA/Anytown/Main Street/111"}"#)
 }
 
 /// The listing of [`offer`], as its life so far has made it; its request is `r-1`, its
@@ -144,24 +153,14 @@ pub(crate) fn ended(contract_version: Option<u64>, seconds: i64) -> EndedContrac
     }
 }
 
-/// What happens instead of, or beside, one call.
-pub(crate) enum Fault {
-    FailBefore,
-    FailAfter,
-    /// Somebody else is faster.
-    Meanwhile(Box<dyn FnOnce(&World)>),
-}
-
 /// All ports in memory.
 #[derive(Default)]
 pub(crate) struct World {
     pub(crate) listings: RefCell<HashMap<PropertyId, Listing>>,
     pub(crate) ended: RefCell<HashMap<PropertyId, EndedContract>>,
-    pub(crate) records: RefCell<HashMap<CommandId, Record>>,
-    pub(crate) waits: RefCell<HashMap<CommandId, Waited>>,
     pub(crate) published: RefCell<Vec<PublicationApprovalRequested>>,
-    pub(crate) calls: RefCell<Vec<&'static str>>,
-    faults: RefCell<Vec<(&'static str, Fault)>>,
+    pub(crate) ledger: MemoryLedger,
+    pub(crate) calls: Calls<Self>,
 }
 
 impl World {
@@ -184,38 +183,16 @@ impl World {
         self.listing().map(|listing| listing.status)
     }
 
+    pub(crate) fn price(&self) -> Option<u64> {
+        Some(self.listing()?.offer.terms().listprice.clone().into())
+    }
+
     pub(crate) fn outcome(&self, command: &str) -> (CommandStatus, Option<String>) {
-        let record = self.records.borrow()[&command.parse::<CommandId>().unwrap()].clone();
-        (record.status, record.reason)
+        self.ledger.outcome(command).unwrap()
     }
 
-    /// The next `call` of that name meets `fault`.
-    pub(crate) fn plan(&self, call: &'static str, fault: Fault) {
-        self.faults.borrow_mut().push((call, fault));
-    }
-
-    /// Faults whose call did not come.
-    pub(crate) fn forget_faults(&self) {
-        self.faults.borrow_mut().clear();
-    }
-
-    fn call<T>(
-        &self,
-        name: &'static str,
-        work: impl FnOnce() -> Result<T, CallError>,
-    ) -> Result<T, CallError> {
-        self.calls.borrow_mut().push(name);
-        let next = self.faults.borrow().iter().position(|(call, _)| *call == name);
-        let fault = next.map(|index| self.faults.borrow_mut().remove(index).1);
-        match fault {
-            None => work(),
-            Some(Fault::FailBefore) => Err(CallError::Unavailable("planned, before".into())),
-            Some(Fault::FailAfter) => work().and(Err(CallError::Unavailable("planned, after".into()))),
-            Some(Fault::Meanwhile(happening)) => {
-                happening(self);
-                work()
-            }
-        }
+    fn call<T>(&self, name: &'static str, effect: impl FnOnce() -> T) -> Result<T, CallError> {
+        self.calls.call(self, name, effect)
     }
 
     /// Whether `revision` follows on the stored listing; then it is stored.
@@ -232,11 +209,11 @@ impl World {
 
 impl Listings for World {
     async fn find(&self, property: &PropertyId) -> Result<Option<Listing>, CallError> {
-        self.call("find", || Ok(self.listings.borrow().get(property).cloned()))
+        self.call("find", || self.listings.borrow().get(property).cloned())
     }
 
     async fn waited(&self, command: &CommandId) -> Result<Option<Waited>, CallError> {
-        Ok(self.waits.borrow().get(command).copied())
+        Ok(self.ledger.waited(command))
     }
 
     async fn commit(
@@ -244,23 +221,13 @@ impl Listings for World {
         entry: &Entry,
         revision: Option<&Revision>,
     ) -> Result<Committed<Listing>, CallError> {
-        self.call("commit", || {
-            let id = &entry.record.command_id;
-            let before = self.records.borrow().get(id).map(|record| record.status);
-            if before.is_some_and(|status| status != CommandStatus::Pending) {
-                return Ok(Committed::AlreadySettled);
+        let write = || match revision {
+            Some(revision) if !self.revise(revision) => {
+                Committed::Overtaken(self.listings.borrow().get(&revision.listing.property_id()).cloned())
             }
-            if let Some(revision) = revision
-                && !self.revise(revision)
-            {
-                return Ok(Committed::Overtaken(
-                    self.listings.borrow().get(&revision.listing.property_id()).cloned(),
-                ));
-            }
-            self.records.borrow_mut().insert(id.clone(), entry.record.clone());
-            self.waits.borrow_mut().extend(entry.waited().map(|waited| (id.clone(), waited)));
-            Ok(Committed::Done)
-        })
+            _ => Committed::Done,
+        };
+        self.call("commit", || self.ledger.commit(entry, write))
     }
 }
 
@@ -270,14 +237,14 @@ impl Publications for World {
         property: &PropertyId,
     ) -> Result<(Option<Listing>, Option<EndedContract>), CallError> {
         self.call("load", || {
-            Ok((self.listings.borrow().get(property).cloned(), self.ended.borrow().get(property).cloned()))
+            (self.listings.borrow().get(property).cloned(), self.ended.borrow().get(property).cloned())
         })
     }
 
     async fn store(&self, revision: &Revision, ended: Option<&EndedContract>) -> Result<bool, CallError> {
         self.call("store", || {
             let unchanged = self.ended.borrow().get(&revision.listing.property_id()) == ended;
-            Ok(unchanged && self.revise(revision))
+            unchanged && self.revise(revision)
         })
     }
 
@@ -291,17 +258,14 @@ impl Publications for World {
             if unchanged {
                 self.ended.borrow_mut().insert(ended.property_id.clone(), ended.clone());
             }
-            Ok(unchanged)
+            unchanged
         })
     }
 }
 
 impl Requests for World {
     async fn publish(&self, request: &PublicationApprovalRequested) -> Result<(), CallError> {
-        self.call("publish", || {
-            self.published.borrow_mut().push(request.clone());
-            Ok(())
-        })
+        self.call("publish", || self.published.borrow_mut().push(request.clone()))
     }
 }
 
@@ -324,10 +288,10 @@ impl Catalogue for World {
             let limit = usize::try_from(limit).unwrap();
             let next = (found.len() > limit).then(|| found[limit - 1].0.clone());
             let shown = |listing| Published { images: None, ..Published::from(listing) };
-            Ok(Page {
+            Page {
                 listings: found.into_iter().take(limit).map(|(_, listing)| shown(listing)).collect(),
                 next,
-            })
+            }
         })
     }
 
@@ -335,13 +299,13 @@ impl Catalogue for World {
         self.call("details", || {
             let listings = self.listings.borrow();
             let listing = listings.get(property).filter(|listing| listing.status == ListingStatus::Approved);
-            Ok(listing.map(Published::from))
+            listing.map(Published::from)
         })
     }
 }
 
 impl Records for World {
     async fn record(&self, id: &CommandId) -> Result<Option<Record>, CallError> {
-        self.call("record", || Ok(self.records.borrow().get(id).cloned()))
+        self.call("record", || self.ledger.record(id))
     }
 }
