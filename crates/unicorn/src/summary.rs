@@ -50,7 +50,7 @@ impl Commands {
     pub fn count(cloud: &Cloud) -> Arc<Self> {
         let commands = Arc::new(Self::default());
         let counts = commands.clone();
-        cloud.tally.observe_writes(move |body| counts.written(body));
+        cloud.counters.observe_writes(move |body| counts.written(body));
         commands
     }
 
@@ -179,15 +179,15 @@ impl Summary {
         let application = cloudformation::application(cloud);
         let resources: Vec<&Resource> =
             application.iter().flat_map(|it| &it.stacks).flat_map(|stack| &stack.resources).collect();
-        let tally = &cloud.tally;
+        let counters = &cloud.counters;
         let (commands, seeded) = {
             let counts = commands.lock();
             (counts.outcomes.clone(), counts.answers)
         };
         let requests = |digit: usize| {
-            tally.requests(digit).saturating_sub(seeded.get(digit).copied().unwrap_or_default())
+            counters.requests(digit).saturating_sub(seeded.get(digit).copied().unwrap_or_default())
         };
-        let mut executions: BTreeMap<String, u64> = tally
+        let mut executions: BTreeMap<String, u64> = counters
             .executions()
             .into_iter()
             .map(|(status, count)| (status.to_ascii_lowercase(), count))
@@ -206,7 +206,7 @@ impl Summary {
             ran_for_ms: started.elapsed().as_millis() as u64,
             requests: Requests { accepted: requests(2), refused: requests(4), failed: requests(5) },
             commands,
-            events_published: tally.events(),
+            events_published: counters.events(),
             executions,
             waiting,
             retrying: lambda::retrying(cloud)?,

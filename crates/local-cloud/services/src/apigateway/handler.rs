@@ -79,7 +79,7 @@ pub(super) async fn handle(cloud: Arc<Cloud>, request: axum::extract::Request) -
         }
     };
     let took_ms = cloud.clock.now_ms() - begun_ms;
-    cloud.tally.request(outcome.status);
+    cloud.counters.request(outcome.status);
     tracing::info!(
         target: "hop", service = "apigateway", resource = %client_path,
         "{method} answered {} in {took_ms} ms", outcome.status

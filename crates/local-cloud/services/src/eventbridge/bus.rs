@@ -113,7 +113,7 @@ pub fn publish_with(
         also(tx)
     })?;
     if matches!(origin, Origin::Put) {
-        prepared.iter().for_each(|_| cloud.tally.event());
+        prepared.iter().for_each(|_| cloud.counters.event());
     }
     for target_arn in woken {
         delivery::wake(cloud, &target_arn);
