@@ -188,7 +188,8 @@ fn the_tests_that_architecture_names_exist() {
 /// Paths in back quotes; examples with placeholders and files that a reader is to make are not looked at.
 #[test]
 fn the_files_that_the_documents_name_exist() {
-    let roots = ["crates/", "contracts-service/", "properties-service/", "web-service/", "tests/", "scripts/"];
+    let roots =
+        ["crates/", "contracts-service/", "properties-service/", "web-service/", "tests/", "scripts/"];
     let mut seen = 0;
     for document in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
         let text = std::fs::read_to_string(project().join(document)).unwrap();
