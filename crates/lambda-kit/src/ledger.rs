@@ -18,10 +18,7 @@ use crate::CallError;
 use crate::batch::{Failure, Outcome};
 use crate::command::Command;
 use crate::redelivery::{MAX_ATTEMPTS, PREDECESSOR_WAITS, STATE_WAITS, backoff, pause};
-use crate::transaction::{Transaction, transact};
-
-/// A `DynamoDB` item.
-pub type Item = HashMap<String, AttributeValue>;
+use crate::transaction::{Item, Transaction, transact};
 
 /// Seconds that a row is kept: 30 days, as the API promises for idempotency keys. A message can be in the
 /// queue (4 days) and the dead-letter queue (14 days) for less than that.

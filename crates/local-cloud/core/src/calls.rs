@@ -10,8 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use crate::cloud::Cloud;
-
 tokio::task_local! {
     /// Whose call is being answered; whatever a service does for it, it does in their name, as
     /// Rekognition reads an image with its caller's permission.
@@ -98,6 +96,13 @@ impl Calls {
         sum.write += write;
     }
 
+    /// Records one permission that the call in progress needs beyond those of its action.
+    pub fn record(&self, action: &str, resource: &str) {
+        if let Some(caller) = caller() {
+            self.add(&caller, action, resource);
+        }
+    }
+
     /// Records a call of `principal`.
     pub fn add(&self, principal: &str, action: &str, resource: &str) {
         let call = Call { principal: principal.into(), action: action.into(), resource: resource.into() };
@@ -113,13 +118,6 @@ pub async fn by<T>(principal: impl Into<Arc<str>>, work: impl Future<Output = T>
 /// In whose name this runs.
 pub fn caller() -> Option<Arc<str>> {
     CALLER.try_with(Arc::clone).ok()
-}
-
-/// Records one permission that a call in progress needs beyond those of its action.
-pub fn record(cloud: &Cloud, action: &str, resource: &str) {
-    if let Some(caller) = caller() {
-        cloud.calls.add(&caller, action, resource);
-    }
 }
 
 /// An action as a policy names it, and the ARN of its resource.
