@@ -5,8 +5,6 @@
 //! There are two kinds of rows with the same attributes: `COMMAND#{id}`, and `KEY#{hash of agent and
 //! idempotency key}`, a copy of the row of the first command that used the key.
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use serde::{Deserialize, Serialize};
