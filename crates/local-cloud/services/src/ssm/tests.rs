@@ -1,4 +1,8 @@
-use super::*;
+use std::sync::Arc;
+
+use cloud_core::resource::Resource;
+use cloud_core::{AwsError, Cloud};
+use serde_json::{Value, json};
 
 async fn put(cloud: &Arc<Cloud>, name: &str, value: &str) -> Result<Value, AwsError> {
     cloud.call("ssm", "PutParameter", json!({"Name": name, "Value": value, "Type": "String"})).await
