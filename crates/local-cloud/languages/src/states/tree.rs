@@ -99,7 +99,7 @@ impl Failure {
 }
 
 /// A sequence of states.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub struct Thread {
     /// The current state.
     pub state: String,
@@ -125,18 +125,7 @@ pub struct Thread {
 impl Thread {
     /// A thread before its first state.
     pub fn new(variables: Map<String, Value>, map_item: Option<Value>, last_event: u64) -> Self {
-        Self {
-            state: String::new(),
-            input: Value::Null,
-            entered_ms: 0,
-            entered_event: last_event,
-            last_event,
-            can_retry: false,
-            retries: Vec::new(),
-            variables,
-            map_item,
-            doing: Doing::Starting,
-        }
+        Self { entered_event: last_event, last_event, variables, map_item, ..Self::default() }
     }
 
     /// The earliest moment at which something in the thread is due.
@@ -166,9 +155,10 @@ pub fn earliest(one: Option<i64>, other: Option<i64>) -> Option<i64> {
 }
 
 /// What a thread waits for.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub enum Doing {
     /// Its first state.
+    #[default]
     Starting,
     /// The reply to a request, or a task token.
     Task(TaskAttempt),
