@@ -24,7 +24,6 @@ pub(super) const ACTIONS: &[Action] = &[
     }),
     Action::new("GetParameters", |cloud, input| get_parameters(cloud, &read(input)?)),
     Action::new("GetParametersByPath", |cloud, input| get_by_path(cloud, &read(input)?)),
-    Action::new("ListTagsForResource", |cloud, input| list_tags(cloud, &read(input)?)),
     Action::new("PutParameter", |cloud, input| put_parameter(cloud, read(input)?)),
 ];
 
@@ -74,13 +73,6 @@ struct DeleteParameter {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct DeleteParameters {
     names: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct ListTags {
-    resource_type: String,
-    resource_id: String,
 }
 
 fn read<T: DeserializeOwned>(input: Value) -> Result<T, AwsError> {
@@ -192,24 +184,10 @@ fn page(
     Ok(with_token(json!({"Parameters": items}), "NextToken", next))
 }
 
-fn list_tags(cloud: &Cloud, wanted: &ListTags) -> Result<Value, AwsError> {
-    let bad = |code: &str, what: &str| AwsError::client(code, format!("The {what} is not valid."));
-    if wanted.resource_type != "Parameter" {
-        return Err(bad("InvalidResourceType", "resource type"));
-    }
-    let found = find(cloud, &wanted.resource_id)?;
-    let found = found.ok_or_else(|| bad("InvalidResourceId", "resource ID"))?;
-    Ok(json!({"TagList": store::tags(cloud, &found.name)?}))
-}
-
 fn put_parameter(cloud: &Cloud, wanted: PutParameter) -> Result<Value, AwsError> {
     let Some(name) = wanted.name.clone() else { return Err(api::missing("name")) };
-    if wanted.overwrite && wanted.tags.is_some() {
-        return Err(invalid(
-            "Invalid request: tags and overwrite can't be used together. To create a parameter with tags, \
-             please remove overwrite flag. To update tags for an existing parameter, please use \
-             AddTagsToResource or RemoveTagsFromResource.",
-        ));
+    if wanted.tags.is_some() {
+        return Err(AwsError::not_emulated("ssm", "PutParameter with Tags"));
     }
     // A selector is no part of a name.
     let existing = if name.contains(':') { None } else { find(cloud, &name)? };

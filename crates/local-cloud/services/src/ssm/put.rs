@@ -1,12 +1,9 @@
 //! Writing a parameter, through the API and from a template, within the limits of `PutParameter`.
 //! <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html>
 
-use std::collections::BTreeMap;
-
-use cloud_core::api::{self, tag_object};
 use cloud_core::{AwsError, Cloud};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::Value;
 
 use super::store::{self, Parameter};
 
@@ -23,15 +20,8 @@ pub(super) struct PutParameter {
     #[serde(default)]
     pub overwrite: bool,
     data_type: Option<String>,
-    pub tags: Option<Tags>,
-}
-
-/// The API takes a list, a template a map.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(super) enum Tags {
-    List(Vec<api::Tag>),
-    Map(BTreeMap<String, String>),
+    /// Without effect in a template.
+    pub tags: Option<Value>,
 }
 
 pub(super) fn invalid(sentence: impl Into<String>) -> AwsError {
@@ -56,11 +46,7 @@ pub(super) fn write(
         modified_ms: cloud.clock.now_ms(),
     };
     check(&parameter, wanted.data_type.as_deref())?;
-    let tags = wanted.tags.map(|tags| match tags {
-        Tags::List(tags) => api::tag_list(&tag_object(tags)),
-        Tags::Map(tags) => api::tag_list(&json!(tags)),
-    });
-    store::put(cloud, &parameter, tags.as_ref())?;
+    store::put(cloud, &parameter)?;
     Ok(parameter)
 }
 

@@ -1,9 +1,8 @@
-//! The tables of parameters, their older versions and their tags.
+//! The tables of parameters and their older versions. `ssm_tags` is from an older version of the local cloud.
 
 use cloud_core::store::StoreError;
 use cloud_core::{AwsError, Cloud};
 use rusqlite::{OptionalExtension as _, Row, params};
-use serde_json::{Value, json};
 
 pub(super) const TABLES: &str = "CREATE TABLE IF NOT EXISTS ssm_parameters (
                  name TEXT PRIMARY KEY,
@@ -104,25 +103,14 @@ pub(super) fn all(cloud: &Cloud) -> Result<Vec<Parameter>, StoreError> {
     })
 }
 
-/// `[{Key, Value}]`.
-pub(super) fn tags(cloud: &Cloud, name: &str) -> Result<Value, StoreError> {
-    let query = "SELECT tags FROM ssm_tags WHERE name = ?1";
-    let tags: Option<String> =
-        cloud.store.read(|connection| connection.query_row(query, [name], |row| row.get(0)).optional())?;
-    Ok(tags.and_then(|tags| serde_json::from_str(&tags).ok()).unwrap_or_else(|| json!([])))
-}
-
 /// "Parameter Store retains the 100 most recently created versions of a parameter."
 /// <https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-versions.html>
 const VERSIONS: i64 = 100;
 
-/// Stores a new version of a parameter; its tags stay if `tags` is `None`.
-pub(super) fn put(cloud: &Cloud, parameter: &Parameter, tags: Option<&Value>) -> Result<(), StoreError> {
+/// Stores a new version of a parameter.
+pub(super) fn put(cloud: &Cloud, parameter: &Parameter) -> Result<(), StoreError> {
     let Parameter { name, kind, value, description, tier, version, modified_ms } = parameter;
     cloud.store.write(|tx| {
-        if let Some(tags) = tags {
-            tx.execute("INSERT OR REPLACE INTO ssm_tags VALUES (?1, ?2)", params![name, tags.to_string()])?;
-        }
         tx.execute(
             "INSERT OR REPLACE INTO ssm_history SELECT name, type, value, description, tier, version, modified_ms
              FROM ssm_parameters WHERE name = ?1",
@@ -142,11 +130,10 @@ pub(super) fn put(cloud: &Cloud, parameter: &Parameter, tags: Option<&Value>) ->
     })
 }
 
-/// Deletes a parameter with its versions and tags; false if there is none.
+/// Deletes a parameter with its versions; false if there is none.
 pub(super) fn delete(cloud: &Cloud, name: &str) -> Result<bool, AwsError> {
     Ok(cloud.store.write(|tx| {
         tx.execute("DELETE FROM ssm_history WHERE name = ?1", [name])?;
-        tx.execute("DELETE FROM ssm_tags WHERE name = ?1", [name])?;
         Ok(tx.execute("DELETE FROM ssm_parameters WHERE name = ?1", [name])? == 1)
     })?)
 }

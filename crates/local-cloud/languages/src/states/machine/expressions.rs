@@ -55,6 +55,17 @@ impl Machine<'_> {
         context
     }
 
+    /// The value of a template outside of a result, an error and a task token.
+    pub(super) fn value(
+        &mut self,
+        thread: &mut Thread,
+        template: &Value,
+        field: &str,
+    ) -> Result<Value, Failure> {
+        let query = self.query(thread, None, None, None);
+        self.rendered(thread, query.render(template, field))
+    }
+
     /// The value, or `States.QueryEvaluationError` and its history event.
     pub(super) fn rendered<T>(
         &mut self,
@@ -106,8 +117,7 @@ impl Machine<'_> {
         /// AWS takes no larger number of seconds or iterations; it is also far from any overflow.
         const MAX: i64 = 99_999_999;
         let Some(template) = template else { return Ok(None) };
-        let query = self.query(thread, None, None, None);
-        let value = self.rendered(thread, query.render(template, field))?;
+        let value = self.value(thread, template, field)?;
         match value.as_i64().filter(|number| (least..=MAX).contains(number)) {
             Some(number) => Ok(Some(number)),
             None => {

@@ -13,9 +13,8 @@ impl Machine<'_> {
         state: &State,
         map: &MapState,
     ) -> Result<Step, Failure> {
-        let query = self.query(thread, None, None, None);
         let items = match &map.items {
-            Some(template) => self.rendered(thread, query.render(template, "Items"))?,
+            Some(template) => self.value(thread, template, "Items")?,
             None => thread.input.clone(),
         };
         let Value::Array(items) = items else {
@@ -124,11 +123,8 @@ impl Machine<'_> {
             Flow::Ended(outcome) => {
                 // The next event points back to the last event of the thread, not to this one.
                 thread.last_event = inner.last_event;
-                if matches!(state.kind, Kind::Map(_)) {
-                    let kind = if outcome.is_ok() { "MapIterationSucceeded" } else { "MapIterationFailed" };
-                    let details = json!({"name": thread.state, "index": index});
-                    self.aside(inner.last_event, kind, details);
-                }
+                let ended = if outcome.is_ok() { "Succeeded" } else { "Failed" };
+                self.iteration(thread, state, index, inner.last_event, ended);
                 match outcome {
                     Ok(output) => (Slot::Done(output), None),
                     Err(failure) => (Slot::Done(Value::Null), Some(failure)),
@@ -161,10 +157,15 @@ impl Machine<'_> {
                 self.abort_inner(&mut inner, inner_state, previous);
                 self.aside(previous, &format!("{}StateAborted", inner_state.type_name()), Value::Null);
             }
-            if matches!(state.kind, Kind::Map(_)) {
-                let details = json!({"name": thread.state, "index": index});
-                self.aside(previous, "MapIterationAborted", details);
-            }
+            self.iteration(thread, state, index, previous, "Aborted");
+        }
+    }
+
+    /// Adds the event of the end of an iteration; branches of a Parallel have none.
+    fn iteration(&mut self, thread: &Thread, state: &State, index: usize, previous: u64, ended: &str) {
+        if matches!(state.kind, Kind::Map(_)) {
+            let details = json!({"name": thread.state, "index": index});
+            self.aside(previous, &format!("MapIteration{ended}"), details);
         }
     }
 

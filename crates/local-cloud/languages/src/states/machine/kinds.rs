@@ -68,10 +68,7 @@ impl Machine<'_> {
         arguments: Option<&Value>,
     ) -> Result<Step, Failure> {
         let input = match arguments {
-            Some(template) => {
-                let query = self.query(thread, None, None, None);
-                self.rendered(thread, query.render(template, "Arguments"))?
-            }
+            Some(template) => self.value(thread, template, "Arguments")?,
             None => thread.input.clone(),
         };
         limited(&thread.state, &input)?;
@@ -82,8 +79,7 @@ impl Machine<'_> {
     }
 
     fn timestamp(&mut self, thread: &mut Thread, template: &Value) -> Result<i64, Failure> {
-        let query = self.query(thread, None, None, None);
-        let value = self.rendered(thread, query.render(template, "Timestamp"))?;
+        let value = self.value(thread, template, "Timestamp")?;
         match value.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok()) {
             Some(moment) => Ok(moment.as_millisecond()),
             None => {
@@ -107,10 +103,9 @@ impl Machine<'_> {
         error: Option<&Value>,
         cause: Option<&Value>,
     ) -> Result<Step, Failure> {
-        let query = self.query(thread, None, None, None);
         let mut text = |template: Option<&Value>, field: &str| {
             let Some(template) = template else { return Ok(None) };
-            match self.rendered(thread, query.render(template, field))? {
+            match self.value(thread, template, field)? {
                 Value::String(text) => Ok(Some(text)),
                 other => Err(self.not_a(thread, field, Some(template), ("string", "a string"), &other)),
             }
