@@ -5,7 +5,8 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use lambda_kit::CallError;
 use lambda_kit::clients::warm_up;
-use lambda_kit::ledger::{Committed, Entry, Item, Ledger, Record, Records, Waited};
+use lambda_kit::ledger::{Committed, Entry, Ledger, Record, Records, Waited};
+use lambda_kit::transaction::Item;
 use vocabulary::{CommandId, ContractVersion, PropertyId};
 
 use crate::domain::Contract;

@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use events::ContractStatusChanged;
 use lambda_kit::CallError;
 use lambda_kit::clients::warm_up;
-use lambda_kit::ledger::Item;
+use lambda_kit::transaction::Item;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vocabulary::{PropertyId, Timestamp};

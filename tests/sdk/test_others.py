@@ -125,18 +125,15 @@ def test_a_pipe_is_stopped_and_started(client, outputs):
         pipes.start_pipe(Name="nobodys")
 
 
-def test_registries_and_versions_of_schemas_are_read(client):
+def test_registries_of_schemas_are_read(client):
     schemas = client("schemas")
     [name] = [registry["RegistryName"] for page in schemas.get_paginator("list_registries").paginate(PaginationConfig={"PageSize": 1}) for registry in page["Registries"] if "contracts" in registry["RegistryName"]]
     registry = schemas.describe_registry(RegistryName=name)
     assert registry["RegistryArn"].endswith(f":registry/{name}")
-    assert "Project" in schemas.list_tags_for_resource(ResourceArn=registry["RegistryArn"])["Tags"]
+    assert "Project" in registry["Tags"]
     schema = schemas.list_schemas(RegistryName=name)["Schemas"][0]["SchemaName"]
-    versions = [v["SchemaVersion"] for page in schemas.get_paginator("list_schema_versions").paginate(RegistryName=name, SchemaName=schema) for v in page["SchemaVersions"]]
-    assert "1" in versions
     for call in (
         lambda: schemas.describe_registry(RegistryName="nobodys"),
-        lambda: schemas.list_schema_versions(RegistryName=name, SchemaName="nobodys"),
         lambda: schemas.describe_schema(RegistryName=name, SchemaName=schema, SchemaVersion="999"),
     ):
         with pytest.raises(schemas.exceptions.NotFoundException):
@@ -181,6 +178,9 @@ def test_moderation_reads_the_object_in_the_bucket(client, outputs):
         ("events", "list_partner_event_sources", {"NamePrefix": "x"}),
         ("events", "list_connections", {}),
         ("stepfunctions", "list_activities", {}),
+        ("stepfunctions", "update_state_machine", {"stateMachineArn": "arn:aws:states:us-east-1:1:stateMachine:m"}),
+        ("stepfunctions", "validate_state_machine_definition", {"definition": "{}"}),
+        ("stepfunctions", "describe_state_machine_for_execution", {"executionArn": "arn:aws:states:us-east-1:1:execution:m:e"}),
         ("logs", "describe_metric_filters", {}),
         ("logs", "describe_query_definitions", {}),
         ("lambda", "list_layers", {}),
@@ -188,10 +188,12 @@ def test_moderation_reads_the_object_in_the_bucket(client, outputs):
         ("lambda", "list_aliases", {"FunctionName": "f"}),
         ("cloudformation", "list_change_sets", {"StackName": STACK}),
         ("cloudformation", "list_types", {}),
+        ("cloudformation", "list_exports", {}),
         ("ssm", "list_documents", {}),
         ("s3", "get_bucket_acl", {"Bucket": "nobodys"}),
         ("pipes", "delete_pipe", {"Name": "p"}),
         ("schemas", "list_discoverers", {}),
+        ("schemas", "list_schema_versions", {"RegistryName": "r", "SchemaName": "s"}),
         ("sts", "get_session_token", {}),
         ("comprehend", "detect_entities", {"Text": "x", "LanguageCode": "en"}),
         ("rekognition", "list_collections", {}),

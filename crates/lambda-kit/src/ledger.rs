@@ -5,8 +5,6 @@
 //! There are two kinds of rows with the same attributes: `COMMAND#{id}`, and `KEY#{hash of agent and
 //! idempotency key}`, a copy of the row of the first command that used the key.
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use serde::{Deserialize, Serialize};
@@ -18,10 +16,7 @@ use crate::CallError;
 use crate::batch::{Failure, Outcome};
 use crate::command::Command;
 use crate::redelivery::{MAX_ATTEMPTS, PREDECESSOR_WAITS, STATE_WAITS, backoff, pause};
-use crate::transaction::{Transaction, transact};
-
-/// A `DynamoDB` item.
-pub type Item = HashMap<String, AttributeValue>;
+use crate::transaction::{Item, Transaction, transact};
 
 /// Seconds that a row is kept: 30 days, as the API promises for idempotency keys. A message can be in the
 /// queue (4 days) and the dead-letter queue (14 days) for less than that.

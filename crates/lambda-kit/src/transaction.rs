@@ -1,11 +1,15 @@
 //! Transactions of a table, and why one was cancelled.
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteItem};
 
 use crate::CallError;
-use crate::ledger::Item;
+
+/// A `DynamoDB` item.
+pub type Item = HashMap<String, AttributeValue>;
 
 /// How a transaction ended.
 #[derive(Debug, PartialEq)]

@@ -19,7 +19,7 @@ use aws_sdk_dynamodb::types::{
 };
 use lambda_kit::CallError;
 use lambda_kit::clients::warm_up;
-use lambda_kit::ledger::Item;
+use lambda_kit::transaction::Item;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vocabulary::{ListingStatus, PropertyId};

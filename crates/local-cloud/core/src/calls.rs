@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex};
 
 use uuid::Uuid;
 
-use crate::cloud::Cloud;
 use crate::lock;
 
 tokio::task_local! {
@@ -93,6 +92,13 @@ impl Calls {
         sum.write += write;
     }
 
+    /// Records one permission that the current call needs beyond those of its action.
+    pub fn record(&self, action: &str, resource: &str) {
+        if let Some(caller) = caller() {
+            self.add(&caller, action, resource);
+        }
+    }
+
     pub fn add(&self, principal: &str, action: &str, resource: &str) {
         let call = Call { principal: principal.into(), action: action.into(), resource: resource.into() };
         *lock(&self.made).entry(call).or_default() += 1;
@@ -107,13 +113,6 @@ pub async fn by<T>(principal: impl Into<Arc<str>>, work: impl Future<Output = T>
 /// The principal in whose name this task runs.
 pub fn caller() -> Option<Arc<str>> {
     CALLER.try_with(Arc::clone).ok()
-}
-
-/// Records one permission that the current call needs beyond those of its action.
-pub fn record(cloud: &Cloud, action: &str, resource: &str) {
-    if let Some(caller) = caller() {
-        cloud.calls.add(&caller, action, resource);
-    }
 }
 
 /// An action as a policy names it, and the ARN of its resource.

@@ -2,7 +2,6 @@
 //! through which they call each other by name. This module knows no service.
 
 use std::any::Any;
-use std::future::ready;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -154,14 +153,17 @@ impl Cloud {
         action: &'a str,
         input: Value,
     ) -> BoxFuture<'a, Result<Value, AwsError>> {
-        if self.services().all(|row| row.name != service || row.forward().is_none()) {
-            self.record(service, action, &input);
-        }
-        match self.action(service, action).map_or(Call::Refused, |row| row.call) {
-            Call::Now(call) => Box::pin(async move { call(self, input) }),
-            Call::Later(call) => call(self, input),
-            Call::Refused => Box::pin(ready(Err(AwsError::not_emulated(service, action)))),
-        }
+        // Inside the future, because the caller is known only while it runs.
+        Box::pin(async move {
+            if self.services().all(|row| row.name != service || row.forward().is_none()) {
+                self.record(service, action, &input);
+            }
+            match self.action(service, action).map_or(Call::Refused, |row| row.call) {
+                Call::Now(call) => call(self, input),
+                Call::Later(call) => call(self, input).await,
+                Call::Refused => Err(AwsError::not_emulated(service, action)),
+            }
+        })
     }
 
     /// The row of a CloudFormation type.

@@ -84,6 +84,15 @@ async fn only_calls_in_somebodys_name_are_recorded_and_counted() {
 }
 
 #[tokio::test]
+async fn a_call_is_in_the_name_of_the_one_in_whose_name_it_runs() {
+    let cloud = cloud();
+    // The call is made here, and runs there.
+    let call = cloud.call("s3", "ListObjectsV2", json!({"Bucket": "images"}));
+    calls::by("me", call).await.unwrap_err();
+    assert_eq!(cloud.calls.made().keys().map(|call| call.principal.as_str()).collect::<Vec<_>>(), ["me"]);
+}
+
+#[tokio::test]
 async fn what_a_table_charges_is_added_up_and_not_shown_to_who_has_not_asked() {
     let cloud = cloud();
     let call = |action, input| cloud.call("dynamodb", action, input);

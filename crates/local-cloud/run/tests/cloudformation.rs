@@ -123,13 +123,9 @@ async fn the_resources_of_a_stack_are_listed_and_described() {
 }
 
 #[tokio::test]
-async fn templates_exports_and_stacks_are_listed() {
-    let (cloud, application) = deployed().await;
+async fn templates_and_stacks_are_listed() {
+    let (cloud, _) = deployed().await;
     assert_eq!(answer(&cloud, "GetTemplate", json!({ "StackName": "app" })).await["TemplateBody"], ROOT);
-    assert_eq!(
-        answer(&cloud, "ListExports", json!({})).await,
-        json!({ "Exports": [{ "ExportingStackId": application.stacks[0].id, "Name": "role-name", "Value": "r" }] })
-    );
     let all = answer(&cloud, "ListStacks", json!({})).await;
     assert_eq!(all["StackSummaries"].as_array().map(Vec::len), Some(2));
     let none = answer(&cloud, "ListStacks", json!({ "StackStatusFilter": ["DELETE_COMPLETE"] })).await;
@@ -143,10 +139,10 @@ async fn a_member_that_is_not_emulated_and_a_missing_one_are_refused() {
     assert!(error.message.contains("Colour"), "{error}");
     let error = cloud.call("cloudformation", "ListStackResources", json!({})).await.unwrap_err();
     assert!(error.message.contains("'stackName' failed to satisfy constraint"), "{error}");
-    assert_eq!(
-        cloud.call("cloudformation", "CreateStack", json!({})).await.unwrap_err().code,
-        "NotImplemented"
-    );
+    for action in ["CreateStack", "ListExports"] {
+        let error = cloud.call("cloudformation", action, json!({})).await.unwrap_err();
+        assert_eq!(error.code, "NotImplemented");
+    }
 }
 
 #[tokio::test]

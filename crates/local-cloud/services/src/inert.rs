@@ -1,4 +1,5 @@
-//! Services that have no effect here: their resources are checked, and accepted.
+//! Services without an effect here: the local cloud checks the names of their properties, and accepts them.
+
 use cloud_core::service::{Identity, Service, Type};
 
 /// Alarms and dashboards.
@@ -12,7 +13,7 @@ pub static SNS: Service = Service { types: SNS_TYPES, ..Service::new("sns") };
 
 #[rustfmt::skip]
 const CLOUDWATCH_TYPES: &[Type] = &[
-    Type::inert("AWS::CloudWatch::Alarm", "nobody is called out of bed by a local run; there are no metrics to watch",
+    Type::inert("AWS::CloudWatch::Alarm", "a local run has no metrics to watch",
         Identity::named("AlarmName", 255)
             .arn("arn:aws:cloudwatch:{region}:{account}:alarm:{name}").attributes(&[Identity::ARN]),
         &["ActionsEnabled", "AlarmActions", "AlarmDescription", "AlarmName", "ComparisonOperator",
@@ -26,11 +27,11 @@ const CLOUDWATCH_TYPES: &[Type] = &[
 
 #[rustfmt::skip]
 const IAM_TYPES: &[Type] = &[
-    Type::inert("AWS::IAM::ManagedPolicy", "permissions are not enforced here; a test compares a boundary with the roles",
+    Type::inert("AWS::IAM::ManagedPolicy", "permissions are not enforced; a test compares a boundary with the roles",
         Identity::named("ManagedPolicyName", 128).reference("{arn}")
             .arn("arn:aws:iam::{account}:policy{path}{name}").attributes(&[("PolicyArn", "{arn}")]),
         &["Description", "Groups", "ManagedPolicyName", "Path", "PolicyDocument", "Roles", "Users"]),
-    Type::inert("AWS::IAM::OIDCProvider", "nobody signs in here",
+    Type::inert("AWS::IAM::OIDCProvider", "nothing signs in to the local cloud",
         Identity::NAME.reference("{arn}")
             .arn("arn:aws:iam::{account}:oidc-provider/{name}").attributes(&[Identity::ARN]),
         &["ClientIdList", "Tags", "ThumbprintList", "Url"]),
@@ -46,12 +47,12 @@ const IAM_TYPES: &[Type] = &[
 
 #[rustfmt::skip]
 const SNS_TYPES: &[Type] = &[
-    Type::inert("AWS::SNS::Subscription", "alarms are all that is published, and there are none",
+    Type::inert("AWS::SNS::Subscription", "only alarms publish, and a local run has none",
         Identity::made_up(64).reference("{:TopicArn}:{uuid}")
             .arn("{:TopicArn}:{uuid}").attributes(&[Identity::ARN]),
         &["DeliveryPolicy", "Endpoint", "FilterPolicy", "FilterPolicyScope", "Protocol", "RawMessageDelivery",
           "RedrivePolicy", "Region", "ReplayPolicy", "SubscriptionRoleArn", "TopicArn"]),
-    Type::inert("AWS::SNS::Topic", "alarms are all that is published, and there are none",
+    Type::inert("AWS::SNS::Topic", "only alarms publish, and a local run has none",
         Identity::named("TopicName", 256).reference("{arn}")
             .arn("arn:aws:sns:{region}:{account}:{name}")
             .attributes(&[("TopicArn", "{arn}"), ("TopicName", "{name}")]),

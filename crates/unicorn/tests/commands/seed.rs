@@ -216,7 +216,7 @@ fn what_stands_in_the_way_is_told_in_one_sentence() {
     assert_refused(seed(state.path()), &["no local cloud runs on", "cargo unicorn up", "--state-dir"]);
     let mut elsewhere = seed(state.path());
     elsewhere.args(["--stage", "dev"]);
-    assert_refused(elsewhere, &["--state-dir is a local cloud's"]);
+    assert_refused(elsewhere, &["--state-dir belongs to a local cloud"]);
     assert_refused(seed_with(&["--stage", "dev"], home.path(), &[region]), &["there are no AWS credentials"]);
     assert_refused(seed_with(&["--stage", "dev"], home.path(), &key), &["no AWS region", "AWS_REGION"]);
     let unreachable = [region, key[0], key[1], nobody];

@@ -5,14 +5,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-/// One event of an execution's history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HistoryEvent {
     /// From 1, without gaps.
     pub id: u64,
     /// The event before it in the same thread; 0 for the first.
     pub previous: u64,
-    /// Milliseconds since the epoch.
     pub at_ms: i64,
     /// For example `TaskStateEntered`.
     pub kind: String,
@@ -20,18 +18,13 @@ pub struct HistoryEvent {
     pub details: Value,
 }
 
-/// Members that hold execution data, left out where `includeExecutionData` is false.
+/// The members with execution data; `includeExecutionData: false` leaves them out.
+#[rustfmt::skip]
 const EXECUTION_DATA: [&str; 7] = [
-    "input",
-    "inputDetails",
-    "output",
-    "outputDetails",
-    "parameters",
-    "assignedVariables",
-    "assignedVariablesDetails",
+    "input", "inputDetails", "output", "outputDetails", "parameters", "assignedVariables", "assignedVariablesDetails",
 ];
 
-/// Seconds since the epoch with a fraction: how AWS JSON 1.0 writes a timestamp.
+/// Milliseconds as seconds with a fraction, as AWS JSON 1.0 writes a timestamp.
 pub fn seconds(at_ms: i64) -> f64 {
     at_ms as f64 / 1000.0
 }
@@ -66,7 +59,7 @@ impl HistoryEvent {
         .to_string()
     }
 
-    /// Whether a log level writes this event; the table is that of
+    /// Whether a log level writes this event.
     /// <https://docs.aws.amazon.com/step-functions/latest/dg/cloudwatch-log-level.html>
     pub fn is_logged_at(&self, level: &str) -> bool {
         let fatal =
@@ -91,18 +84,18 @@ impl HistoryEvent {
     }
 
     fn details_name(&self) -> String {
-        if self.kind.ends_with("StateEntered") {
-            return "stateEnteredEventDetails".into();
+        match &self.kind {
+            kind if kind.ends_with("StateEntered") => "stateEnteredEventDetails".into(),
+            kind if kind.ends_with("StateExited") => "stateExitedEventDetails".into(),
+            kind => {
+                let (first, rest) = kind.split_at(1);
+                format!("{}{rest}EventDetails", first.to_lowercase())
+            }
         }
-        if self.kind.ends_with("StateExited") {
-            return "stateExitedEventDetails".into();
-        }
-        let (first, rest) = self.kind.split_at(1);
-        format!("{}{rest}EventDetails", first.to_lowercase())
     }
 }
 
-/// `{name: text of value}`, as `assignedVariables` has it.
+/// Variables as `assignedVariables` shows them: each value as text.
 pub fn assigned(variables: &Map<String, Value>) -> Value {
     variables.iter().map(|(name, value)| (name.clone(), Value::String(value.to_string()))).collect()
 }

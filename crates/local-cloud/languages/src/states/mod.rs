@@ -1,7 +1,7 @@
 //! The states language of Step Functions, in JSONata: [`asl`] parses definitions, [`query`] evaluates
-//! JSONata, [`tree`] is an execution as data, [`machine`] its pure step function, [`history`] the
-//! events that a step leaves, [`integration`] makes requests of tasks and results of replies. What is
-//! not emulated in a definition is refused when it is parsed.
+//! JSONata, [`tree`] holds an execution as data, [`machine`] is its pure step function, [`history`] has the
+//! events that a step leaves, [`integration`] makes requests of tasks and results of replies. The parser
+//! refuses what is not emulated in a definition.
 
 pub mod asl;
 pub mod history;

@@ -1,6 +1,6 @@
-//! JSONata as Step Functions runs it: `{% %}` strings anywhere in a template, `$states`
-//! and variables bound, its own functions added, `$eval` removed. It owns no state; what
-//! depends on time or chance is handed in, so that the same step gives the same values.
+//! JSONata as Step Functions runs it: `{% %}` strings anywhere in a template, `$states` and variables bound,
+//! its own functions added, `$eval` removed. It owns no state; the caller gives the time and a seed, so that
+//! the same step gives the same values.
 
 use std::rc::Rc;
 
@@ -15,7 +15,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 use sha2::{Sha256, Sha384, Sha512};
 
-/// AWS names no figure; this ends an expression that recurses without end.
+/// Ends an endless recursion; AWS documents no figure.
 const TIMEOUT_MS: u64 = 5_000;
 
 /// Why an expression gave no value: `States.QueryEvaluationError`.
@@ -23,17 +23,17 @@ const TIMEOUT_MS: u64 = 5_000;
 pub struct QueryError {
     /// The field, for example `Arguments/Payload/token`.
     pub location: String,
-    /// What went wrong, as a sentence.
+    /// A sentence.
     pub message: String,
 }
 
-/// Whether the value is a JSONata string. The delimiters leave no room around them.
+/// Whether the value is a JSONata string: nothing stands outside of the delimiters.
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html>
 pub fn is_expression(value: &Value) -> bool {
     value.as_str().is_some_and(|text| expression(text).is_some())
 }
 
-/// What stands between the delimiters.
+/// The JSONata between the delimiters.
 pub fn expression(text: &str) -> Option<&str> {
     text.strip_prefix("{%")?.strip_suffix("%}").map(str::trim)
 }
@@ -41,26 +41,10 @@ pub fn expression(text: &str) -> Option<&str> {
 /// Compiles every expression of a template.
 ///
 /// # Errors
-/// The code of a diagnostic, the path and the reason of the first that does not compile.
+/// The code of a diagnostic, the path and the reason of the first fault.
 pub fn check(template: &Value, path: &str) -> Result<(), (&'static str, String, String)> {
-    const INVALID: &str = "INVALID_JSONATA_EXPRESSION";
     match template {
-        Value::String(text) => match expression(text) {
-            Some(source) => {
-                let ast = parser::parse(source).map_err(|error| {
-                    (INVALID, path.into(), format!("the JSONata does not compile: {error}"))
-                })?;
-                match foreign(&serde_json::to_value(&ast).unwrap_or_default()) {
-                    Some(reason) => Err(("UNSUPPORTED_JSONATA_EXPRESSION", path.into(), reason.into())),
-                    None => Ok(()),
-                }
-            }
-            None if text.starts_with("{%") || text.ends_with("%}") => {
-                let reason = "a JSONata expression begins with {% and ends with %}";
-                Err((INVALID, path.into(), reason.into()))
-            }
-            None => Ok(()),
-        },
+        Value::String(text) => check_text(text).map_err(|(code, reason)| (code, path.to_owned(), reason)),
         Value::Array(items) => {
             items.iter().enumerate().try_for_each(|(index, item)| check(item, &format!("{path}[{index}]")))
         }
@@ -71,8 +55,24 @@ pub fn check(template: &Value, path: &str) -> Result<(), (&'static str, String, 
     }
 }
 
-/// What our JSONata knows and that of Step Functions does not: AWS has version 2.0.6, without
-/// the operators of 2.1, and without `$eval`. `node` is a syntax tree as JSON.
+fn check_text(text: &str) -> Result<(), (&'static str, String)> {
+    const INVALID: &str = "INVALID_JSONATA_EXPRESSION";
+    let Some(source) = expression(text) else {
+        if text.starts_with("{%") || text.ends_with("%}") {
+            return Err((INVALID, "a JSONata expression begins with {% and ends with %}".into()));
+        }
+        return Ok(());
+    };
+    let ast =
+        parser::parse(source).map_err(|error| (INVALID, format!("the JSONata does not compile: {error}")))?;
+    match foreign(&serde_json::to_value(&ast).unwrap_or_default()) {
+        Some(reason) => Err(("UNSUPPORTED_JSONATA_EXPRESSION", reason.into())),
+        None => Ok(()),
+    }
+}
+
+/// Finds a construct that our JSONata has and that of Step Functions has not: AWS has version 2.0.6, without
+/// the operators of 2.1 and without `$eval`. `node` is a syntax tree as JSON.
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html>
 fn foreign(node: &Value) -> Option<&'static str> {
     match node {
@@ -89,7 +89,7 @@ fn foreign(node: &Value) -> Option<&'static str> {
     }
 }
 
-/// What the expressions of one state see.
+/// The values that the expressions of one state see.
 pub struct Query {
     bindings: Vec<(String, JValue)>,
     now_ms: i64,
@@ -97,7 +97,7 @@ pub struct Query {
 }
 
 impl Query {
-    /// Binds `$states` and the variables. `seed` feeds `$uuid` and `$random`.
+    /// `seed` is for `$uuid` and `$random`.
     pub fn new(states: Value, variables: &Map<String, Value>, now_ms: i64, seed: u64) -> Self {
         let mut bindings: Vec<(String, JValue)> =
             variables.iter().map(|(name, value)| (name.clone(), JValue::from(value.clone()))).collect();
@@ -105,8 +105,7 @@ impl Query {
         Self { bindings, now_ms, random: Rc::new(Random::seeded(seed)) }
     }
 
-    /// The template with every expression replaced by its value. `field` names the template
-    /// in errors.
+    /// Replaces every expression in the template by its value. `field` names the template in errors.
     ///
     /// # Errors
     /// The first expression that fails or gives nothing.
@@ -127,9 +126,6 @@ impl Query {
     }
 
     /// [`Query::render`] for each member.
-    ///
-    /// # Errors
-    /// The first expression that fails or gives nothing.
     pub fn render_map(
         &self,
         members: &Map<String, Value>,
@@ -155,7 +151,7 @@ impl Query {
         let options = EvaluatorOptions { timeout_ms: Some(TIMEOUT_MS), ..EvaluatorOptions::default() };
         let mut evaluator = Evaluator::with_options(context, options);
         self.register(&mut evaluator).map_err(|error| threw(error.message()))?;
-        // There is no context item in Step Functions: `$` and bare names give nothing.
+        // Step Functions has no context item: `$` and bare names give nothing.
         let value = evaluator.evaluate(&ast, &JValue::Undefined).map_err(|error| threw(error.message()))?;
         if value.is_undefined() {
             return Err(wrong("returned nothing (undefined).".into()));
@@ -256,34 +252,20 @@ fn hash(arguments: &[JValue]) -> Result<JValue, EvaluatorError> {
     Ok(JValue::from(digest))
 }
 
-/// What JavaScript's `encodeURIComponent` writes as it is, beside letters and digits.
+/// The characters that JavaScript's `encodeURIComponent` keeps, beside letters and digits.
 /// <https://docs.jsonata.org/2.0.0/string-functions#encodeurlcomponent>
+#[rustfmt::skip]
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'!')
-    .remove(b'~')
-    .remove(b'*')
-    .remove(b'\'')
-    .remove(b'(')
-    .remove(b')');
+    .remove(b'-').remove(b'_').remove(b'.').remove(b'!').remove(b'~')
+    .remove(b'*').remove(b'\'').remove(b'(').remove(b')');
 
-/// And `encodeURI`.
+/// The characters that `encodeURI` keeps.
+#[rustfmt::skip]
 const URL: &AsciiSet = &COMPONENT
-    .remove(b';')
-    .remove(b'/')
-    .remove(b'?')
-    .remove(b':')
-    .remove(b'@')
-    .remove(b'&')
-    .remove(b'=')
-    .remove(b'+')
-    .remove(b'$')
-    .remove(b',')
-    .remove(b'#');
+    .remove(b';').remove(b'/').remove(b'?').remove(b':').remove(b'@').remove(b'&')
+    .remove(b'=').remove(b'+').remove(b'$').remove(b',').remove(b'#');
 
-/// The text that a string function takes; `None` where there is none, which gives none.
+/// The argument of a string function; `None` if it is undefined, which makes the result undefined.
 fn text(arguments: &[JValue]) -> Result<Option<&str>, EvaluatorError> {
     match arguments.first() {
         None | Some(JValue::Undefined) => Ok(None),
@@ -308,7 +290,7 @@ const LENIENT: GeneralPurpose =
 
 fn base64_decode(arguments: &[JValue]) -> Result<JValue, EvaluatorError> {
     let Some(text) = text(arguments)? else { return Ok(JValue::Undefined) };
-    // As node reads it: to the end of what can be read, with or without padding, of either alphabet.
+    // As node does: it ignores other characters, takes both alphabets, and needs no padding.
     let digits: String = text
         .chars()
         .take_while(|letter| *letter != '=')
@@ -331,9 +313,9 @@ fn parse(arguments: &[JValue]) -> Result<JValue, EvaluatorError> {
     JValue::from_json_str(text).map_err(|problem| error(format!("$parse: {problem}")))
 }
 
-/// JSON, with whole numbers as integers; `None` where the value holds a function.
+/// JSON with whole numbers as integers; `None` if the value holds a function.
 fn json(value: &JValue) -> Option<Value> {
-    /// Beyond this a double no longer tells neighbouring integers apart.
+    /// Above this, a double cannot tell neighbouring integers apart.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     Some(match value {
         JValue::Null => Value::Null,

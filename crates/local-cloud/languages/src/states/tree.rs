@@ -1,20 +1,16 @@
-//! What an execution is while it runs: a tree of threads (the workflow itself, branches,
-//! iterations), each in one state and waiting for something. It is plain data that can be
-//! written down after every step and read back after `kill -9`.
+//! A running execution as plain data: a tree of threads (the workflow itself, branches, iterations), each in
+//! one state and waiting for something. It is written down after every step and read back after `kill -9`.
+//! All times are milliseconds since the epoch.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The states of an execution as its API names them.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Status {
-    /// Goes on.
     #[default]
     Running,
-    /// Ended well.
     Succeeded,
-    /// Ended with an error.
     Failed,
     /// Ran longer than the machine's `TimeoutSeconds`.
     TimedOut,
@@ -35,46 +31,34 @@ impl Status {
     }
 }
 
-/// One execution, whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Execution {
-    /// What is known of it from outside.
     pub meta: Meta,
     /// The running workflow; `None` once it ended.
     pub root: Option<Thread>,
 }
 
-/// What is known of an execution from outside.
+/// What the API shows of an execution.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub struct Meta {
-    /// Its ARN.
     pub arn: String,
-    /// Its name.
     pub name: String,
-    /// The state machine's ARN.
     pub machine_arn: String,
-    /// The state machine's name.
     pub machine_name: String,
     /// The definition that it runs, whatever is deployed later.
     pub revision: String,
-    /// The role that it would run as.
     pub role_arn: String,
     /// The input, byte for byte.
     pub input: String,
-    /// As given to `StartExecution`; no traces are taken here.
+    /// As given to `StartExecution`; the local cloud takes no traces.
     #[serde(default)]
     pub trace_header: Option<String>,
-    /// Milliseconds since the epoch.
     pub started_ms: i64,
-    /// Milliseconds since the epoch.
     pub stopped_ms: Option<i64>,
-    /// Where it stands.
     pub status: Status,
-    /// The output of one that succeeded.
     pub output: Option<String>,
-    /// Why it ended badly.
     pub failure: Option<Failure>,
-    /// When the execution as a whole times out; milliseconds since the epoch.
+    /// When the execution as a whole times out.
     pub timeout_due: Option<i64>,
     /// The id of the last history event.
     pub last_event: u64,
@@ -82,33 +66,30 @@ pub struct Meta {
     pub last_attempt: u64,
 }
 
-/// How Retry and Catch know a missed heartbeat. Histories, outputs and executions show it as
+/// The name that Retry and Catch have for a missed heartbeat. Histories, outputs and executions show it as
 /// `States.Timeout`.
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>
 pub const HEARTBEAT_TIMEOUT: &str = "States.HeartbeatTimeout";
 
-/// An error with its cause.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
     /// The error's name; a Fail state may give none.
     pub error: Option<String>,
-    /// Its cause.
     pub cause: Option<String>,
 }
 
 impl Failure {
-    /// An error with a name and a cause.
     pub fn new(error: &str, cause: &str) -> Self {
         Self { error: Some(error.into()), cause: Some(cause.into()) }
     }
 
-    /// What no Retry and no Catch can handle.
+    /// An error that no Retry and no Catch can handle.
     /// <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>
     pub fn runtime(cause: &str) -> Self {
         Self::new("States.Runtime", cause)
     }
 
-    /// As it is shown outside of Retry and Catch.
+    /// The error as everything but Retry and Catch names it.
     pub fn shown(mut self) -> Self {
         if self.error.as_deref() == Some(HEARTBEAT_TIMEOUT) {
             self.error = Some("States.Timeout".into());
@@ -117,14 +98,13 @@ impl Failure {
     }
 }
 
-/// A line of states, one after the other.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// A sequence of states.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub struct Thread {
     /// The current state.
     pub state: String,
     /// Its input.
     pub input: Value,
-    /// When it was entered; milliseconds since the epoch.
     pub entered_ms: i64,
     /// The id of the history event of entering.
     pub entered_event: u64,
@@ -135,32 +115,20 @@ pub struct Thread {
     pub can_retry: bool,
     /// Retries so far, per retrier of the state.
     pub retries: Vec<u64>,
-    /// All variables that it sees; what an inner thread sets ends with it.
+    /// All variables that it sees; the variables that an inner thread sets end with it.
     pub variables: Map<String, Value>,
     /// `$states.context.Map` inside an iteration.
     pub map_item: Option<Value>,
-    /// What it waits for.
     pub doing: Doing,
 }
 
 impl Thread {
     /// A thread before its first state.
     pub fn new(variables: Map<String, Value>, map_item: Option<Value>, last_event: u64) -> Self {
-        Self {
-            state: String::new(),
-            input: Value::Null,
-            entered_ms: 0,
-            entered_event: last_event,
-            last_event,
-            can_retry: false,
-            retries: Vec::new(),
-            variables,
-            map_item,
-            doing: Doing::Starting,
-        }
+        Self { entered_event: last_event, last_event, variables, map_item, ..Self::default() }
     }
 
-    /// The earliest moment at which something is due in here; milliseconds since the epoch.
+    /// The earliest moment at which something in the thread is due.
     pub fn due(&self) -> Option<i64> {
         match &self.doing {
             Doing::Starting => None,
@@ -170,7 +138,7 @@ impl Thread {
         }
     }
 
-    /// Requests that were sent and are not answered: after a restart they are sent again.
+    /// Requests without an answer yet: the runner sends them again after a restart.
     pub fn open_requests(&self) -> Vec<(u64, String, Value)> {
         match &self.doing {
             Doing::Task(TaskAttempt { number, resource, request: Some(arguments), .. }) => {
@@ -182,48 +150,38 @@ impl Thread {
     }
 }
 
-/// The earlier of two moments.
 pub fn earliest(one: Option<i64>, other: Option<i64>) -> Option<i64> {
     one.into_iter().chain(other).min()
 }
 
 /// What a thread waits for.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub enum Doing {
     /// Its first state.
+    #[default]
     Starting,
     /// The reply to a request, or a task token.
     Task(TaskAttempt),
     /// The next attempt.
-    Retry {
-        /// Milliseconds since the epoch.
-        due: i64,
-    },
+    Retry { due: i64 },
     /// The end of a Wait.
-    Wait {
-        /// Milliseconds since the epoch.
-        due: i64,
-    },
+    Wait { due: i64 },
     /// Inner threads.
     Branches(Branches),
 }
 
-/// One attempt of a Task.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TaskAttempt {
     /// Unique in the execution.
     pub number: u64,
-    /// The task's resource.
     pub resource: String,
-    /// The arguments of a request that is not answered yet.
+    /// The arguments of a request without an answer yet.
     pub request: Option<Value>,
     /// The token, where the task waits for one.
     pub token: Option<String>,
-    /// Milliseconds since the epoch.
     pub timeout_due: Option<i64>,
     /// Milliseconds between heartbeats.
     pub heartbeat_ms: Option<i64>,
-    /// Milliseconds since the epoch.
     pub heartbeat_due: Option<i64>,
 }
 
@@ -237,25 +195,19 @@ pub struct Branches {
 }
 
 impl Branches {
-    fn running(&self) -> impl Iterator<Item = &Thread> {
+    pub fn running(&self) -> impl Iterator<Item = &Thread> {
         self.slots.iter().filter_map(|slot| match slot {
             Slot::Running(thread) => Some(thread.as_ref()),
             _ => None,
         })
-    }
-
-    /// How many run now.
-    pub fn count(&self) -> usize {
-        self.running().count()
     }
 }
 
 /// One branch or iteration.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Slot {
-    /// Not started; its input, and its item in a Map.
+    /// Not started: its input, and its item in a Map.
     Waiting(Value, Option<Value>),
-    /// Started.
     Running(Box<Thread>),
     /// Its output.
     Done(Value),

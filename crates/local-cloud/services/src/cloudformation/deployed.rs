@@ -9,28 +9,23 @@ pub(super) const TABLES: &str = "CREATE TABLE IF NOT EXISTS deployed_resources (
     kind TEXT NOT NULL, id TEXT NOT NULL, logical_id TEXT NOT NULL, file TEXT NOT NULL,
     PRIMARY KEY (kind, id)) WITHOUT ROWID;";
 
-/// A resource of an earlier run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deployed {
-    /// Its CloudFormation type.
+    /// The CloudFormation type.
     pub kind: String,
-    /// Its ARN or physical id.
     pub named: Named,
-    /// Its name in the template.
     pub logical_id: String,
     /// The template.
     pub file: String,
 }
 
-/// What names a resource in every run: addresses (`Ref` of a queue) differ with the port.
+/// The id of a resource in every run: its ARN or physical id. An address (`Ref` of a queue) changes with the
+/// port.
 pub fn id(resource: &Resource) -> &str {
     if resource.arn.is_empty() { &resource.physical_id } else { &resource.arn }
 }
 
 /// All of them, by type and id.
-///
-/// # Errors
-/// When the store refuses.
 pub fn all(cloud: &Cloud) -> Result<Vec<Deployed>, StoreError> {
     cloud.store.read(|db| {
         db.prepare("SELECT kind, id, logical_id, file FROM deployed_resources ORDER BY kind, id")?
@@ -42,10 +37,6 @@ pub fn all(cloud: &Cloud) -> Result<Vec<Deployed>, StoreError> {
     })
 }
 
-/// Notes the resources of this run.
-///
-/// # Errors
-/// When the store refuses.
 pub fn add<'a>(cloud: &Cloud, resources: impl Iterator<Item = &'a Resource>) -> Result<(), StoreError> {
     cloud.store.write(|tx| {
         let mut insert = tx.prepare("INSERT OR REPLACE INTO deployed_resources VALUES (?1, ?2, ?3, ?4)")?;
@@ -56,10 +47,6 @@ pub fn add<'a>(cloud: &Cloud, resources: impl Iterator<Item = &'a Resource>) -> 
     })
 }
 
-/// Forgets one.
-///
-/// # Errors
-/// When the store refuses.
 pub fn forget(cloud: &Cloud, deployed: &Deployed) -> Result<(), StoreError> {
     cloud.store.write(|tx| {
         let delete = "DELETE FROM deployed_resources WHERE kind = ?1 AND id = ?2";

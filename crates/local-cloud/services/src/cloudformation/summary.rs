@@ -1,4 +1,4 @@
-//! What a template says of itself: parameters, types, the capabilities that it needs.
+//! The summary of a template: its parameters, its types, and the capabilities that it needs.
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_GetTemplateSummary.html>
 
 use std::collections::BTreeSet;
@@ -7,7 +7,13 @@ use cloud_core::AwsError;
 use cloud_languages::template::{Application, Stack};
 use serde_json::{Value, json};
 
-use super::compact;
+/// Drops the members that are null.
+pub(super) fn compact(mut value: Value) -> Value {
+    if let Some(members) = value.as_object_mut() {
+        members.retain(|_, member| !member.is_null());
+    }
+    value
+}
 
 /// `GetTemplateSummary` of a stack's template, as it is written.
 pub(super) fn summary(stack: &Stack) -> Result<Value, AwsError> {
@@ -60,7 +66,7 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// What must be acknowledged for the identities that a stack makes: more where it names them.
+/// The capabilities that the identities of a stack need: a named one needs another than one without a name.
 fn needed(stack: &Stack) -> BTreeSet<&'static str> {
     let identities = stack.resources.iter().filter(|resource| resource.kind.starts_with("AWS::IAM::"));
     identities
@@ -81,8 +87,8 @@ fn stack_names(stack: &Stack, logical_id: &str) -> bool {
     ["ManagedPolicyName", "RoleName"].iter().any(|name| properties.get(name).is_some())
 }
 
-/// What whoever deployed the application acknowledged: all that its stacks need, and that
-/// their macros are expanded. Nested stacks have it from their root.
+/// The capabilities that a deployment of the application needs: those of its stacks, and that of macros and
+/// nested stacks. AWS shows them for every stack, nested or not.
 pub(super) fn capabilities(application: &Application) -> BTreeSet<&'static str> {
     let mut capabilities: BTreeSet<&str> = application.stacks.iter().flat_map(needed).collect();
     let expands = |stack: &Stack| stack.template().is_ok_and(|template| template.get("Transform").is_some());

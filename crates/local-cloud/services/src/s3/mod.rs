@@ -215,7 +215,7 @@ pub fn get(cloud: &Cloud, bucket: &str, key: &str) -> Result<(Info, Vec<u8>), Aw
 /// Only who may list the bucket is told that an object is not there; others are denied.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html#API_GetObject_RequestSyntax> (Permissions)
 fn no_such_key(cloud: &Cloud, bucket: &str, key: &str) -> AwsError {
-    cloud_core::calls::record(cloud, "s3:ListBucket", &format!("arn:aws:s3:::{bucket}"));
+    cloud.calls.record("s3:ListBucket", &format!("arn:aws:s3:::{bucket}"));
     let mut error = AwsError::new(404, "NoSuchKey", "The specified key does not exist.");
     error.details.insert("Key".into(), key.into());
     error

@@ -1,4 +1,8 @@
-use super::*;
+use std::sync::Arc;
+
+use cloud_core::resource::Resource;
+use cloud_core::{AwsError, Cloud};
+use serde_json::{Value, json};
 
 async fn put(cloud: &Arc<Cloud>, name: &str, value: &str) -> Result<Value, AwsError> {
     cloud.call("ssm", "PutParameter", json!({"Name": name, "Value": value, "Type": "String"})).await
@@ -69,21 +73,14 @@ async fn the_hundred_newest_versions_are_kept() {
 }
 
 #[tokio::test]
-async fn tags_are_listed_and_go_with_the_parameter() {
+async fn parameters_are_deleted_together() {
     let cloud = crate::testing::cloud();
-    cloud.deploy(&resource(json!({"Type": "String", "Value": "x", "Tags": {"Owner": "us"}}))).await.unwrap();
-    let list = json!({"ResourceType": "Parameter", "ResourceId": "/uni-prop/local/bus"});
-    let tags = cloud.call("ssm", "ListTagsForResource", list.clone()).await.unwrap();
-    assert_eq!(tags, json!({"TagList": [{"Key": "Owner", "Value": "us"}]}));
-    let tagged = json!({"Name": "q", "Value": "x", "Type": "String", "Tags": [{"Key": "a", "Value": "b"}]});
-    cloud.call("ssm", "PutParameter", tagged.clone()).await.unwrap();
-    let mut again = tagged;
-    again["Overwrite"] = true.into();
-    assert_eq!(cloud.call("ssm", "PutParameter", again).await.unwrap_err().code, "ValidationException");
-    let gone = json!({"Names": ["/uni-prop/local/bus", "nobody"]});
+    put(&cloud, "here", "x").await.unwrap();
+    let gone = json!({"Names": ["here", "nobody"]});
     let gone = cloud.call("ssm", "DeleteParameters", gone).await.unwrap();
-    assert_eq!(gone, json!({"DeletedParameters": ["/uni-prop/local/bus"], "InvalidParameters": ["nobody"]}));
-    assert_eq!(cloud.call("ssm", "ListTagsForResource", list).await.unwrap_err().code, "InvalidResourceId");
+    assert_eq!(gone, json!({"DeletedParameters": ["here"], "InvalidParameters": ["nobody"]}));
+    let error = cloud.call("ssm", "GetParameter", json!({"Name": "here"})).await.unwrap_err();
+    assert_eq!(error.code, "ParameterNotFound");
 }
 
 #[tokio::test]
@@ -132,6 +129,8 @@ async fn a_secret_is_refused_and_so_are_names_that_aws_reserves() {
     let cloud = crate::testing::cloud();
     let secret = json!({"Name": "p", "Value": "x", "Type": "SecureString"});
     assert_eq!(cloud.call("ssm", "PutParameter", secret).await.unwrap_err().code, "NotImplemented");
+    let tagged = json!({"Name": "p", "Value": "x", "Type": "String", "Tags": [{"Key": "a", "Value": "b"}]});
+    assert_eq!(cloud.call("ssm", "PutParameter", tagged).await.unwrap_err().code, "NotImplemented");
     let filtered = json!({"Path": "/", "ParameterFilters": [{"Key": "Type", "Values": ["String"]}]});
     let refused = cloud.call("ssm", "GetParametersByPath", filtered).await.unwrap_err();
     assert!(refused.message.contains("ParameterFilters"), "{refused}");

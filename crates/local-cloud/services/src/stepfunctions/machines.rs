@@ -1,44 +1,70 @@
-//! State machines as they are deployed: the properties of the template, the revisions that
-//! executions run, and where their history is logged.
+//! State machines: their settings, the revisions that executions run, and the log group of their history.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use cloud_core::clock::rfc3339;
 use cloud_core::random::stable_uuid;
-use cloud_core::resource::{Refusal, Resource};
 use cloud_core::{AwsError, Cloud};
 use cloud_languages::states::asl::Definition;
 use cloud_languages::states::history::HistoryEvent;
 use cloud_languages::states::tree::Meta;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct Properties {
-    state_machine_name: Option<String>,
-    state_machine_type: Option<String>,
-    definition: Option<Value>,
-    definition_string: Option<String>,
+/// The settings of one revision of a machine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Settings {
+    pub name: String,
+    pub arn: String,
+    /// Nothing assumes it here.
+    pub role_arn: String,
+    /// With substitutions applied.
+    pub definition: Value,
+    /// The definition byte for byte, if it came through the API.
     #[serde(default)]
-    definition_substitutions: Map<String, Value>,
-    role_arn: Option<String>,
-    logging_configuration: Option<Logging>,
-    tracing_configuration: Option<Tracing>,
-    #[serde(default)]
-    tags: Vec<Tag>,
+    pub text: Option<String>,
+    /// `ALL`, `ERROR`, `FATAL` or `OFF`.
+    pub log_level: String,
+    /// Whether inputs and outputs are logged.
+    pub log_data: bool,
+    pub log_group_arn: Option<String>,
+    /// Without effect.
+    pub tracing: bool,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct Tag {
-    key: String,
-    value: String,
+#[derive(Debug)]
+pub struct Machine {
+    /// The revision that new executions run.
+    pub revision: String,
+    pub created_ms: i64,
+    /// `[{key, value}]`.
+    pub tags: Value,
+    pub settings: Arc<Settings>,
 }
 
-#[derive(Debug, Deserialize)]
+/// The definition of a revision, with its settings.
+#[derive(Debug)]
+pub struct Revision {
+    pub settings: Arc<Settings>,
+    pub definition: Definition,
+}
+
+/// The revisions that executions have run since the start.
+#[derive(Debug, Default)]
+pub struct Revisions(Mutex<HashMap<String, Arc<Revision>>>);
+
+impl Revisions {
+    fn with<T>(cloud: &Cloud, action: impl FnOnce(&mut HashMap<String, Arc<Revision>>) -> T) -> T {
+        action(&mut cloud.state::<Self>().0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// `LoggingConfiguration` of a template.
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct Logging {
+pub struct Logging {
     level: Option<String>,
     include_execution_data: Option<bool>,
     #[serde(default)]
@@ -57,51 +83,42 @@ struct LogGroup {
     log_group_arn: String,
 }
 
-/// No traces are taken here; the setting is only shown again.
-#[derive(Debug, Deserialize)]
+/// `TracingConfiguration` of a template; the local cloud takes no traces, and only shows the setting.
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct Tracing {
+pub struct Tracing {
     enabled: Option<bool>,
 }
 
-/// A revision of a state machine.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Settings {
-    /// The machine's name.
-    pub name: String,
-    /// Its ARN.
-    pub arn: String,
-    /// Its role, which is not assumed here.
-    pub role_arn: String,
-    /// The definition, substitutions applied.
-    pub definition: Value,
-    /// The definition byte for byte, where it came through the API.
-    #[serde(default)]
-    pub text: Option<String>,
-    /// `ALL`, `ERROR`, `FATAL` or `OFF`.
-    pub log_level: String,
-    /// Whether inputs and outputs are logged.
-    pub log_data: bool,
-    /// The ARN of the log group.
-    pub log_group_arn: Option<String>,
-    /// Shown again, without effect.
-    pub tracing: bool,
-}
-
-/// A state machine.
-#[derive(Debug)]
-pub struct Machine {
-    /// The revision that new executions run.
-    pub revision: String,
-    /// When it was created; milliseconds since the epoch.
-    pub created_ms: i64,
-    /// `[{key, value}]`.
-    pub tags: Value,
-    /// The revision's settings.
-    pub settings: Arc<Settings>,
-}
-
 impl Settings {
+    /// # Errors
+    /// A sentence on what is wrong with the logging.
+    pub fn new(
+        cloud: &Cloud,
+        name: String,
+        definition: Value,
+        role_arn: String,
+        logging: Option<Logging>,
+        tracing: Option<Tracing>,
+    ) -> Result<Self, &'static str> {
+        let Logging { level, include_execution_data, destinations } = logging.unwrap_or_default();
+        let log_level = level.unwrap_or_else(|| "OFF".into());
+        let group = |destination: Destination| destination.cloud_watch_logs_log_group.log_group_arn;
+        let groups: Vec<String> = destinations.into_iter().map(group).collect();
+        check_logging(&log_level, &groups)?;
+        Ok(Self {
+            arn: cloud.arn("states", &format!("stateMachine:{name}")),
+            name,
+            role_arn,
+            definition,
+            text: None,
+            log_level,
+            log_data: include_execution_data.unwrap_or(false),
+            log_group_arn: groups.into_iter().next(),
+            tracing: tracing.unwrap_or_default().enabled.unwrap_or(false),
+        })
+    }
+
     /// The definition as the API shows it.
     pub fn definition_text(&self) -> String {
         self.text.clone().unwrap_or_else(|| self.definition.to_string())
@@ -116,10 +133,7 @@ impl Settings {
         shown
     }
 
-    /// Writes history events to the machine's log group, as its level says.
-    ///
-    /// # Errors
-    /// When SQLite refuses.
+    /// Writes the history events of the machine's log level to its log group.
     pub fn log(
         &self,
         cloud: &Cloud,
@@ -130,9 +144,9 @@ impl Settings {
         let Some(group) = self.log_group_arn.as_deref().and_then(|arn| arn.split(':').nth(6)) else {
             return Ok(());
         };
-        let started = cloud_languages::states::machine::rfc3339(meta.started_ms);
+        let started = rfc3339(meta.started_ms);
         let minute = started.get(..16).unwrap_or_default().replace([':', 'T'], "-");
-        // The stream's name ends in something of the machine's own on AWS, too.
+        // On AWS, too, the stream's name ends in an id of the machine.
         let stream =
             format!("states/{}/{minute}/{}", self.name, stable_uuid(&self.arn).get(..8).unwrap_or_default());
         let lines: Vec<(i64, String)> = events
@@ -148,60 +162,8 @@ impl Settings {
     }
 }
 
-/// Deploys a state machine of a template.
-///
-/// # Errors
-/// Names the property or the state that is not emulated.
-pub fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
-    let properties: Properties = resource.read()?;
-    if properties.state_machine_type.as_deref().is_some_and(|kind| kind != "STANDARD") {
-        return Err(resource.refuse("Properties.StateMachineType", "only STANDARD is emulated"));
-    }
-    let refuse =
-        |path: &str, reason: String| resource.refuse(&format!("Properties.Definition.{path}"), reason);
-    let mut definition = match (properties.definition, properties.definition_string) {
-        (Some(definition), None) => definition,
-        (None, Some(text)) => {
-            serde_json::from_str(&text).map_err(|error| refuse("", format!("it is not JSON: {error}")))?
-        }
-        _ => return Err(resource.refuse("Properties", "either Definition or DefinitionString is needed")),
-    };
-    substitute(&mut definition, &properties.definition_substitutions)
-        .map_err(|name| refuse("", format!("${{{name}}} is not among the DefinitionSubstitutions")))?;
-    Definition::parse(&definition).map_err(|fault| refuse(&fault.path, fault.reason))?;
-    let logging = properties.logging_configuration;
-    let level = logging.as_ref().and_then(|logging| logging.level.clone()).unwrap_or_else(|| "OFF".into());
-    let groups: Vec<String> = logging
-        .iter()
-        .flat_map(|logging| &logging.destinations)
-        .map(|destination| destination.cloud_watch_logs_log_group.log_group_arn.clone())
-        .collect();
-    check_logging(&level, &groups)
-        .map_err(|reason| resource.refuse("Properties.LoggingConfiguration", reason))?;
-    let arn = if resource.arn.is_empty() { resource.physical_id.clone() } else { resource.arn.clone() };
-    let name = properties
-        .state_machine_name
-        .unwrap_or_else(|| arn.rsplit(':').next().unwrap_or(&resource.logical_id).to_owned());
-    let settings = Settings {
-        arn: cloud.arn("states", &format!("stateMachine:{name}")),
-        name,
-        role_arn: properties.role_arn.unwrap_or_default(),
-        definition,
-        text: None,
-        log_level: level,
-        log_data: logging.as_ref().and_then(|logging| logging.include_execution_data).unwrap_or(false),
-        log_group_arn: groups.into_iter().next(),
-        tracing: properties.tracing_configuration.and_then(|tracing| tracing.enabled).unwrap_or(false),
-    };
-    let tags: Vec<Value> =
-        properties.tags.into_iter().map(|tag| json!({"key": tag.key, "value": tag.value})).collect();
-    put(cloud, &settings, &Value::Array(tags))
-        .map(drop)
-        .map_err(|error| resource.refuse("Properties", error.to_string()))
-}
-
 /// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_LoggingConfiguration.html>
-pub fn check_logging(level: &str, groups: &[String]) -> Result<(), &'static str> {
+fn check_logging(level: &str, groups: &[String]) -> Result<(), &'static str> {
     if !["ALL", "ERROR", "FATAL", "OFF"].contains(&level) {
         return Err("Level is ALL, ERROR, FATAL or OFF");
     }
@@ -214,39 +176,8 @@ pub fn check_logging(level: &str, groups: &[String]) -> Result<(), &'static str>
     Ok(())
 }
 
-/// Replaces `${Name}` in every string, as CloudFormation does.
-/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-resource-stepfunctions-statemachine.html>
-fn substitute(value: &mut Value, substitutions: &Map<String, Value>) -> Result<(), String> {
-    match value {
-        Value::String(text) => {
-            for (name, replacement) in substitutions {
-                let replacement = replacement.as_str().map_or_else(|| replacement.to_string(), str::to_owned);
-                *text = text.replace(&format!("${{{name}}}"), &replacement);
-            }
-            for (start, _) in text.match_indices("${") {
-                let rest = text.get(start + 2..).unwrap_or_default();
-                let name = rest.split('}').next().unwrap_or_default();
-                let is_name = !name.is_empty() && name.chars().all(char::is_alphanumeric);
-                if is_name && rest.len() > name.len() {
-                    return Err(name.to_owned());
-                }
-            }
-            Ok(())
-        }
-        Value::Array(items) => items.iter_mut().try_for_each(|item| substitute(item, substitutions)),
-        Value::Object(members) => {
-            members.values_mut().try_for_each(|member| substitute(member, substitutions))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Stores a machine, and gives its revision: executions that run keep the one that they began
-/// with.
-///
-/// # Errors
-/// When the store refuses.
-pub fn put(cloud: &Cloud, settings: &Settings, tags: &Value) -> Result<String, AwsError> {
+/// Stores a machine. Running executions keep the revision that they began with.
+pub fn put(cloud: &Cloud, settings: &Settings, tags: &Value) -> Result<(), AwsError> {
     let text = serde_json::to_string(settings).map_err(AwsError::internal)?;
     let revision = stable_uuid(&text);
     let now_ms = cloud.clock.now_ms();
@@ -262,71 +193,51 @@ pub fn put(cloud: &Cloud, settings: &Settings, tags: &Value) -> Result<String, A
             params![settings.name, settings.arn, revision, now_ms, tags.to_string()],
         )
     })?;
-    super::runner::forget_definitions(cloud);
-    Ok(revision)
+    Revisions::with(cloud, HashMap::clear);
+    Ok(())
 }
 
-/// Whether a revision is not the one that its machine was made with; AWS shows only such.
-///
-/// # Errors
-/// When the store refuses.
+/// Whether a revision is not the first one of its machine; AWS shows only such revisions.
 pub fn is_update(cloud: &Cloud, name: &str, revision: &str) -> Result<bool, AwsError> {
-    let first: Option<String> = cloud.store.read(|connection| {
-        connection
-            .query_row(
-                "SELECT revision FROM sfn_revisions WHERE machine = ?1 ORDER BY rowid LIMIT 1",
-                [name],
-                |row| row.get(0),
-            )
-            .optional()
-    })?;
+    let first = "SELECT revision FROM sfn_revisions WHERE machine = ?1 ORDER BY rowid LIMIT 1";
+    let first: Option<String> =
+        cloud.store.read(|connection| connection.query_row(first, [name], |row| row.get(0)).optional())?;
     Ok(first.is_some_and(|first| first != revision))
 }
 
-/// The settings of a revision.
-///
-/// # Errors
-/// When there is no such revision.
-pub fn settings(cloud: &Cloud, revision: &str) -> Result<Arc<Settings>, AwsError> {
-    if let Some(known) = super::runner::known(cloud, revision) {
+fn settings(cloud: &Cloud, revision: &str) -> Result<Arc<Settings>, AwsError> {
+    if let Some(known) = Revisions::with(cloud, |known| known.get(revision).cloned()) {
         return Ok(known.settings.clone());
     }
-    let text: Option<String> = cloud.store.read(|connection| {
-        connection
-            .query_row("SELECT settings FROM sfn_revisions WHERE revision = ?1", [revision], |row| row.get(0))
-            .optional()
-    })?;
+    let query = "SELECT settings FROM sfn_revisions WHERE revision = ?1";
+    let text: Option<String> = cloud
+        .store
+        .read(|connection| connection.query_row(query, [revision], |row| row.get(0)).optional())?;
     text.and_then(|text| serde_json::from_str(&text).ok())
         .map(Arc::new)
         .ok_or_else(|| AwsError::internal(format!("there is no revision {revision} of a state machine")))
 }
 
-/// When a revision was deployed; milliseconds since the epoch.
+/// The revision, parsed once.
 ///
 /// # Errors
-/// When the store refuses.
-pub fn deployed_ms(cloud: &Cloud, revision: &str) -> Result<i64, AwsError> {
-    Ok(cloud.store.read(|connection| {
-        connection
-            .query_row("SELECT created_ms FROM sfn_revisions WHERE revision = ?1", [revision], |row| {
-                row.get(0)
-            })
-            .optional()
-            .map(Option::unwrap_or_default)
-    })?)
+/// An internal error if it is not in the store.
+pub fn revision(cloud: &Cloud, revision: &str) -> Result<Arc<Revision>, AwsError> {
+    if let Some(known) = Revisions::with(cloud, |known| known.get(revision).cloned()) {
+        return Ok(known);
+    }
+    let settings = settings(cloud, revision)?;
+    let definition = Definition::parse(&settings.definition)
+        .map_err(|fault| AwsError::internal(format!("{}: {}", fault.path, fault.reason)))?;
+    let parsed = Arc::new(Revision { settings, definition });
+    Revisions::with(cloud, |known| known.insert(revision.into(), parsed.clone()));
+    Ok(parsed)
 }
 
-/// The machine of that name.
-///
-/// # Errors
-/// When the store refuses.
 pub fn find(cloud: &Cloud, name: &str) -> Result<Option<Machine>, AwsError> {
+    let query = "SELECT revision, created_ms, tags FROM sfn_machines WHERE name = ?1";
     let found: Option<(String, i64, String)> = cloud.store.read(|connection| {
-        connection
-            .query_row("SELECT revision, created_ms, tags FROM sfn_machines WHERE name = ?1", [name], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })
-            .optional()
+        connection.query_row(query, [name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()
     })?;
     let Some((revision, created_ms, tags)) = found else { return Ok(None) };
     let settings = settings(cloud, &revision)?;
@@ -334,29 +245,23 @@ pub fn find(cloud: &Cloud, name: &str) -> Result<Option<Machine>, AwsError> {
     Ok(Some(Machine { revision, created_ms, tags, settings }))
 }
 
-/// The names of all machines.
-///
-/// # Errors
-/// When the store refuses.
-pub fn names(cloud: &Cloud) -> Result<Vec<String>, AwsError> {
+/// All machines by name: name, ARN and creation in milliseconds since the epoch.
+pub fn all(cloud: &Cloud) -> Result<Vec<(String, String, i64)>, AwsError> {
     Ok(cloud.store.read(|connection| {
         connection
-            .prepare("SELECT name FROM sfn_machines ORDER BY name")?
-            .query_map([], |row| row.get(0))?
+            .prepare("SELECT name, arn, created_ms FROM sfn_machines ORDER BY name")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
             .collect()
     })?)
 }
 
 /// Deletes a machine with its executions.
-///
-/// # Errors
-/// When the store refuses.
 pub fn delete(cloud: &Cloud, name: &str) -> Result<(), AwsError> {
     cloud.store.write(|transaction| {
         transaction.execute("DELETE FROM sfn_executions WHERE machine = ?1", [name])?;
         transaction.execute("DELETE FROM sfn_revisions WHERE machine = ?1", [name])?;
         transaction.execute("DELETE FROM sfn_machines WHERE name = ?1", [name])
     })?;
-    super::runner::forget_definitions(cloud);
+    Revisions::with(cloud, HashMap::clear);
     Ok(())
 }

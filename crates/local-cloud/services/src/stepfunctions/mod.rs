@@ -1,31 +1,24 @@
-//! Step Functions Standard workflows in JSONata. It owns state machines, their executions
-//! and histories, and task tokens. It promises that every step of an execution is one
-//! transaction, so that after `kill -9` timers and tokens go on and requests that were in
-//! flight are sent again. It never ignores a field of a definition: what is not emulated is
-//! refused when the machine is deployed.
-//!
-//! `asl` parses definitions, `query` evaluates JSONata, `tree` is an execution as data,
-//! `machine` its pure step function, `runner` does steps and what they ask for,
-//! `integration` makes requests of tasks and results of replies, `records` and
-//! `machines` are the tables, `api` the actions.
+//! Step Functions Standard workflows in JSONata. This service owns state machines, executions, histories and
+//! task tokens. Each step of an execution is one transaction, so that after `kill -9` timers and tokens go on
+//! and the runner repeats the requests that were in flight. It never ignores a field of a definition: it
+//! refuses at deployment what is not emulated.
 
 mod api;
 mod deploy;
 mod machines;
-mod records;
 mod runner;
+mod shown;
+mod store;
 
 #[cfg(test)]
-mod together;
+mod tests;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use cloud_core::Cloud;
 use cloud_core::service::{Chore, JSON_1_0, Protocol, Service};
-use cloud_core::store::{Store, StoreError};
+use cloud_core::store::StoreError;
 
-/// The service.
 pub static SERVICE: Service = Service {
     protocols: &[Protocol::Json {
         content_type: JSON_1_0,
@@ -34,73 +27,34 @@ pub static SERVICE: Service = Service {
         forward: None,
     }],
     open: |opening| {
-        let state = State::open(opening.store)?;
-        opening.keep(state);
+        opening.store.migrate(store::TABLES)?;
+        opening.keep(runner::Runner::default());
+        opening.keep(machines::Revisions::default());
         Ok(())
     },
-    check: check,
-    start: start,
+    check,
+    start: runner::resume,
     chores: &[Chore {
         of: "expired executions",
         every: Duration::from_secs(300),
         // An execution has a history of dozens of events, or of thousands.
         portion: 20,
         deletes: true,
-        work: |cloud, most| Box::pin(async move { Ok(sweep(cloud, most)?) }),
+        work: |cloud, most| {
+            Box::pin(async move { Ok(store::sweep(&cloud.store, cloud.clock.now_ms(), most)?) })
+        },
     }],
     actions: api::ACTIONS,
     types: deploy::TYPES,
     ..Service::new("states")
 };
 
-/// What the service keeps in memory; everything else is in the store.
-#[derive(Debug, Default)]
-pub struct State {
-    runner: runner::Runner,
-}
-
-impl State {
-    /// Creates the service's tables.
-    ///
-    /// # Errors
-    /// When the store refuses.
-    pub fn open(store: &Store) -> Result<Self, StoreError> {
-        records::create(store)?;
-        Ok(Self::default())
-    }
-}
-
-/// Whether every execution that runs can be read: one that an older version wrote might not be.
-///
-/// # Errors
-/// When one cannot.
-pub(crate) fn check(cloud: &Cloud) -> Result<(), StoreError> {
-    match cloud.store.read(records::running) {
+/// Checks that this version can read every running execution.
+fn check(cloud: &Cloud) -> Result<(), StoreError> {
+    match cloud.store.read(store::running) {
         Err(StoreError::Sqlite(rusqlite::Error::FromSqlConversionFailure(..))) => {
             Err(StoreError::OtherVersion { what: "an execution that runs cannot be read".into() })
         }
-        other => other.map(|_| ()),
+        other => other.map(drop),
     }
-}
-
-/// Deletes so many executions at most that ended 90 days ago, with their histories and tokens; how many.
-///
-/// # Errors
-/// When the store refuses.
-pub(crate) fn sweep(cloud: &Cloud, most: usize) -> Result<usize, StoreError> {
-    records::sweep(&cloud.store, cloud.clock.now_ms(), most)
-}
-
-/// The ARN of the state machine whose execution has handed out a task token.
-pub(crate) fn machine_of(cloud: &Cloud, token: &str) -> Option<String> {
-    let found = cloud.store.read(|connection| {
-        let seq = records::of_token(connection, token)?;
-        seq.map_or(Ok(None), |seq| records::get(connection, seq))
-    });
-    Some(found.ok()??.execution.meta.machine_arn)
-}
-
-/// Starts the background tasks, after every resource is deployed; they end when `cloud.stopping` is cancelled.
-pub fn start(cloud: &Arc<Cloud>) {
-    runner::resume(cloud);
 }

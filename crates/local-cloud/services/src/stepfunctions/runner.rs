@@ -1,92 +1,52 @@
-//! Runs executions: takes a stimulus, lets [`cloud_languages::states::machine::advance`] do the step, commits
-//! it in one transaction, and only then sends what the step asks for. Requests that were in
-//! flight when the process died are sent again at start, as after a lost reply; timers and
-//! tokens simply go on, since they are part of the tree.
+//! Runs executions: it takes a stimulus, lets [`advance`] do the step, commits the step in one transaction,
+//! and only then sends the step's requests. At start it repeats the requests that were in flight at a kill,
+//! as after a lost reply; timers and tokens go on, since they are part of the tree.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cloud_core::{AwsError, Cloud, calls};
-use cloud_languages::states::asl::Definition;
 use cloud_languages::states::integration::{Reply, Request, Resource};
 use cloud_languages::states::machine::{Effects, Env, Stimulus, advance, due};
-use cloud_languages::states::tree::{Execution, Failure, Status};
+use cloud_languages::states::tree::{Execution, Failure, Status, Thread};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::machines::{self, Settings};
-use super::records::{self, Record};
+use super::machines::{Revision, revision};
+use super::store::{self, Record};
 
-/// What the runner keeps in memory; all of it can be rebuilt from the store.
+/// The runner's memory; all of it can be rebuilt from the store.
 #[derive(Debug, Default)]
 pub struct Runner {
     /// One step at a time: a step reads the tree, changes it and writes it back.
     stepping: Mutex<()>,
-    /// Requests on their way, so that a start never sends one twice.
+    /// Requests on their way, so that no request is sent twice.
     sent: Mutex<HashSet<(i64, u64)>>,
-    /// Parsed definitions by revision.
-    definitions: Mutex<HashMap<String, Arc<Revision>>>,
     /// When the timers look next; milliseconds since the epoch.
     next_due: AtomicI64,
-    /// Something is due before that.
+    /// Wakes the timers for something that is due before `next_due`.
     timers: Notify,
-    /// A status change waits to be published.
+    /// Wakes the publisher of status changes.
     outbox: Notify,
     #[cfg(test)]
-    pub stub: std::sync::OnceLock<tests::Stub>,
-}
-
-/// A definition that executions run, with what belongs to it.
-#[derive(Debug)]
-pub struct Revision {
-    /// As deployed.
-    pub settings: Arc<Settings>,
-    /// Parsed.
-    pub definition: Definition,
+    pub stub: std::sync::OnceLock<super::tests::Stub>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The revision, parsed once.
-///
-/// # Errors
-/// When it is not in the store.
-pub fn revision(cloud: &Cloud, revision: &str) -> Result<Arc<Revision>, AwsError> {
-    if let Some(found) = known(cloud, revision) {
-        return Ok(found);
-    }
-    let settings = machines::settings(cloud, revision)?;
-    let definition = Definition::parse(&settings.definition)
-        .map_err(|fault| AwsError::internal(format!("{}: {}", fault.path, fault.reason)))?;
-    let parsed = Arc::new(Revision { settings, definition });
-    locked(&cloud.state::<crate::stepfunctions::State>().runner.definitions)
-        .insert(revision.into(), parsed.clone());
-    Ok(parsed)
-}
-
-/// The revision, if an execution has run it since the start.
-pub fn known(cloud: &Cloud, revision: &str) -> Option<Arc<Revision>> {
-    locked(&cloud.state::<crate::stepfunctions::State>().runner.definitions).get(revision).cloned()
-}
-
-/// Stores a new execution with its first step, unless there is one of its name that is not
-/// `forgotten`.
-///
-/// # Errors
-/// When the store refuses.
+/// Stores a new execution with its first step, unless another execution has its name and is not forgotten.
 pub fn start(
     cloud: &Arc<Cloud>,
     execution: Execution,
     is_forgotten: impl FnOnce(&Record) -> bool,
 ) -> Result<Started, AwsError> {
     let revision = revision(cloud, &execution.meta.revision)?;
-    let guard = locked(&cloud.state::<crate::stepfunctions::State>().runner.stepping);
+    let guard = locked(&cloud.state::<Runner>().stepping);
     let meta = &execution.meta;
-    let existing =
-        cloud.store.read(|connection| records::find(connection, &meta.machine_name, &meta.name))?;
+    let existing = cloud.store.read(|connection| store::find(connection, &meta.machine_name, &meta.name))?;
     let instead = existing.as_ref().map(|record| record.seq);
     if let Some(existing) = existing
         && !is_forgotten(&existing)
@@ -97,13 +57,13 @@ pub fn start(
     let mut created = Record { seq: 0, execution };
     let effects = step(cloud, &revision, &mut created.execution, &Stimulus::Start);
     created.seq = cloud.store.write(|transaction| {
-        let seq = records::insert(transaction, &created.execution, instead)?;
-        // That it runs is told before anything that the first step leads to.
-        records::announce(transaction, &begun)?;
+        let seq = store::insert(transaction, &created.execution, instead)?;
+        // The event of its start comes before all events of its first step.
+        store::announce(transaction, &begun)?;
         if created.execution.root.is_none() {
-            records::announce(transaction, &created.execution.meta)?;
+            store::announce(transaction, &created.execution.meta)?;
         }
-        records::add(transaction, seq, &effects)?;
+        store::add(transaction, seq, &effects)?;
         revision.settings.log(cloud, transaction, &begun, &effects.events)?;
         Ok(seq)
     })?;
@@ -113,36 +73,30 @@ pub fn start(
     Ok(Started::Created(Box::new(created)))
 }
 
-/// What became of a start.
 pub enum Started {
-    /// A new execution.
     Created(Box<Record>),
-    /// There is one of that name.
+    /// Another execution has the name.
     Existed(Box<Record>),
 }
 
-/// Gives a stimulus to an execution; `false` where nothing waited for it, and `None` where
-/// there is no such execution any more.
-///
-/// # Errors
-/// When the store refuses.
+/// Gives a stimulus to an execution: `false` if nothing waited for it, `None` if there is no such execution.
 pub fn stimulate(cloud: &Arc<Cloud>, seq: i64, stimulus: &Stimulus) -> Result<Option<bool>, AwsError> {
-    let guard = locked(&cloud.state::<crate::stepfunctions::State>().runner.stepping);
-    let Some(mut record) = cloud.store.read(|connection| records::get(connection, seq))? else {
+    let guard = locked(&cloud.state::<Runner>().stepping);
+    let Some(mut record) = cloud.store.read(|connection| store::get(connection, seq))? else {
         return Ok(None);
     };
     let revision = revision(cloud, &record.execution.meta.revision)?;
     let effects = step(cloud, &revision, &mut record.execution, stimulus);
     if !effects.taken && effects.events.is_empty() {
-        // It came too late, or too early: nothing has changed.
+        // The stimulus came too late or too early, and changed nothing.
         return Ok(Some(false));
     }
-    // One transaction for all that a step makes, its log included.
+    // One transaction for the whole step, with its log.
     cloud.store.write(|transaction| {
-        records::update(transaction, &record)?;
-        records::add(transaction, seq, &effects)?;
+        store::update(transaction, &record)?;
+        store::add(transaction, seq, &effects)?;
         if effects.status_changed {
-            records::announce(transaction, &record.execution.meta)?;
+            store::announce(transaction, &record.execution.meta)?;
         }
         revision.settings.log(cloud, transaction, &record.execution.meta, &effects.events)
     })?;
@@ -157,7 +111,7 @@ fn step(cloud: &Cloud, revision: &Revision, execution: &mut Execution, stimulus:
     advance(&revision.definition, execution, stimulus, &env)
 }
 
-/// What a step wants done, after its commit.
+/// Does the effects of a step that is committed.
 fn follow_up(cloud: &Arc<Cloud>, record: &Record, effects: Effects) {
     let meta = &record.execution.meta;
     for event in &effects.events {
@@ -168,7 +122,7 @@ fn follow_up(cloud: &Arc<Cloud>, record: &Record, effects: Effects) {
             tracing::info!(target: "hop", service = "states", resource = %meta.machine_name, state = %name, execution = %meta.name, "state entered");
         }
     }
-    let runner = &cloud.state::<crate::stepfunctions::State>().runner;
+    let runner = cloud.state::<Runner>();
     if effects.status_changed {
         runner.outbox.notify_one();
     }
@@ -182,7 +136,7 @@ fn follow_up(cloud: &Arc<Cloud>, record: &Record, effects: Effects) {
             tracing::warn!(target: "hop", service = "states", resource = %machine, execution = %name, status, error, "execution ended");
         }
     }
-    // The timers look only where they would be late.
+    // The timers need to wake only if they would be late.
     if due(&record.execution).is_some_and(|due| due < runner.next_due.load(Ordering::SeqCst)) {
         runner.timers.notify_one();
     }
@@ -194,7 +148,7 @@ fn follow_up(cloud: &Arc<Cloud>, record: &Record, effects: Effects) {
 /// Sends a task's request and gives the execution the reply.
 fn send(cloud: &Arc<Cloud>, record: &Record, number: u64, resource: String, arguments: Value) {
     let seq = record.seq;
-    if !locked(&cloud.state::<crate::stepfunctions::State>().runner.sent).insert((seq, number)) {
+    if !locked(&cloud.state::<Runner>().sent).insert((seq, number)) {
         return;
     }
     let meta = &record.execution.meta;
@@ -212,22 +166,21 @@ fn send(cloud: &Arc<Cloud>, record: &Record, number: u64, resource: String, argu
         };
         let outcome = tokio::select! {
             biased;
-            // Sent again at the next start.
+            // The next start sends it again.
             () = cloud.stopping.cancelled() => return,
             outcome = outcome => outcome,
         };
-        // A reply that cannot be stored is a lost one; the task's timeout or the next start
-        // takes care of it.
+        // The reply is lost if it cannot be stored; then the task's timeout or the next start goes on.
         if let Err(error) = stimulate(&cloud, seq, &Stimulus::Answered(number, outcome)) {
             tracing::warn!(target: "hop", service = "states", resource = %execution_arn, %error, "reply not stored");
         }
-        locked(&cloud.state::<crate::stepfunctions::State>().runner.sent).remove(&(seq, number));
+        locked(&cloud.state::<Runner>().sent).remove(&(seq, number));
     });
 }
 
 async fn perform(cloud: &Arc<Cloud>, request: Request) -> Result<Reply, AwsError> {
     #[cfg(test)]
-    if let Some(stub) = cloud.state::<crate::stepfunctions::State>().runner.stub.get() {
+    if let Some(stub) = cloud.state::<Runner>().stub.get() {
         return stub.answer(request).await;
     }
     match request {
@@ -251,17 +204,16 @@ async fn perform(cloud: &Arc<Cloud>, request: Request) -> Result<Reply, AwsError
     }
 }
 
-/// Starts timers and the publication of status changes, and sends again what was in flight.
+/// Starts timers and the publisher of status changes, and repeats the requests that were in flight.
 pub fn resume(cloud: &Arc<Cloud>) {
-    // What became due meanwhile is over: its request is not sent again.
+    // Tasks that timed out meanwhile end first, so that their requests are not repeated.
     if let Err(error) = tick(cloud) {
         tracing::error!(%error, "timers of executions failed");
     }
-    match cloud.store.read(records::running) {
+    match cloud.store.read(store::running) {
         Ok(running) => {
             for record in running {
-                let open =
-                    record.execution.root.as_ref().map(cloud_languages::states::tree::Thread::open_requests);
+                let open = record.execution.root.as_ref().map(Thread::open_requests);
                 for (number, resource, arguments) in open.unwrap_or_default() {
                     send(cloud, &record, number, resource, arguments);
                 }
@@ -280,19 +232,19 @@ where
     let stopping = cloud.stopping.clone();
     let work = work(cloud.clone());
     tokio::spawn(async move {
-        // Once it stops, nothing more is done, even if there is something to do.
+        // Once the cloud stops, nothing more is done, even if there is something to do.
         tokio::select! { biased; () = stopping.cancelled() => {}, () = work => {} }
     });
 }
 
-/// One due time for all executions, read from an index; it changes only after a step.
+/// Sleeps until the next due time of all executions, which only a step changes.
 async fn keep_time(cloud: &Arc<Cloud>) {
-    let runner = &cloud.state::<crate::stepfunctions::State>().runner;
+    let runner = cloud.state::<Runner>();
     loop {
         let changed = runner.timers.notified();
         tokio::pin!(changed);
         changed.as_mut().enable();
-        // Whatever comes while this looks is told to it.
+        // A step during `tick` wakes this loop again.
         runner.next_due.store(i64::MAX, Ordering::SeqCst);
         let next = tick(cloud).unwrap_or_else(|error| {
             tracing::error!(%error, "timers of executions failed");
@@ -308,27 +260,25 @@ async fn keep_time(cloud: &Arc<Cloud>) {
     }
 }
 
-/// Fires all that is due and gives the next due time. An execution that cannot be advanced
-/// is tried again later, and holds up no other.
+/// Advances every execution that is due; returns the next due time. An execution that cannot be advanced is
+/// tried again later, and holds up no other.
 fn tick(cloud: &Arc<Cloud>) -> Result<Option<i64>, AwsError> {
     let now_ms = cloud.clock.now_ms();
     let mut failed = None;
-    for seq in cloud.store.read(|connection| records::due_now(connection, now_ms))? {
+    for seq in cloud.store.read(|connection| store::due_now(connection, now_ms))? {
         if let Err(error) = stimulate(cloud, seq, &Stimulus::Tick) {
             tracing::error!(%error, "an execution could not be advanced");
             failed = Some(now_ms + 1_000);
         }
     }
-    Ok(failed.or(cloud.store.read(records::next_due)?))
+    Ok(failed.or(cloud.store.read(store::next_due)?))
 }
 
-/// Publishes status changes in order, as many as wait, in one transaction with their removal
-/// from here.
 async fn publish(cloud: &Arc<Cloud>) {
     loop {
         match drain(cloud).await {
             Ok(true) => {}
-            Ok(false) => cloud.state::<crate::stepfunctions::State>().runner.outbox.notified().await,
+            Ok(false) => cloud.state::<Runner>().outbox.notified().await,
             Err(error) => {
                 tracing::warn!(target: "hop", service = "states", %error, "status change not published yet");
                 cloud.clock.sleep_until(cloud.clock.now_ms() + 1_000).await;
@@ -337,21 +287,17 @@ async fn publish(cloud: &Arc<Cloud>) {
     }
 }
 
-/// Whether there was something to publish.
+/// Publishes the status changes that wait, in their order, in one transaction with their removal from the
+/// outbox; returns whether there were any.
 async fn drain(cloud: &Arc<Cloud>) -> Result<bool, AwsError> {
-    let waiting: Vec<(i64, String, String)> = cloud.store.read(|connection| {
-        connection
-            .prepare_cached("SELECT id, resource, detail FROM sfn_outbox ORDER BY id LIMIT 100")?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-            .collect()
-    })?;
+    let waiting = cloud.store.read(store::announced)?;
     let Some(&(last, ..)) = waiting.last() else { return Ok(false) };
     let mut details = Vec::new();
     for (_, resource, detail) in waiting {
         details.push((resource, serde_json::from_str(&detail).map_err(AwsError::internal)?));
     }
     #[cfg(test)]
-    if let Some(stub) = cloud.state::<crate::stepfunctions::State>().runner.stub.get() {
+    if let Some(stub) = cloud.state::<Runner>().stub.get() {
         details.iter().for_each(|(_, detail)| stub.published(detail));
     }
     let delete = |transaction: &rusqlite::Transaction<'_>| {
@@ -361,11 +307,3 @@ async fn drain(cloud: &Arc<Cloud>) -> Result<bool, AwsError> {
     crate::eventbridge::publish_aws_events(cloud, "aws.states", kind, details, delete).await?;
     Ok(true)
 }
-
-/// Forgets parsed definitions, after a machine is deployed or deleted.
-pub fn forget_definitions(cloud: &Cloud) {
-    locked(&cloud.state::<crate::stepfunctions::State>().runner.definitions).clear();
-}
-
-#[cfg(test)]
-pub mod tests;

@@ -1,7 +1,7 @@
-//! The Amazon States Language with JSONata as its query language, parsed into types when a
-//! state machine is deployed. It promises that whatever it accepts can be run: unknown
-//! fields and state types, dangling transitions, JSONPath and expressions that do not
-//! compile are refused with the path of the state. It never evaluates anything.
+//! The Amazon States Language with JSONata as its query language, parsed into types when a state machine is
+//! deployed. Every definition that it accepts can run: it refuses unknown fields and state types, dangling
+//! transitions, JSONPath and expressions that do not compile, with the path of the state. It never evaluates
+//! anything.
 
 mod parse;
 
@@ -12,85 +12,66 @@ use serde_json::{Map, Value};
 
 use super::integration::Resource;
 
-/// A state machine that can be run.
 #[derive(Debug)]
 pub struct Definition {
-    /// The outermost states.
     pub workflow: Workflow,
     /// Seconds after which the whole execution is `TIMED_OUT`.
     pub timeout_seconds: Option<u64>,
 }
 
-/// States with a start: the machine itself, a branch of a Parallel, the processor of a Map.
+/// The states of the machine itself, of a branch of a Parallel, or of the processor of a Map.
 #[derive(Debug)]
 pub struct Workflow {
-    /// The first state.
     pub start_at: String,
-    /// States by name.
     pub states: BTreeMap<String, State>,
 }
 
-/// One state.
 #[derive(Debug)]
 pub struct State {
-    /// What it does.
     pub kind: Kind,
     /// The state after it; `None` ends the workflow.
     pub next: Option<String>,
-    /// Variables that it sets on leaving.
     pub assign: Map<String, Value>,
-    /// Its output, where it is not the result or the input.
+    /// Absent, the output is the result or the input.
     pub output: Option<Value>,
-    /// In order; the first that matches counts.
+    /// The first that matches counts, as in `catch`.
     pub retry: Vec<Retrier>,
-    /// In order; the first that matches counts.
     pub catch: Vec<Catcher>,
 }
 
-/// The eight types of state. `Value`s are templates: JSON whose `{% %}` strings are JSONata.
+/// The types of state. `Value`s are templates: JSON whose `{% %}` strings are JSONata.
 #[derive(Debug)]
 pub enum Kind {
-    /// Calls a service.
     Task(Task),
     /// Goes on with the first rule whose condition holds.
     Choice {
-        /// In order.
         rules: Vec<Rule>,
-        /// Where none holds.
+        /// The next state if no condition holds.
         default: Option<String>,
     },
     /// Runs all branches side by side.
     Parallel {
-        /// The branches.
         branches: Vec<Workflow>,
-        /// Their common input; the state's input where absent.
+        /// The common input; absent, the state's input.
         arguments: Option<Value>,
     },
     /// Runs a workflow for each item.
     Map(Box<MapState>),
-    /// Does nothing.
     Pass,
-    /// Waits for a number of seconds.
     WaitSeconds(Value),
     /// Waits until an RFC 3339 time.
     WaitUntil(Value),
-    /// Ends the workflow well.
     Succeed,
-    /// Ends the workflow badly.
     Fail {
-        /// The error's name.
         error: Option<Value>,
-        /// The error's cause.
         cause: Option<Value>,
     },
 }
 
-/// What a Task state calls and how long it waits.
 #[derive(Debug)]
 pub struct Task {
-    /// What is called.
     pub resource: Resource,
-    /// What it is called with; the state's input where absent.
+    /// Absent, the state's input.
     pub arguments: Option<Value>,
     /// Seconds, or an expression for them.
     pub timeout: Option<Value>,
@@ -101,13 +82,12 @@ pub struct Task {
 /// An inline Map.
 #[derive(Debug)]
 pub struct MapState {
-    /// What runs for each item.
     pub processor: Workflow,
-    /// The items; the state's input where absent.
+    /// Absent, the state's input.
     pub items: Option<Value>,
-    /// The input of an iteration; the item where absent.
+    /// The input of an iteration; absent, the item.
     pub selector: Option<Value>,
-    /// How many run at a time; 0 is no limit.
+    /// How many iterations run at a time; 0 is no limit.
     pub max_concurrency: Option<Value>,
 }
 
@@ -117,50 +97,41 @@ pub struct MapState {
 pub struct Rule {
     /// JSONata that gives a boolean.
     pub condition: Value,
-    /// The state it leads to.
     pub next: String,
-    /// Variables that it sets.
     #[serde(default)]
     pub assign: Map<String, Value>,
-    /// The state's output, where it is not the input.
+    /// Absent, the state's input.
     pub output: Option<Value>,
-    /// For readers.
     #[serde(rename = "Comment")]
-    pub _comment: Option<String>,
+    _comment: Option<String>,
 }
 
-/// A retrier. Defaults: <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>
+/// Defaults: <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Retrier {
-    /// Error names.
     pub error_equals: Vec<String>,
     /// Seconds before the first retry.
     #[serde(default = "one")]
     pub interval_seconds: u64,
-    /// Retries, not counting the first attempt.
+    /// Retries, without the first attempt.
     #[serde(default = "three")]
     pub max_attempts: u64,
-    /// By how much the interval grows with each retry.
+    /// The factor by which the interval grows with each retry.
     #[serde(default = "two")]
     pub backoff_rate: f64,
-    /// No interval is longer.
     pub max_delay_seconds: Option<u64>,
-    /// Whether the interval is drawn from 0 up to itself.
     #[serde(default)]
     pub jitter_strategy: Jitter,
-    /// For readers.
     #[serde(rename = "Comment")]
-    pub _comment: Option<String>,
+    _comment: Option<String>,
 }
 
-/// Randomisation of a retry interval.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Jitter {
-    /// Anything from 0 up to the interval.
+    /// A random delay from 0 up to the interval.
     Full,
-    /// The interval.
     #[default]
     None,
 }
@@ -175,29 +146,23 @@ fn three() -> u64 {
     3
 }
 
-/// A catcher.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Catcher {
-    /// Error names.
     pub error_equals: Vec<String>,
-    /// Where the execution goes on.
     pub next: String,
-    /// Variables that it sets.
     #[serde(default)]
     pub assign: Map<String, Value>,
-    /// The state's output; the error output where absent.
+    /// Absent, the error output.
     pub output: Option<Value>,
-    /// For readers.
     #[serde(rename = "Comment")]
-    pub _comment: Option<String>,
+    _comment: Option<String>,
 }
 
-/// What is said of a definition that is no object at all; there is no place to name then.
+/// The reason for a definition that is not even an object; such a fault has no place.
 pub const NOT_AN_OBJECT: &str = "Definition must be a valid JSON object";
 
-/// Why a definition cannot be run: where (`States.Name.Field`) and what, in the words of AWS
-/// where it refuses the same.
+/// Why a definition cannot run, in AWS's words where AWS refuses the same.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fault {
     /// The code of a diagnostic.
@@ -210,7 +175,7 @@ pub struct Fault {
 }
 
 impl State {
-    /// The states that it may lead to, each with the field that says so.
+    /// The possible next states, each with the field that names it.
     fn targets(&self) -> Vec<(String, &str)> {
         let mut targets: Vec<(String, &str)> =
             self.next.iter().map(|next| ("Next".into(), next.as_str())).collect();

@@ -1,7 +1,7 @@
-//! From a JSON document to the types of the language, with every check that AWS makes when a
-//! machine is created.
+//! Reads a JSON document into the types of the language, with every check that AWS makes on creation.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::take;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -20,43 +20,25 @@ fn coded<T>(code: &'static str, path: &str, reason: impl Into<String>) -> Result
     Err(Fault { code, path: path.into(), reason: reason.into() })
 }
 
-/// Fields of the other query language, refused by name.
+/// Fields of the other query language.
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html>
-const JSONPATH_FIELDS: [&str; 18] = [
-    "InputPath",
-    "OutputPath",
-    "ResultPath",
-    "Parameters",
-    "ResultSelector",
-    "Result",
-    "ItemsPath",
-    "Variable",
-    "ErrorPath",
-    "CausePath",
-    "SecondsPath",
-    "TimestampPath",
-    "TimeoutSecondsPath",
-    "HeartbeatSecondsPath",
-    "MaxConcurrencyPath",
-    "ToleratedFailureCountPath",
-    "ToleratedFailurePercentagePath",
-    "Iterator",
+#[rustfmt::skip]
+const JSONPATH_FIELDS: &[&str] = &[
+    "InputPath", "OutputPath", "ResultPath", "Parameters", "ResultSelector", "Result", "ItemsPath", "Variable",
+    "ErrorPath", "CausePath", "SecondsPath", "TimestampPath", "TimeoutSecondsPath", "HeartbeatSecondsPath",
+    "MaxConcurrencyPath", "ToleratedFailureCountPath", "ToleratedFailurePercentagePath", "Iterator",
 ];
 
-/// Fields that AWS knows and that are not emulated here.
-const NOT_EMULATED: [&str; 7] = [
-    "Credentials",
-    "ItemBatcher",
-    "ItemReader",
-    "Label",
-    "ResultWriter",
-    "ToleratedFailureCount",
+/// Fields that AWS knows, and the local cloud does not emulate.
+#[rustfmt::skip]
+const NOT_EMULATED: &[&str] = &[
+    "Credentials", "ItemBatcher", "ItemReader", "Label", "ResultWriter", "ToleratedFailureCount",
     "ToleratedFailurePercentage",
 ];
 
 /// The fields of the definition itself.
-const MACHINE_FIELDS: [&str; 6] =
-    ["Comment", "QueryLanguage", "StartAt", "States", "TimeoutSeconds", "Version"];
+const MACHINE_FIELDS: &[&str] =
+    &["Comment", "QueryLanguage", "StartAt", "States", "TimeoutSeconds", "Version"];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
@@ -86,7 +68,7 @@ struct ProcessorConfig {
     mode: String,
 }
 
-/// Every field that a state of any type may have; which type may have which stands in [`fields_of`].
+/// Every field that a state of any type may have; [`fields_of`] says which type has which.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct RawState {
@@ -105,9 +87,11 @@ struct RawState {
     retry: Vec<Retrier>,
     #[serde(default)]
     catch: Vec<Catcher>,
-    choices: Option<Vec<Rule>>,
+    #[serde(default)]
+    choices: Vec<Rule>,
     default: Option<String>,
-    branches: Option<Vec<RawWorkflow>>,
+    #[serde(default)]
+    branches: Vec<RawWorkflow>,
     item_processor: Option<RawWorkflow>,
     items: Option<Value>,
     item_selector: Option<Value>,
@@ -118,35 +102,17 @@ struct RawState {
     cause: Option<Value>,
 }
 
+/// The fields of a state type, beside those of all types.
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/workflow-states.html>, the JSONata columns.
+#[rustfmt::skip]
 fn fields_of(kind: &str) -> Option<&'static [&'static str]> {
     Some(match kind {
-        "Task" => &[
-            "Resource",
-            "Arguments",
-            "TimeoutSeconds",
-            "HeartbeatSeconds",
-            "Retry",
-            "Catch",
-            "Assign",
-            "Output",
-            "Next",
-            "End",
-        ],
+        "Task" => &["Resource", "Arguments", "TimeoutSeconds", "HeartbeatSeconds", "Retry", "Catch", "Assign",
+                    "Output", "Next", "End"],
         "Choice" => &["Choices", "Default", "Assign", "Output"],
         "Parallel" => &["Branches", "Arguments", "Retry", "Catch", "Assign", "Output", "Next", "End"],
-        "Map" => &[
-            "ItemProcessor",
-            "Items",
-            "ItemSelector",
-            "MaxConcurrency",
-            "Retry",
-            "Catch",
-            "Assign",
-            "Output",
-            "Next",
-            "End",
-        ],
+        "Map" => &["ItemProcessor", "Items", "ItemSelector", "MaxConcurrency", "Retry", "Catch", "Assign",
+                   "Output", "Next", "End"],
         "Pass" => &["Assign", "Output", "Next", "End"],
         "Wait" => &["Seconds", "Timestamp", "Assign", "Output", "Next", "End"],
         "Succeed" => &["Output"],
@@ -156,36 +122,31 @@ fn fields_of(kind: &str) -> Option<&'static [&'static str]> {
 }
 
 impl Definition {
-    /// Parses a definition and holds it against every rule that AWS checks on creation.
-    ///
     /// # Errors
-    /// The first [`Fault`].
+    /// The first fault.
     pub fn parse(document: &Value) -> Result<Self, Fault> {
-        Self::check(document).map_err(|(first, _)| first)
+        Self::check(document).map_err(|mut faults| faults.swap_remove(0))
     }
 
-    /// Like [`Definition::parse`], with all that is wrong.
-    ///
     /// # Errors
-    /// The first [`Fault`] and the others.
-    pub fn check(document: &Value) -> Result<Self, (Fault, Vec<Fault>)> {
-        let raw = RawMachine::read(document).map_err(|fault| (fault, Vec::new()))?;
+    /// All faults, at least one.
+    pub fn check(document: &Value) -> Result<Self, Vec<Fault>> {
+        let raw = RawMachine::read(document).map_err(|fault| vec![fault])?;
         let mut parser =
             Parser { jsonata: raw.query_language.is_some(), names: BTreeSet::new(), faults: Vec::new() };
         let workflow = parser.workflow("", raw.start_at, raw.states);
         if parser.faults.is_empty() {
             parser.faults.extend(unshadowed(&workflow, &BTreeSet::new()).err());
         }
-        let mut faults = parser.faults.into_iter();
-        match faults.next() {
-            Some(first) => Err((first, faults.collect())),
-            None => Ok(Self { workflow, timeout_seconds: raw.timeout_seconds }),
+        match parser.faults {
+            faults if faults.is_empty() => Ok(Self { workflow, timeout_seconds: raw.timeout_seconds }),
+            faults => Err(faults),
         }
     }
 }
 
 impl RawMachine {
-    /// Reads what is not of the states.
+    /// Reads and checks everything but the states.
     fn read(document: &Value) -> Result<Self, Fault> {
         let Some(fields) = document.as_object() else { return fault("", NOT_AN_OBJECT) };
         let missing: Vec<&str> =
@@ -201,8 +162,8 @@ impl RawMachine {
         if raw.version.as_deref().is_some_and(|version| version != "1.0") {
             return fault("Version", "only version 1.0 of the Amazon States Language exists");
         }
-        if raw.timeout_seconds.is_some_and(|seconds| !(1..=LARGEST).contains(&seconds)) {
-            return fault("TimeoutSeconds", format!("it must be between 1 and {LARGEST}"));
+        if raw.timeout_seconds.is_some_and(|seconds| !(1..=MAX_NUMBER).contains(&seconds)) {
+            return fault("TimeoutSeconds", format!("it must be between 1 and {MAX_NUMBER}"));
         }
         // AWS's default is JSONPath; each state may still choose JSONata.
         if let Some(other) = raw.query_language.as_deref().filter(|language| *language != "JSONata") {
@@ -240,7 +201,7 @@ impl Parser {
             }
         }
         let workflow = Workflow { start_at, states };
-        // A state that could not be read leads nobody knows where.
+        // Nobody knows the next states of a state with a fault.
         if workflow.states.len() == count {
             connected(path, &workflow, &mut self.faults);
         }
@@ -262,37 +223,20 @@ impl Parser {
         let Some(allowed) = fields_of(&kind) else {
             return fault(path, format!("there is no state type {kind:?}"));
         };
-        match fields.get("QueryLanguage").map(Value::as_str) {
-            Some(Some("JSONata")) => {}
-            None if self.jsonata => {}
-            Some(Some("JSONPath")) if self.jsonata => {
-                let reason =
-                    "'QueryLanguage' can not be 'JSONPath' if set to 'JSONata' for whole state machine";
-                return fault(path, reason);
-            }
-            _ => {
-                let reason = "JSONPath is not emulated; say QueryLanguage: JSONata";
-                return fault(&join(path, "QueryLanguage"), reason);
-            }
-        }
-        for field in fields.keys() {
-            if JSONPATH_FIELDS.contains(&field.as_str()) {
+        self.check_language(path, fields.get("QueryLanguage"))?;
+        for field in fields.keys().map(String::as_str) {
+            if JSONPATH_FIELDS.contains(&field) {
                 let reason = format!(
                     "The QueryLanguage is set to 'JSONata', but field '{field}' is only supported for the 'JSONPath' QueryLanguage"
                 );
                 return fault(path, reason);
             }
-            let common = ["Type", "Comment", "QueryLanguage"].contains(&field.as_str());
-            if !common && !allowed.contains(&field.as_str()) {
+            if !["Type", "Comment", "QueryLanguage"].contains(&field) && !allowed.contains(&field) {
                 return fault(path, unsupported(field));
             }
         }
-        let raw: RawState = serde_path_to_error::deserialize(Value::Object(fields))
+        let mut raw: RawState = serde_path_to_error::deserialize(Value::Object(fields))
             .or_else(|error| fault(path, format!("the {kind} state is not valid: {error}")))?;
-        self.typed(path, raw)
-    }
-
-    fn typed(&mut self, path: &str, raw: RawState) -> Result<State, Fault> {
         compile_map(&join(path, "Assign"), &raw.assign)?;
         compile_some(&join(path, "Output"), raw.output.as_ref())?;
         compile_some(&join(path, "Arguments"), raw.arguments.as_ref())?;
@@ -301,99 +245,8 @@ impl Parser {
         if needs_next && (raw.next.is_some() == (raw.end == Some(true))) {
             return fault(path, "the state needs either Next or End: true");
         }
-        let kind = match raw.kind.as_str() {
-            "Task" => {
-                let Some(arn) = raw.resource else { return fault(path, "a Task needs a Resource") };
-                let resource =
-                    Resource::parse(&arn).or_else(|reason| fault(&join(path, "Resource"), reason))?;
-                if let Some(arguments) = &raw.arguments {
-                    resource.check(arguments).or_else(|reason| fault(&join(path, "Arguments"), reason))?;
-                }
-                whole_number(&join(path, "TimeoutSeconds"), raw.timeout_seconds.as_ref(), 1)?;
-                whole_number(&join(path, "HeartbeatSeconds"), raw.heartbeat_seconds.as_ref(), 1)?;
-                if let (Some(timeout), Some(heartbeat)) = (
-                    raw.timeout_seconds.as_ref().and_then(Value::as_u64),
-                    raw.heartbeat_seconds.as_ref().and_then(Value::as_u64),
-                ) && heartbeat >= timeout
-                {
-                    return fault(&join(path, "HeartbeatSeconds"), "it must be less than TimeoutSeconds");
-                }
-                Kind::Task(Task {
-                    resource,
-                    arguments: raw.arguments,
-                    timeout: raw.timeout_seconds,
-                    heartbeat: raw.heartbeat_seconds,
-                })
-            }
-            "Choice" => {
-                let rules = raw.choices.unwrap_or_default();
-                if rules.is_empty() {
-                    return fault(path, "a Choice needs at least one rule in Choices");
-                }
-                for (index, rule) in rules.iter().enumerate() {
-                    let path = join(path, &format!("Choices[{index}]"));
-                    compile(&join(&path, "Condition"), &rule.condition)?;
-                    if !rule.condition.is_boolean() && !query::is_expression(&rule.condition) {
-                        return fault(&join(&path, "Condition"), "it must be a JSONata expression");
-                    }
-                    compile_map(&join(&path, "Assign"), &rule.assign)?;
-                    compile_some(&join(&path, "Output"), rule.output.as_ref())?;
-                }
-                Kind::Choice { rules, default: raw.default }
-            }
-            "Parallel" => {
-                let mut branches = Vec::new();
-                for (index, branch) in raw.branches.unwrap_or_default().into_iter().enumerate() {
-                    let path = join(path, &format!("Branches[{index}]"));
-                    if branch.processor_config.is_some() {
-                        return fault(&path, "a branch has no ProcessorConfig");
-                    }
-                    branches.push(self.workflow(&path, branch.start_at, branch.states));
-                }
-                if branches.is_empty() {
-                    return fault(path, "a Parallel needs at least one branch in Branches");
-                }
-                Kind::Parallel { branches, arguments: raw.arguments }
-            }
-            "Map" => {
-                let Some(processor) = raw.item_processor else {
-                    return fault(path, "a Map needs an ItemProcessor");
-                };
-                let path_of_processor = join(path, "ItemProcessor");
-                if processor.processor_config.as_ref().is_some_and(|config| config.mode != "INLINE") {
-                    return fault(&path_of_processor, "only ProcessorConfig.Mode INLINE is emulated");
-                }
-                compile_some(&join(path, "Items"), raw.items.as_ref())?;
-                compile_some(&join(path, "ItemSelector"), raw.item_selector.as_ref())?;
-                whole_number(&join(path, "MaxConcurrency"), raw.max_concurrency.as_ref(), 0)?;
-                Kind::Map(Box::new(MapState {
-                    processor: self.workflow(&path_of_processor, processor.start_at, processor.states),
-                    items: raw.items,
-                    selector: raw.item_selector,
-                    max_concurrency: raw.max_concurrency,
-                }))
-            }
-            "Pass" => Kind::Pass,
-            "Wait" => match (raw.seconds, raw.timestamp) {
-                (Some(seconds), None) => {
-                    whole_number(&join(path, "Seconds"), Some(&seconds), 0)?;
-                    Kind::WaitSeconds(seconds)
-                }
-                (None, Some(timestamp)) => {
-                    compile(&join(path, "Timestamp"), &timestamp)?;
-                    Kind::WaitUntil(timestamp)
-                }
-                _ => return fault(path, "a Wait needs either Seconds or Timestamp"),
-            },
-            "Succeed" => Kind::Succeed,
-            _ => {
-                compile_some(&join(path, "Error"), raw.error.as_ref())?;
-                compile_some(&join(path, "Cause"), raw.cause.as_ref())?;
-                Kind::Fail { error: raw.error, cause: raw.cause }
-            }
-        };
         Ok(State {
-            kind,
+            kind: self.kind(path, &mut raw)?,
             next: raw.next,
             assign: raw.assign,
             output: raw.output,
@@ -401,9 +254,126 @@ impl Parser {
             catch: raw.catch,
         })
     }
+
+    fn check_language(&self, path: &str, language: Option<&Value>) -> Result<(), Fault> {
+        match language.map(Value::as_str) {
+            Some(Some("JSONata")) => Ok(()),
+            None if self.jsonata => Ok(()),
+            Some(Some("JSONPath")) if self.jsonata => fault(
+                path,
+                "'QueryLanguage' can not be 'JSONPath' if set to 'JSONata' for whole state machine",
+            ),
+            _ => fault(&join(path, "QueryLanguage"), "JSONPath is not emulated; say QueryLanguage: JSONata"),
+        }
+    }
+
+    fn kind(&mut self, path: &str, raw: &mut RawState) -> Result<Kind, Fault> {
+        match raw.kind.as_str() {
+            "Task" => task(path, raw).map(Kind::Task),
+            "Choice" => {
+                choices(path, &raw.choices)?;
+                Ok(Kind::Choice { rules: take(&mut raw.choices), default: raw.default.take() })
+            }
+            "Parallel" => {
+                let branches = self.branches(path, take(&mut raw.branches))?;
+                Ok(Kind::Parallel { branches, arguments: raw.arguments.take() })
+            }
+            "Map" => Ok(Kind::Map(Box::new(self.map(path, raw)?))),
+            "Pass" => Ok(Kind::Pass),
+            "Wait" => wait(path, raw),
+            "Succeed" => Ok(Kind::Succeed),
+            _ => {
+                compile_some(&join(path, "Error"), raw.error.as_ref())?;
+                compile_some(&join(path, "Cause"), raw.cause.as_ref())?;
+                Ok(Kind::Fail { error: raw.error.take(), cause: raw.cause.take() })
+            }
+        }
+    }
+
+    fn branches(&mut self, path: &str, raw: Vec<RawWorkflow>) -> Result<Vec<Workflow>, Fault> {
+        let mut branches = Vec::new();
+        for (index, branch) in raw.into_iter().enumerate() {
+            let path = join(path, &format!("Branches[{index}]"));
+            if branch.processor_config.is_some() {
+                return fault(&path, "a branch has no ProcessorConfig");
+            }
+            branches.push(self.workflow(&path, branch.start_at, branch.states));
+        }
+        if branches.is_empty() {
+            return fault(path, "a Parallel needs at least one branch in Branches");
+        }
+        Ok(branches)
+    }
+
+    fn map(&mut self, path: &str, raw: &mut RawState) -> Result<MapState, Fault> {
+        let Some(processor) = raw.item_processor.take() else {
+            return fault(path, "a Map needs an ItemProcessor");
+        };
+        let processor_path = join(path, "ItemProcessor");
+        if processor.processor_config.as_ref().is_some_and(|config| config.mode != "INLINE") {
+            return fault(&processor_path, "only ProcessorConfig.Mode INLINE is emulated");
+        }
+        compile_some(&join(path, "Items"), raw.items.as_ref())?;
+        compile_some(&join(path, "ItemSelector"), raw.item_selector.as_ref())?;
+        whole_number(&join(path, "MaxConcurrency"), raw.max_concurrency.as_ref(), 0)?;
+        Ok(MapState {
+            processor: self.workflow(&processor_path, processor.start_at, processor.states),
+            items: raw.items.take(),
+            selector: raw.item_selector.take(),
+            max_concurrency: raw.max_concurrency.take(),
+        })
+    }
 }
 
-/// Whether a state is one at which its workflow ends.
+fn task(path: &str, raw: &mut RawState) -> Result<Task, Fault> {
+    let Some(arn) = &raw.resource else { return fault(path, "a Task needs a Resource") };
+    let resource = Resource::parse(arn).or_else(|reason| fault(&join(path, "Resource"), reason))?;
+    if let Some(arguments) = &raw.arguments {
+        resource.check(arguments).or_else(|reason| fault(&join(path, "Arguments"), reason))?;
+    }
+    let (timeout, heartbeat) = (raw.timeout_seconds.take(), raw.heartbeat_seconds.take());
+    whole_number(&join(path, "TimeoutSeconds"), timeout.as_ref(), 1)?;
+    whole_number(&join(path, "HeartbeatSeconds"), heartbeat.as_ref(), 1)?;
+    let number = |value: &Option<Value>| value.as_ref().and_then(Value::as_u64);
+    if let (Some(timeout), Some(heartbeat)) = (number(&timeout), number(&heartbeat))
+        && heartbeat >= timeout
+    {
+        return fault(&join(path, "HeartbeatSeconds"), "it must be less than TimeoutSeconds");
+    }
+    Ok(Task { resource, arguments: raw.arguments.take(), timeout, heartbeat })
+}
+
+fn choices(path: &str, rules: &[Rule]) -> Result<(), Fault> {
+    if rules.is_empty() {
+        return fault(path, "a Choice needs at least one rule in Choices");
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        let path = join(path, &format!("Choices[{index}]"));
+        compile(&join(&path, "Condition"), &rule.condition)?;
+        if !rule.condition.is_boolean() && !query::is_expression(&rule.condition) {
+            return fault(&join(&path, "Condition"), "it must be a JSONata expression");
+        }
+        compile_map(&join(&path, "Assign"), &rule.assign)?;
+        compile_some(&join(&path, "Output"), rule.output.as_ref())?;
+    }
+    Ok(())
+}
+
+fn wait(path: &str, raw: &mut RawState) -> Result<Kind, Fault> {
+    match (raw.seconds.take(), raw.timestamp.take()) {
+        (Some(seconds), None) => {
+            whole_number(&join(path, "Seconds"), Some(&seconds), 0)?;
+            Ok(Kind::WaitSeconds(seconds))
+        }
+        (None, Some(timestamp)) => {
+            compile(&join(path, "Timestamp"), &timestamp)?;
+            Ok(Kind::WaitUntil(timestamp))
+        }
+        _ => fault(path, "a Wait needs either Seconds or Timestamp"),
+    }
+}
+
+/// Whether the workflow ends at this state.
 fn ends(state: &Map<String, Value>) -> bool {
     let is_final = |kind: &str| ["Succeed", "Fail"].contains(&kind);
     state.get("End") == Some(&Value::Bool(true))
@@ -422,7 +392,7 @@ fn join(path: &str, field: &str) -> String {
     if path.is_empty() { field.into() } else { format!("{path}.{field}") }
 }
 
-/// Every state that is named exists, and every state can be reached.
+/// Checks that every next state exists and that every state can be reached.
 fn connected(path: &str, workflow: &Workflow, faults: &mut Vec<Fault>) {
     const CODE: &str = "MISSING_TRANSITION_TARGET";
     let mut exists = |path: String, next: &str| {
@@ -447,19 +417,16 @@ fn connected(path: &str, workflow: &Workflow, faults: &mut Vec<Fault>) {
     }
 }
 
-/// An inner scope reads outer variables and cannot assign them, nor reuse their names.
+/// Checks that no inner scope assigns a variable of an outer one.
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/workflow-variables.html>
 fn unshadowed(workflow: &Workflow, outer: &BTreeSet<&str>) -> Result<(), Fault> {
     let mut visible = outer.clone();
     for (name, state) in &workflow.states {
         for variable in state.assigned() {
             if outer.contains(variable.as_str()) {
-                return fault(
-                    &format!("States.{name}.Assign"),
-                    format!(
-                        "${variable} is a variable of an outer scope; an inner one needs a name of its own"
-                    ),
-                );
+                let reason =
+                    format!("${variable} is a variable of an outer scope; an inner one needs another name");
+                return fault(&format!("States.{name}.Assign"), reason);
             }
             visible.insert(variable);
         }
@@ -478,7 +445,7 @@ fn unshadowed(workflow: &Workflow, outer: &BTreeSet<&str>) -> Result<(), Fault> 
     Ok(())
 }
 
-/// `States.ALL` stands alone, and in the last retrier or catcher only.
+/// Checks Retry and Catch. `States.ALL` must stand alone, in the last retrier or catcher.
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>
 fn recoveries(path: &str, retry: &[Retrier], catch: &[Catcher]) -> Result<(), Fault> {
     let check = |field: &str, index: usize, count: usize, names: &[String]| {
@@ -498,13 +465,13 @@ fn recoveries(path: &str, retry: &[Retrier], catch: &[Catcher]) -> Result<(), Fa
         if retrier.backoff_rate < 1.0 {
             return fault(&path, "BackoffRate must be 1.0 or more");
         }
-        if !(1..=LARGEST).contains(&retrier.interval_seconds) {
-            return fault(&path, format!("IntervalSeconds must be between 1 and {LARGEST}"));
+        if !(1..=MAX_NUMBER).contains(&retrier.interval_seconds) {
+            return fault(&path, format!("IntervalSeconds must be between 1 and {MAX_NUMBER}"));
         }
-        if retrier.max_attempts > LARGEST {
-            return fault(&path, format!("MaxAttempts must be between 0 and {LARGEST}"));
+        if retrier.max_attempts > MAX_NUMBER {
+            return fault(&path, format!("MaxAttempts must be between 0 and {MAX_NUMBER}"));
         }
-        if retrier.max_delay_seconds.is_some_and(|longest| longest == 0 || longest >= 31_622_400) {
+        if retrier.max_delay_seconds.is_some_and(|seconds| !(1..31_622_400).contains(&seconds)) {
             return fault(&path, "MaxDelaySeconds must be greater than 0 and less than 31622400");
         }
     }
@@ -517,19 +484,21 @@ fn recoveries(path: &str, retry: &[Retrier], catch: &[Catcher]) -> Result<(), Fa
     Ok(())
 }
 
-/// The largest number of seconds, attempts and iterations that AWS takes.
+/// AWS takes no more seconds, attempts or iterations.
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/state-task.html>
-const LARGEST: u64 = 99_999_999;
+const MAX_NUMBER: u64 = 99_999_999;
 
 fn whole_number(path: &str, value: Option<&Value>, least: u64) -> Result<(), Fault> {
-    let fits = |number: u64| (least..=LARGEST).contains(&number);
+    let fits = |number: u64| (least..=MAX_NUMBER).contains(&number);
     match value {
         None => Ok(()),
         Some(Value::Number(number)) if number.as_u64().is_some_and(fits) => Ok(()),
         Some(value) if query::is_expression(value) => compile(path, value),
         Some(value) => fault(
             path,
-            format!("{value} is neither a whole number from {least} to {LARGEST} nor a JSONata expression"),
+            format!(
+                "{value} is neither a whole number from {least} to {MAX_NUMBER} nor a JSONata expression"
+            ),
         ),
     }
 }

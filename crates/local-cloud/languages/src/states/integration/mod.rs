@@ -1,16 +1,18 @@
-//! The service integrations: which `Resource` ARNs exist here, what request a task makes of
-//! its arguments, and what result or error name it makes of the service's reply. Nothing in
-//! here calls anything.
+//! The service integrations: the `Resource` ARNs that are emulated, the request that a task makes of its
+//! arguments, and the result or error that it makes of the service's reply. It calls nothing.
 
 mod services;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use cloud_core::AwsError;
+use cloud_core::clock::rfc3339;
 use serde_json::{Map, Value, json};
 use services::{DYNAMODB_ERRORS, LAMBDA_ERRORS, SDKS, Sdk};
 
 use super::tree::Failure;
 
-/// A task's `Resource`, understood.
+/// A parsed `Resource` of a task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resource {
     /// As written.
@@ -36,39 +38,30 @@ enum Target {
     Sdk(&'static Sdk, &'static str),
 }
 
-/// What a task asks of the rest of the cloud.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Request {
-    /// A function; `asynchronous` waits for nothing.
     Invoke {
         /// Name or ARN.
         function: String,
-        /// The event.
         payload: Value,
         /// `InvocationType: Event`.
         asynchronous: bool,
     },
-    /// An action of a service.
     Call {
         /// The service's name at the endpoint.
         service: &'static str,
-        /// The action.
         action: &'static str,
-        /// Its input.
         input: Value,
     },
 }
 
-/// What came back.
 #[derive(Debug, Clone)]
 pub enum Reply {
     /// A function ran.
     Invoked {
         /// Its answer or its error document.
         payload: Value,
-        /// Whether it failed.
         function_error: Option<String>,
-        /// The id of the invocation.
         request_id: String,
     },
     /// A function was queued.
@@ -78,43 +71,20 @@ pub enum Reply {
 }
 
 impl Resource {
-    /// Understands an ARN.
-    ///
     /// # Errors
-    /// One sentence on what is not emulated.
+    /// One sentence that names the ARN, if it is not emulated.
     pub fn parse(arn: &str) -> Result<Self, String> {
-        let not_emulated = || format!("{arn} is not emulated");
-        let resource = |target, waits_for_token| Ok(Self { arn: arn.into(), waits_for_token, target });
-        if arn.starts_with("arn:aws:lambda:") && arn.contains(":function:") {
-            return resource(Target::Function, false);
-        }
-        let name = arn.strip_prefix("arn:aws:states:::").ok_or_else(not_emulated)?;
-        let (name, waits) = match name.strip_suffix(".waitForTaskToken") {
-            Some(name) => (name, true),
-            None => (name, false),
+        let (target, waits_for_token) = if arn.starts_with("arn:aws:lambda:") && arn.contains(":function:") {
+            (Some(Target::Function), false)
+        } else {
+            let name = arn.strip_prefix("arn:aws:states:::").unwrap_or_default();
+            match name.strip_suffix(".waitForTaskToken") {
+                Some(name) => (Target::parse(name, true), true),
+                None => (Target::parse(name, false), false),
+            }
         };
-        match (name, waits) {
-            ("lambda:invoke", waits) => return resource(Target::Invoke, waits),
-            ("sqs:sendMessage", waits) => return resource(Target::SendMessage, waits),
-            ("events:putEvents", false) => return resource(Target::PutEvents, false),
-            ("dynamodb:getItem", false) => return resource(Target::Dynamo("GetItem"), false),
-            ("dynamodb:putItem", false) => return resource(Target::Dynamo("PutItem"), false),
-            ("dynamodb:updateItem", false) => return resource(Target::Dynamo("UpdateItem"), false),
-            ("dynamodb:deleteItem", false) => return resource(Target::Dynamo("DeleteItem"), false),
-            _ => {}
-        }
-        let found = name.strip_prefix("aws-sdk:").and_then(|name| name.split_once(':')).and_then(
-            |(service, action)| {
-                let sdk = SDKS.iter().find(|sdk| sdk.name == service)?;
-                // The ARN says `getItem` where the API says `GetItem`.
-                let action = sdk.actions.iter().find(|known| lower_first(known) == action)?;
-                Some(Target::Sdk(sdk, action))
-            },
-        );
-        match found {
-            Some(target) if !waits => resource(target, false),
-            _ => Err(not_emulated()),
-        }
+        let target = target.ok_or_else(|| format!("{arn} is not emulated"))?;
+        Ok(Self { arn: arn.into(), waits_for_token, target })
     }
 
     /// `resourceType` and `resource` in history events: `lambda` and `invoke.waitForTaskToken`.
@@ -123,7 +93,7 @@ impl Resource {
         name.rsplit_once(':').unwrap_or(("lambda", name))
     }
 
-    /// Whose result it is that was too large: the function's ARN, or the service.
+    /// The name of the task in `States.DataLimitExceeded`: the function's ARN, or the service.
     pub fn limited_as(&self) -> &str {
         if self.is_function_arn() { &self.arn } else { self.history_names().0 }
     }
@@ -133,7 +103,7 @@ impl Resource {
         self.target == Target::Function
     }
 
-    /// Holds arguments that are an object against what the integration takes.
+    /// Checks the arguments, if they are an object and not an expression.
     ///
     /// # Errors
     /// One sentence that names the argument.
@@ -157,10 +127,10 @@ impl Resource {
         }
     }
 
-    /// The request that a task with these arguments makes.
+    /// The request of a task with these arguments.
     ///
     /// # Errors
-    /// `States.Runtime` where the arguments do not fit the integration.
+    /// `States.Runtime` if the arguments do not fit the integration.
     pub fn request(
         &self,
         arguments: Value,
@@ -221,11 +191,10 @@ impl Resource {
         Ok(Request::Invoke { function: function.into(), payload, asynchronous })
     }
 
-    /// The task's result, or the error that it fails with. `request_id` is that of the request,
-    /// where the reply has none of its own.
+    /// The task's result. `request_id` is for replies without an id of their own.
     ///
     /// # Errors
-    /// The error under the name that Step Functions gives it.
+    /// The error that the task fails with, under its name in Step Functions.
     pub fn settle(&self, reply: Result<Reply, AwsError>, request_id: &str) -> Result<Value, Failure> {
         match (&self.target, reply) {
             (_, Err(error)) => Err(self.failure(&error, request_id)),
@@ -249,8 +218,8 @@ impl Resource {
             (_, Ok(Reply::Queued)) => {
                 Ok(with_metadata(json!({"Payload": "", "StatusCode": 202}), 202, request_id))
             }
+            // https://docs.aws.amazon.com/step-functions/latest/dg/connect-eventbridge.html
             (Target::PutEvents, Ok(Reply::Answer(answer))) => {
-                // https://docs.aws.amazon.com/step-functions/latest/dg/connect-eventbridge.html
                 if answer.get("FailedEntryCount").and_then(Value::as_i64).unwrap_or(0) > 0 {
                     return Err(Failure::new("EventBridge.FailedEntry", &answer.to_string()));
                 }
@@ -266,20 +235,14 @@ impl Resource {
     }
 
     fn failure(&self, error: &AwsError, request_id: &str) -> Failure {
-        let (service, prefix, base, modelled): (&str, &str, &str, &[&str]) = match &self.target {
-            Target::Function | Target::Invoke => {
-                ("AWSLambda", "Lambda", "Lambda.AWSLambdaException", LAMBDA_ERRORS)
+        // The service in the cause, the prefix of error names, the name of other errors, modelled errors.
+        let (service, prefix, other, modelled): (&str, &str, &str, &[&str]) = match &self.target {
+            Target::Function | Target::Invoke => ("AWSLambda", "Lambda", "AWSLambdaException", LAMBDA_ERRORS),
+            Target::PutEvents => {
+                ("AmazonEventBridge", "EventBridge", "AmazonEventBridgeException", &["InternalException"])
             }
-            Target::PutEvents => (
-                "AmazonEventBridge",
-                "EventBridge",
-                "EventBridge.AmazonEventBridgeException",
-                &["InternalException"],
-            ),
-            Target::SendMessage => ("AmazonSQS", "SQS", "SQS.AmazonSQSException", &[]),
-            Target::Dynamo(_) => {
-                ("AmazonDynamoDBv2", "DynamoDB", "DynamoDB.AmazonDynamoDBException", DYNAMODB_ERRORS)
-            }
+            Target::SendMessage => ("AmazonSQS", "SQS", "AmazonSQSException", &[]),
+            Target::Dynamo(_) => ("AmazonDynamoDBv2", "DynamoDB", "AmazonDynamoDBException", DYNAMODB_ERRORS),
             Target::Sdk(sdk, _) => (sdk.prefix, sdk.prefix, "", sdk.modelled),
         };
         let code = match (&self.target, error.code.as_str()) {
@@ -290,26 +253,44 @@ impl Resource {
             (Target::Function | Target::Invoke, "InternalFailure") => "ServiceException",
             (_, code) => code,
         };
-        let name = if modelled.contains(&code) {
-            // AWS adds the suffix where the service's own name has none.
-            let suffix = if code.ends_with("Exception") { "" } else { "Exception" };
-            format!("{prefix}.{code}{suffix}")
-        } else if base.is_empty() {
-            format!("{prefix}.{prefix}Exception")
-        } else {
-            base.to_owned()
+        let name = match (modelled.contains(&code), other) {
+            (true, _) if code.ends_with("Exception") => format!("{prefix}.{code}"),
+            // AWS adds the suffix to a code without one.
+            (true, _) => format!("{prefix}.{code}Exception"),
+            (false, "") => format!("{prefix}.{prefix}Exception"),
+            (false, other) => format!("{prefix}.{other}"),
         };
         // The SDKs behind the two kinds of integration write their exceptions differently.
-        let (message, status) = (&error.message, error.status);
+        let (message, status, code) = (&error.message, error.status, &error.code);
         let cause = if let Target::Sdk(..) = self.target {
             format!("{message} (Service: {service}, Status Code: {status}, Request ID: {request_id})")
         } else {
-            let code = &error.code;
             format!(
                 "{message} (Service: {service}; Status Code: {status}; Error Code: {code}; Request ID: {request_id}; Proxy: null)"
             )
         };
         Failure::new(&name, &cause)
+    }
+}
+
+impl Target {
+    fn parse(name: &str, waits_for_token: bool) -> Option<Self> {
+        match name {
+            "lambda:invoke" => return Some(Self::Invoke),
+            "sqs:sendMessage" => return Some(Self::SendMessage),
+            _ if waits_for_token => return None,
+            "events:putEvents" => return Some(Self::PutEvents),
+            _ => {}
+        }
+        // The ARN says `getItem` where the API says `GetItem`.
+        if let Some(action) = name.strip_prefix("dynamodb:") {
+            let known = ["GetItem", "PutItem", "UpdateItem", "DeleteItem"];
+            return known.into_iter().find(|known| lower_first(known) == action).map(Self::Dynamo);
+        }
+        let (service, action) = name.strip_prefix("aws-sdk:")?.split_once(':')?;
+        let sdk = SDKS.iter().find(|sdk| sdk.name == service)?;
+        let action = sdk.actions.iter().find(|known| lower_first(known) == action)?;
+        Some(Self::Sdk(sdk, action))
     }
 }
 
@@ -349,7 +330,7 @@ fn stringify(members: &mut Map<String, Value>, name: &str) {
     }
 }
 
-/// Optimised integrations add what the SDK knows about the call.
+/// Optimised integrations add the SDK's metadata of the call.
 fn with_metadata(mut result: Value, status: u16, request_id: &str) -> Value {
     if let Some(members) = result.as_object_mut() {
         members.insert("SdkHttpMetadata".into(), json!({"HttpStatusCode": status}));
@@ -360,12 +341,8 @@ fn with_metadata(mut result: Value, status: u16, request_id: &str) -> Value {
 
 /// The SDK integration gives an object's body as text.
 fn text_body(mut answer: Value) -> Value {
-    use base64::Engine as _;
-    let bytes = answer
-        .get("Body")
-        .and_then(Value::as_str)
-        .and_then(|body| base64::engine::general_purpose::STANDARD.decode(body).ok());
-    if let Some(bytes) = bytes {
+    let body = answer.get("Body").and_then(Value::as_str);
+    if let Some(bytes) = body.and_then(|body| STANDARD.decode(body).ok()) {
         answer["Body"] = String::from_utf8_lossy(&bytes).into_owned().into();
     }
     answer
@@ -375,15 +352,15 @@ fn text_body(mut answer: Value) -> Value {
 fn with_dates(mut answer: Value) -> Value {
     for name in ["startDate", "stopDate"] {
         if let Some(seconds) = answer.get(name).and_then(Value::as_f64) {
-            answer[name] = super::machine::rfc3339((seconds * 1000.0).round() as i64).into();
+            answer[name] = rfc3339((seconds * 1000.0).round() as i64).into();
         }
     }
     answer
 }
 
-/// Parameters are in PascalCase even where the service's API is in camelCase.
+/// Renames the members at every depth: parameters are in PascalCase, even if the service's API is in camelCase.
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/supported-services-awssdk.html>
-fn rename(value: &Value, how: fn(&str) -> String) -> Value {
+pub fn rename(value: &Value, how: fn(&str) -> String) -> Value {
     match value {
         Value::Object(members) => {
             Value::Object(members.iter().map(|(name, member)| (how(name), rename(member, how))).collect())
@@ -398,7 +375,7 @@ fn lower_first(name: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
-fn upper_first(name: &str) -> String {
+pub fn upper_first(name: &str) -> String {
     let mut letters = name.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

@@ -1,5 +1,6 @@
-//! What the expressions of a state see, and the errors that they end in.
+//! The values that the expressions of a state see, and the errors that they end in.
 
+use cloud_core::clock::rfc3339;
 use serde_json::{Value, json};
 
 use super::{Machine, in_state};
@@ -54,27 +55,40 @@ impl Machine<'_> {
         context
     }
 
-    /// The value, or `States.QueryEvaluationError` with its event.
+    /// The value of a template outside of a result, an error and a task token.
+    pub(super) fn value(
+        &mut self,
+        thread: &mut Thread,
+        template: &Value,
+        field: &str,
+    ) -> Result<Value, Failure> {
+        let query = self.query(thread, None, None, None);
+        self.rendered(thread, query.render(template, field))
+    }
+
+    /// The value, or `States.QueryEvaluationError` and its history event.
     pub(super) fn rendered<T>(
         &mut self,
         thread: &mut Thread,
         value: Result<T, QueryError>,
     ) -> Result<T, Failure> {
-        value.map_err(|error| {
-            let failure = Failure::new("States.QueryEvaluationError", &in_state(thread, &error.message));
-            let details = json!({
-                "error": failure.error,
-                "cause": failure.cause,
-                "location": error.location,
-                "state": thread.state,
-            });
-            self.event(thread, "EvaluationFailed", details);
-            failure
-        })
+        value.map_err(|error| self.evaluation_failed(thread, &error))
     }
 
-    /// What a template gave is not what its field takes: `kind` is the JSON type, `expected`
-    /// all that is asked of the value.
+    fn evaluation_failed(&mut self, thread: &mut Thread, error: &QueryError) -> Failure {
+        let failure = Failure::new("States.QueryEvaluationError", &in_state(thread, &error.message));
+        let details = json!({
+            "error": failure.error,
+            "cause": failure.cause,
+            "location": error.location,
+            "state": thread.state,
+        });
+        self.event(thread, "EvaluationFailed", details);
+        failure
+    }
+
+    /// The failure of a template whose value does not fit its field; `kind` is the JSON type that fits,
+    /// `expected` a full description.
     pub(super) fn not_a(
         &mut self,
         thread: &mut Thread,
@@ -90,11 +104,7 @@ impl Machine<'_> {
             ),
             _ => format!("The value of the field '{field}' must be {expected}, and is {found}."),
         };
-        let failed: Result<(), QueryError> = Err(QueryError { location: field.into(), message });
-        match self.rendered(thread, failed) {
-            Err(failure) => failure,
-            Ok(()) => Failure::runtime("unreachable"),
-        }
+        self.evaluation_failed(thread, &QueryError { location: field.into(), message })
     }
 
     pub(super) fn whole_number(
@@ -104,15 +114,14 @@ impl Machine<'_> {
         field: &str,
         least: i64,
     ) -> Result<Option<i64>, Failure> {
-        /// The longest time that AWS takes, in seconds; also far from any overflow.
-        const LONGEST: i64 = 99_999_999;
+        /// AWS takes no larger number of seconds or iterations; it is also far from any overflow.
+        const MAX: i64 = 99_999_999;
         let Some(template) = template else { return Ok(None) };
-        let query = self.query(thread, None, None, None);
-        let value = self.rendered(thread, query.render(template, field))?;
-        match value.as_i64().filter(|number| (least..=LONGEST).contains(number)) {
+        let value = self.value(thread, template, field)?;
+        match value.as_i64().filter(|number| (least..=MAX).contains(number)) {
             Some(number) => Ok(Some(number)),
             None => {
-                let expected = format!("a whole number from {least} to {LONGEST}");
+                let expected = format!("a whole number from {least} to {MAX}");
                 Err(self.not_a(thread, field, Some(template), ("number", &expected), &value))
             }
         }
@@ -128,10 +137,4 @@ fn type_of(value: &Value) -> &'static str {
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     }
-}
-
-/// RFC 3339 in UTC with milliseconds.
-pub fn rfc3339(at_ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(at_ms)
-        .map_or_else(|_| String::new(), |moment| moment.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
 }

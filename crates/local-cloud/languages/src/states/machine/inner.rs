@@ -13,9 +13,8 @@ impl Machine<'_> {
         state: &State,
         map: &MapState,
     ) -> Result<Step, Failure> {
-        let query = self.query(thread, None, None, None);
         let items = match &map.items {
-            Some(template) => self.rendered(thread, query.render(template, "Items"))?,
+            Some(template) => self.value(thread, template, "Items")?,
             None => thread.input.clone(),
         };
         let Value::Array(items) = items else {
@@ -48,7 +47,7 @@ impl Machine<'_> {
         Ok(self.progress(thread, state))
     }
 
-    /// Starts what may start, and ends the state when all is done or one failed.
+    /// Starts the threads that may run now, and ends the state when all are done or one failed.
     pub(super) fn progress(&mut self, thread: &mut Thread, state: &State) -> Step {
         loop {
             let started = self.start_inner(thread, state);
@@ -62,33 +61,26 @@ impl Machine<'_> {
             }
         }
         let Doing::Branches(branches) = &mut thread.doing else { return Step::Blocked };
-        let outputs: Option<Vec<Value>> = branches
-            .slots
-            .iter()
-            .map(|slot| match slot {
-                Slot::Done(output) => Some(output.clone()),
-                _ => None,
-            })
-            .collect();
-        match outputs {
-            Some(outputs) => {
-                // Both this event and the state's exit point back to what ended last.
-                if !outputs.is_empty() {
-                    thread.last_event = self.meta.last_event;
-                }
-                let kind = format!("{}StateSucceeded", state.type_name());
-                self.aside(thread.last_event, &kind, Value::Null);
-                Step::Result(Value::Array(outputs))
-            }
-            None => Step::Blocked,
+        let output = |slot: &Slot| match slot {
+            Slot::Done(output) => Some(output.clone()),
+            _ => None,
+        };
+        let Some(outputs) = branches.slots.iter().map(output).collect::<Option<Vec<Value>>>() else {
+            return Step::Blocked;
+        };
+        // This event and the state's exit both point back to the thread that ended last.
+        if !outputs.is_empty() {
+            thread.last_event = self.meta.last_event;
         }
+        self.aside(thread.last_event, &format!("{}StateSucceeded", state.type_name()), Value::Null);
+        Step::Result(Value::Array(outputs))
     }
 
-    /// Makes threads of as many waiting slots as may run now, and gives their indices.
+    /// Makes threads of as many waiting slots as may run now; returns their indices.
     fn start_inner(&mut self, thread: &mut Thread, state: &State) -> Vec<usize> {
         let is_map = matches!(state.kind, Kind::Map(_));
         let Doing::Branches(branches) = &mut thread.doing else { return Vec::new() };
-        let room = branches.limit.saturating_sub(branches.count());
+        let room = branches.limit.saturating_sub(branches.running().count());
         let waiting = |(index, slot): (usize, &Slot)| matches!(slot, Slot::Waiting(..)).then_some(index);
         let indices: Vec<usize> = branches.slots.iter().enumerate().filter_map(waiting).take(room).collect();
         for &index in &indices {
@@ -107,7 +99,7 @@ impl Machine<'_> {
         indices
     }
 
-    /// Starts an inner thread, or gives it a stimulus; its failure is the state's.
+    /// Starts an inner thread, or gives it a stimulus; returns its failure, which fails the state.
     fn run_inner(
         &mut self,
         thread: &mut Thread,
@@ -129,13 +121,10 @@ impl Machine<'_> {
         let (slot, failure) = match flow {
             Flow::Running => (Slot::Running(inner), None),
             Flow::Ended(outcome) => {
-                // What comes next points back to the last event of the thread, not to this one.
+                // The next event points back to the last event of the thread, not to this one.
                 thread.last_event = inner.last_event;
-                if matches!(state.kind, Kind::Map(_)) {
-                    let kind = if outcome.is_ok() { "MapIterationSucceeded" } else { "MapIterationFailed" };
-                    let details = json!({"name": thread.state, "index": index});
-                    self.aside(inner.last_event, kind, details);
-                }
+                let ended = if outcome.is_ok() { "Succeeded" } else { "Failed" };
+                self.iteration(thread, state, index, inner.last_event, ended);
                 match outcome {
                     Ok(output) => (Slot::Done(output), None),
                     Err(failure) => (Slot::Done(Value::Null), Some(failure)),
@@ -150,8 +139,8 @@ impl Machine<'_> {
         failure
     }
 
-    /// One failed, so the others are stopped and the whole state fails with its error. All
-    /// events of this point back to the one that made it fail.
+    /// Stops the other inner threads and fails the whole state. All these events point back to the one that
+    /// made the thread fail.
     fn inner_failed(&mut self, thread: &mut Thread, state: &State, failure: Failure) -> Step {
         self.abort_inner(thread, state, thread.last_event);
         self.event(thread, &format!("{}StateFailed", state.type_name()), Value::Null);
@@ -168,10 +157,15 @@ impl Machine<'_> {
                 self.abort_inner(&mut inner, inner_state, previous);
                 self.aside(previous, &format!("{}StateAborted", inner_state.type_name()), Value::Null);
             }
-            if matches!(state.kind, Kind::Map(_)) {
-                let details = json!({"name": thread.state, "index": index});
-                self.aside(previous, "MapIterationAborted", details);
-            }
+            self.iteration(thread, state, index, previous, "Aborted");
+        }
+    }
+
+    /// Adds the event of the end of an iteration; branches of a Parallel have none.
+    fn iteration(&mut self, thread: &Thread, state: &State, index: usize, previous: u64, ended: &str) {
+        if matches!(state.kind, Kind::Map(_)) {
+            let details = json!({"name": thread.state, "index": index});
+            self.aside(previous, &format!("MapIteration{ended}"), details);
         }
     }
 

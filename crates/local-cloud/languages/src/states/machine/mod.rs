@@ -1,26 +1,22 @@
-//! The step function of an execution: given a definition, an execution and one stimulus, it
-//! gives the execution's next tree, the history events and the requests to send. It does no
-//! I/O; time and randomness are handed in. What it does not finish in one step waits in the
-//! tree, so a step that was committed is never lost and one that was not never happened.
+//! The step function of an execution: from a definition, an execution and one stimulus it makes the
+//! execution's next tree, the history events and the requests to send. It does no I/O; the caller gives the
+//! time and the randomness. Whatever a step does not finish waits in the tree, so a kill never loses a
+//! committed step, and an uncommitted step never happened.
 
 mod expressions;
 mod inner;
+mod kinds;
 mod task;
 
-use serde_json::{Map, Value, json};
-
-pub use expressions::rfc3339;
-
 use cloud_core::random::Random;
+use serde_json::{Map, Value, json};
 
 use super::asl::{Catcher, Definition, Jitter, Kind, State, Workflow};
 use super::history::{HistoryEvent, assigned};
 use super::query::Query;
-use super::tree::{
-    Branches, Doing, Execution, Failure, HEARTBEAT_TIMEOUT, Meta, Slot, Status, Thread, earliest,
-};
+use super::tree::{Doing, Execution, Failure, HEARTBEAT_TIMEOUT, Meta, Status, Thread, earliest};
 
-/// Input, output, arguments and results: 256 KiB of JSON.
+/// Bytes of JSON in an input, an output, arguments and a result: 256 KiB.
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>
 pub const PAYLOAD_LIMIT: usize = 262_144;
 
@@ -28,26 +24,24 @@ pub const PAYLOAD_LIMIT: usize = 262_144;
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>
 pub const HISTORY_LIMIT: u64 = 25_000;
 
-/// Seconds; no retry is later, however often the interval was multiplied. AWS takes no
-/// `MaxDelaySeconds` above it.
-const LONGEST_DELAY: f64 = 31_622_400.0;
+/// Seconds before a retry, however often the interval was multiplied. AWS takes no `MaxDelaySeconds` above
+/// it.
+const MAX_DELAY: f64 = 31_622_400.0;
 
-/// What a step is given beside the execution.
+/// What a step gets beside the execution.
 pub struct Env<'a> {
-    /// Milliseconds since the epoch.
     pub now_ms: i64,
-    /// Tokens, jitter, `$uuid`.
+    /// For tokens, jitter, `$uuid`.
     pub random: &'a Random,
     /// For `TaskScheduled`.
     pub region: &'a str,
 }
 
-/// What happened to an execution.
 #[derive(Debug, Clone)]
 pub enum Stimulus {
-    /// It was created.
+    /// The execution was created.
     Start,
-    /// Something of it may be due.
+    /// Something in it may be due.
     Tick,
     /// The request of an attempt was answered.
     Answered(u64, Result<Value, Failure>),
@@ -59,10 +53,9 @@ pub enum Stimulus {
     Abort(Failure),
 }
 
-/// What a step wants done once it is committed.
+/// What the caller does once the step is committed.
 #[derive(Debug, Default)]
 pub struct Effects {
-    /// New history events.
     pub events: Vec<HistoryEvent>,
     /// Requests to send: attempt, resource, arguments.
     pub requests: Vec<(u64, String, Value)>,
@@ -74,8 +67,8 @@ pub struct Effects {
     pub taken: bool,
 }
 
-/// Does one step. What was due before the stimulus came happens first: a token that comes
-/// back too late finds its task timed out, even where no timer could run in between.
+/// Does one step. It first does whatever was due before the stimulus: a token that comes back too late finds
+/// its task timed out, even if no timer ran in between.
 pub fn advance(
     definition: &Definition,
     execution: &mut Execution,
@@ -136,7 +129,7 @@ fn step(definition: &Definition, execution: &mut Execution, stimulus: &Stimulus,
     machine.effects
 }
 
-/// When the execution must be looked at next; milliseconds since the epoch.
+/// When the execution has something to do next; milliseconds since the epoch.
 pub fn due(execution: &Execution) -> Option<i64> {
     earliest(execution.meta.timeout_due, execution.root.as_ref().and_then(Thread::due))
 }
@@ -149,7 +142,7 @@ enum Flow {
 enum Step {
     /// Enter a state with an input.
     Enter(String, Value),
-    /// Do what the current state does, for the first time or again.
+    /// Do the work of the current state, for the first time or again.
     Attempt,
     /// The current Task, Parallel or Map has its result.
     Result(Value),
@@ -159,6 +152,19 @@ enum Step {
     Blocked,
     /// The thread is done.
     Ended(Result<Value, Failure>),
+}
+
+/// The way out of a state: its own, a rule's or a catcher's.
+struct Exit<'a> {
+    assign: &'a Map<String, Value>,
+    output: Option<&'a Value>,
+    next: Option<&'a str>,
+}
+
+impl<'a> Exit<'a> {
+    fn of(state: &'a State) -> Self {
+        Self { assign: &state.assign, output: state.output.as_ref(), next: state.next.as_deref() }
+    }
 }
 
 struct Machine<'a> {
@@ -186,7 +192,7 @@ impl Machine<'_> {
         (thread, flow)
     }
 
-    /// `previous` is the event that led to the end: 0 for one that came from outside.
+    /// `previous` is the event that led to the end: 0 where the end came from outside.
     fn end(&mut self, status: Status, previous: u64, output: Option<String>, failure: Option<Failure>) {
         let failure = failure.map(Failure::shown);
         let kind = match status {
@@ -213,7 +219,7 @@ impl Machine<'_> {
         thread.last_event = self.aside(thread.last_event, kind, details);
     }
 
-    /// An event that none of its thread's later ones points back to.
+    /// Adds an event that no later event of its thread points back to.
     fn aside(&mut self, previous: u64, kind: &str, details: Value) -> u64 {
         self.meta.last_event += 1;
         let id = self.meta.last_event;
@@ -222,8 +228,7 @@ impl Machine<'_> {
         id
     }
 
-    // --- Running a thread until it blocks or ends.
-
+    /// Runs a thread until it blocks or ends.
     fn run(&mut self, workflow: &Workflow, thread: &mut Thread, mut step: Step) -> Flow {
         loop {
             if self.meta.last_event >= HISTORY_LIMIT - 1 {
@@ -231,22 +236,15 @@ impl Machine<'_> {
                     format!("The execution reached the maximum number of history events ({HISTORY_LIMIT}).");
                 return Flow::Ended(Err(Failure::runtime(&cause)));
             }
-            let state = |name: &str| workflow.states.get(name);
             step = match step {
                 Step::Blocked => return Flow::Running,
                 Step::Ended(outcome) => return Flow::Ended(outcome),
-                Step::Enter(name, input) => match state(&name) {
+                Step::Enter(name, input) => match workflow.states.get(&name) {
                     Some(state) => self.enter(thread, name, state, input),
                     None => Step::Ended(Err(Failure::runtime(&format!("There is no state '{name}'.")))),
                 },
-                other => match state(&thread.state) {
-                    Some(state) => match other {
-                        Step::Result(result) => {
-                            self.leave_with_result(thread, state, result).unwrap_or_else(Step::Failed)
-                        }
-                        Step::Failed(failure) => self.recover(thread, state, failure),
-                        _ => self.attempt(thread, state).unwrap_or_else(Step::Failed),
-                    },
+                other => match workflow.states.get(&thread.state) {
+                    Some(state) => self.go_on(thread, state, other),
                     None => Step::Ended(Err(Failure::runtime("The state does not exist."))),
                 },
             };
@@ -270,141 +268,29 @@ impl Machine<'_> {
         Step::Attempt
     }
 
-    fn attempt(&mut self, thread: &mut Thread, state: &State) -> Result<Step, Failure> {
-        match &state.kind {
-            Kind::Task(task) => self.schedule(thread, task),
-            Kind::Choice { rules, default } => {
-                let query = self.query(thread, None, None, None);
-                for (index, rule) in rules.iter().enumerate() {
-                    let field = format!("Choices[{index}]/Condition");
-                    match self.rendered(thread, query.render(&rule.condition, &field))? {
-                        Value::Bool(false) => {}
-                        Value::Bool(true) => {
-                            let output = rule.output.as_ref();
-                            return self.leave(
-                                thread,
-                                state,
-                                &query,
-                                &rule.assign,
-                                output,
-                                None,
-                                Some(&rule.next),
-                            );
-                        }
-                        other => {
-                            let expected = ("boolean", "a boolean");
-                            return Err(self.not_a(thread, &field, Some(&rule.condition), expected, &other));
-                        }
-                    }
-                }
-                match default {
-                    Some(next) => self.leave(
-                        thread,
-                        state,
-                        &query,
-                        &state.assign,
-                        state.output.as_ref(),
-                        None,
-                        Some(next),
-                    ),
-                    // Reported as a runtime error, which nothing catches.
-                    // https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
-                    None => Err(Failure::runtime(&in_state(
-                        thread,
-                        "Failed to transition out of the state. The state does not point to a next state.",
-                    ))),
-                }
+    fn go_on(&mut self, thread: &mut Thread, state: &State, step: Step) -> Step {
+        let next = match step {
+            Step::Result(result) => {
+                let query = self.query(thread, Some(&result), None, None);
+                self.leave(thread, state, &query, Exit::of(state), Some(result))
             }
-            Kind::Parallel { branches, arguments } => {
-                let input = match arguments {
-                    Some(template) => {
-                        let query = self.query(thread, None, None, None);
-                        self.rendered(thread, query.render(template, "Arguments"))?
-                    }
-                    None => thread.input.clone(),
-                };
-                limited(&thread.state, &input)?;
-                self.event(thread, "ParallelStateStarted", Value::Null);
-                let slots = branches.iter().map(|_| Slot::Waiting(input.clone(), thread.map_item.clone()));
-                thread.doing = Doing::Branches(Branches { slots: slots.collect(), limit: usize::MAX });
-                Ok(self.progress(thread, state))
-            }
-            Kind::Map(map) => self.start_map(thread, state, map),
-            Kind::Pass => {
-                let query = self.query(thread, None, None, None);
-                self.leave(
-                    thread,
-                    state,
-                    &query,
-                    &state.assign,
-                    state.output.as_ref(),
-                    None,
-                    state.next.as_deref(),
-                )
-            }
-            Kind::WaitSeconds(template) => {
-                let seconds = self.whole_number(thread, Some(template), "Seconds", 0)?.unwrap_or(0);
-                self.wait_until(thread, state, self.env.now_ms + seconds * 1000)
-            }
-            Kind::WaitUntil(template) => {
-                let query = self.query(thread, None, None, None);
-                let value = self.rendered(thread, query.render(template, "Timestamp"))?;
-                match value.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok()) {
-                    Some(moment) => self.wait_until(thread, state, moment.as_millisecond()),
-                    None => {
-                        let expected = ("string", "an RFC 3339 timestamp");
-                        Err(self.not_a(thread, "Timestamp", Some(template), expected, &value))
-                    }
-                }
-            }
-            Kind::Succeed => {
-                let query = self.query(thread, None, None, None);
-                self.leave(thread, state, &query, &state.assign, state.output.as_ref(), None, None)
-            }
-            Kind::Fail { error, cause } => {
-                let query = self.query(thread, None, None, None);
-                let mut text = |template: &Option<Value>, field: &str| match template {
-                    None => Ok(None),
-                    Some(template) => match self.rendered(thread, query.render(template, field))? {
-                        Value::String(text) => Ok(Some(text)),
-                        other => {
-                            Err(self.not_a(thread, field, Some(template), ("string", "a string"), &other))
-                        }
-                    },
-                };
-                let failure = Failure { error: text(error, "Error")?, cause: text(cause, "Cause")? };
-                Ok(Step::Ended(Err(failure)))
-            }
-        }
+            Step::Failed(failure) => return self.recover(thread, state, failure),
+            _ => self.attempt(thread, state),
+        };
+        next.unwrap_or_else(Step::Failed)
     }
 
-    fn wait_until(&mut self, thread: &mut Thread, state: &State, due: i64) -> Result<Step, Failure> {
-        if due <= self.env.now_ms {
-            return self.waited(thread, state);
-        }
-        thread.doing = Doing::Wait { due };
-        Ok(Step::Blocked)
-    }
-
-    fn waited(&mut self, thread: &mut Thread, state: &State) -> Result<Step, Failure> {
-        let query = self.query(thread, None, None, None);
-        self.leave(thread, state, &query, &state.assign, state.output.as_ref(), None, state.next.as_deref())
-    }
-
-    // --- A stimulus finds whoever waits for it.
-
+    /// Gives the stimulus to whatever waits for it.
     fn deliver(&mut self, workflow: &Workflow, thread: &mut Thread, stimulus: &Stimulus) -> Flow {
         let Some(state) = workflow.states.get(&thread.state) else { return Flow::Running };
-        let now_ms = self.env.now_ms;
+        let is_due = |due: i64| matches!(stimulus, Stimulus::Tick) && due <= self.env.now_ms;
         let step = match (&thread.doing, &state.kind) {
             (Doing::Task(_), Kind::Task(task)) => {
                 self.deliver_to_task(thread, task, stimulus).unwrap_or(Step::Blocked)
             }
-            (Doing::Retry { due }, _) if matches!(stimulus, Stimulus::Tick) && *due <= now_ms => {
-                Step::Attempt
-            }
-            (Doing::Wait { due }, _) if matches!(stimulus, Stimulus::Tick) && *due <= now_ms => {
-                self.waited(thread, state).unwrap_or_else(Step::Failed)
+            (Doing::Retry { due }, _) if is_due(*due) => Step::Attempt,
+            (Doing::Wait { due }, _) if is_due(*due) => {
+                self.leave_with_input(thread, state).unwrap_or_else(Step::Failed)
             }
             (Doing::Branches(_), _) => self.deliver_inner(thread, state, stimulus),
             _ => Step::Blocked,
@@ -412,36 +298,26 @@ impl Machine<'_> {
         self.run(workflow, thread, step)
     }
 
-    // --- Leaving a state.
-
-    fn leave_with_result(
-        &mut self,
-        thread: &mut Thread,
-        state: &State,
-        result: Value,
-    ) -> Result<Step, Failure> {
-        let query = self.query(thread, Some(&result), None, None);
-        let next = state.next.as_deref();
-        self.leave(thread, state, &query, &state.assign, state.output.as_ref(), Some(result), next)
+    fn leave_with_input(&mut self, thread: &mut Thread, state: &State) -> Result<Step, Failure> {
+        let query = self.query(thread, None, None, None);
+        self.leave(thread, state, &query, Exit::of(state), None)
     }
 
-    /// Evaluates `Assign` and `Output`, both with the variables as they were on entry.
+    /// Evaluates `Assign` and `Output`, both with the variables as they were on entry. Without an `Output`,
+    /// the output is `result`, or else the input.
     /// <https://docs.aws.amazon.com/step-functions/latest/dg/workflow-variables.html>
-    #[expect(clippy::too_many_arguments, reason = "what a state, a rule and a catcher leave with")]
     fn leave(
         &mut self,
         thread: &mut Thread,
         state: &State,
         query: &Query,
-        assign: &Map<String, Value>,
-        output: Option<&Value>,
-        unless_output: Option<Value>,
-        next: Option<&str>,
+        exit: Exit<'_>,
+        result: Option<Value>,
     ) -> Result<Step, Failure> {
-        let assigned_now = self.rendered(thread, query.render_map(assign, "Assign"))?;
-        let output = match output {
+        let assigned_now = self.rendered(thread, query.render_map(exit.assign, "Assign"))?;
+        let output = match exit.output {
             Some(template) => self.rendered(thread, query.render(template, "Output"))?,
-            None => unless_output.unwrap_or_else(|| thread.input.clone()),
+            None => result.unwrap_or_else(|| thread.input.clone()),
         };
         limited(&thread.state, &output)?;
         limited(&thread.state, &Value::Object(assigned_now.clone()))?;
@@ -456,15 +332,13 @@ impl Machine<'_> {
         }
         self.event(thread, &format!("{}StateExited", state.type_name()), details);
         thread.variables.extend(assigned_now);
-        Ok(match next {
+        Ok(match exit.next {
             Some(next) => Step::Enter(next.into(), output),
             None => Step::Ended(Ok(output)),
         })
     }
 
-    // --- Errors.
-
-    /// Retry first, then Catch, then the failure is the thread's.
+    /// Retry first, then Catch; otherwise the thread fails.
     /// <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>
     fn recover(&mut self, thread: &mut Thread, state: &State, failure: Failure) -> Step {
         let is_parallel = matches!(state.kind, Kind::Parallel { .. });
@@ -475,9 +349,9 @@ impl Machine<'_> {
             && *count < retrier.max_attempts
         {
             let growth = retrier.backoff_rate.powf(*count as f64);
-            let mut seconds = (retrier.interval_seconds as f64 * growth).min(LONGEST_DELAY);
-            if let Some(longest) = retrier.max_delay_seconds {
-                seconds = seconds.min(longest as f64);
+            let mut seconds = (retrier.interval_seconds as f64 * growth).min(MAX_DELAY);
+            if let Some(max_delay) = retrier.max_delay_seconds {
+                seconds = seconds.min(max_delay as f64);
             }
             if retrier.jitter_strategy == Jitter::Full {
                 seconds *= self.env.random.fraction();
@@ -502,24 +376,22 @@ impl Machine<'_> {
         failure: &Failure,
     ) -> Result<Step, Failure> {
         let failure = failure.clone().shown();
-        let mut error_output = Map::new();
+        let mut error_output = json!({});
         if let Some(error) = failure.error {
-            error_output.insert("Error".into(), error.into());
+            error_output["Error"] = error.into();
         }
-        error_output.insert("Cause".into(), failure.cause.unwrap_or_default().into());
-        let error_output = Value::Object(error_output);
+        error_output["Cause"] = failure.cause.unwrap_or_default().into();
         let query = self.query(thread, None, Some(&error_output), None);
-        let output = catcher.output.as_ref();
-        self.leave(thread, state, &query, &catcher.assign, output, Some(error_output), Some(&catcher.next))
+        let exit =
+            Exit { assign: &catcher.assign, output: catcher.output.as_ref(), next: Some(&catcher.next) };
+        self.leave(thread, state, &query, exit, Some(error_output))
     }
 }
 
 fn failure_details(mut details: Map<String, Value>, failure: Option<&Failure>) -> Value {
-    if let Some(error) = failure.and_then(|failure| failure.error.as_deref()) {
-        details.insert("error".into(), error.into());
-    }
-    if let Some(cause) = failure.and_then(|failure| failure.cause.as_deref()) {
-        details.insert("cause".into(), cause.into());
+    let Some(Failure { error, cause }) = failure else { return Value::Object(details) };
+    for (member, text) in [("error", error), ("cause", cause)] {
+        details.extend(text.as_ref().map(|text| (member.to_owned(), text.as_str().into())));
     }
     Value::Object(details)
 }
@@ -542,11 +414,11 @@ fn limited(what: &str, value: &Value) -> Result<(), Failure> {
     Err(Failure::new("States.DataLimitExceeded", &cause))
 }
 
-/// Which error names match: <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>
-/// `States.ALL` matches neither `States.DataLimitExceeded` nor `States.Runtime`, and nothing
-/// matches the latter; `States.TaskFailed` matches all but time-outs; a missed heartbeat
-/// is a `States.Timeout` too; a Parallel that fails does so with the error of its
-/// branch, and is also `States.BranchFailed`.
+/// Whether an error has one of these names. `States.ALL` matches neither `States.DataLimitExceeded` nor
+/// `States.Runtime`, and nothing matches the latter; `States.TaskFailed` matches all but time-outs; a missed
+/// heartbeat is also a `States.Timeout`; a Parallel fails with the error of its branch, which is also
+/// `States.BranchFailed`.
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>
 fn matches_error(names: &[String], failure: &Failure, is_parallel: bool) -> bool {
     let error = failure.error.as_deref().unwrap_or_default();
     if error == "States.Runtime" {

@@ -21,29 +21,26 @@ impl Machine<'_> {
         let timeout = self.whole_number(thread, task.timeout.as_ref(), "TimeoutSeconds", 1)?;
         let heartbeat = self.whole_number(thread, task.heartbeat.as_ref(), "HeartbeatSeconds", 1)?;
 
-        let mut details = Map::new();
-        let (kind, names) = if task.resource.is_function_arn() {
-            details.insert("resource".into(), task.resource.arn.as_str().into());
-            details.insert("input".into(), arguments.to_string().into());
-            details.insert("inputDetails".into(), json!({"truncated": false}));
-            ("LambdaFunctionScheduled", Map::new())
+        let mut details = shared_details(task);
+        let mut add = |name: &str, value: Value| drop(details.insert(name.into(), value));
+        if task.resource.is_function_arn() {
+            add("resource", task.resource.arn.as_str().into());
+            add("input", arguments.to_string().into());
+            add("inputDetails", json!({"truncated": false}));
         } else {
-            details.extend(names(task));
-            details.insert("region".into(), self.env.region.into());
-            details.insert("parameters".into(), arguments.to_string().into());
+            add("region", self.env.region.into());
+            add("parameters", arguments.to_string().into());
             if let Some(heartbeat) = heartbeat {
-                details.insert("heartbeatInSeconds".into(), heartbeat.into());
+                add("heartbeatInSeconds", heartbeat.into());
             }
-            ("TaskScheduled", names(task))
-        };
+        }
         if let Some(timeout) = timeout {
-            details.insert("timeoutInSeconds".into(), timeout.into());
+            add("timeoutInSeconds", timeout.into());
         }
-        self.event(thread, kind, Value::Object(details));
-        match kind {
-            "TaskScheduled" => self.event(thread, "TaskStarted", Value::Object(names)),
-            _ => self.event(thread, "LambdaFunctionStarted", Value::Null),
-        }
+        self.event(thread, &event_kind(task, "Scheduled"), Value::Object(details));
+        let started = shared_details(task);
+        let started = if started.is_empty() { Value::Null } else { Value::Object(started) };
+        self.event(thread, &event_kind(task, "Started"), started);
 
         let after = |seconds: i64| self.env.now_ms + seconds * 1000;
         thread.doing = Doing::Task(TaskAttempt {
@@ -60,52 +57,39 @@ impl Machine<'_> {
         Ok(Step::Blocked)
     }
 
-    /// Opaque, too long to guess, and unique even where a seed repeats what is random.
+    /// Opaque, too long to guess, and unique even if a seed repeats the random part.
     fn token(&self, number: u64) -> String {
         const LETTERS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
         let unique = stable_uuid(&format!("{}#{number}", self.meta.arn)).replace('-', "");
         format!("{}{unique}", self.env.random.text(LETTERS, 64))
     }
 
-    /// A task ended, by its reply or its token.
-    pub(super) fn settled(
-        &mut self,
-        thread: &mut Thread,
-        task: &Task,
-        outcome: Result<Value, Failure>,
-    ) -> Step {
-        let function = task.resource.is_function_arn();
-        let mut details = if function { Map::new() } else { names(task) };
-        let failure = match outcome {
-            Ok(result) => match limited(task.resource.limited_as(), &result) {
-                Ok(()) => {
-                    details.insert("output".into(), result.to_string().into());
-                    details.insert("outputDetails".into(), json!({"truncated": false}));
-                    let kind = if function { "LambdaFunctionSucceeded" } else { "TaskSucceeded" };
-                    self.event(thread, kind, Value::Object(details));
-                    return Step::Result(result);
-                }
-                Err(failure) => failure,
-            },
-            Err(failure) => failure,
-        };
-        let kind = if function { "LambdaFunctionFailed" } else { "TaskFailed" };
-        self.event(thread, kind, failure_details(details, Some(&failure)));
-        Step::Failed(failure)
+    /// Ends a task by its reply or its token.
+    fn settled(&mut self, thread: &mut Thread, task: &Task, outcome: Result<Value, Failure>) -> Step {
+        let outcome =
+            outcome.and_then(|result| limited(task.resource.limited_as(), &result).map(|()| result));
+        match outcome {
+            Ok(result) => {
+                let details = with_output(shared_details(task), &result);
+                self.event(thread, &event_kind(task, "Succeeded"), details);
+                Step::Result(result)
+            }
+            Err(failure) => {
+                let details = failure_details(shared_details(task), Some(&failure));
+                self.event(thread, &event_kind(task, "Failed"), details);
+                Step::Failed(failure)
+            }
+        }
     }
 
-    pub(super) fn timed_out(&mut self, thread: &mut Thread, task: &Task, error: &str) -> Step {
+    fn timed_out(&mut self, thread: &mut Thread, task: &Task, error: &str) -> Step {
         let failure = Failure { error: Some(error.into()), cause: None };
-        let (kind, details) = if task.resource.is_function_arn() {
-            ("LambdaFunctionTimedOut", Map::new())
-        } else {
-            ("TaskTimedOut", names(task))
-        };
-        self.event(thread, kind, failure_details(details, Some(&failure.clone().shown())));
+        let details = failure_details(shared_details(task), Some(&failure.clone().shown()));
+        self.event(thread, &event_kind(task, "TimedOut"), details);
         Step::Failed(failure)
     }
 
-    /// What a stimulus means for the attempt that a thread waits for; `None`: nothing.
+    /// The step that a stimulus leads to, if it is for the attempt that the thread waits for.
     pub(super) fn deliver_to_task(
         &mut self,
         thread: &mut Thread,
@@ -120,10 +104,8 @@ impl Machine<'_> {
                 self.effects.taken = true;
                 match outcome {
                     Ok(result) if attempt.token.is_some() => {
-                        let mut details = names(task);
-                        details.insert("output".into(), result.to_string().into());
-                        details.insert("outputDetails".into(), json!({"truncated": false}));
-                        self.event(thread, "TaskSubmitted", Value::Object(details));
+                        let details = with_output(shared_details(task), result);
+                        self.event(thread, "TaskSubmitted", details);
                         None
                     }
                     outcome => Some(self.settled(thread, task, outcome.clone())),
@@ -149,7 +131,23 @@ impl Machine<'_> {
     }
 }
 
-fn names(task: &Task) -> Map<String, Value> {
+/// A function that a task names by its ARN has history events of its own.
+fn event_kind(task: &Task, event: &str) -> String {
+    let kind = if task.resource.is_function_arn() { "LambdaFunction" } else { "Task" };
+    format!("{kind}{event}")
+}
+
+/// The details that all events of a task have: none for a function by its ARN.
+fn shared_details(task: &Task) -> Map<String, Value> {
+    if task.resource.is_function_arn() {
+        return Map::new();
+    }
     let (kind, name) = task.resource.history_names();
     Map::from_iter([("resourceType".into(), kind.into()), ("resource".into(), name.into())])
+}
+
+fn with_output(mut details: Map<String, Value>, result: &Value) -> Value {
+    details.insert("output".into(), result.to_string().into());
+    details.insert("outputDetails".into(), json!({"truncated": false}));
+    Value::Object(details)
 }

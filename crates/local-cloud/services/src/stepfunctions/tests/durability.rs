@@ -53,7 +53,7 @@ async fn a_workflow_that_is_killed_after_every_reply_ends_as_if_it_never_was() {
         if life == 0 {
             execution = test.start("e").await;
         }
-        let running = test.cloud.store.read(records::running).unwrap();
+        let running = test.cloud.store.read(store::running).unwrap();
         let Some(root) = running.first().and_then(|record| record.execution.root.as_ref()) else {
             assert!(life > 5, "it ended after {life} lives");
             let described = test.call("DescribeExecution", json!({"executionArn": execution})).await.unwrap();
@@ -121,7 +121,7 @@ async fn a_seed_that_repeats_after_a_restart_repeats_no_execution_and_no_token()
         let settings =
             cloud_core::Settings { state: Some(folder.path().into()), ..cloud_core::Settings::for_tests() };
         let cloud = crate::testing::open(settings, Clock::manual(NOW), Random::seeded(7)).unwrap();
-        cloud.state::<crate::stepfunctions::State>().runner.stub.set(Stub::default()).unwrap();
+        cloud.state::<Runner>().stub.set(Stub::default()).unwrap();
         let arn = cloud.arn("states", "stateMachine:M");
         cloud.deploy(&resource(&arn, waiting())).await.unwrap();
         let started = cloud.call("states", "StartExecution", json!({"stateMachineArn": arn})).await.unwrap();
@@ -147,7 +147,7 @@ async fn retries_and_variables_survive_a_restart() {
         let test = Test::prepare(Some(folder.path()), clock, states.clone()).await;
         let reply = if life < 2 { fault() } else { Ok(invoked()) };
         locked(&test.stub().replies).push_back(reply);
-        start_service(&test.cloud);
+        resume(&test.cloud);
         if life == 0 {
             let input = json!({"stateMachineArn": test.arn, "name": "e", "input": "{\"n\": 7}"});
             let started = test.call("StartExecution", input).await.unwrap();
@@ -173,7 +173,7 @@ async fn a_retry_that_became_due_while_nothing_ran_is_made_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let first = Test::prepare(Some(folder.path()), Clock::manual(NOW), states.clone()).await;
     locked(&first.stub().replies).push_back(Err(AwsError::internal("down")));
-    start_service(&first.cloud);
+    resume(&first.cloud);
     let execution = first.start("e").await;
     first.until_history_has(&execution, "TaskFailed", 1).await;
     first.cloud.stopping.cancel();

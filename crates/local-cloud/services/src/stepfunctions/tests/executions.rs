@@ -10,7 +10,7 @@ async fn input_and_output_leave_the_status_change_when_they_do_not_fit_into_an_e
             output: Some("y".repeat(output)),
             ..Default::default()
         };
-        let detail = records::status_change(&meta);
+        let detail = shown::status_change(&meta);
         let included = |name: &str| detail[name]["included"].as_bool().unwrap();
         (included("inputDetails"), included("outputDetails"))
     };
@@ -91,9 +91,7 @@ async fn bad_input_names_and_arns_get_the_errors_of_aws() {
         assert!(test.call("StartExecution", input).await.is_ok(), "any JSON is an input");
     }
     let missing = json!({"executionArn": "arn:aws:states:eu-west-1:1:execution:M:none"});
-    for action in
-        ["DescribeExecution", "GetExecutionHistory", "StopExecution", "DescribeStateMachineForExecution"]
-    {
+    for action in ["DescribeExecution", "GetExecutionHistory", "StopExecution"] {
         let refused = test.call(action, missing.clone()).await.unwrap_err();
         assert_eq!(refused.code, "ExecutionDoesNotExist");
         assert_eq!(
@@ -110,6 +108,10 @@ async fn what_is_not_emulated_is_refused_by_name() {
     let test = Test::open(None, Clock::system(), passing(), vec![]).await;
     for action in [
         "RedriveExecution",
+        "StartSyncExecution",
+        "UpdateStateMachine",
+        "DescribeStateMachineForExecution",
+        "ValidateStateMachineDefinition",
         "GetActivityTask",
         "CreateActivity",
         "ListMapRuns",
@@ -130,14 +132,6 @@ async fn what_is_not_emulated_is_refused_by_name() {
         assert_eq!(refused.code, "ValidationException");
         assert!(refused.message.contains(name), "{}", refused.message);
     }
-}
-
-#[tokio::test]
-async fn a_standard_machine_cannot_be_run_synchronously() {
-    let test = Test::open(None, Clock::system(), passing(), vec![]).await;
-    let refused = test.call("StartSyncExecution", json!({"stateMachineArn": test.arn})).await.unwrap_err();
-    assert_eq!(refused.code, "StateMachineTypeNotSupported");
-    assert_eq!(refused.message, "This operation is not supported by this type of state machine");
 }
 
 #[tokio::test]

@@ -2,21 +2,30 @@
 
 mod durability;
 mod executions;
+mod integrations;
 mod machines;
 
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use cloud_core::clock::Clock;
 use cloud_core::random::Random;
 use cloud_core::resource::Resource as TemplateResource;
+use cloud_core::{AwsError, Cloud};
+use cloud_languages::states::integration::{Reply, Request};
 use futures::future::BoxFuture;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
 
-use super::*;
-use crate::stepfunctions::start as start_service;
+use super::runner::{Runner, resume};
+use super::{shown, store};
 
 const NOW: i64 = 1_700_000_000_000;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap()
+}
 
 /// Stands in for the rest of the cloud: gives scripted replies, or none, and keeps what was
 /// asked and published.
@@ -73,7 +82,7 @@ impl Test {
     ) -> Self {
         let test = Self::prepare(folder, clock, states).await;
         locked(&test.stub().replies).extend(replies.into_iter().map(Ok));
-        start_service(&test.cloud);
+        resume(&test.cloud);
         test
     }
 
@@ -82,7 +91,7 @@ impl Test {
         let settings =
             cloud_core::Settings { state: folder.map(Into::into), ..cloud_core::Settings::for_tests() };
         let cloud = crate::testing::open(settings, clock, Random::from_entropy()).unwrap();
-        cloud.state::<crate::stepfunctions::State>().runner.stub.set(Stub::default()).unwrap();
+        cloud.state::<Runner>().stub.set(Stub::default()).unwrap();
         let arn = cloud.arn("states", "stateMachine:M");
         let resource = resource(&arn, states);
         cloud.deploy(&resource).await.unwrap();
@@ -90,7 +99,7 @@ impl Test {
     }
 
     fn stub(&self) -> &Stub {
-        self.cloud.state::<crate::stepfunctions::State>().runner.stub.get().unwrap()
+        self.cloud.state::<Runner>().stub.get().unwrap()
     }
 
     async fn call(&self, action: &str, input: Value) -> Result<Value, AwsError> {

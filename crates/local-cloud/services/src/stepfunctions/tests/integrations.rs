@@ -8,7 +8,7 @@ use cloud_core::Cloud;
 use cloud_core::resource::Resource;
 use serde_json::{Value, json};
 
-use super::start;
+use super::resume as start;
 
 fn resource(kind: &str, name: &str, arn: &str, properties: Value) -> Resource {
     Resource {
