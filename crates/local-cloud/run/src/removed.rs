@@ -6,39 +6,16 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use anyhow::bail;
+use cloud_core::Cloud;
 use cloud_core::service::counted;
 use cloud_core::store::StoreError;
-use cloud_core::{AwsError, Cloud};
 use cloud_languages::template::Application;
 use cloud_services::cloudformation::deployed::{self, Deployed};
 
-/// Why this state does not fit the template.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    #[error(
-        "{file} has no {logical_id} any more, but the state still holds {what} of {name}; put the resource back until it is empty, start once with --fresh, or choose another --state-dir"
-    )]
-    Holds {
-        /// The template of the earlier run.
-        file: String,
-        logical_id: String,
-        name: String,
-        /// For example `3 messages`.
-        what: String,
-    },
-    #[error("the state cannot be read: {0}")]
-    State(#[from] AwsError),
-}
-
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Self {
-        Self::State(error.into())
-    }
-}
-
 /// Compares the template with those of earlier runs, before anything is deployed, and records the resources
 /// of this one. Returns the removed resources; refuses if one of them holds something.
-pub async fn compare(cloud: &Arc<Cloud>, application: &Application) -> Result<Vec<Deployed>, Refusal> {
+pub async fn compare(cloud: &Arc<Cloud>, application: &Application) -> anyhow::Result<Vec<Deployed>> {
     let resources = || application.stacks.iter().flat_map(|stack| &stack.resources);
     let there: HashSet<(&str, &str)> =
         resources().map(|resource| (resource.kind.as_str(), deployed::id(resource))).collect();
@@ -46,12 +23,12 @@ pub async fn compare(cloud: &Arc<Cloud>, application: &Application) -> Result<Ve
     removed.retain(|old| !there.contains(&(old.kind.as_str(), old.named.id.as_str())));
     for resource in &removed {
         if let Some(what) = holds(cloud, resource).await? {
-            return Err(Refusal::Holds {
-                file: resource.file.clone(),
-                logical_id: resource.logical_id.clone(),
-                name: resource.named.name().to_owned(),
-                what,
-            });
+            bail!(
+                "{} has no {} any more, but the state still holds {what} of {}; put the resource back until it is empty, start once with --fresh, or choose another --state-dir",
+                resource.file,
+                resource.logical_id,
+                resource.named.name()
+            );
         }
     }
     deployed::add(cloud, resources())?;
@@ -81,7 +58,7 @@ pub async fn remove(cloud: &Arc<Cloud>, removed: &[Deployed]) -> Result<(), Stor
 }
 
 /// What would be lost with a resource, in words: what it holds, or the events still to be delivered to it.
-async fn holds(cloud: &Arc<Cloud>, resource: &Deployed) -> Result<Option<String>, Refusal> {
+async fn holds(cloud: &Arc<Cloud>, resource: &Deployed) -> anyhow::Result<Option<String>> {
     if let Some(row) = cloud.resource_type(&resource.kind)
         && let Some(what) = (row.holds)(cloud, &resource.named).await?
     {
