@@ -11,7 +11,7 @@ async fn an_event_sent_to_another_bus_keeps_its_id_and_goes_to_no_third_bus() {
     for name in ["a", "b", "c"] {
         bus(&cloud, name).await;
     }
-    let to = |bus: &str| json!({ "Id": bus, "Arn": bus::bus_arn(&cloud, bus) });
+    let to = |bus: &str| json!({ "Id": bus, "Arn": names::bus_arn(&cloud, bus) });
     rule(&cloud, "a", "r", app(), json!([to("b")])).await;
     rule(&cloud, "b", "r", app(), json!([to("c"), { "Id": "q", "Arn": QUEUE }])).await;
     rule(&cloud, "c", "r", app(), json!([{ "Id": "q", "Arn": QUEUE, "Input": "\"third\"" }])).await;
@@ -197,7 +197,7 @@ async fn more_events_than_there_is_room_for_are_all_delivered_once() {
     let url = queue(&cloud, "seen").await;
     cloud.call("logs", "CreateLogGroup", json!({ "logGroupName": "/catchall" })).await.unwrap();
     bus(&cloud, "b").await;
-    let other = bus::bus_arn(&cloud, "b");
+    let other = names::bus_arn(&cloud, "b");
     let targets =
         json!([{ "Id": "q", "Arn": QUEUE }, { "Id": "l", "Arn": GROUP }, { "Id": "b", "Arn": other }]);
     rule(&cloud, "default", "r", app(), targets).await;
