@@ -1,5 +1,5 @@
-//! Polls a queue for a function (with-sqs). Messages that the function is done with are
-//! deleted; the others show again when their visibility timeout ends.
+//! Polls a queue for a function (with-sqs). Messages that the function has processed are deleted; the
+//! others become visible again when their visibility timeout ends.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,19 +10,20 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::backoff::pause;
 use super::mapping::{Mapping, Polling};
-use super::pause;
+use super::response::failures;
 use crate::lambda;
 
-/// Largest payload of an invocation, less the envelope (gettingstarted-limits).
-const BATCH_BYTES: usize = 6 * 1024 * 1024 - 1_024;
+/// The largest payload of an invocation, less the envelope (gettingstarted-limits).
+const MAX_BATCH_BYTES: usize = 6 * 1024 * 1024 - 1_024;
 
-/// Longest wait of a ReceiveMessage (API_ReceiveMessage).
-const LONGEST_POLL_S: i64 = 20;
+/// The longest wait of ReceiveMessage (API_ReceiveMessage).
+const MAX_WAIT_S: i64 = 20;
 
-/// A mapping is refused where the queue shows messages again before the function can have
-/// finished (the check of CreateEventSourceMapping).
-pub(super) async fn check(cloud: &Arc<Cloud>, mapping: &Mapping) -> Result<(), AwsError> {
+/// Refuses a queue that shows messages again before the function may have finished, as
+/// CreateEventSourceMapping does.
+pub async fn check(cloud: &Arc<Cloud>, mapping: &Mapping) -> Result<(), AwsError> {
     let visibility = visibility_s(cloud, mapping).await?;
     let timeout = lambda::timeout_s(cloud, &mapping.function)? as i64;
     if visibility < timeout {
@@ -43,7 +44,7 @@ async fn sqs(
     mut input: Value,
 ) -> Result<Value, AwsError> {
     input["QueueUrl"] = lambda::queue_url(cloud, &mapping.source_arn).into();
-    // Pollers take on the role of the function.
+    // A poller assumes the function's role.
     // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-permissions
     calls::by(mapping.function_arn.as_str(), cloud.call("sqs", action, input)).await
 }
@@ -57,14 +58,8 @@ async fn visibility_s(cloud: &Arc<Cloud>, mapping: &Mapping) -> Result<i64, AwsE
         .unwrap_or_default())
 }
 
-/// One poller, until it is told to stop; up to `concurrency` batches are with the function at
-/// once, and those that are go on to their end.
-pub(super) async fn run(
-    cloud: &Arc<Cloud>,
-    mapping: &Arc<Mapping>,
-    polling: &Polling,
-    stop: &CancellationToken,
-) {
+/// Polls until `stop`, with up to `concurrency` batches with the function at once. A stop lets these end.
+pub async fn run(cloud: &Arc<Cloud>, mapping: &Arc<Mapping>, polling: &Polling, stop: &CancellationToken) {
     let places = Arc::new(Semaphore::new(polling.concurrency));
     let mut failures = 0;
     loop {
@@ -99,9 +94,9 @@ pub(super) async fn run(
     }
 }
 
-/// Receives a batch: what is there, or with a window what comes until it is full or the
-/// window ends. Also says when the first of its messages shows again. Empty only where it was
-/// told to stop.
+/// Receives a batch: the messages that are there, or with a window those that arrive until the batch is
+/// full or the window ends. Also returns when its first message becomes visible again. Empty only after a
+/// stop.
 async fn gather(
     cloud: &Arc<Cloud>,
     mapping: &Mapping,
@@ -119,9 +114,9 @@ async fn gather(
             "MaxNumberOfMessages": (polling.batch_size - batch.len()).min(10),
             "AttributeNames": ["All"],
             "MessageAttributeNames": ["All"],
-            "WaitTimeSeconds": LONGEST_POLL_S,
+            "WaitTimeSeconds": MAX_WAIT_S,
         });
-        // A receive that is given up has taken nothing: it takes when it ends.
+        // A dropped receive takes no messages: it takes them when it ends.
         let mut answer = tokio::select! {
             biased;
             answer = sqs(cloud, mapping, "ReceiveMessage", receive) => answer?,
@@ -129,7 +124,7 @@ async fn gather(
             () = stop.cancelled() => return Ok((batch, expires_ms)),
         };
         let Some(messages) = answer["Messages"].as_array_mut() else {
-            // A stopping queue answers at once: give way, so that the end of the run is seen.
+            // A stopping queue answers at once: yield, so that this task sees the end of the run.
             tokio::task::yield_now().await;
             continue;
         };
@@ -152,7 +147,7 @@ async fn process(
     stop: &CancellationToken,
 ) {
     let records: Vec<Value> = batch.into_iter().map(|message| record(cloud, mapping, message)).collect();
-    // What no filter wants is deleted (invocation-eventfiltering).
+    // Messages that match no filter are deleted (invocation-eventfiltering).
     let (wanted, unwanted): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| wants(mapping, record));
     delete(cloud, mapping, &unwanted).await;
     for part in split(wanted) {
@@ -172,7 +167,7 @@ async fn process(
     }
 }
 
-/// Parts that fit into an invocation.
+/// Splits records into parts that each fit into an invocation.
 fn split(records: Vec<Value>) -> Vec<Vec<Value>> {
     let mut parts: Vec<Vec<Value>> = Vec::new();
     let mut bytes = usize::MAX;
@@ -180,7 +175,7 @@ fn split(records: Vec<Value>) -> Vec<Vec<Value>> {
         let size = record.to_string().len() + 1;
         bytes = bytes.saturating_add(size);
         match parts.last_mut() {
-            Some(part) if bytes <= BATCH_BYTES => part.push(record),
+            Some(part) if bytes <= MAX_BATCH_BYTES => part.push(record),
             _ => {
                 bytes = size;
                 parts.push(vec![record]);
@@ -190,7 +185,7 @@ fn split(records: Vec<Value>) -> Vec<Vec<Value>> {
     parts
 }
 
-/// Invokes the function; the ids of the messages that failed, or why all did.
+/// Invokes the function. Returns the ids of the failed messages, or why the whole batch failed.
 async fn deliver(
     cloud: &Arc<Cloud>,
     mapping: &Mapping,
@@ -203,7 +198,7 @@ async fn deliver(
     let done = loop {
         match lambda::invoke(cloud, &mapping.function, payload.clone()).await {
             Ok(done) => break done,
-            // Tried again until the messages show again (services-sqs-errorhandling, "Backoff strategy").
+            // Lambda retries until the messages are visible again (services-sqs-errorhandling, "Backoff strategy").
             Err(error) if stop.is_cancelled() || cloud.clock.now_ms() >= expires_ms => {
                 return Err(error.to_string());
             }
@@ -220,7 +215,7 @@ async fn deliver(
     if !mapping.partial {
         return Ok(HashSet::new());
     }
-    let failed: HashSet<String> = super::failures(&done.payload)?.into_iter().collect();
+    let failed: HashSet<String> = failures(&done.payload)?.into_iter().collect();
     match failed.iter().find(|failed| !records.iter().any(|record| id(record) == failed.as_str())) {
         Some(unknown) => {
             Err(format!("the batch response names a message that is not in the batch: {unknown}"))
@@ -241,13 +236,13 @@ async fn delete(cloud: &Arc<Cloud>, mapping: &Mapping, records: &[Value]) {
             .map(|(n, record)| json!({ "Id": n.to_string(), "ReceiptHandle": record["receiptHandle"] }))
             .collect();
         if let Err(error) = sqs(cloud, mapping, "DeleteMessageBatch", json!({ "Entries": entries })).await {
-            // They show again and are delivered again: at least once.
+            // They become visible and are delivered again: at least once.
             tracing::warn!(target: "hop", service = "lambda", resource = %mapping.function, "cannot delete messages: {error}");
         }
     }
 }
 
-/// A JSON body is matched by its members, any other as text (invocation-eventfiltering, with SQS).
+/// Filters see the members of a JSON body, and any other body as text (invocation-eventfiltering, with SQS).
 fn wants(mapping: &Mapping, record: &Value) -> bool {
     let mut seen = record.clone();
     if let Some(body) = record["body"].as_str().and_then(|body| serde_json::from_str::<Value>(body).ok()) {
@@ -256,8 +251,8 @@ fn wants(mapping: &Mapping, record: &Value) -> bool {
     mapping.wants(&seen)
 }
 
-/// A message as the function gets it (with-sqs, "Example Amazon SQS message event").
-pub(super) fn record(cloud: &Cloud, mapping: &Mapping, mut message: Value) -> Value {
+/// The function's record of a message (with-sqs, "Example Amazon SQS message event").
+pub fn record(cloud: &Cloud, mapping: &Mapping, mut message: Value) -> Value {
     let attributes: Map<String, Value> = message["MessageAttributes"]
         .as_object()
         .into_iter()

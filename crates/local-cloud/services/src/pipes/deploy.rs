@@ -1,15 +1,37 @@
-//! A pipe as its template declares it, checked and parsed once.
+//! Pipes of templates.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use cloud_core::Cloud;
+use cloud_core::resource::{Refusal, Resource};
+use cloud_core::service::{Deploy, Identity, Type};
+use cloud_core::{Cloud, later};
 use cloud_languages::event_pattern::Pattern;
 use cloud_languages::input_template::{Path, Template};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::event_source::stream::{Settings, StartingPosition};
+use super::pipe::{Level, Pipe, RESERVED, Text};
+use super::running::State;
+use super::store;
+use crate::event_source::stream::{self, Settings, StartingPosition};
 use crate::logs;
+
+pub(super) const TYPES: &[Type] = &[Type::new(
+    "AWS::Pipes::Pipe",
+    "from a table stream to a bus",
+    Identity::named("Name", 64)
+        .arn("arn:aws:pipes:{region}:{account}:pipe/{name}")
+        .attributes(&[Identity::ARN]),
+    Deploy::Later(later!(deploy)),
+)
+.remove(|cloud, pipe| {
+    Box::pin(async move {
+        cloud.state::<State>().remove(pipe.name());
+        store::delete(cloud, pipe.name(), &pipe.id)?;
+        Ok(true)
+    })
+})];
 
 /// "EventBridge event bus: maximum batch size 10."
 /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-batching-concurrency.html>
@@ -18,18 +40,20 @@ const MAX_BATCH: usize = 10;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Props {
-    pub name: Option<String>,
-    pub description: Option<String>,
-    pub source: String,
-    pub source_parameters: SourceParameters,
-    pub target: String,
+    name: Option<String>,
+    /// Shown by DescribePipe.
+    #[serde(rename = "Description")]
+    _description: Option<String>,
+    source: String,
+    source_parameters: SourceParameters,
+    target: String,
     #[serde(default)]
-    pub target_parameters: TargetParameters,
-    pub desired_state: Option<String>,
-    pub role_arn: String,
-    pub log_configuration: Option<LogConfiguration>,
+    target_parameters: TargetParameters,
+    desired_state: Option<String>,
+    role_arn: String,
+    log_configuration: Option<LogConfiguration>,
     #[serde(default)]
-    pub tags: Map<String, Value>,
+    tags: Map<String, Value>,
     /// No effect here: nothing is encrypted at rest.
     #[serde(rename = "KmsKeyIdentifier")]
     _kms_key_identifier: Option<Value>,
@@ -37,7 +61,7 @@ pub struct Props {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub struct SourceParameters {
+struct SourceParameters {
     #[serde(default)]
     filter_criteria: FilterCriteria,
     #[serde(rename = "DynamoDBStreamParameters")]
@@ -80,7 +104,7 @@ struct DeadLetterConfig {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub struct TargetParameters {
+struct TargetParameters {
     #[serde(default, rename = "EventBridgeEventBusParameters")]
     bus: BusParameters,
     input_template: Option<String>,
@@ -98,7 +122,7 @@ struct BusParameters {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub struct LogConfiguration {
+struct LogConfiguration {
     level: String,
     cloudwatch_logs_log_destination: Option<LogDestination>,
 }
@@ -109,120 +133,72 @@ struct LogDestination {
     log_group_arn: String,
 }
 
-/// How much a pipe logs; each level includes those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Failures only.
-    Error,
-    /// Every batch.
-    Info,
-}
-
-/// A parsed pipe.
-#[derive(Debug)]
-pub struct Pipe {
-    /// Its name.
-    pub name: String,
-    /// Its ARN.
-    pub arn: String,
-    /// The table stream's ARN.
-    pub source: String,
-    /// The bus's ARN.
-    pub target: String,
-    /// Patterns of which a record must match one, where there are any.
-    pub filters: Vec<Pattern>,
-    /// How the stream is read.
-    pub stream: Settings,
-    /// The name of the queue that gets what is given up.
-    pub dead_letter_queue: Option<String>,
-    /// What the event's detail is made of; the whole record where there is none.
-    pub template: Option<Template>,
-    /// The event's detail-type.
-    pub detail_type: Text,
-    /// The event's source.
-    pub event_source: Text,
-    /// The event's resources.
-    pub resources: Vec<Text>,
-    /// Where the event's time stands in the record.
-    pub time: Option<Text>,
-    /// The log group, and how much is logged there.
-    pub log: Option<(String, Level)>,
-}
-
-/// A parameter of a target: a text, or a path into the record.
-/// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-event-target.html#pipes-targets-dynamic-parms>
-#[derive(Debug)]
-pub enum Text {
-    /// As it stands.
-    Static(String),
-    /// What the record has there.
-    Dynamic(Path),
-}
-
-impl Text {
-    fn parse(text: String) -> Result<Self, String> {
-        if text.starts_with('$') { Path::parse(&text).map(Self::Dynamic) } else { Ok(Self::Static(text)) }
+async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
+    let refuse = |path: &str, reason: String| resource.refuse(&format!("Properties.{path}"), reason);
+    let props: Props = resource.read()?;
+    let name = props.name.clone().unwrap_or_else(|| resource.physical_id.clone());
+    let declared = props.desired_state.clone().unwrap_or_else(|| "RUNNING".into());
+    if !["RUNNING", "STOPPED"].contains(&declared.as_str()) {
+        return Err(refuse("DesiredState", format!("`{declared}` is not RUNNING or STOPPED")));
     }
+    let (tags, view) = (props.tags.clone(), view(resource, &props));
+    let pipe = props.pipe(cloud, &name).map_err(|(path, reason)| refuse(path, reason))?;
+    cloud
+        .call("events", "DescribeEventBus", json!({ "Name": pipe.target }))
+        .await
+        .map_err(|error| refuse("Target", error.message))?;
+    stream::establish(cloud, &pipe.stream).await.map_err(|error| refuse("Source", error.to_string()))?;
+    store::declare(cloud, &name, &declared).map_err(|error| refuse("Name", error.to_string()))?;
+    cloud.state::<State>().add(pipe, view, tags);
+    Ok(())
+}
 
-    /// The text for a record; `None` where the record has nothing there.
-    pub fn of(&self, record: &Value) -> Option<String> {
-        match self {
-            Self::Static(text) => Some(text.clone()),
-            Self::Dynamic(path) => match path.find(record)? {
-                Value::String(text) => Some(text.clone()),
-                other => Some(other.to_string()),
-            },
+/// The members of DescribePipe that repeat the template.
+fn view(resource: &Resource, props: &Props) -> Value {
+    let mut view = json!({ "Source": props.source, "Target": props.target, "RoleArn": props.role_arn });
+    for name in ["Description", "SourceParameters", "TargetParameters", "LogConfiguration", "Tags"] {
+        if let Some(property) = resource.properties.get(name) {
+            view[name] = property.clone();
         }
     }
+    view
 }
 
-/// The reserved variables of an input template.
-pub const RESERVED: [&str; 8] = [
-    "aws.pipes.pipe-arn",
-    "aws.pipes.pipe-name",
-    "aws.pipes.source-arn",
-    "aws.pipes.enrichment-arn",
-    "aws.pipes.target-arn",
-    "aws.pipes.event.ingestion-time",
-    "aws.pipes.event",
-    "aws.pipes.event.json",
-];
-
-impl Pipe {
-    /// Checks and parses a declaration; the error is the property and a sentence.
-    pub fn parse(cloud: &Cloud, name: &str, props: Props) -> Result<Self, (&'static str, String)> {
-        if !props.source.contains(":dynamodb:") || !props.source.contains("/stream/") {
-            return Err(("Source", format!("`{}` is not a table stream", props.source)));
+impl Props {
+    /// Checks and parses a pipe; the error is the property and a sentence.
+    pub fn pipe(self, cloud: &Cloud, name: &str) -> Result<Pipe, (&'static str, String)> {
+        if !self.source.contains(":dynamodb:") || !self.source.contains("/stream/") {
+            return Err(("Source", format!("`{}` is not a table stream", self.source)));
         }
-        if !props.target.contains(":event-bus/") {
-            return Err(("Target", format!("`{}` is not an event bus", props.target)));
+        if !self.target.contains(":event-bus/") {
+            return Err(("Target", format!("`{}` is not an event bus", self.target)));
         }
         let arn = cloud.arn("pipes", &format!("pipe/{name}"));
-        let SourceParameters { filter_criteria, stream } = props.source_parameters;
+        let SourceParameters { filter_criteria, stream } = self.source_parameters;
         let filters = parse_filters(&filter_criteria.filters)
             .map_err(|reason| ("SourceParameters.FilterCriteria", reason))?;
         let at_stream = |reason| ("SourceParameters.DynamoDBStreamParameters", reason);
         let dead_letter_queue = stream.dead_letter_queue().map_err(at_stream)?;
-        let stream = stream.settings(&arn, &props.source).map_err(at_stream)?;
-        let TargetParameters { bus, input_template } = props.target_parameters;
+        let stream = stream.settings(&arn, &self.source).map_err(at_stream)?;
+        let TargetParameters { bus, input_template } = self.target_parameters;
         let template = input_template.as_deref().map(parse_template).transpose();
         let at_bus = |reason| ("TargetParameters.EventBridgeEventBusParameters", reason);
         let text = |text: String| Text::parse(text).map_err(at_bus);
-        Ok(Self {
+        Ok(Pipe {
             filters,
             stream,
             dead_letter_queue,
             template: template.map_err(|reason| ("TargetParameters.InputTemplate", reason))?,
-            // What AWS puts where nothing is given; seen in its events, not documented.
+            // AWS's defaults, seen in its events, not documented.
             detail_type: text(bus.detail_type.unwrap_or_else(|| "Event from aws:dynamodb".into()))?,
             event_source: text(bus.source.unwrap_or_else(|| format!("Pipe {name}")))?,
             resources: bus.resources.into_iter().map(text).collect::<Result<_, _>>()?,
             time: bus.time.map(text).transpose()?,
-            log: props.log_configuration.map_or(Ok(None), LogConfiguration::parse)?,
+            log: self.log_configuration.map_or(Ok(None), LogConfiguration::parse)?,
             name: name.to_owned(),
             arn,
-            source: props.source,
-            target: props.target,
+            source: self.source,
+            target: self.target,
         })
     }
 }
@@ -280,9 +256,7 @@ impl StreamParameters {
         // https://docs.aws.amazon.com/cdk/api/v2/python/aws_cdk.aws_pipes_sources_alpha/DynamoDBSource.html
         let batch_size = self.batch_size.unwrap_or(1);
         if !(1..=MAX_BATCH).contains(&batch_size) {
-            return Err(format!(
-                "BatchSize must be between 1 and {MAX_BATCH}, the most that a bus takes at once"
-            ));
+            return Err(format!("BatchSize must be between 1 and {MAX_BATCH}, the maximum of a bus"));
         }
         let lanes = self.parallelization_factor.unwrap_or(1);
         if !(1..=10).contains(&lanes) {
