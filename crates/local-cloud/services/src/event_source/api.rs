@@ -12,22 +12,14 @@ use super::pollers::{Deployed, State};
 use super::{queue, store};
 use crate::lambda::{self, page, read};
 
+#[rustfmt::skip]
 pub(super) const ACTIONS: &[Action] = &[
-    Action::new("ListEventSourceMappings", |cloud, input| list(cloud, read(input)?)).route(
-        "GET",
-        "/2015-03-31/event-source-mappings",
-        200,
-    ),
-    Action::new("GetEventSourceMapping", |cloud, input| {
-        let Get { uuid } = read(input)?;
-        let Deployed { mapping, state } = cloud.state::<State>().find(&uuid)?.borrow().clone();
-        Ok(mapping.view(cloud, state))
-    })
-    .route("GET", "/2015-03-31/event-source-mappings/{UUID}", 200),
-    Action::later("UpdateEventSourceMapping", |cloud, input| {
-        Box::pin(async move { update(cloud, read(input)?).await })
-    })
-    .route("PUT", "/2015-03-31/event-source-mappings/{UUID}", 202),
+    Action::new("ListEventSourceMappings", |cloud, input| list(cloud, read(input)?))
+        .route("GET", "/2015-03-31/event-source-mappings", 200),
+    Action::new("GetEventSourceMapping", |cloud, input| get(cloud, &read(input)?))
+        .route("GET", "/2015-03-31/event-source-mappings/{UUID}", 200),
+    Action::later("UpdateEventSourceMapping", |cloud, input| Box::pin(async { update(cloud, read(input)?).await }))
+        .route("PUT", "/2015-03-31/event-source-mappings/{UUID}", 202),
 ];
 
 #[derive(Deserialize)]
@@ -35,6 +27,11 @@ pub(super) const ACTIONS: &[Action] = &[
 struct Get {
     #[serde(rename = "UUID")]
     uuid: String,
+}
+
+fn get(cloud: &Cloud, Get { uuid }: &Get) -> Result<Value, AwsError> {
+    let Deployed { mapping, state } = cloud.state::<State>().find(uuid)?.borrow().clone();
+    Ok(mapping.view(cloud, state))
 }
 
 #[derive(Deserialize)]
@@ -60,20 +57,11 @@ fn list(cloud: &Cloud, input: List) -> Result<Value, AwsError> {
 }
 
 /// The emulated members of UpdateEventSourceMapping, besides the UUID.
+#[rustfmt::skip]
 const UPDATABLE: [&str; 13] = [
-    "FunctionName",
-    "Enabled",
-    "BatchSize",
-    "MaximumBatchingWindowInSeconds",
-    "FilterCriteria",
-    "ScalingConfig",
-    "FunctionResponseTypes",
-    "ParallelizationFactor",
-    "BisectBatchOnFunctionError",
-    "MaximumRetryAttempts",
-    "MaximumRecordAgeInSeconds",
-    "TumblingWindowInSeconds",
-    "DestinationConfig",
+    "FunctionName", "Enabled", "BatchSize", "MaximumBatchingWindowInSeconds", "FilterCriteria", "ScalingConfig",
+    "FunctionResponseTypes", "ParallelizationFactor", "BisectBatchOnFunctionError", "MaximumRetryAttempts",
+    "MaximumRecordAgeInSeconds", "TumblingWindowInSeconds", "DestinationConfig",
 ];
 
 #[derive(Deserialize)]

@@ -85,15 +85,15 @@ async fn work(cloud: Arc<Cloud>, target_arn: String, wake: Arc<Notify>) {
 type Outcome = (i64, Next);
 
 /// The deliveries of one target that are under way.
-struct Calls {
+pub struct Calls {
     cloud: Arc<Cloud>,
     target_arn: String,
-    under_way: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    pub under_way: FuturesUnordered<BoxFuture<'static, Outcome>>,
     ids: HashSet<i64>,
 }
 
 impl Calls {
-    fn new(cloud: &Arc<Cloud>, target_arn: &str) -> Self {
+    pub fn new(cloud: &Arc<Cloud>, target_arn: &str) -> Self {
         Self {
             cloud: cloud.clone(),
             target_arn: target_arn.to_owned(),
@@ -104,7 +104,7 @@ impl Calls {
 
     /// Starts due deliveries as far as there is room. If room is left, the answer is when the next
     /// delivery is due.
-    async fn start_due(&mut self) -> Result<Option<i64>, StoreError> {
+    pub async fn start_due(&mut self) -> Result<Option<i64>, StoreError> {
         let store = &self.cloud.store;
         let together = takes_together(&self.target_arn);
         let room = if together { MAX_TOGETHER } else { MAX_IN_FLIGHT };
@@ -133,7 +133,7 @@ impl Calls {
     }
 
     /// Waits for a call to end, and settles it with all others that have ended by then.
-    async fn settle_some(&mut self) -> Result<(), StoreError> {
+    pub async fn settle_some(&mut self) -> Result<(), StoreError> {
         let mut outcomes: Vec<Outcome> = self.under_way.next().await.into_iter().collect();
         while let Some(Some(outcome)) = self.under_way.next().now_or_never() {
             outcomes.push(outcome);
@@ -143,21 +143,6 @@ impl Calls {
             self.ids.remove(id);
         }
         self.cloud.store.write(|tx| store::settle(tx, &outcomes))
-    }
-}
-
-/// Delivers what is due now and waits for it; false if nothing was due.
-#[cfg(test)]
-pub(super) async fn deliver_due(cloud: &Arc<Cloud>, target_arn: &str) -> Result<bool, StoreError> {
-    let now_ms = cloud.clock.now_ms();
-    let due = cloud.store.read(|db| store::due(db, target_arn, now_ms, 1, &HashSet::new()))?;
-    let mut calls = Calls::new(cloud, target_arn);
-    loop {
-        calls.start_due().await?;
-        if calls.under_way.is_empty() {
-            return Ok(!due.is_empty());
-        }
-        calls.settle_some().await?;
     }
 }
 

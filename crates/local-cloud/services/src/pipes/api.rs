@@ -12,28 +12,18 @@ use serde_json::{Value, json};
 use super::running::{self, Deployed, State};
 use super::store;
 
+#[rustfmt::skip]
 pub(super) const ACTIONS: &[Action] = &[
-    Action::new("DescribePipe", |cloud, input| describe(cloud, read(input)?)).route(
-        "GET",
-        "/v1/pipes/{Name}",
-        200,
-    ),
-    Action::new("ListPipes", |cloud, input| list(cloud, &read(input)?)).route("GET", "/v1/pipes", 200),
-    Action::new("ListTagsForResource", |cloud, input| list_tags(cloud, &read(input)?)).route(
-        "GET",
-        "/tags/{resourceArn}",
-        200,
-    ),
-    Action::new("StartPipe", |cloud, input| set_state(cloud, read(input)?, "RUNNING")).route(
-        "POST",
-        "/v1/pipes/{Name}/start",
-        200,
-    ),
-    Action::new("StopPipe", |cloud, input| set_state(cloud, read(input)?, "STOPPED")).route(
-        "POST",
-        "/v1/pipes/{Name}/stop",
-        200,
-    ),
+    Action::new("DescribePipe", |cloud, input| describe(cloud, read(input)?))
+        .route("GET", "/v1/pipes/{Name}", 200),
+    Action::new("ListPipes", |cloud, input| list(cloud, &read(input)?))
+        .route("GET", "/v1/pipes", 200),
+    Action::new("ListTagsForResource", |cloud, input| list_tags(cloud, &read(input)?))
+        .route("GET", "/tags/{resourceArn}", 200),
+    Action::new("StartPipe", |cloud, input| set_state(cloud, read(input)?, "RUNNING"))
+        .route("POST", "/v1/pipes/{Name}/start", 200),
+    Action::new("StopPipe", |cloud, input| set_state(cloud, read(input)?, "STOPPED"))
+        .route("POST", "/v1/pipes/{Name}/stop", 200),
 ];
 
 fn read<T: DeserializeOwned>(input: Value) -> Result<T, AwsError> {

@@ -1,5 +1,6 @@
 //! Pipes of templates.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ pub(super) const TYPES: &[Type] = &[Type::new(
 
 /// "EventBridge event bus: maximum batch size 10."
 /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-batching-concurrency.html>
-const MAX_BATCH: usize = 10;
+const MAX_BATCH: i64 = 10;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
@@ -86,14 +87,14 @@ struct Filter {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct StreamParameters {
     starting_position: StartingPosition,
-    batch_size: Option<usize>,
+    batch_size: Option<i64>,
     #[serde(default)]
-    maximum_batching_window_in_seconds: u64,
+    maximum_batching_window_in_seconds: i64,
     maximum_retry_attempts: Option<i64>,
     maximum_record_age_in_seconds: Option<i64>,
     on_partial_batch_item_failure: Option<String>,
     dead_letter_config: Option<DeadLetterConfig>,
-    parallelization_factor: Option<usize>,
+    parallelization_factor: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -254,27 +255,10 @@ impl StreamParameters {
 
     fn settings(self, pipe_arn: &str, stream_arn: &str) -> Result<Settings, String> {
         // https://docs.aws.amazon.com/cdk/api/v2/python/aws_cdk.aws_pipes_sources_alpha/DynamoDBSource.html
-        let batch_size = self.batch_size.unwrap_or(1);
-        if !(1..=MAX_BATCH).contains(&batch_size) {
-            return Err(format!("BatchSize must be between 1 and {MAX_BATCH}, the maximum of a bus"));
-        }
-        let lanes = self.parallelization_factor.unwrap_or(1);
-        if !(1..=10).contains(&lanes) {
-            return Err("ParallelizationFactor must be between 1 and 10".into());
-        }
-        if self.maximum_batching_window_in_seconds > 300 {
-            return Err("MaximumBatchingWindowInSeconds must be between 0 and 300".into());
-        }
-        let retries = match self.maximum_retry_attempts.unwrap_or(-1) {
-            -1 => None,
-            attempts @ 0..=10_000 => u32::try_from(attempts).ok(),
-            _ => return Err("MaximumRetryAttempts must be between -1 and 10000".into()),
-        };
-        let max_age = match self.maximum_record_age_in_seconds.unwrap_or(-1) {
-            -1 => None,
-            seconds @ 60..=604_800 => Some(Duration::from_secs(seconds.unsigned_abs())),
-            _ => return Err("MaximumRecordAgeInSeconds must be -1 or between 60 and 604800".into()),
-        };
+        let retries = bound("MaximumRetryAttempts", self.maximum_retry_attempts, 0..=10_000)?;
+        let max_age = bound("MaximumRecordAgeInSeconds", self.maximum_record_age_in_seconds, 60..=604_800)?;
+        let window =
+            between("MaximumBatchingWindowInSeconds", self.maximum_batching_window_in_seconds, 0..=300)?;
         let bisect = match self.on_partial_batch_item_failure.as_deref() {
             None => false,
             Some("AUTOMATIC_BISECT") => true,
@@ -284,13 +268,29 @@ impl StreamParameters {
             consumer: pipe_arn.to_owned(),
             stream_arn: stream_arn.to_owned(),
             start: self.starting_position,
-            batch_size,
-            window: Duration::from_secs(self.maximum_batching_window_in_seconds),
-            lanes,
-            retries,
-            max_age,
+            batch_size: between("BatchSize", self.batch_size.unwrap_or(1), 1..=MAX_BATCH)? as usize,
+            window: Duration::from_secs(window.unsigned_abs()),
+            lanes: between("ParallelizationFactor", self.parallelization_factor.unwrap_or(1), 1..=10)?
+                as usize,
+            retries: retries.map(|attempts| attempts as u32),
+            max_age: max_age.map(|seconds| Duration::from_secs(seconds.unsigned_abs())),
             bisect,
         })
+    }
+}
+
+fn between(property: &str, value: i64, range: RangeInclusive<i64>) -> Result<i64, String> {
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    Err(format!("{property} must be between {} and {}", range.start(), range.end()))
+}
+
+/// A number for which -1 means no bound.
+fn bound(property: &str, value: Option<i64>, range: RangeInclusive<i64>) -> Result<Option<i64>, String> {
+    match value.filter(|value| *value != -1) {
+        None => Ok(None),
+        Some(value) => between(property, value, range).map(Some),
     }
 }
 
