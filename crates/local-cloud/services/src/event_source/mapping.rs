@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use cloud_core::Cloud;
 use cloud_core::resource::{Refusal, Resource};
-use cloud_languages::event_pattern::Pattern;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::filters::{FilterCriteria, Filters};
 use super::stream::{self, StartingPosition};
 use crate::lambda::{bounded, name_of};
 
@@ -22,7 +22,7 @@ pub struct Mapping {
     pub source: Source,
     /// ReportBatchItemFailures.
     pub partial: bool,
-    filters: Vec<Pattern>,
+    pub filters: Filters,
     /// A queue's ARN.
     pub on_failure: Option<String>,
     pub enabled: bool,
@@ -57,7 +57,8 @@ struct Properties {
     batch_size: Option<Value>,
     maximum_batching_window_in_seconds: Option<Value>,
     function_response_types: Option<Vec<String>>,
-    filter_criteria: Option<FilterCriteria>,
+    #[serde(default)]
+    filter_criteria: FilterCriteria,
     scaling_config: Option<ScalingConfig>,
     starting_position: Option<String>,
     parallelization_factor: Option<Value>,
@@ -73,19 +74,6 @@ struct Properties {
     _kms_key_arn: Option<Value>,
     #[serde(rename = "MetricsConfig")]
     _metrics_config: Option<Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct FilterCriteria {
-    #[serde(default)]
-    filters: Vec<Filter>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct Filter {
-    pattern: String,
 }
 
 #[derive(Deserialize)]
@@ -109,10 +97,6 @@ struct OnFailure {
 /// Lambda begins with five batches at once (services-sqs-scaling). Without a maximum of its own, a mapping
 /// here does not go beyond.
 const CONCURRENCY: u64 = 5;
-
-/// Filters of a mapping, and characters of a pattern (invocation-eventfiltering, API_Filter).
-const MAX_FILTERS: usize = 5;
-const MAX_PATTERN_LENGTH: usize = 4_096;
 
 /// The name of a function's checkpoint in a stream.
 pub fn consumer(function: &str, stream_arn: &str) -> String {
@@ -180,13 +164,14 @@ impl Properties {
                 return refused("EventSourceArn", format!("{other} as an event source is not emulated"));
             }
         };
+        let filters = self.filter_criteria.parse(|_| Ok(()));
         let function = name_of(&self.function_name);
         Ok(Mapping {
             uuid: resource.physical_id.clone(),
             function_arn: cloud.arn("lambda", &format!("function:{function}")),
             source,
             partial,
-            filters: self.filters()?,
+            filters: filters.map_err(|reason| ("FilterCriteria", reason))?,
             on_failure: self.on_failure().map(str::to_owned),
             source_arn: self.event_source_arn,
             enabled: self.enabled.as_ref().is_none_or(is_true),
@@ -262,33 +247,9 @@ impl Properties {
             bisect: self.bisect_batch_on_function_error.as_ref().is_some_and(is_true),
         })
     }
-
-    fn filters(&self) -> Result<Vec<Pattern>, Refused> {
-        let filters = self.filter_criteria.as_ref().map_or(&[][..], |criteria| &criteria.filters);
-        if filters.len() > MAX_FILTERS {
-            return refused("FilterCriteria", format!("a mapping has {MAX_FILTERS} filters at most"));
-        }
-        let parse = |filter: &Filter| {
-            if filter.pattern.len() > MAX_PATTERN_LENGTH {
-                let reason = format!("a pattern has {MAX_PATTERN_LENGTH} characters at most");
-                return refused("FilterCriteria", reason);
-            }
-            let pattern = serde_json::from_str(&filter.pattern).map_err(|error| error.to_string());
-            let pattern = pattern.and_then(|pattern| Pattern::parse(&pattern));
-            pattern.or_else(|reason| {
-                refused("FilterCriteria", format!("Invalid filter pattern definition. {reason}"))
-            })
-        };
-        filters.iter().map(parse).collect()
-    }
 }
 
 impl Mapping {
-    /// Whether a filter matches the record, or there are no filters.
-    pub fn wants(&self, record: &Value) -> bool {
-        self.filters.is_empty() || self.filters.iter().any(|filter| filter.matches(record))
-    }
-
     /// An EventSourceMappingConfiguration.
     pub fn view(&self, cloud: &Cloud, state: &str) -> Value {
         let is_queue = matches!(self.source, Source::Queue(_));

@@ -7,6 +7,7 @@ use cloud_core::service::Service;
 mod api;
 mod backoff;
 mod deploy;
+pub(crate) mod filters;
 mod mapping;
 mod pollers;
 mod queue;

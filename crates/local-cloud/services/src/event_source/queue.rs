@@ -234,7 +234,7 @@ fn wants(mapping: &Mapping, record: &Value) -> bool {
     if let Some(body) = record["body"].as_str().and_then(|body| serde_json::from_str::<Value>(body).ok()) {
         seen["body"] = body;
     }
-    mapping.wants(&seen)
+    mapping.filters.want(&seen)
 }
 
 /// The function's record of a message (with-sqs, "Example Amazon SQS message event").

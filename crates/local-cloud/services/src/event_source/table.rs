@@ -49,7 +49,7 @@ fn last_of(records: &[Value]) -> String {
 
 impl Consumer for Functions {
     fn wants(&self, record: &Value) -> bool {
-        self.mapping.wants(record)
+        self.mapping.filters.want(record)
     }
 
     async fn deliver(&self, records: Vec<Value>) -> Delivery {

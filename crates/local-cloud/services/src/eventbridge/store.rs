@@ -1,4 +1,5 @@
-//! The tables of buses, policies, rules, targets, archives, replays and pending deliveries.
+//! The tables of buses, policies, rules, targets, archives, replays and pending deliveries. Times (`_ms`)
+//! are in milliseconds since the epoch.
 
 use std::collections::HashSet;
 
@@ -76,7 +77,6 @@ pub struct Bus {
     pub description: Option<String>,
     /// An object of texts.
     pub tags: Value,
-    /// Milliseconds since the epoch.
     pub created_ms: i64,
 }
 
@@ -214,7 +214,6 @@ pub struct Archive {
     pub description: Option<String>,
     /// Days; 0 keeps events for ever.
     pub retention_days: i64,
-    /// Milliseconds since the epoch.
     pub created_ms: i64,
     /// Whether the template declares it, rather than an API caller.
     pub from_template: bool,
@@ -299,7 +298,6 @@ pub struct Delivery {
     pub target: Target,
     pub rule_arn: String,
     pub event: String,
-    /// When the event was accepted, in milliseconds since the epoch.
     pub accepted_ms: i64,
     /// Failed attempts so far.
     pub attempts: i64,
@@ -317,7 +315,7 @@ pub struct Burial {
     pub exhausted: Option<String>,
 }
 
-/// What follows from an attempt; times are in milliseconds since the epoch.
+/// What follows from an attempt.
 #[derive(Debug)]
 pub enum Next {
     Done,
@@ -433,9 +431,8 @@ pub struct Replay {
     pub state: String,
     /// Time and row id of the last replayed event.
     pub at: Option<(i64, i64)>,
-    /// Milliseconds since the epoch.
     pub started_ms: i64,
-    /// Milliseconds since the epoch; `None` while it runs.
+    /// `None` while it runs.
     pub ended_ms: Option<i64>,
 }
 

@@ -1,5 +1,5 @@
 //! The tables of groups, streams and events. An append is one insert: the time of a stream's last event is
-//! read from its events, not stored.
+//! read from its events, not stored. Times (`_ms`) are in milliseconds since the epoch.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -31,7 +31,6 @@ pub const STANDARD: &str = "STANDARD";
 pub struct Group {
     pub id: i64,
     pub name: String,
-    /// Milliseconds since the epoch.
     pub created_ms: i64,
     /// `None` keeps events for ever.
     pub retention_days: Option<i64>,
@@ -43,7 +42,6 @@ pub struct Group {
 #[derive(Debug, Clone)]
 pub struct Stream {
     pub name: String,
-    /// Milliseconds since the epoch.
     pub created_ms: i64,
     /// First and last timestamp and last ingestion of its events; `None` without events.
     pub times: Option<(i64, i64, i64)>,
@@ -54,7 +52,6 @@ pub struct Event {
     pub position: Position,
     /// The stream's name.
     pub stream: String,
-    /// Milliseconds since the epoch.
     pub ingested_ms: i64,
     pub message: String,
 }
@@ -62,7 +59,6 @@ pub struct Event {
 /// The place just before an event, in the order of timestamps, then of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// Milliseconds since the epoch.
     pub timestamp_ms: i64,
     /// The event's row id.
     pub id: i64,

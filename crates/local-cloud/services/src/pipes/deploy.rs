@@ -7,7 +7,6 @@ use std::time::Duration;
 use cloud_core::resource::{Refusal, Resource};
 use cloud_core::service::{Deploy, Identity, Type};
 use cloud_core::{Cloud, later};
-use cloud_languages::event_pattern::Pattern;
 use cloud_languages::input_template::{Path, Template};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -15,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::pipe::{Level, Pipe, RESERVED, Text};
 use super::running::State;
 use super::store;
+use crate::event_source::filters::FilterCriteria;
 use crate::event_source::stream::{self, Settings, StartingPosition};
 use crate::logs;
 
@@ -67,19 +67,6 @@ struct SourceParameters {
     filter_criteria: FilterCriteria,
     #[serde(rename = "DynamoDBStreamParameters")]
     stream: StreamParameters,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct FilterCriteria {
-    #[serde(default)]
-    filters: Vec<Filter>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct Filter {
-    pattern: String,
 }
 
 /// <https://docs.aws.amazon.com/eventbridge/latest/pipes-reference/API_PipeSourceDynamoDBStreamParameters.html>
@@ -176,7 +163,8 @@ impl Props {
         }
         let arn = cloud.arn("pipes", &format!("pipe/{name}"));
         let SourceParameters { filter_criteria, stream } = self.source_parameters;
-        let filters = parse_filters(&filter_criteria.filters)
+        let filters = filter_criteria
+            .parse(check_pattern)
             .map_err(|reason| ("SourceParameters.FilterCriteria", reason))?;
         let at_stream = |reason| ("SourceParameters.DynamoDBStreamParameters", reason);
         let dead_letter_queue = stream.dead_letter_queue().map_err(at_stream)?;
@@ -204,20 +192,12 @@ impl Props {
     }
 }
 
-fn parse_filters(filters: &[Filter]) -> Result<Vec<Pattern>, String> {
-    if filters.len() > 5 {
-        return Err("a pipe takes at most 5 filters".into());
+/// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html>
+fn check_pattern(pattern: &Value) -> Result<(), String> {
+    match negates_an_operator(pattern) {
+        true => Err("pipes do not support anything-but with an operator inside".into()),
+        false => Ok(()),
     }
-    let parse = |filter: &Filter| {
-        let pattern: Value = serde_json::from_str(&filter.pattern)
-            .map_err(|error| format!("the pattern `{}` is not JSON: {error}", filter.pattern))?;
-        if negates_an_operator(&pattern) {
-            // https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html
-            return Err("pipes do not support anything-but with an operator inside".into());
-        }
-        Pattern::parse(&pattern)
-    };
-    filters.iter().map(parse).collect()
 }
 
 fn negates_an_operator(pattern: &Value) -> bool {

@@ -1,9 +1,9 @@
 //! A pipe, checked and parsed.
 
-use cloud_languages::event_pattern::Pattern;
 use cloud_languages::input_template::{Path, Template};
 use serde_json::Value;
 
+use crate::event_source::filters::Filters;
 use crate::event_source::stream::Settings;
 
 /// How much a pipe logs; each level includes those before it.
@@ -23,8 +23,7 @@ pub struct Pipe {
     pub source: String,
     /// The bus's ARN.
     pub target: String,
-    /// A record must match one of them, if there are any.
-    pub filters: Vec<Pattern>,
+    pub filters: Filters,
     pub stream: Settings,
     /// The queue's name.
     pub dead_letter_queue: Option<String>,

@@ -17,7 +17,7 @@ pub struct Transfer {
 
 impl Consumer for Transfer {
     fn wants(&self, record: &Value) -> bool {
-        self.pipe.filters.is_empty() || self.pipe.filters.iter().any(|filter| filter.matches(record))
+        self.pipe.filters.want(record)
     }
 
     async fn deliver(&self, records: Vec<Value>) -> Delivery {
