@@ -128,7 +128,7 @@ fn read_expression(operator: &str, operand: &Value) -> Result<Test, String> {
     };
     match operator {
         "exactly" => operand.as_str().map(|text| Test::Is(text.into())).ok_or_else(|| {
-            // The one operator whose name is not in its message.
+            // Only this message does not contain the operator's name.
             "exact match pattern must be a string".into()
         }),
         "prefix" => Ok(match any_case(operand)? {

@@ -17,7 +17,7 @@ use super::rule::{check_name, check_state, check_targets, parse_pattern};
 use super::target::Target;
 use super::{policy, routing, store};
 
-/// What the template declares in this run; all else that an earlier template declared is deleted.
+/// The template's resources of this run. Those of an earlier template that are not here are deleted.
 #[derive(Debug, Default)]
 pub struct Declared(Mutex<Names>);
 
@@ -191,7 +191,7 @@ fn deploy_rule(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     if !props.targets.is_empty() {
         check_targets(&props.targets).map_err(|reason| refuse("Targets", reason))?;
     }
-    // What an operator enabled or disabled stays so, until the template asks for another state.
+    // The state that an operator set stays, until the template asks for another one.
     let before = cloud.store.read(|db| store::rule(db, &bus, &name));
     let before = before.map_err(|error| refuse("Name", error.to_string()))?;
     let kept = before.filter(|before| before.declared_state.as_ref() == Some(&state));

@@ -43,7 +43,7 @@ pub async fn run(cloud: Arc<Cloud>, name: String) {
 /// Replays some events and moves on, in one transaction; false once the replay is over.
 fn step(cloud: &Arc<Cloud>, name: &str) -> Result<bool, StoreError> {
     let replay = cloud.store.read(|db| store::replay(db, name))?;
-    // An earlier version could cancel a replay.
+    // A state folder of an earlier version may have a cancelled replay.
     let runs = |replay: &store::Replay| ["STARTING", "RUNNING"].contains(&replay.state.as_str());
     let Some(replay) = replay.filter(runs) else { return Ok(false) };
     let events = cloud.store.read(|db| store::archived(db, &replay, STEP))?;

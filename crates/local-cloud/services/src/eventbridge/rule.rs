@@ -1,4 +1,4 @@
-//! What a rule may be, in templates and API calls alike: pattern, state and targets.
+//! The limits of a rule's name, pattern, state and targets, for templates and API calls.
 
 use cloud_core::api::check_enum;
 use cloud_languages::event_pattern::Pattern;

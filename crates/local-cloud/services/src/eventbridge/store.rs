@@ -315,7 +315,7 @@ pub struct Burial {
     pub exhausted: Option<String>,
 }
 
-/// What follows from an attempt.
+/// The next step of a delivery after an attempt.
 #[derive(Debug)]
 pub enum Next {
     Done,

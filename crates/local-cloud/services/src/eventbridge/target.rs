@@ -1,4 +1,4 @@
-//! The target of a rule, as templates and API callers write it: what receives an event, and in which form.
+//! The target of a rule, in the form of templates and API calls: the receiver, and its input.
 
 use std::collections::BTreeMap;
 
@@ -61,7 +61,7 @@ pub struct DeadLetterConfig {
     pub arn: Option<String>,
 }
 
-/// What receives an event: functions and state machines by ARN, the others by name.
+/// The receiver of an event: functions and state machines by ARN, the others by name.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Receiver {
     Function(String),

@@ -1,4 +1,4 @@
-//! What a reader needs to know of its consumer.
+//! A reader's settings, and its consumer.
 
 use std::future::Future;
 use std::time::Duration;
@@ -76,7 +76,7 @@ pub trait Consumer: Send + Sync + 'static {
     /// The filter criteria; an unwanted record is skipped.
     fn wants(&self, record: &Value) -> bool;
     fn deliver(&self, records: Vec<Value>) -> impl Future<Output = Delivery> + Send;
-    /// What [`Abandoned::note`] shall say of a batch that has just failed. The store keeps it over a restart.
+    /// Makes the [`Abandoned::note`] of a batch that has just failed. The store keeps it over a restart.
     fn note(&self, _records: &[Value]) -> Value {
         Value::Null
     }
