@@ -5,8 +5,7 @@ use cloud_core::Cloud;
 use cloud_core::clock::Clock;
 use serde_json::{Value, json};
 
-use super::super::start;
-use super::super::tests::{QUEUE, counts, mapped, merged, resource, send, until};
+use super::{QUEUE, counts, mapped, merged, resource, send, start, until};
 use crate::lambda::tests as lambda_tests;
 
 const NOW: i64 = 1_750_000_000_000;

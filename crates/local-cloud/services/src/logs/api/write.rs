@@ -4,21 +4,21 @@ use cloud_core::{AwsError, Cloud};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::api::{find_group, find_stream, invalid, read_input};
+use super::{find_group, find_stream, invalid};
+use crate::logs::store;
 
 /// The limits of a batch.
 /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html>
 const MAX_BATCH: usize = 10_000;
 const MAX_BATCH_BYTES: usize = 1_048_576;
 const EVENT_OVERHEAD: usize = 26;
-/// The longest message of one event.
-pub const LARGEST_EVENT: usize = MAX_BATCH_BYTES - EVENT_OVERHEAD;
+pub const MAX_EVENT_BYTES: usize = MAX_BATCH_BYTES - EVENT_OVERHEAD;
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct PutEvents {
+pub struct Put {
     log_group_name: String,
     log_stream_name: String,
     log_events: Vec<InputEvent>,
@@ -34,34 +34,35 @@ struct InputEvent {
     message: String,
 }
 
-/// Stores a batch that is in order; events that are too old or too new are reported and dropped.
-pub fn put_events(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
-    let input: PutEvents = read_input(input)?;
+/// Stores a batch; reports and drops events that are too old or too new.
+pub fn put(cloud: &Cloud, input: Put) -> Result<Value, AwsError> {
     let group = find_group(cloud, &input.log_group_name)?;
     find_stream(cloud, &group, &input.log_stream_name)?;
     let events = &input.log_events;
     check_batch(events)?;
     let now_ms = cloud.clock.now_ms();
     let oldest_kept_ms = group.retention_days.map_or(i64::MIN, |days| now_ms - days * DAY_MS);
-    // The batch is in order: too old, expired, then those that are taken, then too new.
+    // The batch is in order: too old or expired, then accepted, then too new.
     let before = |limit_ms: i64| events.partition_point(|event| event.timestamp < limit_ms);
     let too_old = before(now_ms - 14 * DAY_MS);
     let expired = before(oldest_kept_ms);
     let too_new = before(now_ms + 2 * HOUR_MS + 1);
-    let taken = events.get(too_old.max(expired)..too_new).unwrap_or_default();
-    let taken: Vec<(i64, &str)> =
-        taken.iter().map(|event| (event.timestamp, event.message.as_str())).collect();
-    super::append_all(cloud, &input.log_group_name, &input.log_stream_name, &taken)?;
+    let accepted = events.get(too_old.max(expired)..too_new).unwrap_or_default();
+    let accepted: Vec<(i64, &str)> =
+        accepted.iter().map(|event| (event.timestamp, event.message.as_str())).collect();
+    cloud.store.write(|tx| {
+        store::append_within(cloud, tx, &input.log_group_name, &input.log_stream_name, &accepted)
+    })?;
     let mut answer = json!({ "nextSequenceToken": cloud.random.text("0123456789", 56) });
     let mut rejected = json!({});
-    if too_new < events.len() {
-        rejected["tooNewLogEventStartIndex"] = too_new.into();
-    }
-    if too_old > 0 {
-        rejected["tooOldLogEventEndIndex"] = too_old.into();
-    }
-    if expired > 0 {
-        rejected["expiredLogEventEndIndex"] = expired.into();
+    for (member, index, is_rejected) in [
+        ("tooNewLogEventStartIndex", too_new, too_new < events.len()),
+        ("tooOldLogEventEndIndex", too_old, too_old > 0),
+        ("expiredLogEventEndIndex", expired, expired > 0),
+    ] {
+        if is_rejected {
+            rejected[member] = index.into();
+        }
     }
     if rejected != json!({}) {
         answer["rejectedLogEventsInfo"] = rejected;

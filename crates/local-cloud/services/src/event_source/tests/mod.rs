@@ -1,17 +1,25 @@
+use std::sync::Arc;
 use std::time::Duration;
 
+use cloud_core::Cloud;
 use cloud_core::clock::Clock;
-use serde_json::json;
+use cloud_core::resource::Resource;
+use serde_json::{Value, json};
 
+use super::mapping::{self, Mapping};
+use super::pollers::{State, start};
+use super::response::failures;
 use super::stream::{Abandoned, Consumer, Delivery};
-use super::*;
+use super::{queue, table};
 use crate::lambda::tests as lambda_tests;
 
+mod updates;
+
 const NOW: i64 = 1_750_000_000_000;
-pub(super) const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:q";
+const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:q";
 const STREAM: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/label";
 
-pub(super) fn resource(properties: Value) -> Resource {
+fn resource(properties: Value) -> Resource {
     Resource {
         stack: "s".into(),
         logical_id: "Mapping".into(),
@@ -24,14 +32,14 @@ pub(super) fn resource(properties: Value) -> Resource {
     }
 }
 
-pub(super) fn merged(mut base: Value, extra: Value) -> Value {
+fn merged(mut base: Value, extra: Value) -> Value {
     base.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
     base
 }
 
 /// The queue `q` (visibility 30 s, dead-letter queue `dlq` after two receives) and the
 /// function `f`, mapped with the given properties; not started yet.
-pub(super) async fn mapped(clock: Clock, properties: Value) -> Arc<Cloud> {
+async fn mapped(clock: Clock, properties: Value) -> Arc<Cloud> {
     let cloud = lambda_tests::cloud(clock);
     let create = |name: &str, attributes: Value| json!({ "QueueName": name, "Attributes": attributes });
     cloud.call("sqs", "CreateQueue", create("dlq", json!({}))).await.unwrap();
@@ -44,7 +52,7 @@ pub(super) async fn mapped(clock: Clock, properties: Value) -> Arc<Cloud> {
     cloud
 }
 
-pub(super) async fn send(cloud: &Arc<Cloud>, body: Value) -> String {
+async fn send(cloud: &Arc<Cloud>, body: Value) -> String {
     let input = json!({ "QueueUrl": "/123456789012/q", "MessageBody": body.to_string(),
         "MessageAttributes": { "CommandId": { "DataType": "String", "StringValue": "c-1" } } });
     let sent = cloud.call("sqs", "SendMessage", input).await.unwrap();
@@ -52,7 +60,7 @@ pub(super) async fn send(cloud: &Arc<Cloud>, body: Value) -> String {
 }
 
 /// Visible and in flight.
-pub(super) async fn counts(cloud: &Arc<Cloud>, queue: &str) -> [i64; 2] {
+async fn counts(cloud: &Arc<Cloud>, queue: &str) -> [i64; 2] {
     let input = json!({ "QueueUrl": format!("/123456789012/{queue}"), "AttributeNames": ["All"] });
     let answer = cloud.call("sqs", "GetQueueAttributes", input).await.unwrap();
     ["", "NotVisible"].map(|kind| {
@@ -60,7 +68,7 @@ pub(super) async fn counts(cloud: &Arc<Cloud>, queue: &str) -> [i64; 2] {
     })
 }
 
-pub(super) async fn until(cloud: &Arc<Cloud>, queue: &str, expected: [i64; 2]) {
+async fn until(cloud: &Arc<Cloud>, queue: &str, expected: [i64; 2]) {
     let waited = async {
         while counts(cloud, queue).await != expected {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -70,7 +78,7 @@ pub(super) async fn until(cloud: &Arc<Cloud>, queue: &str, expected: [i64; 2]) {
 }
 
 fn mapping_of(cloud: &Cloud) -> Arc<Mapping> {
-    cloud.state::<crate::event_source::State>().all().remove(0).borrow().mapping.clone()
+    cloud.state::<State>().all().remove(0).borrow().mapping.clone()
 }
 
 #[tokio::test]

@@ -2,17 +2,18 @@
 
 use std::collections::HashSet;
 
+use cloud_core::api::{check_number, with_token};
 use cloud_core::{AwsError, Cloud};
 use cloud_languages::log_filter::Filter;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::api::{find_group, find_stream, invalid, one_group, read_input};
-use super::store::{self, Event, Position, Range};
+use super::{find_stream, invalid, invalid_token, one_group};
+use crate::logs::store::{self, Event, Position, Range};
 
-/// An answer holds 10,000 events and 1 MB at most; each event counts 26 bytes beside its message.
+/// An answer has up to 10,000 events and 1 MB; an event counts 26 bytes more than its message.
 /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html>
-const MAX_EVENTS: usize = 10_000;
+const MAX_EVENTS: i64 = 10_000;
 const MAX_BYTES: usize = 1_048_576;
 const EVENT_OVERHEAD: usize = 26;
 
@@ -21,14 +22,14 @@ const END: Position = Position { timestamp_ms: i64::MAX, id: 0 };
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct GetEvents {
+pub struct Get {
     log_group_name: Option<String>,
     log_group_identifier: Option<String>,
     log_stream_name: String,
     start_time: Option<i64>,
     end_time: Option<i64>,
     next_token: Option<String>,
-    limit: Option<usize>,
+    limit: Option<i64>,
     #[serde(default)]
     start_from_head: bool,
     /// No effect here: nothing is masked.
@@ -36,13 +37,12 @@ struct GetEvents {
     _unmask: Option<bool>,
 }
 
-/// A page of one stream. Tokens go both ways and never run out: at an end of the stream the
-/// same token comes back.
+/// One page of one stream. There is always a token for either direction; at an end of the stream the same
+/// token comes back.
 /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html>
-pub fn get_events(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
-    let input: GetEvents = read_input(input)?;
+pub fn get(cloud: &Cloud, input: Get) -> Result<Value, AwsError> {
     let limit = check_limit(input.limit)?;
-    let group = find_group(cloud, &one_group(input.log_group_name, input.log_group_identifier)?)?;
+    let group = one_group(cloud, input.log_group_name, input.log_group_identifier)?;
     let stream_id = find_stream(cloud, &group, &input.log_stream_name)?;
     let mut range = Range {
         group_id: group.id,
@@ -52,44 +52,38 @@ pub fn get_events(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
         newest_first: !input.start_from_head,
     };
     let token = input.next_token.as_deref().map(read_token).transpose()?;
-    match token {
-        Some((true, position)) => {
-            range.from = range.from.max(position);
-            range.newest_first = false;
+    if let Some((forward, position)) = token {
+        range.newest_first = !forward;
+        match forward {
+            true => range.from = range.from.max(position),
+            false => range.until = range.until.min(position),
         }
-        Some((false, position)) => {
-            range.until = range.until.min(position);
-            range.newest_first = true;
-        }
-        None => {}
     }
     let (mut events, _) = collect(cloud, range, limit, |_| true)?;
     if range.newest_first {
         events.reverse();
     }
     let here = token.map_or(if range.newest_first { FIRST } else { range.from }, |(_, position)| position);
-    let behind = events.last().map_or(here, |event| event.position.after());
+    let after = events.last().map_or(here, |event| event.position.after());
     let before = events.first().map_or(here, |event| event.position);
-    let events: Vec<Value> = events
-        .iter()
-        .map(|event| {
-            json!({
-                "timestamp": event.position.timestamp_ms,
-                "message": event.message,
-                "ingestionTime": event.ingested_ms,
-            })
-        })
-        .collect();
     Ok(json!({
-        "events": events,
-        "nextForwardToken": write_token(true, behind),
+        "events": events.iter().map(view).collect::<Vec<_>>(),
+        "nextForwardToken": write_token(true, after),
         "nextBackwardToken": write_token(false, before),
     }))
 }
 
+fn view(event: &Event) -> Value {
+    json!({
+        "timestamp": event.position.timestamp_ms,
+        "message": event.message,
+        "ingestionTime": event.ingested_ms,
+    })
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct FilterEvents {
+pub struct FilterEvents {
     log_group_name: Option<String>,
     log_group_identifier: Option<String>,
     log_stream_names: Option<Vec<String>>,
@@ -98,7 +92,7 @@ struct FilterEvents {
     end_time: Option<i64>,
     filter_pattern: Option<String>,
     next_token: Option<String>,
-    limit: Option<usize>,
+    limit: Option<i64>,
     /// No effect on AWS either: events are always interleaved since 17 June 2019.
     #[serde(rename = "interleaved")]
     _interleaved: Option<bool>,
@@ -107,27 +101,21 @@ struct FilterEvents {
     _unmask: Option<bool>,
 }
 
-/// A page of a group: the matching events of its streams, ordered by time.
-pub fn filter_events(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
-    let input: FilterEvents = read_input(input)?;
+/// One page of a group: the matching events of its streams, ordered by time.
+pub fn filter(cloud: &Cloud, input: FilterEvents) -> Result<Value, AwsError> {
     let limit = check_limit(input.limit)?;
     let filter = Filter::parse(input.filter_pattern.as_deref().unwrap_or_default()).map_err(invalid)?;
     if input.log_stream_names.is_some() && input.log_stream_name_prefix.is_some() {
         return Err(invalid("Cannot specify both logStreamNames and logStreamNamePrefix."));
     }
-    let group = find_group(cloud, &one_group(input.log_group_name, input.log_group_identifier)?)?;
-    let names: Option<HashSet<String>> = match input.log_stream_names {
-        Some(names) if !(1..=100).contains(&names.len()) => {
+    let group = one_group(cloud, input.log_group_name, input.log_group_identifier)?;
+    if let Some(names) = &input.log_stream_names {
+        if !(1..=100).contains(&names.len()) {
             return Err(invalid("logStreamNames takes 1 to 100 names."));
         }
-        Some(names) => {
-            for name in &names {
-                find_stream(cloud, &group, name)?;
-            }
-            Some(names.into_iter().collect())
-        }
-        None => None,
-    };
+        names.iter().try_for_each(|name| find_stream(cloud, &group, name).map(drop))?;
+    }
+    let names: Option<HashSet<String>> = input.log_stream_names.map(HashSet::from_iter);
     let prefix = input.log_stream_name_prefix.unwrap_or_default();
     let mut from = at(input.start_time, FIRST);
     if let Some(token) = &input.next_token {
@@ -142,38 +130,28 @@ pub fn filter_events(cloud: &Cloud, input: Value) -> Result<Value, AwsError> {
             && event.stream.starts_with(&prefix)
             && filter.matches(&event.message)
     })?;
-    let events: Vec<Value> = events
-        .iter()
-        .map(|event| {
-            json!({
-                "logStreamName": event.stream,
-                "timestamp": event.position.timestamp_ms,
-                "message": event.message,
-                "ingestionTime": event.ingested_ms,
-                "eventId": format!("{:020}{:036}", event.position.timestamp_ms, event.position.id),
-            })
-        })
-        .collect();
+    let view = |event: &Event| {
+        let mut view = view(event);
+        view["logStreamName"] = event.stream.as_str().into();
+        view["eventId"] = format!("{:020}{:036}", event.position.timestamp_ms, event.position.id).into();
+        view
+    };
     // "Starting on May 15, 2020, this action no longer returns this parameter" filled.
-    let mut answer = json!({ "events": events, "searchedLogStreams": [] });
-    if let Some(next) = next {
-        answer["nextToken"] = write_token(true, next).into();
-    }
-    Ok(answer)
+    let answer = json!({ "events": events.iter().map(view).collect::<Vec<_>>(), "searchedLogStreams": [] });
+    Ok(with_token(answer, "nextToken", next.map(|next| write_token(true, next))))
 }
 
-fn check_limit(limit: Option<usize>) -> Result<usize, AwsError> {
-    match limit.unwrap_or(MAX_EVENTS) {
-        limit @ 1..=MAX_EVENTS => Ok(limit),
-        _ => Err(invalid(format!("limit must be between 1 and {MAX_EVENTS}."))),
-    }
+fn check_limit(limit: Option<i64>) -> Result<usize, AwsError> {
+    let limit = limit.unwrap_or(MAX_EVENTS);
+    check_number("limit", limit, 1..=MAX_EVENTS).map_err(invalid)?;
+    Ok(limit as usize)
 }
 
 fn at(timestamp_ms: Option<i64>, otherwise: Position) -> Position {
     timestamp_ms.map_or(otherwise, |timestamp_ms| Position { timestamp_ms, id: 0 })
 }
 
-/// One page of a range, and where the next one begins if there is more.
+/// One page of a range, and the position of the next page if there is one.
 fn collect(
     cloud: &Cloud,
     range: Range,
@@ -200,21 +178,17 @@ fn collect(
     Ok((events, next))
 }
 
-/// `f/` reads on from a position, `b/` back from it. Opaque to clients.
+/// `f/` reads forwards from a position, `b/` backwards. Opaque to clients.
 fn write_token(forward: bool, position: Position) -> String {
     format!("{}/{}/{}", if forward { 'f' } else { 'b' }, position.timestamp_ms, position.id)
 }
 
 fn read_token(token: &str) -> Result<(bool, Position), AwsError> {
     let parse = || {
-        let mut parts = token.split('/');
-        let forward = match parts.next()? {
-            "f" => true,
-            "b" => false,
-            _ => return None,
-        };
-        let timestamp_ms = parts.next()?.parse().ok()?;
-        Some((forward, Position { timestamp_ms, id: parts.next()?.parse().ok()? }))
+        let (direction, position) = token.split_once('/').filter(|(first, _)| ["f", "b"].contains(first))?;
+        let (timestamp_ms, id) = position.split_once('/')?;
+        let position = Position { timestamp_ms: timestamp_ms.parse().ok()?, id: id.parse().ok()? };
+        Some((direction == "f", position))
     };
-    parse().ok_or_else(|| invalid("The specified nextToken is invalid."))
+    parse().ok_or_else(invalid_token)
 }

@@ -1,84 +1,59 @@
-//! Rules and targets as templates and API callers write them, and the checks that both share.
+//! The target of a rule, in the form of templates and API calls: the receiver, and its input.
 
 use std::collections::BTreeMap;
 
-use cloud_languages::event_pattern::Pattern;
+use cloud_core::api::check_number;
+use cloud_core::clock::rfc3339_seconds;
 use cloud_languages::input_template::{Path, Template};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::api::violation;
-
-/// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html>
-const MAX_PATTERN_LENGTH: usize = 2048;
-
-/// A target of a rule. A member that is not listed (`SqsParameters`, `EcsParameters`, ...)
-/// is refused when it is read.
+/// Other members (`SqsParameters`, `EcsParameters`, ...) are refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Target {
-    /// Unique in the rule.
     pub id: String,
-    /// What receives the event.
     pub arn: String,
     /// No effect here: permissions are not enforced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role_arn: Option<String>,
-    /// Constant JSON that is sent in the event's place.
+    /// Constant JSON, sent instead of the event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
-    /// The part of the event that is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input_path: Option<String>,
-    /// A text made of parts of the event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input_transformer: Option<InputTransformer>,
-    /// How long delivery is tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_policy: Option<RetryPolicy>,
-    /// Where events go that could not be delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter_config: Option<DeadLetterConfig>,
 }
 
-/// Named paths and a template with their names in angle brackets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct InputTransformer {
-    /// Variable to JSON path.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub input_paths_map: BTreeMap<String, String>,
-    /// The text.
-    pub input_template: String,
+    input_paths_map: BTreeMap<String, String>,
+    input_template: String,
 }
 
-/// Limits of retrying; the defaults are AWS's (185 times, 24 hours).
+/// AWS's defaults are 185 attempts and 24 hours.
+/// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_RetryPolicy.html>
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+#[serde(default, deny_unknown_fields, rename_all = "PascalCase")]
 pub struct RetryPolicy {
-    /// 0 to 185.
-    #[serde(default = "max_attempts")]
     pub maximum_retry_attempts: i64,
-    /// 60 to 86,400 seconds.
-    #[serde(default = "max_age")]
     pub maximum_event_age_in_seconds: i64,
-}
-
-fn max_attempts() -> i64 {
-    185
-}
-
-fn max_age() -> i64 {
-    86_400
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { maximum_retry_attempts: max_attempts(), maximum_event_age_in_seconds: max_age() }
+        Self { maximum_retry_attempts: 185, maximum_event_age_in_seconds: 86_400 }
     }
 }
 
-/// A dead-letter queue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct DeadLetterConfig {
@@ -86,31 +61,21 @@ pub struct DeadLetterConfig {
     pub arn: Option<String>,
 }
 
-/// What kind of thing receives an event; the text is what names it.
+/// The receiver of an event: functions and state machines by ARN, the others by name.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Receiver {
-    /// A function's ARN.
     Function(String),
-    /// A state machine's ARN.
     StateMachine(String),
-    /// A bus's name.
     Bus(String),
-    /// A log group's name.
     LogGroup(String),
-    /// A queue's name.
     Queue(String),
 }
 
 impl Receiver {
-    /// Reads a target's ARN.
-    ///
-    /// # Errors
-    /// One sentence, for what cannot be a target here.
+    /// Reads a target's ARN; refuses one that cannot be a target here.
     pub fn parse(arn: &str) -> Result<Self, String> {
-        let mut parts = arn.splitn(6, ':');
-        let (Some("arn"), Some(_), Some(service), Some(_), Some(_), Some(resource)) =
-            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
-        else {
+        let parts: Vec<&str> = arn.splitn(6, ':').collect();
+        let ["arn", _, service, _, _, resource] = parts[..] else {
             return Err(format!(
                 "Parameter {arn} is not valid. Reason: Provided Arn is not in correct format."
             ));
@@ -133,33 +98,20 @@ impl Receiver {
 }
 
 impl RetryPolicy {
-    /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_RetryPolicy.html>
     fn check(&self, member: &str) -> Result<(), String> {
-        for (name, value, least, most) in [
-            ("maximumRetryAttempts", self.maximum_retry_attempts, 0, 185),
-            ("maximumEventAgeInSeconds", self.maximum_event_age_in_seconds, 60, 86_400),
-        ] {
-            let bound = match value {
-                value if value < least => format!("greater than or equal to {least}"),
-                value if value > most => format!("less than or equal to {most}"),
-                _ => continue,
-            };
-            let constraint = format!("Member must have value {bound}");
-            return Err(violation(value, &format!("{member}.{name}"), &constraint));
-        }
-        Ok(())
+        let named = |name: &str| format!("{member}.{name}");
+        check_number(&named("maximumRetryAttempts"), self.maximum_retry_attempts, 0..=185)?;
+        let age = self.maximum_event_age_in_seconds;
+        check_number(&named("maximumEventAgeInSeconds"), age, 60..=86_400)
     }
 }
 
 impl Target {
-    /// Checks what EventBridge checks when a target is put; `member` is where it stands.
-    ///
-    /// # Errors
-    /// One sentence that names what is wrong.
+    /// Checks what PutTargets checks; `member` is the target's place in the input.
     pub fn check(&self, member: &str) -> Result<(), String> {
         let receiver = Receiver::parse(&self.arn)?;
         let inputs = [self.input.is_some(), self.input_path.is_some(), self.input_transformer.is_some()];
-        let inputs = inputs.iter().filter(|given| **given).count();
+        let inputs = inputs.into_iter().filter(|given| *given).count();
         if inputs > 1 {
             return Err(format!(
                 "Only one of Input, InputPath, or InputTransformer must be provided for target {}.",
@@ -173,7 +125,7 @@ impl Target {
             ));
         }
         if let Some(input) = &self.input {
-            let read = serde_json::from_str::<serde::de::IgnoredAny>(input);
+            let read = serde_json::from_str::<IgnoredAny>(input);
             read.map_err(|error| format!("JSON syntax error in input for target {}: {error}", self.id))?;
         }
         if let Some(path) = &self.input_path {
@@ -191,13 +143,13 @@ impl Target {
         }
     }
 
-    /// The ARN of the dead-letter queue.
+    /// The queue's ARN.
     pub fn dead_letter_queue(&self) -> Option<&str> {
         self.dead_letter_config.as_ref()?.arn.as_deref()
     }
 
-    /// What the target is sent for an event.
-    pub fn payload(&self, event: &Value, rule_arn: &str, ingested: &str) -> String {
+    /// The target's input for an event that was accepted at `accepted_ms`.
+    pub fn payload(&self, event: &Value, rule_arn: &str, accepted_ms: i64) -> String {
         if let Some(input) = &self.input {
             return input.clone();
         }
@@ -206,7 +158,7 @@ impl Target {
             return found.unwrap_or(Value::Null).to_string();
         }
         match &self.input_transformer {
-            Some(transformer) => transformer.apply(event, rule_arn, ingested),
+            Some(transformer) => transformer.apply(event, rule_arn, accepted_ms),
             None => event.to_string(),
         }
     }
@@ -232,11 +184,11 @@ impl InputTransformer {
         Ok(())
     }
 
-    fn apply(&self, event: &Value, rule_arn: &str, ingested: &str) -> String {
+    fn apply(&self, event: &Value, rule_arn: &str, accepted_ms: i64) -> String {
         Template::parse(&self.input_template).render(|name| match name {
             "aws.events.rule-arn" => Some(rule_arn.into()),
             "aws.events.rule-name" => rule_arn.rsplit('/').next().map(Value::from),
-            "aws.events.event.ingestion-time" => Some(ingested.into()),
+            "aws.events.event.ingestion-time" => Some(rfc3339_seconds(accepted_ms).into()),
             "aws.events.event.json" => Some(event.clone()),
             "aws.events.event" => {
                 let mut event = event.clone();
@@ -257,18 +209,6 @@ const PREDEFINED: [&str; 5] = [
     "aws.events.event.json",
 ];
 
-/// Reads a pattern's text, as PutRule takes it.
-///
-/// # Errors
-/// The reason, for `InvalidEventPatternException`.
-pub fn parse_pattern(text: &str) -> Result<Pattern, String> {
-    if text.len() > MAX_PATTERN_LENGTH {
-        return Err(format!("the event pattern is longer than {MAX_PATTERN_LENGTH} characters"));
-    }
-    let pattern: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    Pattern::parse(&pattern)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -288,9 +228,9 @@ mod tests {
     #[test]
     fn a_target_gets_the_event_or_a_part_or_a_constant() {
         let event = json!({ "id": "1", "detail": { "a": { "b": 2 } } });
-        assert_eq!(target(json!({})).payload(&event, RULE, "t"), event.to_string());
-        assert_eq!(target(json!({ "Input": "[1]" })).payload(&event, RULE, "t"), "[1]");
-        assert_eq!(target(json!({ "InputPath": "$.detail.a" })).payload(&event, RULE, "t"), r#"{"b":2}"#);
+        assert_eq!(target(json!({})).payload(&event, RULE, 0), event.to_string());
+        assert_eq!(target(json!({ "Input": "[1]" })).payload(&event, RULE, 0), "[1]");
+        assert_eq!(target(json!({ "InputPath": "$.detail.a" })).payload(&event, RULE, 0), r#"{"b":2}"#);
     }
 
     #[test]
@@ -302,7 +242,7 @@ mod tests {
         }});
         let target = target(transformer);
         target.check("targets.1.member").unwrap();
-        let payload: Value = serde_json::from_str(&target.payload(&event, RULE, "t")).unwrap();
+        let payload: Value = serde_json::from_str(&target.payload(&event, RULE, 0)).unwrap();
         assert_eq!(payload, json!({ "i": "i-1", "l": [1], "text": "i-1 by my-rule", "e": { "id": "1" } }));
     }
 
