@@ -7,7 +7,7 @@ use cloud_core::{AwsError, Cloud};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::names::bus_arn;
+use super::names::{bus_arn, bus_name};
 
 mod archives;
 mod buses;
@@ -44,7 +44,7 @@ pub(super) const ACTIONS: &[Action] = &[
 /// The permission on each bus that an entry goes to.
 fn buses(cloud: &Cloud, request: Request<'_>) -> Vec<Permission> {
     let entries = request.input["Entries"].as_array().into_iter().flatten();
-    let bus = |entry: &Value| bus_arn(cloud, entry["EventBusName"].as_str().unwrap_or("default"));
+    let bus = |entry: &Value| bus_arn(cloud, &bus_name(entry["EventBusName"].as_str()));
     entries.map(|entry| ("events:PutEvents".to_owned(), bus(entry))).collect()
 }
 
