@@ -10,51 +10,52 @@ use super::json_path::JsonPath;
 
 pub(super) fn check(nodes: &[Node]) -> Result<(), TemplateError> {
     let mut variables = BTreeSet::new();
-    collect(nodes, &mut variables);
+    walk(nodes, &mut |node| match node {
+        Node::Set(Reference { root: name, steps, .. }, _) if steps.is_empty() => {
+            variables.insert(name.as_str());
+        }
+        Node::Foreach { variable, .. } => {
+            variables.insert(variable);
+        }
+        _ => {}
+    });
     Check { variables }.nodes(nodes, 0)
 }
 
-/// Collects every variable that the template assigns.
-fn collect(nodes: &[Node], variables: &mut BTreeSet<String>) {
+/// The place of the first assignment to `$context`.
+pub(super) fn first_override(nodes: &[Node]) -> Option<Place> {
+    let mut first = None;
+    walk(nodes, &mut |node| match node {
+        Node::Set(target, _) if target.root == "context" => first = first.or(Some(target.place)),
+        _ => {}
+    });
+    first
+}
+
+/// Visits every node, in the order of the text.
+fn walk<'n>(nodes: &'n [Node], visit: &mut impl FnMut(&'n Node)) {
     for node in nodes {
+        visit(node);
         match node {
-            Node::Set(target, _) if target.steps.is_empty() => {
-                variables.insert(target.root.clone());
-            }
             Node::If { branches, otherwise } => {
-                branches.iter().for_each(|(_, body)| collect(body, variables));
-                collect(otherwise, variables);
+                branches.iter().for_each(|(_, body)| walk(body, visit));
+                walk(otherwise, visit);
             }
-            Node::Foreach { variable, body, .. } => {
-                variables.insert(variable.clone());
-                collect(body, variables);
-            }
+            Node::Foreach { body, .. } => walk(body, visit),
             _ => {}
         }
     }
 }
 
-/// The place of the first assignment to `$context`.
-pub(super) fn first_override(nodes: &[Node]) -> Option<Place> {
-    nodes.iter().find_map(|node| match node {
-        Node::Set(target, _) if target.root == "context" => Some(target.place),
-        Node::If { branches, otherwise } => {
-            let in_branches = branches.iter().find_map(|(_, body)| first_override(body));
-            in_branches.or_else(|| first_override(otherwise))
-        }
-        Node::Foreach { body, .. } => first_override(body),
-        _ => None,
-    })
-}
-
-struct Check {
-    variables: BTreeSet<String>,
+struct Check<'n> {
+    /// Every variable that the template assigns.
+    variables: BTreeSet<&'n str>,
 }
 
 const BUILT_IN: [&str; 5] = ["input", "context", "stageVariables", "util", "foreach"];
 const FOREACH: [&str; 5] = ["index", "count", "hasNext", "first", "last"];
 
-impl Check {
+impl Check<'_> {
     fn nodes(&self, nodes: &[Node], loops: usize) -> Result<(), TemplateError> {
         for node in nodes {
             match node {

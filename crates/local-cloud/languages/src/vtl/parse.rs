@@ -31,10 +31,10 @@ struct Block {
     nodes: Vec<Node>,
     /// The text after the last node.
     text: String,
-    /// Where in `text` the last comment ends: `#set` looks no further back.
-    run: usize,
+    /// Where in `text` the last comment ends: `#set` takes no blanks before that.
+    comment_end: usize,
     /// Where a reference ends with a property: a `##` there begins no comment.
-    property: usize,
+    property: Option<usize>,
 }
 
 impl Block {
@@ -112,7 +112,7 @@ impl<'s> Parser<'s> {
 
     /// Reads to the directive that ends this block.
     fn block(&mut self) -> Result<(Vec<Node>, End), TemplateError> {
-        let mut block = Block { property: usize::MAX, ..Block::default() };
+        let mut block = Block::default();
         while let Some(next) = self.peek() {
             self.check_end_and_escapes(next)?;
             let rest = self.rest();
@@ -126,24 +126,26 @@ impl<'s> Parser<'s> {
                     block.text.push('$');
                     self.at += 2;
                 }
-                '#' if rest.starts_with("##") && block.property != self.at => self.comment(&mut block)?,
+                '#' if rest.starts_with("##") && block.property != Some(self.at) => {
+                    self.comment(&mut block)?
+                }
                 '#' if rest.starts_with("#*") => {
                     let end = rest[2..].find("*#").ok_or_else(|| self.error("this comment is not closed"))?;
                     self.at += end + 4;
-                    block.run = block.text.len();
+                    block.comment_end = block.text.len();
                 }
                 '#' if rest.starts_with("#[[") => {
                     let end = rest.find("]]#").ok_or_else(|| self.error("`#[[` is not closed"))?;
                     block.text.push_str(&rest[3..end]);
                     self.at += end + 3;
-                    block.run = block.text.len();
+                    block.comment_end = block.text.len();
                 }
                 '#' if starts_directive(rest) => {
                     if let Some(end) = self.directive(&mut block)? {
                         block.flush();
                         return Ok((block.nodes, end));
                     }
-                    block.run = 0;
+                    block.comment_end = 0;
                 }
                 other => {
                     block.text.push(other);
@@ -180,10 +182,10 @@ impl<'s> Parser<'s> {
         block.flush();
         let reference = self.reference()?;
         if matches!(reference.steps.last(), Some(Step::Property(_))) && !reference.source.ends_with('}') {
-            block.property = self.at;
+            block.property = Some(self.at);
         }
         block.nodes.push(Node::Reference(reference));
-        block.run = 0;
+        block.comment_end = 0;
         Ok(())
     }
 
@@ -195,7 +197,7 @@ impl<'s> Parser<'s> {
             return Err(self.error("a template cannot end with a comment that ends with $ or #"));
         }
         self.at += comment.len();
-        block.run = block.text.len();
+        block.comment_end = block.text.len();
         Ok(())
     }
 
@@ -237,8 +239,8 @@ impl<'s> Parser<'s> {
     }
 
     fn set(&mut self, block: &mut Block) -> Result<(), TemplateError> {
-        if block.text[block.run..].trim_start_matches([' ', '\t']).is_empty() {
-            block.text.truncate(block.run);
+        if block.text[block.comment_end..].trim_start_matches([' ', '\t']).is_empty() {
+            block.text.truncate(block.comment_end);
         }
         block.flush();
         // The parenthesis belongs to the token, which has spaces and no other blanks.

@@ -17,20 +17,20 @@ use super::substitution::Substitution;
 #[derive(Debug, PartialEq)]
 pub(super) struct Kind(&'static str, u16, &'static str);
 
-pub(super) static API_CONFIGURATION_ERROR: Kind =
-    Kind("API_CONFIGURATION_ERROR", 500, "InternalServerErrorException");
-pub(super) static BAD_REQUEST_BODY: Kind = Kind("BAD_REQUEST_BODY", 400, "BadRequestException");
-pub(super) static BAD_REQUEST_PARAMETERS: Kind = Kind("BAD_REQUEST_PARAMETERS", 400, "BadRequestException");
-pub(super) static DEFAULT_5XX: Kind = Kind("DEFAULT_5XX", 500, "InternalServerErrorException");
-pub(super) static INTEGRATION_FAILURE: Kind =
-    Kind("INTEGRATION_FAILURE", 504, "InternalServerErrorException");
-pub(super) static INTEGRATION_TIMEOUT: Kind =
-    Kind("INTEGRATION_TIMEOUT", 504, "InternalServerErrorException");
+const BAD_REQUEST: &str = "BadRequestException";
+const INTERNAL: &str = "InternalServerErrorException";
+
+pub(super) static API_CONFIGURATION_ERROR: Kind = Kind("API_CONFIGURATION_ERROR", 500, INTERNAL);
+pub(super) static BAD_REQUEST_BODY: Kind = Kind("BAD_REQUEST_BODY", 400, BAD_REQUEST);
+pub(super) static BAD_REQUEST_PARAMETERS: Kind = Kind("BAD_REQUEST_PARAMETERS", 400, BAD_REQUEST);
+pub(super) static DEFAULT_5XX: Kind = Kind("DEFAULT_5XX", 500, INTERNAL);
+pub(super) static INTEGRATION_FAILURE: Kind = Kind("INTEGRATION_FAILURE", 504, INTERNAL);
+pub(super) static INTEGRATION_TIMEOUT: Kind = Kind("INTEGRATION_TIMEOUT", 504, INTERNAL);
 pub(super) static MISSING_AUTHENTICATION_TOKEN: Kind =
     Kind("MISSING_AUTHENTICATION_TOKEN", 403, "MissingAuthenticationTokenException");
-pub(super) static REQUEST_TOO_LARGE: Kind = Kind("REQUEST_TOO_LARGE", 413, "BadRequestException");
+pub(super) static REQUEST_TOO_LARGE: Kind = Kind("REQUEST_TOO_LARGE", 413, BAD_REQUEST);
 pub(super) static THROTTLED: Kind = Kind("THROTTLED", 429, "TooManyRequestsException");
-pub(super) static UNSUPPORTED_MEDIA_TYPE: Kind = Kind("UNSUPPORTED_MEDIA_TYPE", 415, "BadRequestException");
+pub(super) static UNSUPPORTED_MEDIA_TYPE: Kind = Kind("UNSUPPORTED_MEDIA_TYPE", 415, BAD_REQUEST);
 
 /// All types that an API may configure. Those of authorisers, API keys, quotas and WAF cannot happen here.
 #[rustfmt::skip]

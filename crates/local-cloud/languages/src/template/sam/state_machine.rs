@@ -23,10 +23,13 @@ pub(super) fn transform(
     let mut given = Properties::new(own, at.key("Properties"), &declared.kind);
     let condition = declared.condition.clone();
     let mut resources = Vec::new();
-    let tracing = given.take("Tracing");
     given.rename("Name", "StateMachineName");
     given.rename("Type", "StateMachineType");
     given.rename("Logging", "LoggingConfiguration");
+    let tracing = given.take("Tracing").unwrap_or_default();
+    if !tracing.is_null() {
+        given.set("TracingConfiguration", tracing.clone());
+    }
     given.pass(&["DefinitionSubstitutions"]);
     let propagates = given.take("PropagateTags");
     let own_tags = given.take_object("Tags")?;
@@ -37,7 +40,7 @@ pub(super) fn transform(
     let mut role = Role::new(id, "states.amazonaws.com");
     let boundary = given.take("PermissionsBoundary");
     role.boundary.clone_from(&boundary);
-    if tracing.as_ref().is_some_and(|tracing| tracing["Enabled"] == true) {
+    if tracing["Enabled"] == true {
         role.managed("AWSXrayWriteOnlyAccess");
     }
     let role_arn = match role.policies_unless_own(&mut given)? {
@@ -50,9 +53,6 @@ pub(super) fn transform(
         }
     };
     given.set("RoleArn", role_arn);
-    if let Some(tracing) = tracing {
-        given.set("TracingConfiguration", tracing);
-    }
     for (name, event) in given.take_object("Events")?.unwrap_or_default() {
         let place = given.at.key("Events").key(&name);
         resources.extend(starting_rule(id, &format!("{id}{name}"), event, &boundary, &condition, &place)?);
