@@ -1,7 +1,6 @@
-//! The spelling of header names. API Gateway gives them on as the client wrote them (a
-//! `tEsT-HEADeR` arrives as such: recorded on AWS by LocalStack,
-//! test_apigateway_lambda.snapshot.json), and hyper gives lower case only. So the bytes of
-//! a request's head are kept on their way to hyper until the request is read.
+//! Keeps header names as the client wrote them. API Gateway passes them on so (a `tEsT-HEADeR` arrives as
+//! such: recorded on AWS by LocalStack, test_apigateway_lambda.snapshot.json), and hyper gives lower case
+//! only. So the connection keeps the bytes of a request's head until the request is read.
 
 use std::collections::HashMap;
 use std::io::{IoSlice, Result};
@@ -13,31 +12,31 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// More than hyper reads of a head.
-const LONGEST_HEAD: usize = 512 * 1024;
+/// In bytes: more than hyper reads of a head.
+const MAX_HEAD: usize = 512 * 1024;
 
-/// The head that is coming in; `None` while a body is.
+/// The head that a connection receives; `None` while it receives a body.
 #[derive(Debug, Clone)]
-pub(super) struct Heard(Arc<Mutex<Option<Vec<u8>>>>);
+pub(super) struct Head(Arc<Mutex<Option<Vec<u8>>>>);
 
-impl Heard {
+impl Head {
     fn with<T>(&self, use_bytes: impl FnOnce(&mut Option<Vec<u8>>) -> T) -> T {
         use_bytes(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Listens for the next head: the request before it is read to its end.
-    pub fn listen(&self) {
+    /// Records the next head: the request before it is read to its end.
+    pub fn record(&self) {
         self.with(|bytes| *bytes = Some(Vec::new()));
     }
 
-    /// The header names of the request that was just read, by their lower-case forms.
-    pub fn spelling(&self) -> HashMap<String, String> {
+    /// The header names of the request that was just read, by their lower-case forms; ends the record.
+    pub fn names(&self) -> HashMap<String, String> {
         names(&self.with(Option::take).unwrap_or_default())
     }
 }
 
-/// The names before the colons, up to the empty line. A client that sends its requests
-/// without waiting for answers may find the names of a later one in lower case.
+/// The names before the colons, up to the empty line. A client that sends its requests without waiting for
+/// answers may find the names of a later one in lower case.
 fn names(head: &[u8]) -> HashMap<String, String> {
     let lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).skip_while(|line| line.is_empty());
     let names = lines.skip(1).take_while(|line| !line.is_empty()).filter_map(|line| {
@@ -47,23 +46,24 @@ fn names(head: &[u8]) -> HashMap<String, String> {
     names.map(|name| (name.to_ascii_lowercase(), name)).collect()
 }
 
-/// Who sent a request.
+/// The sender of a request.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     pub address: SocketAddr,
-    pub heard: Heard,
+    pub head: Head,
 }
 
-/// Makes a connection keep its heads for the client that is at its other end.
-pub(super) fn hear(stream: TcpStream, address: SocketAddr) -> (Connection, Client) {
-    let heard = Heard(Arc::new(Mutex::new(Some(Vec::new()))));
-    (Connection { stream, heard: heard.clone() }, Client { address, heard })
-}
-
-/// A connection of a client.
+/// A connection that records its heads.
 pub(super) struct Connection {
     stream: TcpStream,
-    heard: Heard,
+    head: Head,
+}
+
+impl Connection {
+    pub fn new(stream: TcpStream, address: SocketAddr) -> (Self, Client) {
+        let head = Head(Arc::new(Mutex::new(Some(Vec::new()))));
+        (Self { stream, head: head.clone() }, Client { address, head })
+    }
 }
 
 impl AsyncRead for Connection {
@@ -71,8 +71,8 @@ impl AsyncRead for Connection {
         let before = into.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, into);
         let new = into.filled().get(before..).unwrap_or_default();
-        self.heard.with(|bytes| match bytes {
-            Some(bytes) if bytes.len() + new.len() <= LONGEST_HEAD => bytes.extend_from_slice(new),
+        self.head.with(|bytes| match bytes {
+            Some(bytes) if bytes.len() + new.len() <= MAX_HEAD => bytes.extend_from_slice(new),
             _ => {}
         });
         polled
