@@ -60,18 +60,6 @@ def test_the_contracts_table_is_described(dynamodb, outputs):
     assert table["LatestStreamArn"].startswith(table["TableArn"] + "/stream/")
 
 
-def test_the_limits_of_the_account_are_described(dynamodb):
-    limits = dynamodb.describe_limits()
-    assert 0 < limits["TableMaxReadCapacityUnits"] <= limits["AccountMaxReadCapacityUnits"]
-    assert 0 < limits["TableMaxWriteCapacityUnits"] <= limits["AccountMaxWriteCapacityUnits"]
-
-
-def test_the_endpoint_that_is_described_is_the_one_that_answers(dynamodb):
-    [endpoint] = dynamodb.describe_endpoints()["Endpoints"]
-    assert dynamodb.meta.endpoint_url.split("://")[1].rstrip("/") == endpoint["Address"]
-    assert endpoint["CachePeriodInMinutes"] > 0
-
-
 def test_a_table_is_described_by_its_arn(dynamodb, outputs):
     arn = dynamodb.describe_table(TableName=outputs["ContractsTableName"])["Table"]["TableArn"]
     assert dynamodb.describe_table(TableName=arn)["Table"]["TableName"] == outputs["ContractsTableName"]
@@ -307,9 +295,8 @@ def test_time_to_live_is_described(dynamodb, table):
     assert described["AttributeName"] == "expires"
 
 
-def test_point_in_time_recovery_and_tags_of_the_stacks_tables_are_described(dynamodb, outputs):
+def test_tags_of_the_stacks_tables_are_described(dynamodb, outputs):
     table = outputs["ContractsTableName"]
-    assert "ContinuousBackupsDescription" in dynamodb.describe_continuous_backups(TableName=table)
     arn = dynamodb.describe_table(TableName=table)["Table"]["TableArn"]
     tags = {tag["Key"]: tag["Value"] for tag in dynamodb.list_tags_of_resource(ResourceArn=arn)["Tags"]}
     assert {"Owner", "Service", "Stage", "Project"} <= set(tags)

@@ -176,6 +176,9 @@ def test_moderation_reads_the_object_in_the_bucket(client, outputs):
     "service, operation, arguments",
     [
         ("dynamodb", "create_backup", {"TableName": "t", "BackupName": "backup"}),
+        ("dynamodb", "describe_continuous_backups", {"TableName": "t"}),
+        ("dynamodb", "describe_endpoints", {}),
+        ("dynamodb", "describe_limits", {}),
         ("dynamodb", "list_global_tables", {}),
         ("sqs", "add_permission", {"QueueUrl": "http://localhost/1/q", "Label": "l", "AWSAccountIds": ["1"], "Actions": ["*"]}),
         ("events", "list_partner_event_sources", {"NamePrefix": "x"}),
@@ -190,6 +193,8 @@ def test_moderation_reads_the_object_in_the_bucket(client, outputs):
         ("cloudformation", "list_types", {}),
         ("ssm", "list_documents", {}),
         ("s3", "get_bucket_acl", {"Bucket": "nobodys"}),
+        ("s3", "get_bucket_location", {"Bucket": "nobodys"}),
+        ("s3", "list_buckets", {"Prefix": "images"}),
         ("pipes", "delete_pipe", {"Name": "p"}),
         ("schemas", "list_discoverers", {}),
         ("sts", "get_session_token", {}),

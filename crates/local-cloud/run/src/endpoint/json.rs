@@ -10,14 +10,12 @@ use cloud_core::{AwsError, Cloud, calls};
 use serde_json::{Map, Value};
 
 use super::request::Request;
-use super::{respond, set_header};
+use super::response::{respond, set_header};
 
-/// A service that speaks JSON, as its row says.
+/// A service that speaks JSON; the fields are those of its row ([`Protocol::Json`]).
 struct Spoken {
-    /// Its name in ARNs.
     name: &'static str,
     content_type: &'static str,
-    /// What stands before the code in `__type`.
     error_prefix: &'static str,
     forward: Option<Forward>,
 }
@@ -50,22 +48,14 @@ async fn typed(cloud: &Arc<Cloud>, request: &Request, service: &Spoken, action: 
         Err(error) => return refuse(request, service, error),
     };
     match cloud.call(service.name, action, input).await {
-        Ok(answer) => respond(200, service.content_type, answer_body(&answer)),
+        // An action without a result answers with an empty body on SQS and Logs; SDKs read `{}` alike.
+        Ok(Value::Null) => respond(200, service.content_type, "{}"),
+        Ok(answer) => respond(200, service.content_type, answer.to_string()),
         Err(error) => refuse(request, service, error),
     }
 }
 
-/// An action without a result answers with an empty body on SQS and Logs, and SDKs read
-/// that and `{}` alike.
-fn answer_body(answer: &Value) -> String {
-    match answer {
-        Value::Null => "{}".into(),
-        answer => answer.to_string(),
-    }
-}
-
-/// Items go through as the bytes that they came in, and are protected by the checksum
-/// that DynamoDB's clients verify.
+/// Passes the bytes of the body through, and adds the checksum that DynamoDB's clients verify.
 async fn forwarded(
     cloud: &Arc<Cloud>,
     request: &Request,
@@ -83,7 +73,7 @@ async fn forwarded(
     response
 }
 
-/// A body is an object; none at all stands for an empty one.
+/// Reads a body, which must be an object; an empty body stands for an empty object.
 pub(super) fn parse(body: &[u8]) -> Result<Value, AwsError> {
     if body.is_empty() {
         return Ok(Value::Object(Map::new()));
@@ -106,7 +96,7 @@ fn service_of(cloud: &Cloud, request: &Request) -> Option<Spoken> {
     })
 }
 
-/// An error in the form of the service that is meant, or of none.
+/// An error in the form of the request's service, or of none where it is not known.
 pub(super) fn refuse_any(cloud: &Cloud, request: &Request, error: AwsError) -> Response {
     let asked_in_1_0 = request.header("content-type") == Some(JSON_1_0);
     let content_type = if asked_in_1_0 { JSON_1_0 } else { JSON_1_1 };
@@ -116,7 +106,7 @@ pub(super) fn refuse_any(cloud: &Cloud, request: &Request, error: AwsError) -> R
 
 fn refuse(request: &Request, service: &Spoken, error: AwsError) -> Response {
     let mut body = error.details;
-    // SQS spoke the query protocol first; its JSON errors carry the code of that one too.
+    // SQS spoke the query protocol first. Its JSON errors carry the code of that one, too.
     // https://smithy.io/2.0/aws/protocols/aws-query-protocol.html ("awsQueryCompatible")
     let query_error = body.remove("QueryErrorCode");
     body.insert("__type".into(), format!("{}{}", service.error_prefix, error.code).into());

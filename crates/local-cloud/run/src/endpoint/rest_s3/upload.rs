@@ -1,5 +1,5 @@
-//! The bytes of an upload: undone from `aws-chunked`, in which SDKs send a body with its
-//! checksum behind it, and compared with the checksums that the client gave.
+//! The body of an upload: freed of `aws-chunked`, in which SDKs send a body with its checksum behind it, and
+//! compared with the checksums that the client gave.
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html>
 
 use base64::Engine as _;
@@ -11,7 +11,7 @@ use md5::{Digest, Md5};
 use super::checksum::{self, Wrong};
 use crate::endpoint::request::Request;
 
-/// The body as the client meant it, and its checksum: header and value.
+/// The body without its framing, and its checksum: header and value.
 ///
 /// # Errors
 /// `IncompleteBody`, `BadDigest`, `InvalidDigest`, `InvalidRequest`.
@@ -40,10 +40,8 @@ pub(super) fn body_of(request: &Request) -> Result<(Bytes, (&'static str, String
         Wrong::Form => AwsError::client("InvalidRequest", format!("Value for {header} header is invalid.")),
     })?;
     if let Some(digest) = given("content-md5") {
-        let digest =
-            STANDARD.decode(digest).ok().filter(|bytes| bytes.len() == 16).ok_or_else(|| {
-                AwsError::client("InvalidDigest", "The Content-MD5 you specified was invalid.")
-            })?;
+        let invalid = || AwsError::client("InvalidDigest", "The Content-MD5 you specified was invalid.");
+        let digest = STANDARD.decode(digest).ok().filter(|bytes| bytes.len() == 16).ok_or_else(invalid)?;
         if digest[..] != Md5::digest(&body)[..] {
             return Err(bad_digest("The Content-MD5 you specified did not match what we received."));
         }
@@ -60,7 +58,7 @@ fn bad_digest(sentence: &str) -> AwsError {
     AwsError::client("BadDigest", sentence)
 }
 
-/// `hex-size[;extension]\r\n bytes \r\n` until size 0, then `name:value\r\n` trailers.
+/// Reads `hex-size[;extension]\r\n bytes \r\n` until size 0, then `name:value\r\n` trailers.
 fn unchunk(mut rest: &[u8]) -> Option<(Bytes, Vec<(String, String)>)> {
     let mut body = BytesMut::with_capacity(rest.len());
     loop {
