@@ -3,6 +3,8 @@ use cloud_core::random::Random;
 use cloud_core::resource::Resource;
 use serde_json::{Value, json};
 
+use cloud_core::Settings;
+
 use super::*;
 
 /// A table as a template declares it, with the given stream and time to live.
@@ -339,18 +341,6 @@ async fn an_action_that_is_not_emulated_says_so() {
     let cloud = crate::testing::cloud();
     let error = cloud.call("dynamodb", "CreateBackup", json!({})).await.unwrap_err();
     assert_eq!(error.code, "NotImplemented");
-}
-
-#[tokio::test]
-async fn continuous_backups_are_described_as_off_for_tables_that_exist() {
-    let cloud = crate::testing::cloud();
-    let input = json!({"TableName": "contracts"});
-    let missing = cloud.call("dynamodb", "DescribeContinuousBackups", input.clone()).await.unwrap_err();
-    assert_eq!(missing.code, "ResourceNotFoundException");
-    cloud.deploy(&table(json!({}))).await.unwrap();
-    let answer = cloud.call("dynamodb", "DescribeContinuousBackups", input).await.unwrap();
-    let backups = &answer["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"];
-    assert_eq!(backups["PointInTimeRecoveryStatus"], "DISABLED");
 }
 
 #[tokio::test]
