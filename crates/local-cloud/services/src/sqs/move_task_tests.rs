@@ -4,7 +4,7 @@ use std::time::Duration;
 use cloud_core::Cloud;
 use serde_json::{Value, json};
 
-use super::super::start;
+use super::resume as start;
 use super::super::tests::{NOW, arn, cloud, counts, query_code, receive, redrive, send, url};
 
 async fn bury(cloud: &Arc<Cloud>, bodies: &[&str]) {
