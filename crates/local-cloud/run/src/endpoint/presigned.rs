@@ -26,13 +26,9 @@ use super::request::Request;
 const MAX_SECONDS: u64 = 604_800;
 
 /// The parameters that signing adds to an address.
+#[rustfmt::skip]
 const ADDED: [&str; 7] = [
-    "X-Amz-Algorithm",
-    "X-Amz-Credential",
-    "X-Amz-Date",
-    "X-Amz-Expires",
-    "X-Amz-Security-Token",
-    "X-Amz-Signature",
+    "X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-Security-Token", "X-Amz-Signature",
     "X-Amz-SignedHeaders",
 ];
 

@@ -32,12 +32,8 @@ pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
     response
 }
 
-/// Services without a row, with their API versions and XML namespaces: the command line asks STS who it is,
-/// and IAM is refused by name.
-const OTHERS: [(&str, &str, &str); 2] = [
-    ("sts", "2011-06-15", "https://sts.amazonaws.com/doc/2011-06-15/"),
-    ("iam", "2010-05-08", "https://iam.amazonaws.com/doc/2010-05-08/"),
-];
+/// The command line asks STS who it is: its API version and XML namespace, as rows have them.
+const STS: (&str, &str, &str) = ("sts", "2011-06-15", "https://sts.amazonaws.com/doc/2011-06-15/");
 
 /// Name and XML namespace of the service, by its signature or by its API version.
 fn service_of<'a>(cloud: &Cloud, request: &'a Request, version: &str) -> (&'a str, &'static str) {
@@ -46,7 +42,7 @@ fn service_of<'a>(cloud: &Cloud, request: &'a Request, version: &str) -> (&'a st
         Protocol::Query { version, namespace } => Some((name, version, namespace)),
         _ => None,
     });
-    let mut rows = rows.chain(OTHERS);
+    let mut rows = rows.chain([STS]);
     match request.signed_service() {
         Some(signed) => {
             let row = rows.find(|(name, ..)| *name == signed);

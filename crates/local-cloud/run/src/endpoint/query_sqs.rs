@@ -14,12 +14,9 @@ use super::request::Request;
 use super::xml::Xml;
 
 /// Numbers in JSON; a form has no types.
+#[rustfmt::skip]
 const NUMBERS: [&str; 6] = [
-    "VisibilityTimeout",
-    "DelaySeconds",
-    "MaxNumberOfMessages",
-    "WaitTimeSeconds",
-    "MaxResults",
+    "VisibilityTimeout", "DelaySeconds", "MaxNumberOfMessages", "WaitTimeSeconds", "MaxResults",
     "MaxNumberOfMessagesPerSecond",
 ];
 

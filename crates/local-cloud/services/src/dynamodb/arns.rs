@@ -107,14 +107,9 @@ fn engine_stream_arn(engine: &Engine, table: &str) -> Result<String, AwsError> {
 }
 
 /// The actions whose answers have names in them.
+#[rustfmt::skip]
 const NAMING: [&str; 7] = [
-    "CreateTable",
-    "DeleteTable",
-    "DescribeStream",
-    "DescribeTable",
-    "GetRecords",
-    "ListStreams",
-    "UpdateTable",
+    "CreateTable", "DeleteTable", "DescribeStream", "DescribeTable", "GetRecords", "ListStreams", "UpdateTable",
 ];
 
 /// Rewrites an answer of dynoxide. Items are never touched, neither in answers nor in refusals that show one.

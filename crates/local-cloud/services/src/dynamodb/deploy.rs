@@ -101,12 +101,9 @@ fn create_request(name: &str, properties: &Properties) -> Value {
 
 /// A table that exists keeps its data, so the properties that shape the data must be those of the template.
 fn check_same(resource: &Resource, wanted: &Value, existing: &Value) -> Result<(), Refusal> {
+    #[rustfmt::skip]
     const SHAPING: [&str; 5] = [
-        "KeySchema",
-        "AttributeDefinitions",
-        "GlobalSecondaryIndexes",
-        "LocalSecondaryIndexes",
-        "StreamSpecification",
+        "KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes", "LocalSecondaryIndexes", "StreamSpecification",
     ];
     let differs = |property: &&&str| shape(&wanted[**property]) != shape(&existing[**property]);
     let Some(property) = SHAPING.iter().find(differs) else { return Ok(()) };
@@ -131,17 +128,10 @@ async fn protect(cloud: &Arc<Cloud>, wanted: &Value, existing: &Value) -> Result
 /// The members that define keys, an index or a stream, sorted and without those that DynamoDB adds to its
 /// description (sizes, status, ARNs, throughput).
 fn shape(value: &Value) -> Value {
+    #[rustfmt::skip]
     const DEFINING: [&str; 10] = [
-        "AttributeName",
-        "AttributeType",
-        "IndexName",
-        "KeySchema",
-        "KeyType",
-        "NonKeyAttributes",
-        "Projection",
-        "ProjectionType",
-        "StreamEnabled",
-        "StreamViewType",
+        "AttributeName", "AttributeType", "IndexName", "KeySchema", "KeyType", "NonKeyAttributes", "Projection",
+        "ProjectionType", "StreamEnabled", "StreamViewType",
     ];
     match value {
         Value::Array(items) => {

@@ -11,22 +11,14 @@ use cloud_core::{AwsError, Cloud};
 use super::{State, arns, changes, charges, control, streams};
 
 /// The actions that may change an item.
+#[rustfmt::skip]
 const WRITES: [&str; 8] = [
-    "PutItem",
-    "UpdateItem",
-    "DeleteItem",
-    "BatchWriteItem",
-    "TransactWriteItems",
-    "ExecuteStatement",
-    "ExecuteTransaction",
-    "BatchExecuteStatement",
+    "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems", "ExecuteStatement",
+    "ExecuteTransaction", "BatchExecuteStatement",
 ];
 
-/// Answers one API action with the bytes that the endpoint sends to clients.
-///
-/// # Errors
-/// Refusals before dynoxide is asked: an action that is not emulated, an unknown stream. A refusal of
-/// dynoxide is a reply.
+/// Answers one API action with the bytes that the endpoint sends to clients. A refusal of dynoxide is a reply;
+/// an error is a refusal before dynoxide is asked (an action that is not emulated, an unknown stream).
 pub(super) async fn forward(cloud: &Arc<Cloud>, action: &str, mut body: Bytes) -> Result<Reply, AwsError> {
     let charged = charges::charge(cloud, action, &mut body);
     if cloud.action("dynamodb", action).is_none() {

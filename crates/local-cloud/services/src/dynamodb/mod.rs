@@ -23,7 +23,6 @@ use tokio::sync::watch;
 
 pub use arns::{SHARD_ID, STREAM_LABEL};
 
-/// DynamoDB and DynamoDB Streams.
 pub static SERVICE: Service = Service {
     protocols: &[Protocol::Json {
         content_type: JSON_1_0,

@@ -41,7 +41,7 @@ pub(super) async fn invoke(
     let payload = check(payload, MAX_REQUEST_BYTES)?;
     let (concurrency, reason) = match &function.reserved {
         Some(reserved) => (reserved, "ReservedFunctionConcurrentInvocationLimitExceeded"),
-        None => (&cloud.state::<State>().account, "ConcurrentInvocationLimitExceeded"),
+        None => (&cloud.state::<State>().pool.account, "ConcurrentInvocationLimitExceeded"),
     };
     let permit = concurrency.clone().try_acquire_owned().map_err(|_| throttled(reason))?;
     let (cloud, function) = (cloud.clone(), function.clone());

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use cloud_core::service::{Chore, Protocol, Service};
 use cloud_core::store::StoreError;
 use cloud_core::{AwsError, Cloud};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 pub(crate) use api::{page, read};
 use config::EventInvoke;
@@ -57,32 +57,16 @@ pub static SERVICE: Service = Service {
     ..Service::new("lambda")
 };
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct State {
     /// The folder of the function binaries; the runner sets it before anything is invoked.
     pub binaries: OnceLock<PathBuf>,
     functions: Mutex<BTreeMap<String, Arc<Function>>>,
     event_invokes: Mutex<HashMap<String, EventInvoke>>,
-    /// The concurrency that functions without reserved concurrency share.
-    account: Arc<Semaphore>,
     pool: Pool,
     alive: Arc<reaper::Groups>,
     /// Wakes the delivery of asynchronous invocations.
     accepted: Notify,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            binaries: OnceLock::new(),
-            functions: Mutex::default(),
-            event_invokes: Mutex::default(),
-            account: Arc::new(Semaphore::new(config::ACCOUNT_CONCURRENCY)),
-            pool: Pool::default(),
-            alive: Arc::default(),
-            accepted: Notify::new(),
-        }
-    }
 }
 
 /// Finds a function by name, ARN, or partial ARN, with or without the qualifier `$LATEST`.
@@ -139,10 +123,8 @@ pub fn replaced(cloud: &Cloud, binaries: &[String]) {
 }
 
 /// Starts one process of each function before its first invocation, so that a function that cannot start is
-/// noticed early. (AWS may start functions ahead of time, too.)
-///
-/// # Errors
-/// A sentence that names the first function that does not start, and its log.
+/// noticed early. (AWS may start functions ahead of time, too.) The error is a sentence that names the first
+/// function that does not start, and the last line of its log.
 pub async fn start_all(cloud: &Arc<Cloud>) -> Result<(), String> {
     let functions: Vec<Arc<Function>> = lock(&cloud.state::<State>().functions).values().cloned().collect();
     for function in functions {
@@ -152,20 +134,15 @@ pub async fn start_all(cloud: &Arc<Cloud>) -> Result<(), String> {
 }
 
 /// Invokes a function (by name or ARN) and waits for its answer. The invocation goes on when the caller
-/// stops waiting, as it does on AWS.
-///
-/// # Errors
-/// `ResourceNotFoundException` where there is no such function, `TooManyRequestsException` over its concurrency.
+/// stops waiting, as it does on AWS. Fails with `ResourceNotFoundException`, or with
+/// `TooManyRequestsException` over the function's concurrency.
 pub async fn invoke(cloud: &Arc<Cloud>, name: &str, payload: Bytes) -> Result<Invocation, AwsError> {
     let function = function(cloud, name)?;
     invocation::invoke(cloud, &function, payload, cloud.random.uuid(), None).await
 }
 
 /// Accepts an asynchronous invocation: stores it, tries it up to three times, and then sends it to the
-/// function's on-failure destination.
-///
-/// # Errors
-/// `ResourceNotFoundException` where there is no such function.
+/// function's on-failure destination. Fails with `ResourceNotFoundException`.
 pub async fn invoke_async(cloud: &Arc<Cloud>, function: &str, payload: Bytes) -> Result<(), AwsError> {
     asynchronous::accept(cloud, function, payload).map(drop)
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::config::ACCOUNT_CONCURRENCY;
 use super::lock;
 use super::process::Process;
 
@@ -24,6 +25,8 @@ pub(super) struct Pool {
     pub turns: Arc<Semaphore>,
     /// A permit for each process.
     pub places: Arc<Semaphore>,
+    /// The concurrency that functions without reserved concurrency share.
+    pub account: Arc<Semaphore>,
     /// The process that has been idle for longest is the first. The lock ensures that a process is taken or
     /// ended, never both.
     idle: Mutex<Vec<Idle>>,
@@ -41,6 +44,7 @@ impl Default for Pool {
         Self {
             turns: Arc::new(Semaphore::new(PROCESSES)),
             places: Arc::new(Semaphore::new(PROCESSES)),
+            account: Arc::new(Semaphore::new(ACCOUNT_CONCURRENCY)),
             idle: Mutex::default(),
             generations: AtomicU64::default(),
         }

@@ -13,7 +13,7 @@ use cloud_core::Cloud;
 use cloud_core::port::{self, Patience, Unread, local};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::sync::DropGuard;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::lock;
 
@@ -113,23 +113,27 @@ pub(super) async fn serve(cloud: &Cloud, worker: Arc<Worker>) -> std::io::Result
     tokio::spawn(async move {
         port::serve(listener, &ended, patience, |stream, _| {
             let (worker, ended) = (worker.clone(), ended.clone());
-            let answer = move |request| {
-                let (worker, ended) = (worker.clone(), ended.clone());
-                async move {
-                    tokio::select! {
-                        response = answer(&worker, request, patience) => response,
-                        () = ended.cancelled() => gone(),
-                    }
-                }
-            };
-            (stream, answer)
+            (stream, move |request| answer(worker.clone(), ended.clone(), request, patience))
         })
         .await;
     });
     Ok((address, guard))
 }
 
-async fn answer(worker: &Worker, request: Request, patience: Patience) -> Response {
+/// Answers a request, unless the process is ended first.
+async fn answer(
+    worker: Arc<Worker>,
+    ended: CancellationToken,
+    request: Request,
+    patience: Patience,
+) -> Response {
+    tokio::select! {
+        response = route(&worker, request, patience) => response,
+        () = ended.cancelled() => gone(),
+    }
+}
+
+async fn route(worker: &Worker, request: Request, patience: Patience) -> Response {
     let (head, body) = request.into_parts();
     // No web page may take an event from a function, or answer in its place.
     if let Err(refused) = local::host(&head).and_then(|()| local::page(&head.headers)) {

@@ -26,17 +26,13 @@ pub struct Page {
     pub next: Option<String>,
 }
 
-/// The key in a continuation token.
-///
-/// # Errors
-/// `InvalidArgument`.
+/// The key in a continuation token; fails with `InvalidArgument`.
 pub fn position(token: &str) -> Result<String, AwsError> {
     let invalid = || AwsError::client("InvalidArgument", "The continuation token provided is incorrect");
     cloud_core::api::key_of(token).ok_or_else(invalid)
 }
 
-/// # Errors
-/// `NoSuchBucket`.
+/// Fails with `NoSuchBucket`.
 pub fn list(cloud: &Cloud, bucket: &str, wanted: &Listing) -> Result<Page, AwsError> {
     check_bucket(cloud, bucket)?;
     // An answer without keys is complete, whatever the bucket holds.

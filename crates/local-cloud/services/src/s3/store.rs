@@ -84,7 +84,7 @@ pub fn precondition_failed(condition: &str) -> AwsError {
     refusal(412, "PreconditionFailed", message, ("Condition", condition))
 }
 
-/// All buckets, sorted by name, with the time of their creation in milliseconds since the epoch.
+/// All buckets, sorted by name, and when they were created (in milliseconds since the epoch).
 pub fn buckets(cloud: &Cloud) -> Result<Vec<(String, i64)>, AwsError> {
     Ok(cloud.store.read(|connection| {
         let mut statement =
@@ -93,10 +93,7 @@ pub fn buckets(cloud: &Cloud) -> Result<Vec<(String, i64)>, AwsError> {
     })?)
 }
 
-/// Creates a bucket, unless it exists.
-///
-/// # Errors
-/// `InvalidBucketName`.
+/// Creates a bucket, unless it exists. Fails with `InvalidBucketName`.
 pub fn create_bucket(cloud: &Cloud, name: &str) -> Result<(), AwsError> {
     if !is_bucket_name(name) {
         return Err(AwsError::client("InvalidBucketName", "The specified bucket is not valid."));
@@ -118,8 +115,7 @@ pub(super) fn is_bucket_name(name: &str) -> bool {
         && !name.contains("..")
 }
 
-/// # Errors
-/// `NoSuchBucket`.
+/// Fails with `NoSuchBucket`.
 pub fn check_bucket(cloud: &Cloud, bucket: &str) -> Result<(), AwsError> {
     let found = cloud.store.read(|connection| {
         connection.prepare_cached("SELECT 1 FROM s3_buckets WHERE name = ?1")?.exists(params![bucket])
@@ -133,8 +129,7 @@ pub fn check_bucket(cloud: &Cloud, bucket: &str) -> Result<(), AwsError> {
     }
 }
 
-/// # Errors
-/// `NoSuchBucket`, `BucketNotEmpty`.
+/// Fails with `NoSuchBucket` or `BucketNotEmpty`.
 pub fn delete_bucket(cloud: &Cloud, bucket: &str) -> Result<(), AwsError> {
     check_bucket(cloud, bucket)?;
     let gone = cloud.store.write(|tx| {
@@ -150,10 +145,7 @@ pub fn delete_bucket(cloud: &Cloud, bucket: &str) -> Result<(), AwsError> {
     }
 }
 
-/// Stores an object, or replaces it.
-///
-/// # Errors
-/// `NoSuchBucket`, `KeyTooLongError`, `PreconditionFailed`.
+/// Stores an object, or replaces it. Fails with `NoSuchBucket`, `KeyTooLongError` or `PreconditionFailed`.
 pub fn put(cloud: &Cloud, bucket: &str, key: &str, upload: &Upload) -> Result<Info, AwsError> {
     check_bucket(cloud, bucket)?;
     if key.len() > 1024 {
@@ -182,14 +174,12 @@ pub fn put(cloud: &Cloud, bucket: &str, key: &str, upload: &Upload) -> Result<In
     Ok(info)
 }
 
-/// # Errors
-/// `NoSuchBucket`, `NoSuchKey`.
+/// Fails with `NoSuchBucket` or `NoSuchKey`.
 pub fn head(cloud: &Cloud, bucket: &str, key: &str) -> Result<Info, AwsError> {
     read(cloud, bucket, key, Info::COLUMNS, Info::from_row)
 }
 
-/// # Errors
-/// `NoSuchBucket`, `NoSuchKey`.
+/// Fails with `NoSuchBucket` or `NoSuchKey`.
 pub fn get(cloud: &Cloud, bucket: &str, key: &str) -> Result<(Info, Vec<u8>), AwsError> {
     let columns = format!("{}, body", Info::COLUMNS);
     read(cloud, bucket, key, &columns, |row| Ok((Info::from_row(row)?, row.get(6)?)))
@@ -215,10 +205,7 @@ fn read<T>(
     })
 }
 
-/// Deletes an object; succeeds where there is none.
-///
-/// # Errors
-/// `NoSuchBucket`.
+/// Deletes an object; succeeds where there is none. Fails with `NoSuchBucket`.
 pub fn delete(cloud: &Cloud, bucket: &str, key: &str) -> Result<(), AwsError> {
     check_bucket(cloud, bucket)?;
     cloud.store.write(|tx| {
@@ -228,10 +215,8 @@ pub fn delete(cloud: &Cloud, bucket: &str, key: &str) -> Result<(), AwsError> {
 }
 
 /// Copies an object. `replace`: headers and metadata of the copy, in place of those of the source
-/// (`x-amz-metadata-directive: REPLACE`).
-///
-/// # Errors
-/// `NoSuchBucket`, `NoSuchKey`, `InvalidRequest` for a copy onto itself that changes nothing.
+/// (`x-amz-metadata-directive: REPLACE`). Fails as [`get`] and [`put`], and with `InvalidRequest` for a copy
+/// onto itself that changes nothing.
 pub fn copy(
     cloud: &Arc<Cloud>,
     from: (&str, &str),

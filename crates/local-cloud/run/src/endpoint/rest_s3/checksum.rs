@@ -4,6 +4,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use cloud_core::AwsError;
 use sha2::{Digest as _, Sha256};
 
 /// The beginning of every such header.
@@ -20,31 +21,34 @@ const ALGORITHMS: [Algorithm; 3] = [
 /// The checksum that S3 adds where the client chose none.
 const DEFAULT: &str = "x-amz-checksum-crc64nvme";
 
-/// Why a checksum is not that of a body.
-#[derive(Debug, PartialEq)]
-pub(super) enum Wrong {
-    /// It cannot be a checksum of this algorithm.
-    Form,
-    /// It is that of another body.
-    Value,
+/// Whether a header or trailer has a checksum of another algorithm.
+pub(super) fn is_unknown(name: &str) -> bool {
+    let about = |text: &str| matches!(text, "algorithm" | "mode" | "type");
+    let known = || ALGORITHMS.iter().any(|(known, _)| *known == name);
+    name.strip_prefix(PREFIX).is_some_and(|rest| !about(rest)) && !known()
 }
 
-/// The checksum that the client gave, or S3's own: its header, and its value in base64.
-///
-/// # Errors
-/// The header of the first checksum that is wrong, and how.
+/// The checksum that the client gave, or S3's own: its header, and its value in base64. Fails with `BadDigest`,
+/// or with `InvalidRequest` where the value cannot be a checksum.
 pub(super) fn verified<'g>(
     body: &[u8],
     given: impl Fn(&str) -> Option<&'g str>,
-) -> Result<(&'static str, String), (&'static str, Wrong)> {
+) -> Result<(&'static str, String), AwsError> {
     let mut kept = None;
     for (header, compute) in ALGORITHMS {
         let Some(value) = given(header) else { continue };
         let computed = compute(body);
         match STANDARD.decode(value) {
             Ok(bytes) if bytes == computed => kept = Some((header, value.to_owned())),
-            Ok(bytes) if bytes.len() == computed.len() => return Err((header, Wrong::Value)),
-            _ => return Err((header, Wrong::Form)),
+            Ok(bytes) if bytes.len() == computed.len() => {
+                let name = header.trim_start_matches(PREFIX).to_ascii_uppercase();
+                let message = format!("The {name} you specified did not match the calculated checksum.");
+                return Err(AwsError::client("BadDigest", message));
+            }
+            _ => {
+                let message = format!("Value for {header} header is invalid.");
+                return Err(AwsError::client("InvalidRequest", message));
+            }
         }
     }
     Ok(kept.unwrap_or_else(|| (DEFAULT, STANDARD.encode(crc64nvme(body).to_be_bytes()))))
@@ -94,8 +98,8 @@ mod tests {
             verified(b"hello world", |name| (name == header).then_some(value))
         };
         assert_eq!(check("x-amz-checksum-crc32", "DUoRhQ==").unwrap().1, "DUoRhQ==");
-        assert_eq!(check("x-amz-checksum-crc32", "AAAAAA==").unwrap_err().1, Wrong::Value);
-        assert_eq!(check("x-amz-checksum-sha256", "AA==").unwrap_err().1, Wrong::Form);
+        assert_eq!(check("x-amz-checksum-crc32", "AAAAAA==").unwrap_err().code, "BadDigest");
+        assert_eq!(check("x-amz-checksum-sha256", "AA==").unwrap_err().code, "InvalidRequest");
         assert_eq!(check("none", "").unwrap().0, DEFAULT);
     }
 }

@@ -8,13 +8,11 @@ use serde_json::{Map, Value};
 pub(super) const CUSTOMER_KEY: &str = "x-amz-server-side-encryption-customer-algorithm";
 
 /// Beginnings of the names of headers whose effect is not emulated.
-const REFUSED: [&str; 13] = [
+const REFUSED: [&str; 11] = [
     "if-match",
     "x-amz-bucket-object-lock",
     // Of a copy: another checksum than its source has.
     "x-amz-checksum-algorithm",
-    "x-amz-checksum-crc32c",
-    "x-amz-checksum-sha1",
     "x-amz-copy-source-if-",
     "x-amz-copy-source-server-side-encryption",
     "x-amz-grant-",
@@ -45,14 +43,8 @@ pub(super) fn not_emulated(header: &str) -> AwsError {
     AwsError::not_emulated("s3", &format!("a request with {header}"))
 }
 
-const KEPT: [&str; 6] = [
-    "content-type",
-    "cache-control",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-    "expires",
-];
+const KEPT: [&str; 5] =
+    ["content-type", "cache-control", "content-disposition", "content-language", "expires"];
 
 /// The headers that S3 gives back with the object, and the client's own metadata.
 pub(super) fn kept(headers: &HeaderMap) -> (Map<String, Value>, Map<String, Value>) {

@@ -93,15 +93,9 @@ fn list_buckets(cloud: &Cloud, request: &Request) -> Result<Response, AwsError> 
 }
 
 fn of_bucket(cloud: &Cloud, request: &Request, bucket: &str) -> Result<Response, AwsError> {
+    #[rustfmt::skip]
     const LISTING: [&str; 9] = [
-        "list-type",
-        "prefix",
-        "delimiter",
-        "max-keys",
-        "marker",
-        "start-after",
-        "continuation-token",
-        "encoding-type",
+        "list-type", "prefix", "delimiter", "max-keys", "marker", "start-after", "continuation-token", "encoding-type",
         "fetch-owner",
     ];
     match request.method {
