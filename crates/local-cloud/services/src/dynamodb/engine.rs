@@ -50,7 +50,7 @@ impl Engine {
         let failed = |error: dynoxide::DynoxideError| StoreError::Tables(error.to_string());
         let (database, clock) = match path {
             Some(path) => {
-                // dynoxide explains better what is wrong with a path.
+                // dynoxide explains an unusable path better.
                 let _ = cloud_core::private_file::open(path);
                 let database = Database::new(&path.to_string_lossy()).map_err(failed)?;
                 // Sets `synchronous = NORMAL`: like our own store, this survives the death of the process

@@ -80,7 +80,7 @@ fn function(cloud: &Cloud, name: &str) -> Result<Arc<Function>, AwsError> {
         _ => None,
     };
     known.ok_or_else(|| {
-        // AWS names the function by its ARN, whatever the request says.
+        // AWS names the function by its ARN, even when the request has its name.
         let arn = cloud.arn("lambda", &format!("function:{}", parts.join(":")));
         AwsError::new(404, "ResourceNotFoundException", format!("Function not found: {arn}"))
     })

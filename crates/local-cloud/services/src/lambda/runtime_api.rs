@@ -262,7 +262,7 @@ mod tests {
         assert!(worker.give(task(reply)));
         assert!(waiting.await.unwrap().starts_with("HTTP/1.1 200"));
         assert!(ask("GET /2018-06-01/runtime/other", "").await.starts_with("HTTP/1.1 404"));
-        // Ended, it asks in vain.
+        // An ended process gets no event.
         let waiting = tokio::spawn(ask(NEXT, ""));
         while worker.waiting.try_lock().is_ok() {
             tokio::task::yield_now().await;

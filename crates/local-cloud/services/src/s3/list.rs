@@ -35,7 +35,7 @@ pub fn position(token: &str) -> Result<String, AwsError> {
 /// Fails with `NoSuchBucket`.
 pub fn list(cloud: &Cloud, bucket: &str, wanted: &Listing) -> Result<Page, AwsError> {
     check_bucket(cloud, bucket)?;
-    // An answer without keys is complete, whatever the bucket holds.
+    // An answer without keys is complete, even when the bucket has objects.
     if wanted.max_keys == 0 {
         return Ok(Page::default());
     }

@@ -30,7 +30,7 @@ pub(super) fn empty(status: u16) -> Response {
     respond(status, XML, "")
 }
 
-/// The error document; the answer to HEAD has no body, whatever went wrong.
+/// The error document; an answer to HEAD never has a body.
 pub(in crate::endpoint) fn refuse(request: &Request, error: &AwsError) -> Response {
     if request.method == Method::HEAD {
         return empty(error.status);
