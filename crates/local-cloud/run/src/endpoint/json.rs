@@ -31,10 +31,8 @@ pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
     if fault == Call::Throttled {
         return refuse(request, &service, faults::throttled(service.name));
     }
-    let mut response = match service.forward {
-        Some(forward) => forwarded(cloud, request, &service, action, forward).await,
-        None => typed(cloud, request, &service, action).await,
-    };
+    let answered = answer(cloud, request, &service, action).await;
+    let mut response = answered.unwrap_or_else(|error| refuse(request, &service, error));
     if fault == Call::ReplyLost {
         return refuse(request, &service, AwsError::internal("the reply is lost"));
     }
@@ -42,35 +40,24 @@ pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
     response
 }
 
-async fn typed(cloud: &Arc<Cloud>, request: &Request, service: &Spoken, action: &str) -> Response {
-    let input = match parse(&request.body) {
-        Ok(input) => input,
-        Err(error) => return refuse(request, service, error),
-    };
-    match cloud.call(service.name, action, input).await {
-        // An action without a result answers with an empty body on SQS and Logs; SDKs read `{}` alike.
-        Ok(Value::Null) => respond(200, service.content_type, "{}"),
-        Ok(answer) => respond(200, service.content_type, answer.to_string()),
-        Err(error) => refuse(request, service, error),
-    }
-}
-
-/// Passes the bytes of the body through, and adds the checksum that DynamoDB's clients verify.
-async fn forwarded(
+async fn answer(
     cloud: &Arc<Cloud>,
     request: &Request,
     service: &Spoken,
     action: &str,
-    forward: Forward,
-) -> Response {
-    let reply = match forward(cloud, action, request.body.clone()).await {
-        Ok(reply) => reply,
-        Err(error) => return refuse(request, service, error),
+) -> Result<Response, AwsError> {
+    let Some(forward) = service.forward else {
+        let answer = cloud.call(service.name, action, parse(&request.body)?).await?;
+        // An action without a result answers with an empty body on SQS and Logs; SDKs read `{}` alike.
+        let body = if answer.is_null() { "{}".to_owned() } else { answer.to_string() };
+        return Ok(respond(200, service.content_type, body));
     };
+    let reply = forward(cloud, action, request.body.clone()).await?;
+    // DynamoDB's clients verify it.
     let checksum = crc32fast::hash(&reply.body);
     let mut response = respond(reply.status, service.content_type, reply.body);
     set_header(&mut response, "x-amz-crc32", &checksum.to_string());
-    response
+    Ok(response)
 }
 
 /// Reads a body, which must be an object; an empty body stands for an empty object.

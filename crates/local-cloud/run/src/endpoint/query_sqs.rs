@@ -21,11 +21,8 @@ const NUMBERS: [&str; 6] = [
 ];
 
 pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request, namespace: &str, action: &str) -> Response {
-    let answer = match input(request, action) {
-        Ok(input) => cloud.call("sqs", action, input).await,
-        Err(error) => Err(error),
-    };
-    match answer {
+    let answer = async { cloud.call("sqs", action, input(request, action)?).await };
+    match answer.await {
         Ok(result) => form::success(request, namespace, action, |xml| {
             if result.as_object().is_some_and(|members| !members.is_empty()) {
                 xml.element(&format!("{action}Result"), |xml| write(xml, action, &result));
