@@ -8,6 +8,17 @@ use cloud_core::{AwsError, Cloud, later};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+pub(crate) const TYPES: &[Type] = &[Type::new(
+    "AWS::DynamoDB::Table",
+    "on dynoxide; capacity and backups have no effect",
+    Identity::named("TableName", 255)
+        .arn("arn:aws:dynamodb:{region}:{account}:table/{name}")
+        .attributes(&[Identity::ARN, ("StreamArn", "{arn}/stream/2026-01-01T00:00:00.000")]),
+    Deploy::Later(later!(deploy)),
+)
+.holds(later!(items))
+.remove(later!(remove))];
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct Properties {
@@ -24,7 +35,7 @@ struct Properties {
     deletion_protection_enabled: Option<bool>,
     tags: Option<Value>,
     table_class: Option<Value>,
-    // No effect here: nothing is encrypted, backed up or measured.
+    // No effect: nothing is encrypted, backed up or measured here.
     #[serde(rename = "SSESpecification")]
     _encryption: Option<Value>,
     #[serde(rename = "PointInTimeRecoverySpecification")]
@@ -46,7 +57,7 @@ struct TimeToLive {
     enabled: bool,
 }
 
-pub(super) async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
+async fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let properties: Properties = resource.read()?;
     let request = create_request(&resource.physical_id, &properties);
     let refuse = |error: AwsError| resource.refuse("Properties", error.to_string());
@@ -69,53 +80,41 @@ fn create_request(name: &str, properties: &Properties) -> Value {
         "AttributeDefinitions": properties.attribute_definitions,
         "KeySchema": properties.key_schema,
     });
+    let stream = properties.stream_specification.as_ref();
+    let stream =
+        stream.map(|stream| json!({"StreamEnabled": true, "StreamViewType": stream.stream_view_type}));
     let optional = [
-        ("BillingMode", properties.billing_mode.clone()),
-        ("ProvisionedThroughput", properties.provisioned_throughput.clone()),
-        ("GlobalSecondaryIndexes", properties.global_secondary_indexes.clone()),
-        ("LocalSecondaryIndexes", properties.local_secondary_indexes.clone()),
-        ("DeletionProtectionEnabled", properties.deletion_protection_enabled.map(Value::from)),
-        ("Tags", properties.tags.clone()),
-        ("TableClass", properties.table_class.clone()),
-        (
-            "StreamSpecification",
-            properties
-                .stream_specification
-                .as_ref()
-                .map(|stream| json!({"StreamEnabled": true, "StreamViewType": stream.stream_view_type})),
-        ),
+        ("BillingMode", &properties.billing_mode),
+        ("ProvisionedThroughput", &properties.provisioned_throughput),
+        ("GlobalSecondaryIndexes", &properties.global_secondary_indexes),
+        ("LocalSecondaryIndexes", &properties.local_secondary_indexes),
+        ("DeletionProtectionEnabled", &properties.deletion_protection_enabled.map(Value::from)),
+        ("Tags", &properties.tags),
+        ("TableClass", &properties.table_class),
+        ("StreamSpecification", &stream),
     ];
-    for (member, value) in optional {
-        if let Some(value) = value {
-            request[member] = value;
-        }
+    for (member, value) in optional.into_iter().filter_map(|(member, value)| Some((member, value.clone()?))) {
+        request[member] = value;
     }
     request
 }
 
-/// A table that exists keeps its data; what shapes the data must be as the template says.
+/// A table that exists keeps its data, so the properties that shape the data must be those of the template.
 fn check_same(resource: &Resource, wanted: &Value, existing: &Value) -> Result<(), Refusal> {
-    for property in [
-        "KeySchema",
-        "AttributeDefinitions",
-        "GlobalSecondaryIndexes",
-        "LocalSecondaryIndexes",
-        "StreamSpecification",
-    ] {
-        if shape(&wanted[property]) != shape(&existing[property]) {
-            return Err(resource.refuse(
-                &format!("Properties.{property}"),
-                format!(
-                    "the table {} exists with another {property}; start once with --fresh, or choose another --state-dir",
-                    resource.physical_id
-                ),
-            ));
-        }
-    }
-    Ok(())
+    #[rustfmt::skip]
+    const SHAPING: [&str; 5] = [
+        "KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes", "LocalSecondaryIndexes", "StreamSpecification",
+    ];
+    let differs = |property: &&&str| shape(&wanted[**property]) != shape(&existing[**property]);
+    let Some(property) = SHAPING.iter().find(differs) else { return Ok(()) };
+    let reason = format!(
+        "the table {} exists with another {property}; start once with --fresh, or choose another --state-dir",
+        resource.physical_id
+    );
+    Err(resource.refuse(&format!("Properties.{property}"), reason))
 }
 
-/// Protection from deletion can change with the stage of a stack.
+/// Updates the protection from deletion, which may change with the stage of a stack.
 async fn protect(cloud: &Arc<Cloud>, wanted: &Value, existing: &Value) -> Result<(), AwsError> {
     const MEMBER: &str = "DeletionProtectionEnabled";
     let protected = wanted[MEMBER].as_bool().unwrap_or_default();
@@ -126,20 +125,13 @@ async fn protect(cloud: &Arc<Cloud>, wanted: &Value, existing: &Value) -> Result
     Ok(())
 }
 
-/// What defines keys, an index or a stream, in one order and without what DynamoDB adds to
-/// its description (sizes, status, ARNs, throughput).
+/// The members that define keys, an index or a stream, sorted and without those that DynamoDB adds to its
+/// description (sizes, status, ARNs, throughput).
 fn shape(value: &Value) -> Value {
+    #[rustfmt::skip]
     const DEFINING: [&str; 10] = [
-        "AttributeName",
-        "AttributeType",
-        "IndexName",
-        "KeySchema",
-        "KeyType",
-        "NonKeyAttributes",
-        "Projection",
-        "ProjectionType",
-        "StreamEnabled",
-        "StreamViewType",
+        "AttributeName", "AttributeType", "IndexName", "KeySchema", "KeyType", "NonKeyAttributes", "Projection",
+        "ProjectionType", "StreamEnabled", "StreamViewType",
     ];
     match value {
         Value::Array(items) => {
@@ -166,46 +158,25 @@ async fn set_time_to_live(
     let now = cloud.call("dynamodb", "DescribeTimeToLive", table).await.map_err(refuse)?;
     let now = &now["TimeToLiveDescription"];
     let current = (now["TimeToLiveStatus"] == "ENABLED").then(|| now["AttributeName"].as_str()).flatten();
-    let wanted = match wanted.filter(|wanted| wanted.enabled) {
-        Some(wanted) => match &wanted.attribute_name {
-            Some(attribute) => Some(attribute.as_str()),
-            None => return Err(resource.refuse(path, "AttributeName is required where Enabled is true")),
-        },
-        None => None,
-    };
-    // DynamoDB refuses to replace one attribute by another in one step.
-    if let Some(attribute) = current.filter(|_| current != wanted) {
-        update_time_to_live(cloud, resource, attribute, false).await.map_err(refuse)?;
+    let wanted = wanted.filter(|wanted| wanted.enabled).map(|wanted| {
+        let missing = || resource.refuse(path, "AttributeName is required where Enabled is true");
+        wanted.attribute_name.as_deref().ok_or_else(missing)
+    });
+    let wanted = wanted.transpose()?;
+    if current == wanted {
+        return Ok(());
     }
-    if let Some(attribute) = wanted.filter(|_| current != wanted) {
-        update_time_to_live(cloud, resource, attribute, true).await.map_err(refuse)?;
+    // DynamoDB refuses to replace one attribute by another in one step.
+    for (attribute, enabled) in [(current, false), (wanted, true)] {
+        let Some(attribute) = attribute else { continue };
+        let input = json!({
+            "TableName": resource.physical_id,
+            "TimeToLiveSpecification": {"AttributeName": attribute, "Enabled": enabled},
+        });
+        cloud.call("dynamodb", "UpdateTimeToLive", input).await.map_err(refuse)?;
     }
     Ok(())
 }
-
-async fn update_time_to_live(
-    cloud: &Arc<Cloud>,
-    resource: &Resource,
-    attribute: &str,
-    enabled: bool,
-) -> Result<Value, AwsError> {
-    let input = json!({
-        "TableName": resource.physical_id,
-        "TimeToLiveSpecification": {"AttributeName": attribute, "Enabled": enabled},
-    });
-    cloud.call("dynamodb", "UpdateTimeToLive", input).await
-}
-
-pub(crate) const TYPES: &[Type] = &[Type::new(
-    "AWS::DynamoDB::Table",
-    "on dynoxide; capacity and backups have no effect",
-    Identity::named("TableName", 255)
-        .arn("arn:aws:dynamodb:{region}:{account}:table/{name}")
-        .attributes(&[Identity::ARN, ("StreamArn", "{arn}/stream/2026-01-01T00:00:00.000")]),
-    Deploy::Later(later!(deploy)),
-)
-.holds(later!(items))
-.remove(later!(remove))];
 
 async fn items(cloud: &Arc<Cloud>, table: &Named) -> Result<Option<String>, AwsError> {
     let input = json!({"TableName": table.name(), "Limit": 1});
