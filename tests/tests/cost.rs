@@ -282,7 +282,7 @@ impl<'a> Meter<'a> {
         let counts = [
             (
                 "API Gateway requests",
-                (1..6).map(|digit| self.cloud.tally.requests(digit)).sum::<u64>() as f64,
+                (1..6).map(|digit| self.cloud.counters.requests(digit)).sum::<u64>() as f64,
             ),
             ("SQS requests to send", action("sqs:SendMessage")),
             // Only polls that returned messages: the number of empty polls depends on the time.

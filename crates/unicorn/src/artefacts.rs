@@ -1,6 +1,6 @@
-//! `cargo lambda-test`: which programs the samples are replayed on, those that cargo builds or those
-//! that `sam build` made. Of the latter it first tells whether Lambda can run them, and whether
-//! they are as small as they have to be; it changes nothing in them.
+//! `cargo lambda-test`: replays the samples on the programs that cargo builds, or on those that `sam build`
+//! built. It first checks whether Lambda can run the latter, and whether they are small enough. It never
+//! changes them.
 
 use std::fmt::{self, Write as _};
 use std::io::Write;
@@ -20,24 +20,21 @@ use crate::{build, samples, seed};
 /// The processors of Lambda, as templates name them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Architecture {
-    /// Graviton.
     #[value(name = "arm64")]
     Arm64,
-    /// Intel and AMD.
     #[value(name = "x86_64")]
     X86,
 }
 
 impl Architecture {
-    /// That of this machine.
+    /// The processor of this machine.
     pub const HERE: Self = if cfg!(target_arch = "aarch64") { Self::Arm64 } else { Self::X86 };
 
-    /// The one that is written so in an ELF file.
     fn of_machine(machine: elf::Machine) -> Option<Self> {
         [Self::Arm64, Self::X86].into_iter().find(|known| known.machine() == machine)
     }
 
-    /// As it stands in an ELF file.
+    /// Its number in an ELF file.
     const fn machine(self) -> elf::Machine {
         match self {
             Self::Arm64 => elf::EM_AARCH64,
@@ -55,18 +52,18 @@ impl fmt::Display for Architecture {
     }
 }
 
-/// A version of glibc that a program asks for.
+/// A version of glibc that a program needs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Glibc {
     /// Such as 2.34.
     Version(Vec<u32>),
-    /// One without a number, such as `GLIBC_ABI_DT_RELR`, which only newer ones than 2.34 know:
-    /// taken to be newer than all numbers.
+    /// One without a number, such as `GLIBC_ABI_DT_RELR`. Only versions after 2.34 have such names, so they
+    /// count as newer than any number.
     Other(String),
 }
 
 impl Glibc {
-    /// Reads the name of a symbol version; `None` for one that is not glibc's.
+    /// Reads the name of a symbol version; `None` if it is not glibc's.
     fn read(name: &str) -> Option<Self> {
         let version = name.strip_prefix("GLIBC_")?;
         let numbers: Result<_, _> = version.split('.').map(str::parse).collect();
@@ -86,19 +83,19 @@ impl fmt::Display for Glibc {
     }
 }
 
-/// What a function must keep to.
+/// The limits of a function's program.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// The largest zip, in bytes.
+    /// The maximum size of its zip, in bytes.
     pub zip: u64,
     /// The glibc of the runtime.
     pub glibc: Glibc,
-    /// The processor that the stack asks for.
+    /// The processor of the stack.
     pub architecture: Architecture,
 }
 
 impl Limits {
-    /// Those of this project on `provided.al2023`, whose glibc is 2.34:
+    /// The limits of this project on `provided.al2023`, which has glibc 2.34:
     /// <https://docs.aws.amazon.com/linux/al2023/ug/core-glibc.html>.
     pub fn of(architecture: Architecture) -> Self {
         Self { zip: 3 * MIB, glibc: Glibc::Version(vec![2, 34]), architecture }
@@ -108,42 +105,38 @@ impl Limits {
 /// Bytes.
 pub const MIB: u64 = 1024 * 1024;
 
-/// Which artefacts are meant.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// What `sam build` built, .aws-sam/build, is checked and replayed, in place of a build by cargo:
-    /// a program for every function, for the right processor, 3 MiB zipped at most, and no newer
-    /// glibc than that of provided.al2023.
+    /// Tests the programs that `sam build` built in this folder (.aws-sam/build) instead of building with cargo.
+    /// Also checks that every function has a program for the right processor, at most 3 MiB zipped, that
+    /// needs no newer glibc than provided.al2023 has.
     #[arg(long)]
     built: Option<PathBuf>,
-    /// The processor that it was built for; if not given, any, as long as it is one for all. What
-    /// another one than this machine's needs is checked, and cannot be replayed.
+    /// The processor that the programs are built for; by default any, but the same for all. Programs for
+    /// another processor than this machine's are only checked, not run.
     #[arg(long, requires = "built")]
     architecture: Option<Architecture>,
 }
 
-/// What is known of one function's program.
+/// One function's program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artefact {
     /// Size of the zip that SAM makes of it, in bytes.
     pub zip: u64,
     /// The newest glibc that it needs; `None` where it needs none.
     pub glibc: Option<Glibc>,
-    /// Whether its table of symbols is gone, a tenth of its zip.
+    /// Whether it has no symbol table, which would be a tenth of its zip.
     pub stripped: bool,
     machine: elf::Machine,
 }
 
 impl Artefact {
-    /// Reads a program of this size, zipped.
-    ///
-    /// # Errors
-    /// When it is no ELF file of 64 bits.
+    /// Reads a 64-bit ELF program; `zip` is its size when zipped.
     pub fn read(program: &[u8], zip: u64) -> anyhow::Result<Self> {
         let header = FileHeader64::<Endianness>::parse(program)?;
         let endian = header.endian()?;
         let sections = header.sections(endian, program)?;
-        ensure!(!sections.is_empty(), "it has no section headers, which tell what it needs");
+        ensure!(!sections.is_empty(), "it has no section headers, so its needs are unknown");
         let mut glibc = None;
         if let Some((mut needs, strings)) = sections.gnu_verneed(endian, program)? {
             let strings = sections.strings(endian, program, strings)?;
@@ -158,7 +151,7 @@ impl Artefact {
         Ok(Self { zip, glibc, stripped, machine: header.e_machine(endian) })
     }
 
-    /// Why it cannot be shipped, a sentence each; `name` is the function's.
+    /// The reasons why it cannot be deployed, one sentence each; `name` is the function's.
     pub fn faults(&self, name: &str, limits: &Limits) -> Vec<String> {
         let mut faults = Vec::new();
         if self.zip > limits.zip {
@@ -166,10 +159,10 @@ impl Artefact {
             if size == limit {
                 (size, limit) = (format!("{} bytes", self.zip), format!("{} bytes", limits.zip));
             }
-            faults.push(format!("{name} is {size} zipped, and may be {limit}"));
+            faults.push(format!("{name} is {size} zipped; the limit is {limit}"));
         }
         if let Some(glibc) = self.glibc.as_ref().filter(|glibc| **glibc > limits.glibc) {
-            faults.push(format!("{name} needs glibc {glibc}, and the runtime has {}", limits.glibc));
+            faults.push(format!("{name} needs glibc {glibc}; the runtime has {}", limits.glibc));
         }
         if !self.stripped {
             faults.push(format!("{name} is not stripped of its symbols"));
@@ -183,26 +176,23 @@ impl Artefact {
     }
 }
 
-/// What was found of all functions.
+/// The result of checking all functions.
 #[derive(Debug)]
 pub struct Report {
-    /// The processor that all are held against.
+    /// The processor that all must be built for.
     pub architecture: Architecture,
     /// A line for each function: its path, the size of its zip, the newest glibc that it needs.
     pub table: String,
-    /// What keeps them from being shipped, a sentence each.
+    /// The reasons why they cannot be deployed, one sentence each.
     pub faults: Vec<String>,
 }
 
-/// Where `sam build` puts the program of a function.
+/// The path at which `sam build` puts the program of a function.
 pub fn program(built: &Path, function: &Function) -> PathBuf {
     built.join(&function.path).join("bootstrap")
 }
 
-/// `cargo lambda-test`: replays the samples, and returns whether all went well.
-///
-/// # Errors
-/// When something cannot be built or read.
+/// `cargo lambda-test`: replays the samples, and returns whether all passed.
 pub async fn run(project: &Path, options: &Options) -> anyhow::Result<bool> {
     const ROOT: &str = "template.yaml";
     let Some(built) = &options.built else {
@@ -225,7 +215,7 @@ pub async fn run(project: &Path, options: &Options) -> anyhow::Result<bool> {
         );
         return Ok(true);
     }
-    // By the names under which the local cloud looks for them.
+    // The local cloud looks for the programs under these names.
     let links = tempfile::tempdir()?;
     for function in &functions {
         let program = std::path::absolute(program(built, function))?;
@@ -240,11 +230,8 @@ async fn replay(project: &Path, binaries: &Path) -> anyhow::Result<bool> {
     Ok(report.failed == 0)
 }
 
-/// Checks what `sam build` put into `built` for these functions: all for this architecture, or, if
-/// none is given, for that of the first one.
-///
-/// # Errors
-/// When a file that is there cannot be read.
+/// Checks the programs of these functions in `built`: all for this architecture, or, if none is given, for that
+/// of the first one.
 pub fn check(
     built: &Path,
     functions: &[Function],
@@ -256,7 +243,7 @@ pub fn check(
     for function in functions {
         let (name, path) = (&function.path, program(built, function));
         if !path.is_file() {
-            let fault = format!("{name} has no program: there is no {}; run `sam build`", path.display());
+            let fault = format!("{name} has no program at {}; run `sam build`", path.display());
             faults.push(fault);
             continue;
         }
@@ -267,7 +254,7 @@ pub fn check(
                 let _ = writeln!(table, "{name:<52} {:>9} {glibc:>6}", mib(artefact.zip));
                 artefacts.push((name, artefact));
             }
-            Err(why) => faults.push(format!("{name} is no program for Lambda: {why:#}")),
+            Err(why) => faults.push(format!("{name} is not a program for Lambda: {why:#}")),
         }
     }
     let of_first = || artefacts.iter().find_map(|(_, artefact)| Architecture::of_machine(artefact.machine));
@@ -277,15 +264,12 @@ pub fn check(
     Ok(Report { architecture, table, faults })
 }
 
-/// The size of a zip with this program alone, in bytes.
-///
-/// # Errors
-/// When it cannot be read.
+/// The size of a zip with only this program, in bytes.
 pub fn zip_of(program: &Path) -> anyhow::Result<u64> {
     Ok(END + entry(program, "bootstrap".len())?)
 }
 
-/// The size of a zip with all that is in `folder`.
+/// The size of a zip with all files of `folder`.
 fn zipped(folder: &Path) -> anyhow::Result<u64> {
     let mut size = END;
     for path in seed::files(folder)? {
@@ -297,9 +281,9 @@ fn zipped(folder: &Path) -> anyhow::Result<u64> {
 /// The end of a zip's directory (APPNOTE.TXT, 4.3).
 const END: u64 = 22;
 
-/// What a file takes in a zip, compressed as SAM does: deflate, level 6.
+/// The size of a file in a zip, compressed as SAM does: deflate, level 6.
 fn entry(path: &Path, name: usize) -> anyhow::Result<u64> {
-    /// Local header and central directory entry of a file; the file's name stands in both.
+    /// The local header and the central directory entry of a file; both contain its name.
     const FILE: u64 = 30 + 46;
     let mut encoder = DeflateEncoder::new(Count(0), Compression::new(6));
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -307,7 +291,7 @@ fn entry(path: &Path, name: usize) -> anyhow::Result<u64> {
     Ok(encoder.finish()?.0 + FILE + 2 * name as u64)
 }
 
-/// Counts what is written.
+/// Counts the bytes written to it.
 struct Count(u64);
 
 impl Write for Count {
@@ -331,19 +315,19 @@ mod tests {
 
     use super::*;
 
-    /// A program that is at hand: this test.
+    /// The program of this test.
     fn program() -> Vec<u8> {
         std::fs::read("/proc/self/exe").unwrap()
     }
 
-    /// What is known of it; a test is not stripped.
+    /// The program of this test, as if it were stripped.
     fn artefact() -> Artefact {
         let read = Artefact::read(&program(), 1_000).unwrap();
         assert!(!read.stripped);
         Artefact { stripped: true, ..read }
     }
 
-    /// Limits that this artefact just keeps to.
+    /// Limits that this artefact meets exactly.
     fn just(artefact: &Artefact) -> Limits {
         let glibc = artefact.glibc.clone().expect("a test is linked with glibc");
         Limits { zip: artefact.zip, glibc, architecture: Architecture::HERE }
@@ -367,7 +351,7 @@ mod tests {
     fn a_byte_too_many_is_a_fault_with_both_sizes() {
         let artefact = Artefact { zip: 3 * MIB + 1, ..artefact() };
         let limits = Limits { zip: 3 * MIB, ..just(&artefact) };
-        assert_eq!(artefact.faults("F", &limits), ["F is 3145729 bytes zipped, and may be 3145728 bytes"]);
+        assert_eq!(artefact.faults("F", &limits), ["F is 3145729 bytes zipped; the limit is 3145728 bytes"]);
     }
 
     #[test]
@@ -375,7 +359,7 @@ mod tests {
         let artefact = artefact();
         let needed = artefact.glibc.clone().unwrap();
         let limits = Limits { glibc: Glibc::Version(vec![2, 1]), ..just(&artefact) };
-        let fault = format!("F needs glibc {needed}, and the runtime has 2.1");
+        let fault = format!("F needs glibc {needed}; the runtime has 2.1");
         assert_eq!(artefact.faults("F", &limits), [fault]);
     }
 
@@ -388,7 +372,7 @@ mod tests {
         let limits = Limits { architecture: other, ..just(&artefact) };
         let fault = format!("F is built for {}, not for {other}", Architecture::HERE);
         assert_eq!(artefact.faults("F", &limits), [fault]);
-        // e_machine, the two bytes at 18, is all that tells it.
+        // e_machine, the two bytes at 18, is the only difference.
         program[18..20].copy_from_slice(&other.machine().0.to_le_bytes());
         let patched = Artefact { stripped: true, ..Artefact::read(&program, 1_000).unwrap() };
         assert_eq!(patched.faults("F", &limits), [""; 0]);
@@ -405,7 +389,7 @@ mod tests {
             variables: BTreeMap::new(),
         });
         let put = |path: &str, architecture: Architecture| {
-            // A small program that every machine has.
+            // A small program that exists on every machine.
             let mut program = std::fs::read("/bin/sh").unwrap();
             program[18..20].copy_from_slice(&architecture.machine().0.to_le_bytes());
             std::fs::create_dir_all(built.path().join(path)).unwrap();
@@ -437,7 +421,7 @@ mod tests {
     fn what_is_no_program_is_refused() {
         assert!(Artefact::read(b"#!/bin/sh\n", 10).is_err());
         assert!(Artefact::read(&program()[..100], 100).is_err());
-        // e_shnum, at 60: a program without section headers does not tell what it needs.
+        // e_shnum, at 60: without section headers the needs of a program are unknown.
         let mut program = program();
         program[40..48].fill(0);
         program[60..62].fill(0);
@@ -451,7 +435,8 @@ mod tests {
         std::fs::write(folder.path().join("bootstrap"), [b'a'; 100_000]).unwrap();
         let size = zipped(folder.path()).unwrap();
         assert!(size.abs_diff(231) < 20, "{size}");
-        // Whatever else is there is shipped, too: as large again, with six more characters of a name, twice.
+        // Other files in the folder are deployed too: the same size again, and a name that is six characters
+        // longer, twice.
         std::fs::create_dir(folder.path().join("other")).unwrap();
         std::fs::write(folder.path().join("other/bootstrap"), [b'a'; 100_000]).unwrap();
         assert_eq!(zipped(folder.path()).unwrap(), 2 * size - 22 + 2 * 6);

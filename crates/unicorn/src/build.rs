@@ -1,4 +1,5 @@
-//! Builds the functions that the templates name, with cargo, and tells where they are.
+//! Builds the functions of the templates with cargo, and returns where they are. A build that is dropped ends
+//! cargo and its compilers. Where cargo fails, it has printed why.
 
 use std::collections::HashSet;
 use std::io::{IsTerminal, Write};
@@ -15,19 +16,15 @@ use tokio::process::Command;
 
 use crate::bench::functions::NO_OP;
 
-/// What a build shows on standard error beside what is wrong.
+/// What a build shows on standard error beside errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Show {
-    /// How far it is, as a bar on a terminal, as lines elsewhere; nothing where all is built already.
+    /// The progress: a bar on a terminal, lines elsewhere, nothing where everything is built already.
     Progress,
-    /// Nothing: something else is told there.
     Nothing,
 }
 
-/// The folder of the workspace: the nearest one, upwards, with the root `template.yaml`.
-///
-/// # Errors
-/// When the command is run outside of a checkout.
+/// The folder of the workspace: the nearest one upwards with `template.yaml` and `Cargo.lock`.
 pub fn project() -> anyhow::Result<PathBuf> {
     let here = std::env::current_dir()?;
     here.ancestors()
@@ -36,19 +33,12 @@ pub fn project() -> anyhow::Result<PathBuf> {
         .with_context(|| format!("there is no template.yaml and Cargo.lock in {} or above", here.display()))
 }
 
-/// Builds the binaries of all functions and returns the folder that holds them. Dropped
-/// midway, it ends cargo and its compilers.
-///
-/// # Errors
-/// When cargo fails; it has printed why.
+/// Builds the binaries of all functions and returns the folder that holds them.
 pub async fn functions(project: &Path, template: &str, stage: &str) -> anyhow::Result<PathBuf> {
     named(project, &local_cloud::up::binaries(project, template, stage)?, Show::Progress).await
 }
 
 /// Builds the binaries of these functions and returns the folder that holds them.
-///
-/// # Errors
-/// When cargo fails; it has printed why.
 pub async fn named(project: &Path, names: &[String], show: Show) -> anyhow::Result<PathBuf> {
     // As optimised as this program itself.
     let profile = if cfg!(debug_assertions) { Profile::Dev } else { Profile::Profiling };
@@ -57,21 +47,15 @@ pub async fn named(project: &Path, names: &[String], show: Show) -> anyhow::Resu
     folder.map(Path::to_owned).context("the templates name no function")
 }
 
-/// Builds this program and all functions of the root template optimised, but quick to link; where
-/// the program is.
-///
-/// # Errors
-/// When cargo fails; it has printed why.
+/// Builds this program and all functions of the root template optimised, but quick to link. Returns the path of
+/// the program.
 pub async fn optimised(project: &Path) -> anyhow::Result<PathBuf> {
     let mut names = local_cloud::up::binaries(project, "template.yaml", "local")?;
     names.push(SELF.to_owned());
     binaries(project, &names, Profile::Profiling, Show::Progress).await?.pop().context("cargo built nothing")
 }
 
-/// Builds this program alone, optimised but quick to link; where it is.
-///
-/// # Errors
-/// When cargo fails; it has printed why.
+/// Builds only this program, optimised but quick to link, and returns its path.
 pub async fn optimised_self(project: &Path) -> anyhow::Result<PathBuf> {
     binaries(project, &[SELF.to_owned()], Profile::Profiling, Show::Progress)
         .await?
@@ -79,21 +63,17 @@ pub async fn optimised_self(project: &Path) -> anyhow::Result<PathBuf> {
         .context("cargo built nothing")
 }
 
-/// Builds all functions of the root template as they are shipped, and the one that does nothing;
-/// where they are, that one first.
-///
-/// # Errors
-/// When cargo fails; it has printed why.
+/// Builds all functions of the root template with the release profile, and the function that does nothing.
+/// Returns their paths; the latter is the first.
 pub async fn shipped(project: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut names = vec![NO_OP.to_owned()];
     names.extend(local_cloud::up::binaries(project, "template.yaml", "local")?);
     binaries(project, &names, Profile::Release, Show::Progress).await
 }
 
-/// The binary of this program.
 const SELF: &str = "unicorn";
 
-/// How binaries are built; each is explained in the workspace's Cargo.toml.
+/// A build profile; the workspace's Cargo.toml explains each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Profile {
     Dev,
@@ -101,7 +81,7 @@ enum Profile {
     Release,
 }
 
-/// Builds binaries of the workspace; where they are, in the order of `names`.
+/// Builds binaries of the workspace and returns their paths in the order of `names`.
 async fn binaries(
     project: &Path,
     names: &[String],
@@ -115,7 +95,7 @@ async fn binaries(
         Profile::Profiling => arguments.extend(["--workspace", "--profile", "profiling"]),
         Profile::Release => {
             arguments.push("--release");
-            // Not the workspace: cargo would give the functions what other packages ask of their libraries.
+            // Not the whole workspace: the functions would get the library features that other packages need.
             metadata_of_packages = metadata(project).await?;
             let wanted =
                 |package: &&Value| binaries_of(package).any(|name| names.iter().any(|it| it == name));
@@ -134,10 +114,10 @@ async fn binaries(
         let built: HashSet<&str> = packages(&metadata).flat_map(binaries_of).collect();
         match names.iter().find(|name| !built.is_empty() && !built.contains(name.as_str())) {
             Some(missing) => bail!("the templates name a function binary {missing}, which no package builds"),
-            None => bail!("the functions could not be built; cargo says why above"),
+            None => bail!("the functions could not be built; cargo's message is above"),
         }
     }
-    // Cargo itself says where it put them, whatever the target folder is.
+    // Cargo prints the paths, so that this works with any target folder.
     let built: Vec<PathBuf> = output
         .stdout
         .split(|byte| *byte == b'\n')
@@ -152,19 +132,16 @@ async fn binaries(
     names.iter().map(find).collect()
 }
 
-/// What cargo says of the packages of the workspace.
-///
-/// # Errors
-/// When it says nothing that can be read.
+/// The output of `cargo metadata` for the packages of the workspace.
 pub async fn metadata(project: &Path) -> anyhow::Result<Value> {
     let output = cargo(project, &["metadata", "--no-deps", "--format-version", "1"], Show::Nothing).await?;
     if !output.status.success() {
-        bail!("cargo cannot tell the packages of the workspace; it says why above");
+        bail!("cargo cannot list the packages of the workspace; its message is above");
     }
     serde_json::from_slice(&output.stdout).context("cargo metadata cannot be read")
 }
 
-/// The packages in what [`metadata`] says.
+/// The packages in the output of [`metadata`].
 pub fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {
     metadata["packages"].as_array().into_iter().flatten()
 }
@@ -178,13 +155,13 @@ pub fn binaries_of(package: &Value) -> impl Iterator<Item = &str> {
     targets.filter(is_binary).filter_map(|target| target["name"].as_str())
 }
 
-/// Runs cargo; dropped midway, it ends cargo and all that it started.
+/// Runs cargo. Dropped before the end, it ends cargo and all its processes.
 async fn cargo(project: &Path, arguments: &[&str], show: Show) -> anyhow::Result<Output> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(project).args(arguments);
-    // What `cargo run` tells us about this package is not about those: some build scripts
-    // (ring's) would take it for news and build everything anew.
+    // `cargo run` sets these variables for this package. They would differ from the last build of the others,
+    // and some build scripts (ring's) would then build everything anew.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix)) {
@@ -197,45 +174,45 @@ async fn cargo(project: &Path, arguments: &[&str], show: Show) -> anyhow::Result
     } else {
         command.arg("--quiet");
         if show == Show::Progress {
-            // Cargo shows its bar although it is quiet, and nothing where there is nothing to build.
+            // Although quiet, cargo then shows its bar, and nothing where there is nothing to build.
             // https://doc.rust-lang.org/cargo/reference/config.html#termprogresswhen
             let width = columns(std::io::stderr()).to_string();
             command.env("CARGO_TERM_PROGRESS_WHEN", "always").env("CARGO_TERM_PROGRESS_WIDTH", width);
         }
     }
-    // A group of its own: a Ctrl-C at the terminal reaches us alone, and we end all of it.
+    // Its own process group: a Ctrl-C at the terminal reaches only this process, which then ends the group.
     command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
     let mut cargo = command.spawn().context("cargo could not be started")?;
     let _group = Group(cargo.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
-    let told = cargo.stderr.take();
-    let told = async {
-        match told {
-            Some(told) => pass_on(told).await,
+    let messages = cargo.stderr.take();
+    let passed_on = async {
+        match messages {
+            Some(messages) => pass_on(messages).await,
             None => Ok(()),
         }
     };
-    let (output, told) = tokio::join!(cargo.wait_with_output(), told);
-    told?;
+    let (output, passed_on) = tokio::join!(cargo.wait_with_output(), passed_on);
+    passed_on?;
     Ok(output?)
 }
 
-/// Whether cargo can draw its bar on standard error, and the user has not decided about it.
+/// Whether cargo can draw its bar on standard error, and the user has not chosen a setting for it.
 fn has_bar() -> bool {
     let dumb = std::env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
     std::io::stderr().is_terminal() && !dumb && std::env::var_os("CARGO_TERM_PROGRESS_WHEN").is_none()
 }
 
-/// How wide a terminal is; 80 where it does not say, as it does not without a window.
+/// The width of a terminal; 80 where it is unknown, for example without a window.
 fn columns(terminal: impl AsFd) -> u16 {
     tcgetwinsize(terminal).ok().map(|size| size.ws_col).filter(|columns| *columns > 0).unwrap_or(80)
 }
 
-/// Passes on what cargo says, line by line, but not that it has finished: that goes without saying,
-/// and is all that it says where there was nothing to build.
-async fn pass_on(told: impl AsyncRead + Unpin) -> std::io::Result<()> {
-    let mut told = BufReader::new(told);
+/// Passes on cargo's messages line by line, except that it has finished: where there was nothing to build, this
+/// is its only message.
+async fn pass_on(messages: impl AsyncRead + Unpin) -> std::io::Result<()> {
+    let mut messages = BufReader::new(messages);
     let mut line = Vec::new();
-    while told.read_until(b'\n', &mut line).await? > 0 {
+    while messages.read_until(b'\n', &mut line).await? > 0 {
         if !is_finished(&line) {
             std::io::stderr().write_all(&line)?;
         }
@@ -249,13 +226,13 @@ fn is_finished(line: &[u8]) -> bool {
     line.contains("Finished") && line.contains("target(s) in")
 }
 
-/// The processes of a build; whatever is left of them ends when this is dropped.
+/// The process group of a build; ends when this is dropped.
 struct Group(Option<Pid>);
 
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
-            // The only error is that there is nothing left to end.
+            // It can fail only if no process is left.
             let _ = kill_process_group(group, Signal::TERM);
         }
     }
@@ -275,6 +252,6 @@ mod tests {
             tcsetwinsize(&terminal, Winsize { ws_row: 50, ws_col: set, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
             assert_eq!(columns(&terminal), expected);
         }
-        assert_eq!(columns(tempfile::tempfile().unwrap()), 80, "a file is no terminal");
+        assert_eq!(columns(tempfile::tempfile().unwrap()), 80, "a file is not a terminal");
     }
 }

@@ -1,4 +1,4 @@
-//! A client of the two public doors: the HTTP API and the AWS endpoint.
+//! A client of a running application: of its HTTP API and its AWS endpoint.
 
 use std::time::{Duration, Instant};
 
@@ -7,27 +7,23 @@ use local_cloud::up::Addresses;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-/// Talks to one running application.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
-    /// Where it is.
     pub addresses: Addresses,
 }
 
 /// An answer of the API.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// The HTTP status.
     pub status: StatusCode,
-    /// `x-command-id`, where a write was accepted.
+    /// The header `x-command-id` of an accepted write.
     pub command_id: Option<String>,
     /// The body; `null` where it is not JSON.
     pub body: Value,
 }
 
 impl Client {
-    /// A client of what runs at `addresses`.
     pub fn new(addresses: Addresses) -> Self {
         Self { http: reqwest::Client::new(), addresses }
     }
@@ -50,17 +46,11 @@ impl Client {
     }
 
     /// Reads from the HTTP API.
-    ///
-    /// # Errors
-    /// When the connection fails.
     pub async fn get(&self, path: &str) -> anyhow::Result<Answer> {
         self.api(Method::GET, path, None).await
     }
 
     /// Sends a write and returns its command id.
-    ///
-    /// # Errors
-    /// When it is not accepted.
     pub async fn write(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<String> {
         let answer = self.api(method, path, body).await?;
         match (answer.status, answer.command_id) {
@@ -70,9 +60,6 @@ impl Client {
     }
 
     /// Calls an operation of the AWS endpoint in JSON: `target` is the `X-Amz-Target`.
-    ///
-    /// # Errors
-    /// When it is refused.
     pub async fn aws(&self, target: &str, input: &Value) -> anyhow::Result<Value> {
         let response = self
             .http
@@ -103,9 +90,6 @@ impl Client {
     }
 
     /// Calls a REST service of the AWS endpoint (Lambda, Schemas): `path` begins with `/`.
-    ///
-    /// # Errors
-    /// When it is refused.
     pub async fn rest(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let mut request = self.http.request(method, format!("{}{path}", self.addresses.endpoint_url));
         if let Some(body) = body {
@@ -117,11 +101,7 @@ impl Client {
         if status.is_success() { Ok(answer) } else { bail!("{path}: {status} {answer}") }
     }
 
-    /// Switches the event source mapping of a function on or off, and waits until its poller has
-    /// taken that up: until then it goes on as before.
-    ///
-    /// # Errors
-    /// When the function has none, or the poller takes longer than `patience`.
+    /// Switches the event source mapping of a function on or off, and waits until its poller has noticed.
     pub async fn poll(&self, function: &str, enabled: bool, patience: Duration) -> anyhow::Result<()> {
         const MAPPINGS: &str = "/2015-03-31/event-source-mappings";
         let mappings = self.rest(Method::GET, &format!("{MAPPINGS}?FunctionName={function}"), None).await?;
@@ -137,14 +117,11 @@ impl Client {
     }
 
     /// Puts an object into the images bucket.
-    ///
-    /// # Errors
-    /// When the bucket refuses it.
     pub async fn put_image(&self, key: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
         let bucket = self.output("ImagesBucketName")?;
         let url = format!("{}/{bucket}/{key}", self.addresses.endpoint_url);
         let content_type = if key.ends_with(".png") { "image/png" } else { "image/jpeg" };
-        // The credential scope is how the endpoint knows that S3 is meant.
+        // The endpoint recognises a call to S3 by the credential scope.
         let scope =
             format!("AWS4-HMAC-SHA256 Credential=local/20260101/{}/s3/aws4_request", self.addresses.region);
         let request = self.http.put(url).header("Content-Type", content_type).header("Authorization", scope);
@@ -153,38 +130,26 @@ impl Client {
     }
 
     /// An output of the root stack.
-    ///
-    /// # Errors
-    /// When there is none of that name.
     pub fn output(&self, key: &str) -> anyhow::Result<&str> {
         let value =
             self.addresses.outputs.get(key).with_context(|| format!("the stack has no output {key}"))?;
         Ok(value)
     }
 
-    /// The name of a log group out of an output that is its ARN.
-    ///
-    /// # Errors
-    /// When there is no such output.
+    /// The name of the log group whose ARN this output is.
     pub fn log_group(&self, output: &str) -> anyhow::Result<String> {
         let arn = self.output(output)?;
         let name = arn.split(":log-group:").nth(1).unwrap_or_default();
         Ok(name.trim_end_matches(":*").to_owned())
     }
 
-    /// All messages of a log group, oldest first, each read as JSON.
-    ///
-    /// # Errors
-    /// When the group cannot be read.
+    /// All JSON messages of a log group, oldest first.
     pub async fn logged(&self, group: &str) -> anyhow::Result<Vec<Value>> {
         let events = self.log_events(group, 0).await?;
         Ok(events.iter().filter_map(|event| serde_json::from_str(event["message"].as_str()?).ok()).collect())
     }
 
-    /// The events of a log group from a time on, in milliseconds since the epoch, oldest first.
-    ///
-    /// # Errors
-    /// When the group cannot be read.
+    /// The events of a log group since `from_ms` (milliseconds since the epoch), oldest first.
     pub async fn log_events(&self, group: &str, from_ms: u64) -> anyhow::Result<Vec<Value>> {
         let mut events = Vec::new();
         let mut input = json!({"logGroupName": group, "startTime": from_ms});
@@ -201,10 +166,7 @@ impl Client {
     }
 }
 
-/// Asks again and again until there is an answer, for `patience` at most.
-///
-/// # Errors
-/// When the question fails, or the time is up: `what` then names what did not come.
+/// Asks again and again until there is an answer, for at most `patience`. `what` names it in the error.
 pub async fn until<T>(
     what: &str,
     patience: Duration,
@@ -218,7 +180,7 @@ pub async fn until<T>(
         if asked.elapsed() > patience {
             bail!("{what} did not come within {} s", patience.as_secs());
         }
-        // A client can only ask again; this is how often.
+        // A client can only poll.
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
 }

@@ -1,5 +1,5 @@
-//! `cargo unicorn demo`: the whole story on the real functions, told as a timeline. Five
-//! listings go their ways at the same time; the demo fails unless each ends where it must.
+//! `cargo unicorn demo`: one story from contract to search on the real functions, printed as a timeline. It runs
+//! five listings at the same time and fails unless each one ends as expected.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -15,26 +15,23 @@ use tokio::sync::watch;
 use crate::client::{Client, until};
 use crate::seed;
 
-/// No step takes longer, unless something is broken.
+/// The longest that any step may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// So far before the last event it saw begins the next look at a log.
+/// A look at a log begins this long before the last event of the one before.
 const OVERLAP_MS: u64 = 1_000;
 
-/// Where the listings of the demo are.
+/// The search for the city of the demo's listings.
 const CITY: &str = "/search/usa/anytown";
 
-/// The buses, by the output that names their catch-all log and by the source that is theirs.
+/// Of each bus, the output with its catch-all log group and its event source.
 const BUSES: [(&str, &str); 3] = [
     ("ContractsCatchAllLogGroupArn", "unicorn-contracts"),
     ("WebCatchAllLogGroupArn", "unicorn-web"),
     ("PropertiesCatchAllLogGroupArn", "unicorn-properties"),
 ];
 
-/// Runs the story on a local cloud of its own, on free ports and a state that is gone afterwards.
-///
-/// # Errors
-/// When a step does not come, or a listing is found where it must not be.
+/// Runs the story on a new local cloud with free ports and a temporary state.
 pub async fn run(project: &Path, binaries: &Path) -> anyhow::Result<()> {
     let state = tempfile::tempdir()?;
     let running = up(&Options::on_free_ports(project, state.path(), binaries)).await?;
@@ -43,9 +40,9 @@ pub async fn run(project: &Path, binaries: &Path) -> anyhow::Result<()> {
         started: Instant::now(),
         open: Mutex::new(()),
     });
-    let told = tell(project, &story).await;
+    let result = tell(project, &story).await;
     running.stop().await;
-    told
+    result
 }
 
 async fn tell(project: &Path, story: &Arc<Story>) -> anyhow::Result<()> {
@@ -91,7 +88,6 @@ async fn tell(project: &Path, story: &Arc<Story>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What an agent posts.
 #[derive(Clone, Copy)]
 struct Listing {
     number: u32,
@@ -99,7 +95,7 @@ struct Listing {
     images: &'static [&'static str],
 }
 
-/// A listing that nothing speaks against.
+/// A listing that is approved if it has a contract.
 const GOOD: Listing = Listing {
     number: 11,
     description: "A lovely, bright family home with a wonderful garden.",
@@ -126,7 +122,7 @@ impl Listing {
 struct Story {
     client: Client,
     started: Instant,
-    /// Held while a line is printed.
+    /// Locked while a line is printed.
     open: Mutex<()>,
 }
 
@@ -136,7 +132,7 @@ impl Story {
         println!("{:6.2} s  {property:<30}  {line}", self.started.elapsed().as_secs_f64());
     }
 
-    /// The straight way: draft, listing, request, waiting, approval, found.
+    /// A listing that is published: draft contract, listing, approval request, approved contract, search.
     async fn published(&self) -> anyhow::Result<()> {
         let listing = GOOD;
         self.create_contract(listing).await?;
@@ -160,7 +156,7 @@ impl Story {
         Ok(())
     }
 
-    /// A listing that must be declined, for one reason, and never be found.
+    /// A listing that must be declined for one reason and never be found.
     async fn declined(&self, listing: Listing, has_contract: bool, reason: &str) -> anyhow::Result<()> {
         if has_contract {
             self.create_contract(listing).await?;
@@ -191,7 +187,7 @@ impl Story {
             view["evaluation_reasons"] == json!(["contract_ended"]),
             "declined for other reasons: {view}"
         );
-        self.say(&listing.property(), "search    finds it no more: its contract ended");
+        self.say(&listing.property(), "search    no longer finds it: its contract ended");
         Ok(())
     }
 
@@ -302,13 +298,13 @@ impl Story {
     /// Prints every event once, as its producer's bus logs it, until the story is over.
     async fn watch_events(&self, mut over: watch::Receiver<bool>) -> anyhow::Result<()> {
         let mut seen = HashSet::new();
-        // When the last event seen of each group came.
+        // The time of the last event seen in each group.
         let mut last_ms = [0_u64; BUSES.len()];
         loop {
             let last_look = *over.borrow_and_update();
             for ((output, source), last_ms) in BUSES.into_iter().zip(&mut last_ms) {
                 let group = self.client.log_group(output)?;
-                // Two that come at about the same time need not be there in their order.
+                // Events of about the same time may appear in any order.
                 for logged in self.client.log_events(&group, last_ms.saturating_sub(OVERLAP_MS)).await? {
                     *last_ms = logged["timestamp"].as_u64().unwrap_or_default().max(*last_ms);
                     let event: Value = serde_json::from_str(logged["message"].as_str().unwrap_or_default())?;
@@ -321,7 +317,7 @@ impl Story {
             if last_look {
                 return Ok(());
             }
-            // The story's end, or time for another look.
+            // Waits for the end of the story, or for the next look.
             let _ = tokio::time::timeout(Duration::from_millis(50), over.changed()).await;
         }
     }

@@ -1,7 +1,6 @@
-//! The live log: one line per hop of the local cloud (API, queue, function, event, state),
-//! and what the functions themselves write, under their names; for people, with colours on a
-//! terminal, or as JSON. What must not be overlooked (a failure, a rejected command, a
-//! dead-lettered message) has a mark. No line tells a task token or a seller's name.
+//! The live log: one line for each hop of the local cloud (API, queue, function, event, state), and the lines
+//! of the functions under their names; as text, with colours on a terminal, or as JSON. A mark shows
+//! failures, rejected commands and dead-lettered messages. No line contains a task token or a seller's name.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -16,33 +15,33 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// How the live log looks.
+/// The format of the live log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Log {
-    /// One line a hop, coloured on a terminal.
+    /// One line a hop, with colours on a terminal.
     Text,
     /// One JSON object a hop.
     Json,
-    /// Nothing but what went wrong.
+    /// Errors only.
     Quiet,
 }
 
-/// The hop of a line that a function wrote: its message is that line.
+/// The service of a line that a function wrote; the message is that line.
 const FUNCTION: &str = "function";
 
-/// Longer values are cut in the text, unless something went wrong; JSON has them whole.
-const LONGEST: usize = 120;
+/// The length of values in the text log, in characters; warnings, errors and JSON have them whole.
+const MAX_LENGTH: usize = 120;
 
 /// Installs the live log on standard error; standard output is for addresses and results.
 pub fn init(log: Log) {
-    // dynoxide warns of every refused condition, which is how our conditional writes work.
+    // dynoxide warns of every failed condition, which is normal for conditional writes.
     let level = if log == Log::Quiet { "error" } else { "warn,hop=info,dynoxide=error" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match log {
         Log::Json => builder.event_format(Json).init(),
         Log::Text | Log::Quiet => {
-            // A terminal, unless NO_COLOR; CLICOLOR_FORCE wins over what it is.
+            // Colours on a terminal unless NO_COLOR is set, and elsewhere if CLICOLOR_FORCE is.
             // https://no-color.org, https://bixense.com/clicolors
             let colours = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
             builder.event_format(Text { colours }).init();
@@ -50,13 +49,13 @@ pub fn init(log: Log) {
     }
 }
 
-/// What an event says.
+/// The fields of a log event.
 struct Hop {
     level: Level,
     service: String,
     resource: String,
     message: String,
-    /// In the order of their names, however they came.
+    /// All other fields, sorted by name.
     rest: BTreeMap<String, Value>,
 }
 
@@ -103,11 +102,10 @@ impl Hop {
         hop
     }
 
-    /// Takes the line of a function apart, if it is JSON as Lambda's format has it.
+    /// Reads the fields of a function's line, if it is in Lambda's JSON format.
     fn read_line(&mut self) {
         let Ok(Value::Object(mut line)) = serde_json::from_str(&self.message) else { return };
-        // The time of the line is that of the hop, its level as well; what was called the
-        // source file's module is of no use here.
+        // The hop has its own time and level, and the module's name is of no use here.
         for known in ["timestamp", "time", "level", "target"] {
             line.remove(known);
         }
@@ -115,7 +113,7 @@ impl Hop {
         for mut span in spans.into_iter().filter_map(|span| span.as_object().cloned()) {
             span.remove("name");
             span.remove("xrayTraceId");
-            // Every line has it; it is of use where something went wrong.
+            // Every line has it; it is only useful for warnings and errors.
             let request = span.remove("requestId").filter(|_| self.level <= Level::WARN);
             line.extend(request.map(|id| ("request".to_owned(), id)));
             line.extend(span);
@@ -125,7 +123,7 @@ impl Hop {
             Some(Value::String(text)) => text,
             other => other.unwrap_or_default().to_string(),
         };
-        // The one outcome that a function rightly tells without a warning, and its user must see.
+        // A rejected command is no failure of the function, but its user must see it.
         if self.level == Level::INFO && line.get("status").is_some_and(is_rejected) {
             self.level = Level::WARN;
         }
@@ -137,7 +135,7 @@ fn is_rejected(status: &Value) -> bool {
     status.as_str().is_some_and(|status| status.eq_ignore_ascii_case("rejected"))
 }
 
-/// Names of members that never reach the log, without `_` and in lower case.
+/// Names of members whose values never reach the log, in lower case without `_`.
 const SECRETS: [&str; 3] = ["tasktoken", "token", "sellername"];
 
 fn hide_secrets(line: &mut Map<String, Value>) {
@@ -167,15 +165,15 @@ fn fields(rest: &BTreeMap<String, Value>, whole: bool) -> String {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        // Eight digits tell ids of one screen apart.
-        let most = match name.as_str() {
+        // Eight characters are enough to tell the ids on one screen apart.
+        let length = match name.as_str() {
             _ if whole => usize::MAX,
             "id" | "event" | "request" | "execution" => 8,
-            _ => LONGEST,
+            _ => MAX_LENGTH,
         };
         let shown = short(&value);
-        let shown = match shown.char_indices().nth(most) {
-            Some((end, _)) if most == 8 => shown[..end].to_owned(),
+        let shown = match shown.char_indices().nth(length) {
+            Some((end, _)) if length == 8 => shown[..end].to_owned(),
             Some((end, _)) => format!("{}...", &shown[..end]),
             None => shown.to_owned(),
         };
@@ -185,8 +183,7 @@ fn fields(rest: &BTreeMap<String, Value>, whole: bool) -> String {
     text
 }
 
-/// The name that people know a resource by: without the account, the region and the kind
-/// that its ARN begins with. What is no ARN stays as it is.
+/// The name of a resource: its ARN without service, region, account and kind. Other texts stay as they are.
 fn short(value: &str) -> &str {
     let Some(resource) = value.strip_prefix("arn:aws:").and_then(|arn| arn.splitn(4, ':').nth(3)) else {
         return value;
@@ -198,7 +195,7 @@ fn short(value: &str) -> &str {
     name.rsplit_once('/').map_or(name, |(_, name)| name)
 }
 
-/// One colour a service, so that the eye can follow one.
+/// One colour for each service, so that the eye can follow it.
 fn colour(service: &str, level: Level) -> Style {
     let colour = match (level, service) {
         (Level::ERROR, _) => AnsiColor::Red,
@@ -213,7 +210,7 @@ fn colour(service: &str, level: Level) -> Style {
     colour.on_default()
 }
 
-/// For people.
+/// The format for people.
 struct Text {
     colours: bool,
 }
@@ -223,7 +220,7 @@ impl Text {
         let Hop { level, service, message, rest, .. } = hop;
         let stands_out = *level <= Level::WARN;
         let style = if self.colours { colour(service, *level) } else { Style::new() };
-        // The whole line has the colour of what stands out; otherwise only the service's name.
+        // A warning or an error colours the whole line; other lines colour only the service's name.
         let (loud, mark) = if stands_out { (style, '!') } else { (Style::new(), ' ') };
         let (resource, rest) = (short(&hop.resource), fields(rest, stands_out));
         format!("{time} {style}{mark} {service:<11}{style:#} {loud}{resource:<43} {message}{rest}{loud:#}")
@@ -241,7 +238,7 @@ where
     }
 }
 
-/// For programs.
+/// The format for programs.
 struct Json;
 
 impl Json {
@@ -253,7 +250,7 @@ impl Json {
         }
         line["message"] = message.into();
         for (name, value) in rest {
-            // A field of a function's own never hides one of the hop.
+            // A field of the function never replaces one of the hop.
             if line.get(&name).is_none() {
                 line[name] = value;
             }

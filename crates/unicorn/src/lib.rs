@@ -1,4 +1,4 @@
-//! What the command line does, as a library, so that tests run the same.
+//! The commands of the command line, as a library, so that tests run the same code.
 
 pub mod artefacts;
 pub mod bench;

@@ -1,4 +1,4 @@
-//! `cargo unicorn`: runs and shows Unicorn Properties on this machine.
+//! `cargo unicorn`: runs Unicorn Properties on this machine.
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -14,11 +14,12 @@ use local_cloud::up::{Options, Running, up_with};
 use tokio::signal::unix::{SignalKind, signal};
 use unicorn::client::Client;
 use unicorn::hops::{self, Log};
+use unicorn::seed::Loaded;
 use unicorn::summary::{Commands, Summary};
 use unicorn::watch::{self, Binaries, Sources};
 use unicorn::{artefacts, bench, build, demo, seed};
 
-/// Runs and shows Unicorn Properties on this machine: no Docker, no Python, no account.
+/// Runs Unicorn Properties on this machine. It needs no Docker, no Python and no AWS account.
 #[derive(Parser)]
 #[command(name = "cargo unicorn", bin_name = "cargo unicorn")]
 struct Cli {
@@ -26,20 +27,20 @@ struct Cli {
     command: Command,
 }
 
-/// The whole application.
+/// The template of the whole application.
 const ROOT: &str = "template.yaml";
 
 #[derive(Subcommand)]
 enum Command {
     /// Runs the whole application until Ctrl-C.
     Up(Up),
-    /// Tells the whole story on the real functions, start to finish.
+    /// Runs one story from contract to search on the real functions, and prints each step.
     Demo,
-    /// Replays the samples of events/ on their functions and compares the answers.
+    /// Invokes each function with its samples in events/ and compares the answers.
     LambdaTest(artefacts::Options),
-    /// Loads the seed listings and their images into a stage; what is there already is left alone.
+    /// Loads the seed listings and their images into a stage; skips those that are there already.
     Seed(seed::Options),
-    /// Measures an optimised build: speed, memory, and that nothing is lost.
+    /// Measures the speed and memory of an optimised build, and checks that no event is lost.
     Bench(bench::Options),
 }
 
@@ -51,36 +52,36 @@ struct Up {
     /// Port of the AWS endpoint; 0 takes any free one.
     #[arg(long, default_value_t = 4566)]
     aws_port: u16,
-    /// Where queues, tables, logs and executions are kept; .unicorn beside template.yaml if not given.
+    /// The folder for queues, tables, logs and executions; by default .unicorn beside template.yaml.
     #[arg(long)]
     state_dir: Option<PathBuf>,
-    /// Forgets the state of earlier runs first.
+    /// Deletes the state of earlier runs first.
     #[arg(long)]
     fresh: bool,
-    /// The stage that is run.
+    /// The stage to run.
     #[arg(long, default_value = "local", value_parser = ["local", "dev", "prod"])]
     stage: String,
-    /// Builds the functions again when their sources change; the next invocation runs the new ones.
+    /// Rebuilds a function when its source changes; the next invocation runs the new one.
     #[arg(long)]
     watch: bool,
-    /// Takes requests as fast as they come, whatever the templates' throttling says.
+    /// Ignores the throttling limits of the templates.
     #[arg(long)]
     no_throttle: bool,
-    /// What goes wrong on purpose, to see what the application bears: shares of duplicate, throttle,
-    /// lose (replies), partial (PutEvents) and crash, messages to reorder, milliseconds of delay;
-    /// such as `seed=7,duplicate=0.1,reorder=50,delay=200,throttle=0.05,lose=0.02,crash=0.01`.
+    /// Faults to inject: duplicate, throttle, lose (replies), partial (PutEvents) and crash as shares from
+    /// 0 to 1; reorder as a number of messages; delay in milliseconds. The seed repeats a run. Example:
+    /// `seed=7,duplicate=0.1,reorder=50,delay=200,throttle=0.05,lose=0.02,crash=0.01`.
     #[arg(long, default_value = "", hide_default_value = true)]
     faults: Plan,
-    /// The template that is run; a service's own, such as contracts-service/template.yaml, runs it alone.
+    /// The template to run; contracts-service/template.yaml, for example, runs that service alone.
     #[arg(long, default_value = ROOT)]
     template: String,
-    /// Loads the seed listings at this start too; without it, only into a new state.
+    /// Loads the seed listings now; by default `up` loads them into a new state only.
     #[arg(long, conflicts_with = "no_seed_data")]
     seed_data: bool,
     /// Starts without the seed listings.
     #[arg(long)]
     no_seed_data: bool,
-    /// The live log, on standard error: a line a hop. The summary at the end is JSON with `json`.
+    /// Format of the live log on standard error, one line a hop; `json` also prints the summary as JSON.
     #[arg(long, value_enum, default_value_t = Log::Text)]
     log: Log,
 }
@@ -101,32 +102,31 @@ async fn perform(command: Command) -> anyhow::Result<ExitCode> {
     hops::init(log);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // From here on a signal ends the run cleanly, at whatever point it comes.
-    let told_to_stop = async move {
+    // From here on a signal ends the run cleanly at any point.
+    let stop_signal = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
     };
     match command {
-        Command::Up(options) => run(options, told_to_stop).await,
-        Command::Demo => unless(told_to_stop, show()).await,
+        Command::Up(options) => run(options, stop_signal).await,
+        Command::Demo => unless(stop_signal, show()).await,
         Command::LambdaTest(options) => {
             let passed = async { artefacts::run(&build::project()?, &options).await };
-            Ok(if unless(told_to_stop, passed).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(if unless(stop_signal, passed).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Seed(options) => {
-            unless(told_to_stop, async { seed::run(&build::project()?, &options).await }).await?;
+            unless(stop_signal, async { seed::run(&build::project()?, &options).await }).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Bench(options) => {
-            unless(told_to_stop, bench::run(&options)).await?;
+            unless(stop_signal, bench::run(&options)).await?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-/// An application that runs.
 struct Started {
     running: Running,
     commands: Arc<Commands>,
@@ -134,23 +134,23 @@ struct Started {
     watching: Option<(Sources, Binaries)>,
 }
 
-/// Runs the application until it is told to stop, which may be before it is ready.
-async fn run(mut options: Up, told_to_stop: impl Future<Output = ()>) -> anyhow::Result<ExitCode> {
-    let mut told_to_stop = pin!(told_to_stop);
+/// Runs the application until the signal to stop, which may come before it is ready.
+async fn run(mut options: Up, stop_signal: impl Future<Output = ()>) -> anyhow::Result<ExitCode> {
+    let mut stop_signal = pin!(stop_signal);
     let project = build::project()?;
     options.template = local_cloud::up::within(&project, &options.template);
     let started = tokio::select! {
         started = start(&project, &options) => Some(started?),
-        () = &mut told_to_stop => None,
+        () = &mut stop_signal => None,
     };
     if let Some(Started { running, commands, at, mut watching }) = started {
         let cloud = running.cloud.clone();
         let ended = tokio::select! {
-            () = &mut told_to_stop => Ok(()),
+            () = &mut stop_signal => Ok(()),
             error = attend(&cloud, &project, watching.as_mut()) => Err(error),
         };
         running.stop().await;
-        // Not before: until then a function may still be started from the folder of links.
+        // Only now: a function may have started from the folder of links until the stop.
         drop(watching);
         ended?;
         let summary = Summary::take(&cloud, &commands, at).await?;
@@ -160,12 +160,12 @@ async fn run(mut options: Up, told_to_stop: impl Future<Output = ()>) -> anyhow:
         }
     }
     if options.log != Log::Json {
-        println!("Stopped. What was accepted is kept.");
+        println!("Stopped. The state is kept.");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// What goes on beside the services; ends only with an error.
+/// Runs beside the services; ends only with an error.
 async fn attend(
     cloud: &Arc<Cloud>,
     project: &Path,
@@ -182,10 +182,10 @@ async fn attend(
 
 async fn start(project: &Path, options: &Up) -> anyhow::Result<Started> {
     if options.seed_data && options.template != ROOT {
-        bail!("--seed-data needs the whole application; {} has nowhere to put it", options.template);
+        bail!("--seed-data needs the whole application; {} has no place for it", options.template);
     }
     let names = local_cloud::up::binaries(project, &options.template, &options.stage)?;
-    // From before the build on, so that what is edited meanwhile is built after it.
+    // Before the build, so that an edit during the build starts another one.
     let sources = if options.watch { Some(Sources::watch(project, &names).await?) } else { None };
     // With `--log json`, standard error is for programs.
     let show = if options.log == Log::Json { build::Show::Nothing } else { build::Show::Progress };
@@ -218,15 +218,21 @@ async fn start(project: &Path, options: &Up) -> anyhow::Result<Started> {
         |cloud| commands = Commands::count(cloud),
     )
     .await?;
-    let addresses = &running.addresses;
     let when = match (options.seed_data, options.no_seed_data || options.template != ROOT) {
         (true, _) => seed::When::Now,
         (_, true) => seed::When::Never,
         _ => seed::When::Once,
     };
     let sent_before = seed::sent_before(&running.state)?;
-    let loaded = seed::load(project, &running.state, &Client::new(addresses.clone()), when).await?;
+    let loaded = seed::load(project, &running.state, &Client::new(running.addresses.clone()), when).await?;
     commands.leave_out(sent_before, loaded.as_ref());
+    announce(&running, loaded.as_ref(), watching.as_ref().map(|(sources, _)| sources));
+    Ok(Started { running, commands, at, watching })
+}
+
+/// Prints the addresses of a started application.
+fn announce(running: &Running, loaded: Option<&Loaded>, sources: Option<&Sources>) {
+    let addresses = &running.addresses;
     println!("APIs          {}", addresses.api_url);
     println!("AWS endpoint  {}", addresses.endpoint_url);
     println!("Stack         {}", addresses.stack);
@@ -234,26 +240,23 @@ async fn start(project: &Path, options: &Up) -> anyhow::Result<Started> {
     if let Some(loaded) = loaded {
         println!("Seed data     {loaded}");
     }
-    if let Some((sources, _)) = &watching {
-        println!("Watching      {} packages; a change builds and swaps their functions", sources.packages());
+    if let Some(sources) = sources {
+        println!("Watching      {} packages; a change rebuilds their functions", sources.packages());
     }
-    println!();
-    println!("For the AWS command line:");
+    println!("\nFor the AWS command line:");
     println!("  export AWS_ENDPOINT_URL={} AWS_DEFAULT_REGION={}", addresses.endpoint_url, addresses.region);
     println!("  export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local");
-    println!();
-    println!("Ready. Ctrl-C ends it.");
-    Ok(Started { running, commands, at, watching })
+    println!("\nReady. Press Ctrl-C to stop.");
 }
 
-/// Does some work to its end, unless it is told to stop before: then it has failed.
+/// Does some work to its end; fails if the signal to stop comes first.
 async fn unless<T>(
-    told_to_stop: impl Future<Output = ()>,
+    stop_signal: impl Future<Output = ()>,
     work: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
     tokio::select! {
         done = work => done,
-        () = told_to_stop => bail!("stopped before the end"),
+        () = stop_signal => bail!("stopped before the end"),
     }
 }
 

@@ -1,9 +1,9 @@
-//! `cargo lambda-test`: replays every sample of `events/` on its function, over the Runtime
-//! API, and compares the answer with the one beside it.
+//! `cargo lambda-test`: invokes each function with its samples in `events/`, over the Runtime API, and compares
+//! the answers.
 //!
-//! `events/{binary}/{case}.json` is what the function is given, `{case}.answer.json` what it
-//! must answer; `"<any>"` there stands for any value. The cases of one function run in the
-//! order of their names, on a state of their own that is empty at first.
+//! `events/{binary}/{case}.json` is the event, `{case}.answer.json` the expected answer; `"<any>"` there stands
+//! for any value. The cases of one function run in the order of their names, on one state that is empty at
+//! first.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,16 +14,12 @@ use serde_json::Value;
 
 use crate::client::Client;
 
-/// How the replay went.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Samples whose answer was the expected one.
     pub passed: usize,
-    /// Samples whose answer was not.
     pub failed: usize,
 }
 
-/// One sample: what goes in, what must come out.
 struct Sample {
     case: String,
     event: Value,
@@ -31,9 +27,6 @@ struct Sample {
 }
 
 /// Replays all samples and prints one line each.
-///
-/// # Errors
-/// When a sample lacks its answer, names no function, or the local cloud does not start.
 pub async fn replay(project: &Path, binaries: &Path) -> anyhow::Result<Report> {
     let known = local_cloud::up::binaries(project, "template.yaml", "local")?;
     let mut report = Report::default();
@@ -67,9 +60,6 @@ pub async fn replay(project: &Path, binaries: &Path) -> anyhow::Result<Report> {
 }
 
 /// The event of a function's first sample.
-///
-/// # Errors
-/// When it has none, or the samples cannot be read.
 pub fn first(project: &Path, binary: &str) -> anyhow::Result<Value> {
     let sample = read(project)?.remove(binary).and_then(|samples| samples.into_iter().next());
     Ok(sample.with_context(|| format!("function {binary} has no sample in events/{binary}/"))?.event)
@@ -110,7 +100,7 @@ fn json(path: &Path) -> anyhow::Result<Value> {
     serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))
 }
 
-/// Whether `answer` is what `expected` says; `"<any>"` stands for any value.
+/// Whether `answer` equals `expected`, where `"<any>"` stands for any value.
 fn matches(expected: &Value, answer: &Value) -> bool {
     match (expected, answer) {
         (Value::String(any), _) if any == "<any>" => true,

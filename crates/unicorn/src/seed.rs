@@ -1,6 +1,6 @@
-//! Loads the seed data of `web-service/data/` into any stage: images into the bucket, listings
-//! through the API. What is there as it should be is left alone, so that it can be run at any time,
-//! and again after it was interrupted.
+//! Loads the seed data of `web-service/data/` into any stage: images into the bucket, listings through the API.
+//! It skips images and listings that are there already, so that it can run at any time, also again after an
+//! interruption.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -23,57 +23,51 @@ use vocabulary::Address;
 use crate::client::{Client, until};
 use crate::stack::{self, Stack};
 
-/// Where the seed data is loaded.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// The stage, whose stack is uni-prop-STAGE. `local` is what `cargo unicorn up` runs, unless
-    /// AWS_ENDPOINT_URL says otherwise; the others are found with your AWS credentials and region.
+    /// The stage; its stack is uni-prop-STAGE. `local` is the local cloud of `cargo unicorn up`, unless
+    /// AWS_ENDPOINT_URL is set; the others are found with your AWS credentials and region.
     #[arg(long, default_value = "local", value_parser = ["local", "dev", "prod"])]
     stage: String,
-    /// The stack, if it has another name.
+    /// The name of the stack, if it is not uni-prop-STAGE.
     #[arg(long)]
     stack_name: Option<String>,
-    /// The state folder of the local cloud; .unicorn beside template.yaml if not given.
+    /// The state folder of the local cloud; by default .unicorn beside template.yaml.
     #[arg(long)]
     state_dir: Option<PathBuf>,
 }
 
-/// The longest wait for a command: one that came too early waits for two minutes, and one whose
-/// function was killed comes back after another one.
+/// The longest wait for the outcome of a command: one that came too early waits two minutes, and one whose
+/// function was killed is received again later.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// When the seed data is loaded by `up`.
+/// When `up` loads the seed data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// Into a state that has not got it yet; a mark in the state folder remembers it.
+    /// Into a new state; a mark in the state folder records it.
     Once,
-    /// At this start, whatever is there: what is missing or different is loaded.
+    /// At this start, where it is missing or different.
     Now,
-    /// Not at all.
     Never,
 }
 
-/// What was loaded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Loaded {
-    /// Images that were put.
+    /// Images that were uploaded.
     pub images: usize,
     /// Images that were there already, byte for byte.
     pub images_kept: usize,
-    /// Listings that were sent.
     pub listings: Vec<Sent>,
-    /// Listings that were there already, as they are in the seed data.
+    /// Listings that were there already with the same content.
     pub listings_kept: usize,
     /// The status of every answer of the API.
     pub answers: Vec<u16>,
 }
 
-/// A listing that was accepted; what became of it is known later.
+/// A listing that the API accepted; its outcome is known later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {
-    /// Whose listing it is.
     pub property_id: String,
-    /// The command's id.
     pub command_id: String,
 }
 
@@ -91,7 +85,7 @@ impl fmt::Display for Loaded {
     }
 }
 
-/// Where the seed data goes: a bucket and an API.
+/// The bucket and the API of a stage.
 #[derive(Debug)]
 pub struct Target {
     s3: aws_sdk_s3::Client,
@@ -100,12 +94,9 @@ pub struct Target {
 }
 
 impl Target {
-    /// The bucket and the API of a stack.
-    ///
-    /// # Errors
-    /// When the stack's outputs do not name them.
+    /// Finds them in the outputs of the stack.
     pub fn of(stack: &Stack) -> anyhow::Result<Self> {
-        // The name of a bucket goes before the host only where AWS resolves that.
+        // Only AWS resolves a bucket's name before the host name.
         let config = aws_sdk_s3::config::Builder::from(&stack.config)
             .force_path_style(stack.config.endpoint_url().is_some())
             .build();
@@ -116,19 +107,16 @@ impl Target {
         })
     }
 
-    /// That of a local cloud.
-    ///
-    /// # Errors
-    /// When there is no such stack in it.
+    /// Finds them in a local cloud.
     pub async fn local(client: &Client) -> anyhow::Result<Self> {
         let addresses = &client.addresses;
         Self::of(&Stack::find(&addresses.stack, stack::of_local_cloud(addresses)).await?)
     }
 
-    /// Loads what is missing or different, and tells each listing when it is accepted.
+    /// Loads images and listings that are missing or different; calls `accepted` for each accepted listing.
     ///
     /// # Errors
-    /// When something is refused; what was loaded until then is kept by the next attempt.
+    /// When something is refused. The next attempt keeps what is loaded by then.
     pub async fn load(
         &self,
         project: &Path,
@@ -150,8 +138,8 @@ impl Target {
         Ok(loaded)
     }
 
-    /// Puts the images below `web-service/data/images/` that are missing or different, under their
-    /// paths there as keys; how many, and how many were there.
+    /// Uploads the images of `web-service/data/images/` that are missing or different, with their paths as keys.
+    /// Returns how many it uploaded, and how many were there.
     async fn images(&self, project: &Path) -> anyhow::Result<(usize, usize)> {
         let root = project.join("web-service/data/images");
         let (mut put, mut kept) = (0, 0);
@@ -167,8 +155,8 @@ impl Target {
         Ok((put, kept))
     }
 
-    /// Whether an image had to be put: it is known by its SHA-256, which S3 keeps, since an ETag is
-    /// one of the bytes only for some ways of encryption.
+    /// Uploads an image, unless S3 has one with the same SHA-256; returns whether it did. An ETag would not do:
+    /// it is a hash of the bytes only for some kinds of encryption.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>
     async fn put(&self, key: &str, bytes: Vec<u8>) -> anyhow::Result<bool> {
         let place = format!("{key} in the bucket {}", self.bucket);
@@ -176,7 +164,7 @@ impl Target {
         let kept = match head.send().await {
             Ok(head) => head.checksum_sha256,
             Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => None,
-            Err(error) => return Err(stack::told(&format!("look for {place}"), &error)),
+            Err(error) => return Err(stack::failure(&format!("look for {place}"), &error)),
         };
         let checksum = STANDARD.encode(Sha256::digest(&bytes));
         if kept.as_ref() == Some(&checksum) {
@@ -186,15 +174,14 @@ impl Target {
         let put = self.s3.put_object().bucket(&self.bucket).key(key).content_type(content_type);
         let put = put.checksum_algorithm(ChecksumAlgorithm::Sha256).checksum_sha256(checksum);
         let done = put.body(ByteStream::from(bytes)).send().await;
-        done.map_err(|error| stack::told(&format!("put {place}"), &error))?;
+        done.map_err(|error| stack::failure(&format!("put {place}"), &error))?;
         Ok(true)
     }
 
-    /// Sends a listing, unless it is there with this very content: to replace it would take it out
-    /// of search.
+    /// Sends a listing, unless it is there with the same content: replacing it would remove it from search.
     async fn listing(&self, listing: &Value) -> anyhow::Result<Option<Sent>> {
         let address: Address = serde_json::from_value(listing["address"].clone())
-            .with_context(|| format!("a seed listing is at no address: {}", listing["address"]))?;
+            .with_context(|| format!("a seed listing has no valid address: {}", listing["address"]))?;
         let property_id = address.property_id().to_string();
         let found = self.api.call("GET", &format!("/listings/{property_id}"), None).await?;
         let seen = match found.status {
@@ -204,8 +191,8 @@ impl Target {
             _ => bail!(found.unexpected()),
         };
         let body = listing.to_string();
-        // Named by what is to replace what: run again before it is applied, this is the same command,
-        // but a new one where somebody withdrew or changed the listing since.
+        // The key names the new content and the version that it replaces: a second run before the command is
+        // applied repeats it, but a listing that somebody changed or withdrew since gets a new command.
         let key = format!("seed-{}", hex::encode(Sha256::digest(format!("{body}\n{seen}"))));
         let sent = self.api.call("POST", "/listings", Some((&body, &key))).await?;
         match (sent.status, &sent.command_id) {
@@ -214,10 +201,7 @@ impl Target {
         }
     }
 
-    /// Waits for the end of a command: `None` when it was applied, otherwise why not.
-    ///
-    /// # Errors
-    /// When there is none for too long, or the API does not answer.
+    /// Waits for the outcome of a command: `None` if it was applied, the reason if it was rejected.
     async fn outcome(&self, sent: &Sent) -> anyhow::Result<Option<String>> {
         let path = format!("/listings/commands/{}", sent.command_id);
         until(&format!("the outcome of {} ({path})", sent.property_id), PATIENCE, async || {
@@ -229,7 +213,7 @@ impl Target {
                     answer.body["reason"].as_str().unwrap_or_default(),
                     answer.body["message"].as_str().unwrap_or_default()
                 )))),
-                // Not seen by any function yet, or waiting.
+                // No function has received it yet, or it waits.
                 (404, _) | (200, Some("PENDING")) => Ok(None),
                 _ => bail!(answer.unexpected()),
             }
@@ -238,22 +222,19 @@ impl Target {
     }
 }
 
-/// `cargo unicorn seed`: loads the seed data into a stage and tells what became of it.
-///
-/// # Errors
-/// One sentence: no such stack, no credentials, nothing that answers; or that a listing was rejected.
+/// `cargo unicorn seed`: loads the seed data into a stage and prints the outcome of each listing.
 pub async fn run(project: &Path, options: &Options) -> anyhow::Result<()> {
     let name = options.stack_name.clone().unwrap_or_else(|| format!("uni-prop-{}", options.stage));
     let is_here = options.stage == "local" && std::env::var_os("AWS_ENDPOINT_URL").is_none();
     ensure!(
         is_here || options.state_dir.is_none(),
-        "--state-dir is a local cloud's; it has no meaning for another stage or with AWS_ENDPOINT_URL"
+        "--state-dir belongs to a local cloud; it has no meaning for another stage or with AWS_ENDPOINT_URL"
     );
     let config = if is_here {
         let state = options.state_dir.clone().unwrap_or_else(|| project.join(".unicorn"));
         stack::of_local_cloud(&addresses(&state)?)
     } else {
-        stack::of_environment().await?
+        stack::from_env().await?
     };
     let target = Target::of(&Stack::find(&name, config.clone()).await?)?;
     println!("Stack       {name} in {}", stack::place(&config));
@@ -275,37 +256,31 @@ pub async fn run(project: &Path, options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where the local cloud with this state folder runs.
+/// The addresses of the local cloud that runs on this state folder.
 fn addresses(state: &Path) -> anyhow::Result<Addresses> {
     let file = state.join("local.json");
     let text = std::fs::read(&file).with_context(|| {
         format!(
-            "no local cloud runs on {}; start it with `cargo unicorn up`, or name --state-dir",
+            "no local cloud runs on {}; start one with `cargo unicorn up`, or set --state-dir",
             state.display()
         )
     })?;
     serde_json::from_slice(&text).with_context(|| format!("{} cannot be read", file.display()))
 }
 
-/// The bodies of the seed listings, as `POST /listings` takes them.
-///
-/// # Errors
-/// When the file is missing or is not JSON.
+/// The bodies of the seed listings for `POST /listings`.
 pub fn listings(project: &Path) -> anyhow::Result<Vec<Value>> {
     let path = project.join("web-service/data/listings.json");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is not a list of listings", path.display()))
 }
 
-/// Loads the images alone into a local cloud; how many were put.
-///
-/// # Errors
-/// When a file cannot be read or the bucket refuses it.
+/// Loads only the images into a local cloud, and returns how many it uploaded.
 pub async fn images(project: &Path, client: &Client) -> anyhow::Result<usize> {
     Ok(Target::local(client).await?.images(project).await?.0)
 }
 
-/// Loads the seed data into the local cloud with this state folder, if it is time to.
+/// Loads the seed data into the local cloud with this state folder, as `when` says.
 ///
 /// # Errors
 /// When something is refused; the next start tries again.
@@ -330,17 +305,14 @@ pub async fn load(
     Ok(Some(loaded))
 }
 
-/// The ids of the commands that earlier runs on this state loaded the seed data with. Those of a
-/// run that was interrupted may come to their end in this one.
-///
-/// # Errors
-/// When the mark of the seed data cannot be read.
+/// The ids of the commands with which earlier runs on this state loaded the seed data. Commands of an
+/// interrupted run may end in this run.
 pub fn sent_before(state: &Path) -> anyhow::Result<Vec<String>> {
     Ok(Mark::read(state)?.commands)
 }
 
-/// The file `seeded` in the state folder: a line for each command that was accepted, and the last
-/// line `loaded` once all the seed data is. An empty file of an earlier version says that it is.
+/// The file `seeded` in the state folder: one line for each accepted command, and the line `loaded` after the
+/// last. An empty file, from an earlier version, also means that everything is loaded.
 #[derive(Debug, Default, PartialEq)]
 struct Mark {
     commands: Vec<String>,
@@ -364,7 +336,7 @@ impl Mark {
         Ok(Self { commands, is_complete })
     }
 
-    /// Replaces the file as a whole: an interrupted write leaves the one before.
+    /// Replaces the whole file: an interrupted write leaves the old one.
     fn write(&self, state: &Path) -> anyhow::Result<()> {
         let complete = self.is_complete.then_some(Self::COMPLETE);
         let lines = self.commands.iter().map(String::as_str).chain(complete);
@@ -376,7 +348,7 @@ impl Mark {
     }
 }
 
-/// All files in a folder and below, in the order of their names.
+/// All files in a folder and its subfolders, sorted by path.
 pub(crate) fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<Vec<_>>>()?;
@@ -385,13 +357,13 @@ pub(crate) fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(below.collect::<anyhow::Result<Vec<_>>>()?.concat())
 }
 
-/// Whether a listing of the API is a seed listing that somebody may see.
+/// Whether a listing of the API has the content of a seed listing and is not withdrawn.
 fn is_same(listing: &Value, found: &Value) -> bool {
     let mut content = listing.as_object().into_iter().flatten();
     found["status"] != "WITHDRAWN" && content.all(|(name, value)| name == "address" || found[name] == *value)
 }
 
-/// The web API, as an agent calls it.
+/// The public API of the web service.
 #[derive(Debug)]
 struct Api {
     url: String,
@@ -400,9 +372,8 @@ struct Api {
     answers: Mutex<Vec<u16>>,
 }
 
-/// An answer of the API.
 struct Answer {
-    /// What was asked.
+    /// Method and URL.
     request: String,
     status: u16,
     command_id: Option<String>,
@@ -425,7 +396,7 @@ impl Api {
         let url = format!("{}{path}", self.url);
         let mut request = HttpRequest::new(SdkBody::from(write.map_or("", |(body, _)| body)));
         request.set_method(method)?;
-        request.set_uri(&*url).with_context(|| format!("{url} is no address"))?;
+        request.set_uri(&*url).with_context(|| format!("{url} is not a valid address"))?;
         if let Some((_, key)) = write {
             request.headers_mut().insert("content-type", "application/json");
             request.headers_mut().try_insert("idempotency-key", key.to_owned())?;

@@ -1,5 +1,5 @@
-//! Finds a deployed stack, on AWS or on the local cloud, with whatever credentials the user has.
-//! What stands in the way is one sentence that says what to do.
+//! Finds a deployed stack, on AWS or on the local cloud, with the user's credentials. An error is one sentence
+//! that says what to do.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -15,34 +15,30 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpClient, SharedHttpConnector};
 use local_cloud::up::Addresses;
 
-/// How long a connection, and then an answer, may take: API Gateway itself gives up after 29 s.
+/// The time limit for a connection, and for an answer: API Gateway itself gives up after 29 s.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html>
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A CloudFormation stack.
 #[derive(Debug, Clone)]
 pub struct Stack {
-    /// Its name.
     pub name: String,
-    /// How AWS is called there.
+    /// The configuration for calls to AWS in its region.
     pub config: SdkConfig,
     status: String,
     outputs: BTreeMap<String, String>,
 }
 
 impl Stack {
-    /// Asks CloudFormation for it.
-    ///
-    /// # Errors
-    /// When there is none of that name, or the credentials do not do.
+    /// Asks CloudFormation for the stack.
     pub async fn find(name: &str, config: SdkConfig) -> anyhow::Result<Self> {
         let asked = aws_sdk_cloudformation::Client::new(&config).describe_stacks().stack_name(name).send();
         let found = match asked.await {
             Ok(answer) => answer.stacks.unwrap_or_default().pop(),
-            // That it does not exist has no code of its own.
+            // CloudFormation has no error code for a stack that does not exist.
             // https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStacks.html
             Err(error) if error.message().is_some_and(|text| text.contains("does not exist")) => None,
-            Err(error) => return Err(told(&format!("read the stack {name}"), &error)),
+            Err(error) => return Err(failure(&format!("read the stack {name}"), &error)),
         };
         let place = place(&config);
         let found = found.with_context(|| {
@@ -57,38 +53,32 @@ impl Stack {
         })
     }
 
-    /// An output.
-    ///
-    /// # Errors
-    /// When it has none of that name, as while it is being created.
+    /// An output; a stack that is being created has none yet.
     pub fn output(&self, key: &str) -> anyhow::Result<&str> {
         let value = self.outputs.get(key).map(String::as_str);
         value.with_context(|| format!("the stack {} ({}) has no output {key}", self.name, self.status))
     }
 }
 
-/// Credentials, region and endpoint as every AWS tool finds them: the environment, a profile, SSO,
-/// a credential process, an assumed role, the role of the machine.
-///
-/// # Errors
-/// When there are no credentials or no region.
-pub async fn of_environment() -> anyhow::Result<SdkConfig> {
+/// Finds credentials, region and endpoint as every AWS tool does: environment, profile, SSO, credential
+/// process, assumed role, role of the machine.
+pub async fn from_env() -> anyhow::Result<SdkConfig> {
     let config = aws_config::defaults(BehaviorVersion::latest()).http_client(https()).load().await;
     if config.region().is_none() {
         return Err(anyhow!("no AWS region is chosen; set AWS_REGION, or the region of your profile"));
     }
-    // Asked here, since a call that has none fails in words of the SDK.
+    // Checked here, because a call without credentials fails with an unclear message of the SDK.
     let none =
         "there are no AWS credentials; choose a profile with AWS_PROFILE, sign in, or set AWS_ACCESS_KEY_ID";
     let provider = config.credentials_provider().context(none)?;
     provider.provide_credentials().await.map_err(|error| match error {
         CredentialsError::CredentialsNotLoaded(_) => anyhow!(none),
-        error => anyhow!("the AWS credentials cannot be had: {}", causes(&error)),
+        error => anyhow!("cannot get the AWS credentials: {}", causes(&error)),
     })?;
     Ok(config)
 }
 
-/// How the local cloud is called, whatever the environment says.
+/// The configuration for calls to the local cloud, independent of the environment.
 pub fn of_local_cloud(addresses: &Addresses) -> SdkConfig {
     let credentials = Credentials::new("local", "local", None, None, "the local cloud");
     SdkConfig::builder()
@@ -100,12 +90,12 @@ pub fn of_local_cloud(addresses: &Addresses) -> SdkConfig {
         .build()
 }
 
-/// One HTTPS client for all that the tool calls: rustls with ring, as in the functions.
+/// The HTTPS client for all calls to AWS: rustls with ring, as in the functions.
 fn https() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
 }
 
-/// The same for what is not a service of AWS, such as our own API.
+/// The same for servers outside AWS's services, such as our own API.
 pub fn connector() -> SharedHttpConnector {
     let settings = HttpConnectorSettings::builder();
     let connector =
@@ -114,7 +104,7 @@ pub fn connector() -> SharedHttpConnector {
     SharedHttpConnector::new(connector.connector_settings(settings).build())
 }
 
-/// Where a call goes: the region, and the endpoint if it is not AWS's own.
+/// The destination of calls: the region, and the endpoint if it is not AWS's own.
 pub fn place(config: &SdkConfig) -> String {
     let region = config.region().map(ToString::to_string).unwrap_or_default();
     match config.endpoint_url() {
@@ -123,17 +113,17 @@ pub fn place(config: &SdkConfig) -> String {
     }
 }
 
-/// Why AWS did not do it, `what` being something like "read the stack".
+/// The error of a call to AWS in one sentence; `what` is an infinitive such as "read the stack".
 ///
 /// Codes: <https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/CommonErrors.html>,
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
-pub fn told<E: ProvideErrorMetadata + Error + 'static>(what: &str, error: &SdkError<E>) -> anyhow::Error {
+pub fn failure<E: ProvideErrorMetadata + Error + 'static>(what: &str, error: &SdkError<E>) -> anyhow::Error {
     let message = error.message().map_or_else(|| causes(error), str::to_owned);
     // An answer to HEAD has no body, and so no code.
     let forbidden = error.raw_response().is_some_and(|answer| answer.status().as_u16() == 403);
     match error.code() {
         _ if matches!(error, SdkError::DispatchFailure(_) | SdkError::TimeoutError(_)) => {
-            anyhow!("cannot {what}, since AWS cannot be reached: {message}")
+            anyhow!("cannot {what}, because AWS cannot be reached: {message}")
         }
         Some("ExpiredToken" | "ExpiredTokenException" | "RequestExpired") => {
             anyhow!("the AWS credentials have expired; sign in again")
@@ -143,7 +133,7 @@ pub fn told<E: ProvideErrorMetadata + Error + 'static>(what: &str, error: &SdkEr
             | "UnrecognizedClientException"
             | "InvalidAccessKeyId"
             | "SignatureDoesNotMatch",
-        ) => anyhow!("AWS does not take these credentials: {message}"),
+        ) => anyhow!("AWS does not accept these credentials: {message}"),
         Some("AccessDenied" | "AccessDeniedException") => {
             anyhow!("these credentials may not {what}: {message}")
         }
@@ -153,7 +143,7 @@ pub fn told<E: ProvideErrorMetadata + Error + 'static>(what: &str, error: &SdkEr
     }
 }
 
-/// An error with all that caused it, each once, in one line.
+/// An error and its causes, each once, in one line.
 pub fn causes(error: &(dyn Error + 'static)) -> String {
     let mut said: Vec<String> = Vec::new();
     for cause in std::iter::successors(Some(error), |error| Error::source(*error)) {
@@ -180,14 +170,14 @@ mod tests {
         }
         let answer = Response::new(StatusCode::try_from(status).unwrap(), "".into());
         let error = SdkError::service_error(DescribeStacksError::generic(metadata.build()), answer);
-        told("read the stack s", &error).to_string()
+        failure("read the stack s", &error).to_string()
     }
 
     #[test]
     fn what_aws_refuses_is_told_by_what_the_user_does_next() {
         assert_eq!(refused(Some("ExpiredToken"), 403), "the AWS credentials have expired; sign in again");
         for code in ["InvalidClientTokenId", "SignatureDoesNotMatch"] {
-            assert_eq!(refused(Some(code), 403), "AWS does not take these credentials: Because.");
+            assert_eq!(refused(Some(code), 403), "AWS does not accept these credentials: Because.");
         }
         let denied = "these credentials may not read the stack s";
         assert_eq!(refused(Some("AccessDenied"), 403), format!("{denied}: Because."));

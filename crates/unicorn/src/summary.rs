@@ -1,5 +1,5 @@
-//! What a run of `cargo unicorn up` came to, told at its end. Every figure is of this run, and
-//! counted where it happened; what waits is counted in the store once nothing comes in any more.
+//! The summary at the end of a run of `cargo unicorn up`. Its figures are counted during the run; waiting and
+//! dead messages are counted in the store after the ports have closed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
@@ -14,28 +14,25 @@ use serde_json::{Value, json};
 
 use crate::seed::Loaded;
 
-/// The commands that came to their end, counted by the writes of their records
-/// (`crates/lambda-kit/src/ledger.rs`): a redelivered command writes none. What loading the seed
-/// data comes to is left out.
+/// Counts the commands that ended, by the writes of their records (`crates/lambda-kit/src/ledger.rs`): a
+/// redelivered command writes none. Commands that load the seed data do not count.
 #[derive(Debug, Default)]
 pub struct Commands(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
     outcomes: Outcomes,
-    /// Ids of the commands that are no user's.
     left_out: LeftOut,
-    /// Answers to requests that were no user's, by the first digit of their status.
+    /// Answers to the requests that loaded the seed data, by the first digit of their status.
     answers: [u64; 10],
 }
 
-/// The commands that loaded the seed data. A command may come to its end before it is known whose
-/// it was.
+/// The commands that load the seed data. A command may end before it is known to be one of them.
 #[derive(Debug)]
 enum LeftOut {
-    /// Not known yet; whether each command until now was applied, by its id.
+    /// Not known yet; for each ended command so far, whether it was applied.
     Unknown(HashMap<String, bool>),
-    /// Those that have not come to their end.
+    /// The ids of those that have not ended.
     Known(Vec<String>),
 }
 
@@ -46,17 +43,16 @@ impl Default for LeftOut {
 }
 
 impl Commands {
-    /// Counts from now on; for a cloud in which nothing has happened yet.
+    /// Counts from now on, in a cloud that has not started yet.
     pub fn count(cloud: &Cloud) -> Arc<Self> {
         let commands = Arc::new(Self::default());
         let counts = commands.clone();
-        cloud.tally.observe_writes(move |body| counts.written(body));
+        cloud.counters.observe_writes(move |body| counts.written(body));
         commands
     }
 
-    /// Leaves out what the seed data was loaded with, by this run and by those `before`, whose
-    /// commands may come to their end in this one; called once, when it is known that nothing is
-    /// loaded, or all is.
+    /// Leaves out the commands that loaded the seed data, in this run and in earlier ones (`before`), whose
+    /// commands may end in this run. Called once, after the seed data is loaded or skipped.
     pub fn leave_out(&self, before: Vec<String>, loaded: Option<&Loaded>) {
         let mut counts = self.lock();
         for status in loaded.iter().flat_map(|loaded| &loaded.answers) {
@@ -87,7 +83,7 @@ impl Commands {
     }
 
     fn written(&self, body: &[u8]) {
-        // Most writes have nothing to do with a command, and need not be read.
+        // Most writes contain no command, and need not be parsed.
         const RECORD: &[u8] = b"COMMAND#";
         if !body.windows(RECORD.len()).any(|part| part == RECORD) {
             return;
@@ -126,25 +122,22 @@ impl Counts {
 /// The figures of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// Whole milliseconds.
     pub ran_for_ms: u64,
-    /// Requests to the APIs.
     pub requests: Requests,
-    /// Commands that came to their end.
     pub commands: Outcomes,
-    /// Events that a bus accepted, not counted again where a rule takes them to another bus.
+    /// Events that a bus accepted; one that a rule forwards to another bus counts once.
     pub events_published: u64,
-    /// Executions of state machines that ended, by status, and those that still run.
+    /// Executions of state machines by status.
     pub executions: BTreeMap<String, u64>,
-    /// Messages that are still to be dealt with, by queue.
+    /// Messages by queue, without dead-letter queues.
     pub waiting: BTreeMap<String, u64>,
-    /// Asynchronous invocations that failed and are due again, by function.
+    /// Failed asynchronous invocations that will be retried, by function.
     pub retrying: BTreeMap<String, u64>,
-    /// Messages that were given up, by dead-letter queue; of earlier runs too.
+    /// Messages by dead-letter queue, also those of earlier runs.
     pub dead_letters: BTreeMap<String, u64>,
 }
 
-/// Requests by what they were answered.
+/// Requests to the APIs by the status of their answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Requests {
     /// 2xx.
@@ -155,12 +148,10 @@ pub struct Requests {
     pub failed: u64,
 }
 
-/// What became of commands.
+/// Ended commands.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Outcomes {
-    /// Done.
     pub applied: u64,
-    /// Never.
     pub rejected: u64,
 }
 
@@ -171,23 +162,20 @@ impl Outcomes {
 }
 
 impl Summary {
-    /// Of a run that began at `started` and has stopped.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
+    /// The summary of a stopped run that began at `started`.
     pub async fn take(cloud: &Arc<Cloud>, commands: &Commands, started: Instant) -> anyhow::Result<Self> {
         let application = cloudformation::application(cloud);
         let resources: Vec<&Resource> =
             application.iter().flat_map(|it| &it.stacks).flat_map(|stack| &stack.resources).collect();
-        let tally = &cloud.tally;
+        let counters = &cloud.counters;
         let (commands, seeded) = {
             let counts = commands.lock();
             (counts.outcomes.clone(), counts.answers)
         };
         let requests = |digit: usize| {
-            tally.requests(digit).saturating_sub(seeded.get(digit).copied().unwrap_or_default())
+            counters.requests(digit).saturating_sub(seeded.get(digit).copied().unwrap_or_default())
         };
-        let mut executions: BTreeMap<String, u64> = tally
+        let mut executions: BTreeMap<String, u64> = counters
             .executions()
             .into_iter()
             .map(|(status, count)| (status.to_ascii_lowercase(), count))
@@ -196,17 +184,17 @@ impl Summary {
         if running > 0 {
             executions.insert("running".into(), running);
         }
-        let buried = dead_letter_queues(&resources);
+        let dead_letter_queues = dead_letter_queues(&resources);
         let (mut waiting, mut dead_letters) = (BTreeMap::new(), BTreeMap::new());
         for (queue, count) in messages(cloud).await? {
-            let queues = if buried.contains(&queue) { &mut dead_letters } else { &mut waiting };
+            let queues = if dead_letter_queues.contains(&queue) { &mut dead_letters } else { &mut waiting };
             queues.insert(queue, count);
         }
         Ok(Self {
             ran_for_ms: started.elapsed().as_millis() as u64,
             requests: Requests { accepted: requests(2), refused: requests(4), failed: requests(5) },
             commands,
-            events_published: tally.events(),
+            events_published: counters.events(),
             executions,
             waiting,
             retrying: lambda::retrying(cloud)?,
@@ -214,7 +202,7 @@ impl Summary {
         })
     }
 
-    /// A few lines for people.
+    /// The summary as a few lines of text.
     pub fn text(&self) -> String {
         let Self { requests, commands, .. } = self;
         let mut text = format!("Ran for {}.\n", duration(Duration::from_millis(self.ran_for_ms)));
@@ -283,7 +271,7 @@ async fn running(cloud: &Arc<Cloud>, resources: &[&Resource]) -> anyhow::Result<
     Ok(count)
 }
 
-/// How many messages each queue holds, seen or not; queues without any are left out.
+/// The number of messages in each queue, visible or not, without empty queues.
 async fn messages(cloud: &Arc<Cloud>) -> anyhow::Result<Vec<(String, u64)>> {
     let mut found = Vec::new();
     let queues = cloud.call("sqs", "ListQueues", json!({})).await?;
@@ -305,7 +293,7 @@ async fn messages(cloud: &Arc<Cloud>) -> anyhow::Result<Vec<(String, u64)>> {
     Ok(found)
 }
 
-/// The names of the queues that anything of the template sends to what it gives up.
+/// The names of the queues that the template uses as dead-letter queues or failure destinations.
 fn dead_letter_queues(resources: &[&Resource]) -> Vec<String> {
     let mut found = Vec::new();
     for resource in resources {

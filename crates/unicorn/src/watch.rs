@@ -1,7 +1,6 @@
-//! `cargo unicorn up --watch`: on a change of a function's source it builds, and swaps the
-//! binaries that became others. Invocations that run end on the old binary; when a build
-//! fails, the old ones go on. The functions run from a folder of links of their own, so that
-//! nothing that cargo does half-way is ever seen by them.
+//! `cargo unicorn up --watch`: rebuilds the functions when a source changes, and replaces the binaries that
+//! changed. A running invocation ends on the old binary; after a failed build, the old binaries stay. The
+//! functions run from a separate folder of links, so that they never see a half-finished build.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::Metadata;
@@ -22,11 +21,11 @@ use tokio::time::Instant;
 
 use crate::build;
 
-/// An editor saves in several steps, and `git checkout` writes many files: a build begins
-/// when there has been quiet for so long.
+/// A build begins after so long without a change: an editor saves in several steps, and `git checkout` writes
+/// many files.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// The folders of links begin with this; the process id follows.
+/// The name of a folder of links is this prefix and the process id.
 const PREFIX: &str = ".unicorn-up-";
 
 /// The binaries that the functions run: links to what cargo built.
@@ -34,11 +33,11 @@ const PREFIX: &str = ".unicorn-up-";
 pub struct Binaries {
     folder: PathBuf,
     names: Vec<String>,
-    /// Of what cargo built, when it was last linked.
+    /// The versions that were linked last, by name.
     seen: HashMap<String, Version>,
 }
 
-/// What changes when a file is written anew.
+/// Inode, time and size: at least one of them changes when a file is rewritten.
 type Version = (u64, Option<SystemTime>, u64);
 
 fn version(file: &Metadata) -> Version {
@@ -46,11 +45,7 @@ fn version(file: &Metadata) -> Version {
 }
 
 impl Binaries {
-    /// Links the binaries of these names in `built`, in a folder beside them, since links do not
-    /// cross file systems.
-    ///
-    /// # Errors
-    /// When a file cannot be read or linked.
+    /// Links these binaries of `built` into a folder there, since hard links cannot cross file systems.
     pub fn link(built: &Path, names: Vec<String>) -> anyhow::Result<Self> {
         forget_dead(built);
         let folder = built.join(format!("{PREFIX}{}", std::process::id()));
@@ -60,13 +55,13 @@ impl Binaries {
         Ok(binaries)
     }
 
-    /// Where the functions find them.
+    /// The folder from which the functions run.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Links those that cargo has built anew; their names, and whether a file could not be read
-    /// or linked. What was linked before that is in place all the same.
+    /// Links the binaries that cargo rebuilt. Returns their names, and the error where a file could not be read
+    /// or linked; the names linked before the error are in use all the same.
     pub fn update(&mut self, built: &Path) -> (Vec<String>, anyhow::Result<()>) {
         let mut changed = Vec::new();
         let all = self.names.iter().try_for_each(|name| {
@@ -75,7 +70,7 @@ impl Binaries {
             if self.seen.get(name) == Some(&now) {
                 return Ok(());
             }
-            // Renamed into place: a process starts with the old one or the new one.
+            // Renamed into place, so that a process starts with the old or the new file, never with a part of it.
             let (to, new) = (self.folder.join(name), self.folder.join(format!(".{name}.new")));
             let _ = std::fs::remove_file(&new);
             std::fs::hard_link(&from, &new)
@@ -108,36 +103,33 @@ fn forget_dead(built: &Path) {
     }
 }
 
-/// What a change asks for.
+/// What changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Change {
-    /// The functions are built again.
+    /// The functions must be rebuilt.
     Source,
-    /// They are built again, perhaps out of other packages.
+    /// The functions must be rebuilt, perhaps from other packages.
     Manifest,
-    /// What is deployed would be another.
+    /// `up` must start again.
     Template,
 }
 
-/// The files that matter: the sources of the functions, and the templates.
+/// Watches the sources of the functions and the templates.
 #[derive(Debug)]
 pub struct Sources {
     project: PathBuf,
     packages: BTreeSet<PathBuf>,
     changes: UnboundedReceiver<notify::Result<Event>>,
-    /// Tells no more when it is dropped.
+    /// Stops watching when dropped.
     watcher: RecommendedWatcher,
 }
 
 impl Sources {
-    /// Watches from now on the packages that build the functions `names`, and those of the
-    /// workspace that they depend on.
-    ///
-    /// # Errors
-    /// When cargo cannot tell, or a folder cannot be watched.
+    /// Watches the packages that build the functions `names`, and the packages of the workspace that these
+    /// depend on.
     pub async fn watch(project: &Path, names: &[String]) -> anyhow::Result<Self> {
         let (sender, changes) = unbounded_channel();
-        // The receiver is gone only when nobody wants to know any more.
+        // Sending fails only after the receiver is dropped at the end.
         let mut watcher = notify::recommended_watcher(move |event| drop(sender.send(event)))
             .context("cannot watch for changes")?;
         watcher
@@ -148,7 +140,7 @@ impl Sources {
         Ok(sources)
     }
 
-    /// Watches the packages that build the functions `names` now; another one no more.
+    /// Watches the packages that build the functions `names` now, and no others.
     async fn follow(&mut self, names: &[String]) -> anyhow::Result<()> {
         let packages = packages(&build::metadata(&self.project).await?, names);
         if packages.is_empty() {
@@ -160,22 +152,22 @@ impl Sources {
                 .with_context(|| format!("cannot watch {}", package.display()))?;
         }
         for package in self.packages.difference(&packages) {
-            // The folder may be gone, and its watch with it.
+            // Fails if the folder is gone, and its watch with it.
             let _ = self.watcher.unwatch(package);
         }
         self.packages = packages;
         Ok(())
     }
 
-    /// How many packages are watched.
+    /// The number of watched packages.
     pub fn packages(&self) -> usize {
         self.packages.len()
     }
 
-    /// Waits for changes, and then for quiet: what they ask for, and the files.
+    /// Waits for changes, and then for quiet. Returns the changes and the files.
     async fn next(&mut self) -> Option<(BTreeSet<Change>, BTreeSet<PathBuf>)> {
         let (mut changes, mut files) = (BTreeSet::new(), BTreeSet::new());
-        // Only what matters puts it off: compilers and editors open and read files all the time.
+        // Only relevant changes extend the wait: compilers and editors open and read files all the time.
         let mut quiet = Instant::now();
         loop {
             let event = tokio::select! {
@@ -184,7 +176,7 @@ impl Sources {
                 event = self.changes.recv() => event?,
             };
             match event {
-                // Some were missed: whatever changed, a build will find it.
+                // Events were lost; a build finds every change.
                 Ok(event) if event.need_rescan() => {
                     changes.insert(Change::Manifest);
                     quiet = Instant::now() + QUIET;
@@ -206,14 +198,14 @@ impl Sources {
     }
 }
 
-/// Whether a file is another now; that it was read is told as well.
+/// Whether a file changed; the watcher also reports reads.
 fn is_change(kind: EventKind) -> bool {
     !matches!(kind, EventKind::Access(_))
 }
 
 fn classify(project: &Path, packages: &BTreeSet<PathBuf>, path: &Path) -> Option<Change> {
     let name = path.file_name()?.to_str()?;
-    // What editors leave beside the files that they write.
+    // Temporary files of editors.
     if name.starts_with(['.', '#']) || name.ends_with('~') {
         return None;
     }
@@ -227,8 +219,8 @@ fn classify(project: &Path, packages: &BTreeSet<PathBuf>, path: &Path) -> Option
     }
 }
 
-/// The folders of the packages that build the functions, and of those of the workspace that
-/// they depend on, out of what `cargo metadata --no-deps` says.
+/// The folders of the packages that build the functions and of the packages of the workspace that these depend
+/// on, from the output of `cargo metadata --no-deps`.
 fn packages(metadata: &Value, functions: &[String]) -> BTreeSet<PathBuf> {
     let folder = |package: &Value| Path::new(package["manifest_path"].as_str()?).parent().map(Path::to_owned);
     let builds_one = |package: &&Value| {
@@ -254,19 +246,20 @@ fn packages(metadata: &Value, functions: &[String]) -> BTreeSet<PathBuf> {
     found
 }
 
-/// Builds and swaps at every change, until it is dropped.
+/// Rebuilds and replaces functions at every change, until it is dropped.
 pub async fn run(cloud: &Arc<Cloud>, project: &Path, sources: &mut Sources, binaries: &mut Binaries) {
-    let mut told: HashSet<PathBuf> = HashSet::new();
+    let mut reported: HashSet<PathBuf> = HashSet::new();
     while let Some((changes, files)) = sources.next().await {
         if changes.contains(&Change::Template) {
             let is_template = |file: &&PathBuf| {
-                classify(project, &sources.packages, file) == Some(Change::Template) && !told.contains(*file)
+                classify(project, &sources.packages, file) == Some(Change::Template)
+                    && !reported.contains(*file)
             };
             let new: Vec<PathBuf> = files.iter().filter(is_template).cloned().collect();
             for file in new {
                 let shown = file.strip_prefix(project).unwrap_or(&file).display();
                 tracing::warn!(target: "hop", service = "watch", resource = %shown, "has changed: start `up` again to run it; what was accepted is kept");
-                told.insert(file);
+                reported.insert(file);
             }
         }
         let followed = match changes.contains(&Change::Manifest) {
@@ -279,8 +272,7 @@ pub async fn run(cloud: &Arc<Cloud>, project: &Path, sources: &mut Sources, bina
     }
 }
 
-/// Builds the functions that run, whatever a half-edited template says, unless cargo could not
-/// even tell their packages.
+/// Rebuilds the running functions, also while a template is half edited; fails if `followed` has failed.
 async fn rebuild(cloud: &Cloud, project: &Path, binaries: &mut Binaries, followed: anyhow::Result<()>) {
     let began = Instant::now();
     let built = match followed {
@@ -390,7 +382,7 @@ mod tests {
         assert_eq!(read(&binaries), "1", "a half-done build is seen");
         assert_eq!(update(&mut binaries), (vec!["b".into()], true));
         assert_eq!(read(&binaries), "2");
-        // What was linked before a failure is told all the same: it is what runs from here on.
+        // The binaries linked before the failure are reported too: they run from here on.
         write("a", "2");
         std::fs::remove_file(built.path().join("b")).unwrap();
         assert_eq!(update(&mut binaries), (vec!["a".into()], false));

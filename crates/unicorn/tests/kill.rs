@@ -1,14 +1,17 @@
-//! Durability by violence: `unicorn up` is killed with `kill -9` at random moments while it
-//! accepts and delivers, and starts again on the same state. In the end, when what the kills
-//! made a dead letter has been moved back, every command that was answered 200 has its outcome,
-//! every change of a contract is in the log of its bus, every approval request is answered and
-//! its listing out of `PENDING`; every event, message and log event that the AWS endpoint took
-//! is where it belongs, the events in the archive of their bus too; and no process is left behind.
+//! Durability: the test kills `unicorn up` with `kill -9` at random moments under load, and starts it again on
+//! the same state. In the end it moves the dead letters back that the kills caused, and then checks:
 //!
-//! `UNICORN_KILLS` says how often under load (50 where absent; kills during a start come on
-//! top of these), `UNICORN_SEED` repeats a run.
+//! - every command that was answered 200 has its outcome;
+//! - every change of a contract is in the log of its bus;
+//! - every approval request is answered, and its listing is no longer `PENDING`;
+//! - every event, message and log event that the AWS endpoint accepted is where it belongs, events also in the
+//!   archive of their bus;
+//! - no process is left.
+//!
+//! `UNICORN_KILLS` is the number of kills under load (default 50; kills during a start are extra), `UNICORN_SEED`
+//! repeats a run.
 
-// clippy.toml allows them in tests; it does not know the helpers of an integration test for such.
+// clippy.toml allows these in tests, but not in helpers of integration tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeSet, HashSet};
@@ -27,26 +30,26 @@ use unicorn::client::{Client, until};
 
 const IMAGE: &str = "kill.png";
 
-/// Stories that are told side by side.
+/// The number of stories that run at the same time.
 const AT_ONCE: u32 = 4;
 
-/// The longest that anything may take after the last start: a command whose predecessor was never
-/// accepted waits for two minutes, and one that was under way at the last kill comes back first.
+/// The time limit for everything after the last start: a command whose predecessor was never accepted waits two
+/// minutes, and a command in progress at the last kill is received again first.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// What the client was told: a command, and what it was about.
+/// An accepted command.
 #[derive(Debug, Clone)]
 struct Accepted {
     service: &'static str,
     id: String,
     property: String,
-    /// The status that the contract gets, or `request`, or nothing of interest.
+    /// The new status of the contract, or `request`, or empty.
     change: &'static str,
 }
 
 type Ledger = Arc<Mutex<Vec<Accepted>>>;
 
-/// What the AWS endpoint said that it took, of the numbered events, messages and log events.
+/// The numbers of the events, messages and log events that the AWS endpoint accepted.
 #[derive(Debug, Default)]
 struct Direct {
     tried: u32,
@@ -55,17 +58,17 @@ struct Direct {
     lines: BTreeSet<u32>,
 }
 
-/// A queue and a log group of the test's own.
+/// The name of the queue and of the log group of this test.
 const OWN: &str = "kill-test";
 
-/// A rule, its queue, and the replay that fills it.
+/// The name of a rule, of its queue, and of the replay that fills it.
 const REPLAYED: &str = "kill-test-replayed";
 
-/// After so many kills under load comes one during a start.
+/// After so many kills under load, the test kills once during a start.
 const STARTS: u64 = 3;
 
 impl Direct {
-    /// Makes the queue and the log group.
+    /// Creates the queue and the log group.
     async fn prepare(client: &Client) {
         client.aws("AmazonSQS.CreateQueue", &json!({"QueueName": OWN})).await.unwrap();
         client.aws("Logs_20140328.CreateLogGroup", &json!({"logGroupName": OWN})).await.unwrap();
@@ -73,7 +76,7 @@ impl Direct {
         client.aws("Logs_20140328.CreateLogStream", &stream).await.unwrap();
     }
 
-    /// Puts an event, sends a message and writes a log event, again and again, and notes what is taken.
+    /// Puts an event, sends a message and writes a log event, again and again, and records what is accepted.
     async fn go_on(&mut self, client: &Client) {
         let bus = client.output("WebEventBusName").unwrap().to_owned();
         loop {
@@ -99,7 +102,7 @@ impl Direct {
         }
     }
 
-    /// Everything that was taken is there.
+    /// Checks that everything accepted is there.
     async fn assert_kept(&self, client: &Client) {
         let group = client.log_group("WebCatchAllLogGroupArn").unwrap();
         until("every event that was put", PATIENCE, async || {
@@ -127,7 +130,7 @@ impl Direct {
         );
     }
 
-    /// The archive of the bus replays every event that was put.
+    /// Checks that the archive of the bus replays every event.
     async fn assert_archived(&self, client: &Client, begun: SystemTime) {
         let bus = client.output("WebEventBusName").unwrap();
         let bus_arn =
@@ -175,7 +178,7 @@ fn queue_url(client: &Client, queue: &str) -> String {
     format!("{}/{}/{queue}", client.addresses.endpoint_url, client.addresses.account)
 }
 
-/// Receives whatever can be received now, and adds the numbers that are read from the bodies.
+/// Receives all visible messages, and adds the numbers in their bodies.
 async fn receive_all(
     client: &Client,
     queue: &str,
@@ -194,7 +197,7 @@ struct Process(Child);
 
 impl Process {
     fn start(state: &Path) -> Self {
-        // An answer of an earlier start must not be taken for one of this.
+        // The file of an earlier start must not be read as that of this one.
         let _ = std::fs::remove_file(state.join("local.json"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_unicorn"));
         command.args([
@@ -245,7 +248,7 @@ fn property(number: u32) -> String {
     format!("usa/killville/long-street/{number}")
 }
 
-/// Sends one write; notes it where it is accepted. What is not answered is not promised.
+/// Sends one write, and records it if it is accepted. Without an answer, nothing is promised.
 async fn send(
     client: &Client,
     ledger: &Ledger,
@@ -260,8 +263,8 @@ async fn send(
     true
 }
 
-/// The story of one property, as far as it gets before the kill. Every other contract is
-/// approved at once; for the others an execution waits, over kills, until the end.
+/// Runs the story of one property until the kill. Every second contract is approved at once; for the others an
+/// execution waits over all kills until the end.
 async fn story(client: &Client, ledger: &Ledger, number: u32) {
     let id = property(number);
     let contract = json!({"property_id": id, "address": address(number), "seller_name": "Smith & Sons"});
@@ -292,7 +295,7 @@ async fn what_was_accepted_survives_kills_at_random_moments() {
         .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs());
     println!("UNICORN_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    // Once and before: a build may take longer than any start.
+    // Once, before the first start: a build may take longer than the limit of a start.
     build::functions(&build::project().unwrap(), "template.yaml", "local").await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::default();
@@ -329,7 +332,7 @@ async fn what_was_accepted_survives_kills_at_random_moments() {
     let mut process = Process::start(folder.path());
     let client = process.client(folder.path()).await;
     settle(&client).await;
-    // What still waits for its contract gets it now.
+    // Approves the contracts that executions still wait for.
     for number in 1..=properties {
         assert!(approve(&client, &ledger, number).await);
     }
@@ -352,9 +355,8 @@ async fn what_was_accepted_survives_kills_at_random_moments() {
     assert_alone(&client).await;
 }
 
-/// Waits until the ingest queues are empty. Kill after kill costs a command its receives, so that
-/// it may be a dead letter, and its event or its reply still to come: those are moved back, as an
-/// operator does.
+/// Waits until the ingest queues are empty. Each kill uses up one receive of a command, so that it may become a
+/// dead letter before its event or reply is sent. The test moves dead letters back, as an operator does.
 async fn settle(client: &Client) {
     let mut redriven = 0;
     until("the end of the ingest queues", 2 * PATIENCE, async || {
@@ -365,7 +367,7 @@ async fn settle(client: &Client) {
         for queue in ["ContractsIngestDLQUrl", "WebIngestDLQUrl"] {
             let (dead, arn) = messages(client, queue).await?;
             left += dead;
-            // Refused only while an earlier move is not over.
+            // Refused only while an earlier move task runs.
             if dead > 0
                 && client.aws("AmazonSQS.StartMessageMoveTask", &json!({"SourceArn": arn})).await.is_ok()
             {
@@ -379,7 +381,7 @@ async fn settle(client: &Client) {
     println!("{redriven} dead letters moved back");
 }
 
-/// How many messages a queue of the stack has, and its ARN.
+/// The number of messages in a queue of the stack, and its ARN.
 async fn messages(client: &Client, output: &str) -> anyhow::Result<(u64, Value)> {
     let all = json!({"QueueUrl": client.output(output)?, "AttributeNames": ["All"]});
     let mut attributes = client.aws("AmazonSQS.GetQueueAttributes", &all).await?["Attributes"].take();
@@ -389,13 +391,13 @@ async fn messages(client: &Client, output: &str) -> anyhow::Result<(u64, Value)>
     Ok((count.sum(), attributes["QueueArn"].take()))
 }
 
-/// Waits until each command is applied (these are returned) or rejected with a record.
+/// Waits until each command is applied or rejected; returns the applied ones.
 async fn outcomes(client: &Client, accepted: &[Accepted]) -> Vec<Accepted> {
     let (mut applied, mut open) = (Vec::new(), accepted.to_vec());
     let settled = until("the outcome of every command", PATIENCE, async || {
         let mut pending = Vec::new();
         for command in open.clone() {
-            // Nothing is killed any more: a question without an answer is a failure.
+            // There are no more kills, so a request without an answer is a failure.
             let answer = client.get(&format!("{}/commands/{}", command.service, command.id)).await.unwrap();
             match answer.body["status"].as_str() {
                 Some("APPLIED") => applied.push(command),
@@ -416,7 +418,7 @@ fn wanted(applied: &[Accepted], of: impl Fn(&str) -> bool) -> HashSet<(String, S
     commands.map(|command| (command.property.clone(), command.change.to_owned())).collect()
 }
 
-/// Every contract that was created is approved in the end, and no requested listing goes on waiting.
+/// Checks that every created contract is approved, and that no requested listing still waits.
 async fn assert_settled(client: &Client, applied: &[Accepted], mut waiting: HashSet<String>) {
     for (property, _) in wanted(applied, |change| change == "DRAFT") {
         let contract = client.get(&format!("/contracts/{property}")).await.unwrap().body;
@@ -435,8 +437,8 @@ async fn assert_settled(client: &Client, applied: &[Accepted], mut waiting: Hash
     .unwrap();
 }
 
-/// Waits until a bus has logged, for each property, an event with that text in `member` of
-/// its detail (an empty `member`: the answer to an approval request).
+/// Waits until a bus has logged, for each property, an event with this text in `member` of its detail (an empty
+/// `member` means the answer to an approval request).
 async fn wait_for_events(client: &Client, log: &str, member: &str, mut missing: HashSet<(String, String)>) {
     let all = missing.len();
     let group = client.log_group(log).unwrap();
@@ -453,7 +455,7 @@ async fn wait_for_events(client: &Client, log: &str, member: &str, mut missing: 
     assert!(came.is_ok(), "{} of {all} events are missing in {group}: {missing:?}", missing.len());
 }
 
-/// Whatever a killed local cloud had started ends too: its functions know its address.
+/// Waits until the functions of a killed local cloud have ended; they have its address in their environment.
 async fn assert_alone(client: &Client) {
     let address = format!("AWS_ENDPOINT_URL={}", client.addresses.endpoint_url).into_bytes();
     let knows = |environment: Vec<u8>| environment.split(|byte| *byte == 0).any(|entry| entry == address);

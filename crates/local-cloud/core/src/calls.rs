@@ -1,38 +1,38 @@
-//! Who called which action on what, as IAM would have judged it: the principal, the action
-//! and the ARN of the resource, with how often, and what tables were charged for. Functions are
-//! known by the access key that they sign with; state machines, pipes, queues' pollers, rules
-//! and APIs say who they are. Calls of anybody else are not recorded. Nothing is
-//! authorised here, and nothing is kept when the process ends.
+//! Records who called which action on which resource, as IAM would judge it, and the capacity that each
+//! caller consumed of each table. A function is known by the access key that it signs with; state
+//! machines, pipes, event source mappings, rules and APIs name themselves with [`by`]. Calls of anybody
+//! else are not recorded. This module authorises nothing, and its records end with the process.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use uuid::Uuid;
 
+use crate::lock;
+
 tokio::task_local! {
-    /// Whose call is being answered; whatever a service does for it, it does in their name, as
-    /// Rekognition reads an image with its caller's permission.
+    /// The principal whose call is being answered. What a service does to answer it, it does in the name of
+    /// this principal: Rekognition reads an image with the permission of its caller.
     static CALLER: Arc<str>;
 }
 
-/// One kind of call.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Call {
     /// The ARN of the function, state machine, pipe, rule or API that called.
     pub principal: String,
     /// The action as a policy names it: `dynamodb:PutItem`.
     pub action: String,
-    /// The ARN that a policy has to name; `*` for an action that knows no resources.
+    /// The ARN that a policy has to name; `*` for an action without resources.
     pub resource: String,
 }
 
-/// What a table charges for.
+/// The capacity units that a table charges.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Units {
-    /// Read units; half of one for an eventually consistent read of up to 4 KB.
+    /// Half a unit for an eventually consistent read of up to 4 KB.
     pub read: f64,
-    /// Write units; two for a write of up to 1 KB in a transaction.
+    /// Two units for a write of up to 1 KB in a transaction.
     pub write: f64,
 }
 
@@ -45,13 +45,9 @@ pub struct Calls {
     units: Mutex<BTreeMap<(String, String), Units>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Calls {
-    /// The access key of a principal, the same at every start: `ASIA`, as temporary credentials
-    /// begin, and 16 characters of base 32.
+    /// The access key of a principal, the same at every start: `ASIA`, the prefix of temporary
+    /// credentials, and 16 characters of base 32.
     /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-unique-ids>
     pub fn key_of(&self, principal: &str) -> String {
         const BASE_32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
@@ -62,17 +58,17 @@ impl Calls {
         key
     }
 
-    /// Who signs with this key.
+    /// The principal that signs with this key.
     pub fn holder(&self, key: &str) -> Option<Arc<str>> {
         lock(&self.keys).get(key).cloned()
     }
 
-    /// All calls, and how often each was made.
+    /// Every call, with the number of times that it was made.
     pub fn made(&self) -> BTreeMap<Call, u64> {
         lock(&self.made).clone()
     }
 
-    /// How many of the calls of mappings to receive messages were answered with some.
+    /// How many times a mapping asked a queue for messages and got some.
     pub fn receives(&self) -> u64 {
         self.receives.load(Ordering::Relaxed)
     }
@@ -82,13 +78,13 @@ impl Calls {
         self.receives.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What each principal consumed of each table, by the ARNs of both. A write whose condition
-    /// fails is charged on AWS, too, but DynamoDB does not say how much: it is not in here.
+    /// The units that each principal consumed of each table, by the ARNs of both. AWS also charges a write
+    /// whose condition fails; these units are missing here, because DynamoDB does not return them.
     pub fn units(&self) -> BTreeMap<(String, String), Units> {
         lock(&self.units).clone()
     }
 
-    /// Adds what a call consumed of a table.
+    /// Adds the units that a call consumed of a table.
     pub fn charge(&self, principal: &str, table: String, read: f64, write: f64) {
         let mut all = lock(&self.units);
         let sum = all.entry((principal.to_owned(), table)).or_default();
@@ -96,14 +92,13 @@ impl Calls {
         sum.write += write;
     }
 
-    /// Records one permission that the call in progress needs beyond those of its action.
+    /// Records one permission that the current call needs beyond those of its action.
     pub fn record(&self, action: &str, resource: &str) {
         if let Some(caller) = caller() {
             self.add(&caller, action, resource);
         }
     }
 
-    /// Records a call of `principal`.
     pub fn add(&self, principal: &str, action: &str, resource: &str) {
         let call = Call { principal: principal.into(), action: action.into(), resource: resource.into() };
         *lock(&self.made).entry(call).or_default() += 1;
@@ -115,7 +110,7 @@ pub async fn by<T>(principal: impl Into<Arc<str>>, work: impl Future<Output = T>
     CALLER.scope(principal.into(), work).await
 }
 
-/// In whose name this runs.
+/// The principal in whose name this task runs.
 pub fn caller() -> Option<Arc<str>> {
     CALLER.try_with(Arc::clone).ok()
 }

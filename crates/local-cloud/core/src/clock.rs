@@ -1,36 +1,35 @@
-//! The one clock of the local cloud. Everything durable is timed in milliseconds since
-//! the Unix epoch, so that a due time outlives a restart; a test can hold the clock and
-//! move it by hand.
+//! The one clock of the local cloud. Everything durable is timed in milliseconds since the Unix epoch, so
+//! that a due time survives a restart; a test can stop the clock and move it by hand.
 //!
-//! The clock of a machine jumps: it is set, a laptop sleeps. This one follows it forwards
-//! at once. It never goes back, or all that waits would wait that much longer: it runs on,
-//! a hundredth slower, until the machine's clock has caught up with it. A jump by more than an
-//! hour may be a mistake, and what is deleted does not come back: such a time is in doubt
-//! ([`Clock::is_in_doubt`]) for some minutes.
+//! The clock of a machine jumps: a person sets it, a laptop sleeps. This clock follows it forwards at once.
+//! It never goes back, because everything that waits would then wait longer. It runs on, one hundredth
+//! slower, until the machine's clock has caught up. A jump by more than an hour may be a mistake, and
+//! deleted data does not come back; so such a time is in doubt ([`Clock::is_in_doubt`]) for some minutes.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::OptionalExtension;
 use tokio::sync::Notify;
 
+use crate::lock;
 use crate::store::{Store, StoreError};
 
-/// No sleeper sleeps longer without a look at the clock: a timer does not run while the
-/// machine sleeps, and nobody tells that its clock was set.
+/// The longest sleep without a look at the clock: a timer stops while the machine sleeps, and the system
+/// does not report that its clock was set.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// How much of the time that passes is shown, in hundredths, while the machine's clock is behind.
+/// The speed of the clock, in hundredths, while the machine's clock is behind.
 const SLOW: i64 = 99;
 
-/// A step back that is worth a line in the log.
+/// The smallest step back that is logged.
 const NOTEWORTHY_MS: i64 = 60_000;
 
-/// A jump, or a difference from the machine's clock, that may be a mistake.
+/// The smallest jump, or difference from the machine's clock, that may be a mistake.
 const DOUBTFUL_MS: i64 = 3_600_000;
 
-/// How long a time must hold after a doubtful jump forwards. Somebody who sets a clock wrong soon
-/// notices; a machine that starts without a battery for its clock asks a time server by then.
+/// How long a time stays in doubt after a jump forwards. A person who sets a clock wrong notices it soon,
+/// and a machine without a clock battery asks a time server within this time after its start.
 const HOLD_MS: i64 = 10 * 60_000;
 
 /// Wall-clock time that never goes back, or a time that a test sets.
@@ -44,38 +43,36 @@ pub struct Clock {
 /// Where the time comes from.
 #[derive(Debug)]
 enum Machine {
-    /// This machine, which has run since this moment.
+    /// This machine; the moment from which `passed_ms` counts.
     System(Instant),
     /// A test.
     Manual(Mutex<Hands>),
 }
 
-/// What a machine says.
 #[derive(Debug, Clone, Copy)]
 struct Hands {
     /// Milliseconds since the epoch; may jump.
     wall_ms: i64,
-    /// Milliseconds that have passed since some moment; does not jump.
+    /// Milliseconds since some moment; does not jump.
     passed_ms: i64,
 }
 
-/// What was shown, and when. It is renewed as long as the machine's clock is not behind.
+/// The time that this clock showed last, and when. Renewed unless the machine's clock is behind.
 #[derive(Debug)]
 struct Shown {
     time_ms: i64,
     passed_ms: i64,
     is_ahead: bool,
-    /// When the last doubtful jump forwards was noticed, in the time that passes.
+    /// The `passed_ms` at which the last doubtful jump forwards was noticed.
     jumped_ms: Option<i64>,
 }
 
 impl Clock {
-    /// Follows the system's clock.
     pub fn system() -> Self {
         Self::of(Machine::System(Instant::now()))
     }
 
-    /// Stands still at `now_ms` (milliseconds since the epoch) until [`Clock::advance`].
+    /// Stands still at `now_ms` until [`Clock::advance`].
     pub fn manual(now_ms: i64) -> Self {
         Self::of(Machine::Manual(Mutex::new(Hands { wall_ms: now_ms, passed_ms: 0 })))
     }
@@ -96,18 +93,18 @@ impl Clock {
         self.read().0
     }
 
-    /// `time_ms` of this clock as the machine's clock shows it, for a process that looks at that one.
+    /// The time on the machine's clock when this one shows `time_ms`, for a process that reads the former.
     pub fn to_machine_ms(&self, time_ms: i64) -> i64 {
         let (now_ms, wall_ms) = self.read();
         time_ms - (now_ms - wall_ms)
     }
 
-    /// Shows no earlier time than this, which it had shown before a restart.
+    /// Never shows an earlier time than this one, which it showed before a restart.
     pub fn not_before(&self, time_ms: i64) {
         let mut shown = lock(&self.shown);
         let Hands { passed_ms, .. } = self.machine.hands();
         if shown.time_ms - time_ms > DOUBTFUL_MS {
-            // Nobody can tell a machine that was off from one whose clock was set.
+            // The machine was off, or its clock was set: there is no way to find out which.
             shown.jumped_ms = Some(passed_ms);
         }
         if shown.time_ms < time_ms {
@@ -115,18 +112,16 @@ impl Clock {
         }
     }
 
-    /// Whether the time may be a mistake, so that nothing may be deleted because of it: it jumped
-    /// forwards by more than an hour less than ten minutes ago, or is more than an hour ahead of
-    /// the machine's.
+    /// Whether the time may be a mistake, so that nothing may be deleted because of it: it jumped forwards by
+    /// more than an hour less than ten minutes ago, or is more than an hour ahead of the machine's.
     pub fn is_in_doubt(&self) -> bool {
         let (now_ms, wall_ms) = self.read();
         let shown = lock(&self.shown);
-        let holds_for = |jumped_ms| self.machine.hands().passed_ms - jumped_ms;
-        now_ms - wall_ms > DOUBTFUL_MS
-            || shown.jumped_ms.is_some_and(|jumped_ms| holds_for(jumped_ms) < HOLD_MS)
+        let since = |jumped_ms| self.machine.hands().passed_ms - jumped_ms;
+        now_ms - wall_ms > DOUBTFUL_MS || shown.jumped_ms.is_some_and(|jumped_ms| since(jumped_ms) < HOLD_MS)
     }
 
-    /// What is shown now, and what the machine shows.
+    /// The time that this clock shows, and the one that the machine shows.
     fn read(&self) -> (i64, i64) {
         let mut shown = lock(&self.shown);
         let Hands { wall_ms, passed_ms } = self.machine.hands();
@@ -144,12 +139,12 @@ impl Clock {
         }
         let ahead_ms = least_ms - wall_ms;
         if ahead_ms >= NOTEWORTHY_MS && !std::mem::replace(&mut shown.is_ahead, true) {
-            tracing::warn!(target: "hop", service = "clock", "{}", told_ahead(ahead_ms));
+            tracing::warn!(target: "hop", service = "clock", "{}", ahead_warning(ahead_ms));
         }
         (least_ms, wall_ms)
     }
 
-    /// Lets time pass on a manual clock, and wakes all that sleep on it. No effect on the system's.
+    /// Lets time pass on a manual clock, and wakes every sleeper. No effect on the system's clock.
     pub fn advance(&self, by: Duration) {
         if let Machine::Manual(hands) = &self.machine {
             let mut hands = lock(hands);
@@ -160,8 +155,8 @@ impl Clock {
         }
     }
 
-    /// Sets a manual clock to another time, forwards or backwards, as somebody sets that of a
-    /// machine: no time passes, and nobody is told. No effect on the system's.
+    /// Sets a manual clock forwards or backwards, as a person sets the clock of a machine: no time passes,
+    /// and no sleeper wakes. No effect on the system's clock.
     pub fn jump(&self, by_ms: i64) {
         if let Machine::Manual(hands) = &self.machine {
             lock(hands).wall_ms += by_ms;
@@ -190,8 +185,8 @@ impl Clock {
     }
 }
 
-/// What to do about a clock that is so far ahead of the machine's.
-fn told_ahead(ahead_ms: i64) -> String {
+/// How far the clock is ahead of the machine's, and what the user can do.
+fn ahead_warning(ahead_ms: i64) -> String {
     let ahead = match ahead_ms / DOUBTFUL_MS {
         0 => format!("{} s", ahead_ms / 1_000),
         hours @ 1..48 => format!("{hours} h"),
@@ -208,19 +203,13 @@ fn told_ahead(ahead_ms: i64) -> String {
 impl Machine {
     fn hands(&self) -> Hands {
         match self {
-            Self::System(since) => Hands {
-                wall_ms: SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .map_or(0, |elapsed| elapsed.as_millis() as i64),
-                passed_ms: since.elapsed().as_millis() as i64,
-            },
+            Self::System(since) => {
+                let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Hands { wall_ms: wall.as_millis() as i64, passed_ms: since.elapsed().as_millis() as i64 }
+            }
             Self::Manual(hands) => *lock(hands),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Creates the table of the time.
@@ -228,32 +217,30 @@ pub fn open(store: &Store) -> Result<(), StoreError> {
     store.migrate("CREATE TABLE IF NOT EXISTS clock (id INTEGER PRIMARY KEY CHECK (id = 1), shown_ms INTEGER NOT NULL);")
 }
 
-/// The last time that an earlier run has shown, so that this one does not begin before it.
+/// The last time that an earlier run wrote down.
 pub fn remembered(store: &Store) -> Result<Option<i64>, StoreError> {
     store.read(|db| db.query_row("SELECT shown_ms FROM clock", [], |row| row.get(0)).optional())
 }
 
 /// Writes down the time, in milliseconds since the epoch.
-///
-/// # Errors
-/// When the store refuses.
 pub fn remember(store: &Store, now_ms: i64) -> Result<(), StoreError> {
     store.write(|tx| tx.execute("INSERT OR REPLACE INTO clock VALUES (1, ?1)", [now_ms]).map(drop))
 }
 
-/// Milliseconds since the epoch as RFC 3339 in UTC, with milliseconds: how records, histories and logs
-/// write a time. Empty for a time beyond the year 9999.
+/// Milliseconds since the epoch as RFC 3339 in UTC, with milliseconds: the form of times in records,
+/// histories and logs. Empty for a time beyond the year 9999.
 pub fn rfc3339(time_ms: i64) -> String {
-    moment(time_ms).map_or_else(String::new, |moment| moment.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+    formatted(time_ms, "%Y-%m-%dT%H:%M:%S%.3fZ")
 }
 
 /// The same in whole seconds.
 pub fn rfc3339_seconds(time_ms: i64) -> String {
-    moment(time_ms).map_or_else(String::new, |moment| moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+    formatted(time_ms, "%Y-%m-%dT%H:%M:%SZ")
 }
 
-fn moment(time_ms: i64) -> Option<jiff::Timestamp> {
-    jiff::Timestamp::from_millisecond(time_ms).ok()
+fn formatted(time_ms: i64, format: &str) -> String {
+    jiff::Timestamp::from_millisecond(time_ms)
+        .map_or_else(|_| String::new(), |time| time.strftime(format).to_string())
 }
 
 #[cfg(test)]
@@ -276,7 +263,7 @@ mod tests {
         assert_eq!(clock.now_ms(), 3_000);
     }
 
-    /// As when a laptop wakes: its timers stood still, and nobody tells.
+    /// A laptop wakes: its timers stood still, and the system reports nothing.
     #[tokio::test(start_paused = true)]
     async fn a_sleeper_notices_within_a_minute_that_the_clock_jumped_past_its_due_time() {
         let clock = Clock::manual(0);
@@ -298,7 +285,7 @@ mod tests {
         assert_eq!(clock.now_ms(), 10 * HOUR_MS + 99_000, "a wait of 100 s is a second late");
         assert_eq!(clock.to_machine_ms(10 * HOUR_MS + 99_000), 9 * HOUR_MS + 100_000);
         for _ in 0..1_000 {
-            // However often it is read, time passes.
+            // Reading the clock often does not slow it down further.
             clock.advance(Duration::from_millis(1));
             clock.now_ms();
         }
@@ -345,10 +332,10 @@ mod tests {
     #[test]
     fn a_clock_that_is_ahead_tells_by_how_much_and_what_to_do() {
         for (ahead_ms, ahead) in [(61_000, "61 s"), (3 * HOUR_MS, "3 h"), (75 * HOUR_MS, "3 days")] {
-            let told = told_ahead(ahead_ms);
-            assert!(told.starts_with(&format!("the local cloud's clock is {ahead} ahead")), "{told}");
-            assert_eq!(told.contains("deletes nothing"), ahead_ms > HOUR_MS, "{told}");
-            assert!(told.contains("--fresh"), "{told}");
+            let warning = ahead_warning(ahead_ms);
+            assert!(warning.starts_with(&format!("the local cloud's clock is {ahead} ahead")), "{warning}");
+            assert_eq!(warning.contains("deletes nothing"), ahead_ms > HOUR_MS, "{warning}");
+            assert!(warning.contains("--fresh"), "{warning}");
         }
     }
 

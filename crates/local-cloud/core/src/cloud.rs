@@ -1,5 +1,5 @@
-//! Where the services meet: settings, clock, randomness, store, the state of each service and
-//! the door by which they are called. It knows none of them.
+//! What the services share: settings, clock, randomness, store, the state of each service, and the door
+//! through which they call each other by name. This module knows no service.
 
 use std::any::Any;
 use std::path::PathBuf;
@@ -11,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::calls::{self, Calls};
 use crate::clock::{self, Clock};
+use crate::counters::Counters;
 use crate::error::AwsError;
-use crate::faults::Faults;
+use crate::faults::{Faults, Plan};
+use crate::port::Patience;
 use crate::random::Random;
 use crate::resource::{Refusal, Resource};
 use crate::service::{Action, Call, Deploy, Opening, Request, Service, States, Type};
 use crate::store::{Store, StoreError};
-use crate::tally::Tally;
 
 /// What is fixed for a run.
 #[derive(Debug, Clone)]
@@ -30,12 +31,12 @@ pub struct Settings {
     pub stage: String,
     /// The folder of the root `template.yaml`.
     pub project: PathBuf,
-    /// Where state lives; `None` keeps it in memory, for tests.
+    /// The state folder; `None` keeps the state in memory, for tests.
     pub state: Option<PathBuf>,
-    /// What goes wrong on purpose; nothing by default.
-    pub faults: crate::faults::Plan,
+    /// The faults to inject; none by default.
+    pub faults: Plan,
     /// How long the ports wait for the rest of a request.
-    pub patience: crate::port::Patience,
+    pub patience: Patience,
 }
 
 impl Settings {
@@ -47,33 +48,29 @@ impl Settings {
             stage: "local".into(),
             project: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../.."),
             state: None,
-            faults: crate::faults::Plan::default(),
-            patience: crate::port::Patience::default(),
+            faults: Plan::default(),
+            patience: Patience::default(),
         }
     }
 }
 
-/// The whole local cloud. It knows no service: each keeps its state here, and is called by name.
+/// The whole local cloud: what the services share, their rows, and the state of each.
 #[derive(Debug)]
 pub struct Cloud {
-    /// What is fixed for this run.
     pub settings: Settings,
-    /// The one clock.
     pub clock: Clock,
-    /// The one source of randomness.
     pub random: Random,
-    /// The fault plan at work.
     pub faults: Faults,
-    /// What outlives `kill -9`.
+    /// What survives `kill -9`.
     pub store: Store,
     /// What happened since the start.
-    pub tally: Tally,
+    pub counters: Counters,
     /// Who called what since the start.
     pub calls: Calls,
-    /// The secret access key of all functions, drawn anew at every start: who signs with it has it
+    /// The secret access key of all functions, drawn anew at every start. A caller that signs with it has it
     /// from the environment of a function.
     pub secret: String,
-    /// Cancelled when the cloud stops; every background task ends on it.
+    /// Cancelled when the cloud stops; every background task ends then.
     pub stopping: CancellationToken,
     /// `http://127.0.0.1:4566`: the AWS endpoint, once it listens.
     pub endpoint_url: OnceLock<String>,
@@ -85,9 +82,6 @@ pub struct Cloud {
 
 impl Cloud {
     /// Opens the state of these services; starts nothing yet.
-    ///
-    /// # Errors
-    /// When the state cannot be opened.
     pub fn open(
         settings: Settings,
         clock: Clock,
@@ -116,7 +110,7 @@ impl Cloud {
             clock,
             random,
             store,
-            tally: Tally::default(),
+            counters: Counters::default(),
             calls: Calls::default(),
             stopping: CancellationToken::new(),
             endpoint_url: OnceLock::new(),
@@ -131,40 +125,35 @@ impl Cloud {
         format!("arn:aws:{service}:{}:{}:{resource}", self.settings.region, self.settings.account)
     }
 
-    /// The services of this cloud.
     pub fn services(&self) -> impl Iterator<Item = &'static Service> + use<> {
         self.services.iter().copied()
     }
 
-    /// What a service keeps in memory.
+    /// The state that a service keeps in memory.
     ///
     /// # Panics
-    /// When no service of this cloud keeps a `T`: only the module that opens a state asks for it.
+    /// When no service of this cloud keeps a `T`. Only the module that opens a state asks for it.
     #[expect(clippy::expect_used, reason = "a service asks for the state that its own row has opened")]
     pub fn state<T: Any + Send + Sync>(&self) -> &T {
         self.states.get().expect("the service is not among those of this cloud")
     }
 
-    /// The row of an action. Two rows may have one name: Lambda's functions and its event source mappings
-    /// are two services here.
+    /// The row of an action. Two rows may have the same service name: Lambda's functions and its event
+    /// source mappings are two services here.
     pub fn action(&self, service: &str, action: &str) -> Option<&'static Action> {
         let actions = self.services().filter(|row| row.name == service).flat_map(|row| row.actions);
         actions.into_iter().find(|row| row.name == action)
     }
 
     /// Calls an action by the service's name in ARNs and SDKs (`sqs`, `events`, `dynamodb`, ...): the one
-    /// door between services, and from the endpoint to them. Records the call, if somebody is known to
-    /// make it.
-    ///
-    /// # Errors
-    /// The service's own error, or `NotImplemented`.
+    /// door between services, and from the endpoint to them. Records the call if its caller is known.
     pub fn call<'a>(
         self: &'a Arc<Self>,
         service: &'a str,
         action: &'a str,
         input: Value,
     ) -> BoxFuture<'a, Result<Value, AwsError>> {
-        // In the future itself: who makes the call is known only while it runs.
+        // Inside the future, because the caller is known only while it runs.
         Box::pin(async move {
             if self.services().all(|row| row.name != service || row.forward().is_none()) {
                 self.record(service, action, &input);
@@ -177,15 +166,12 @@ impl Cloud {
         })
     }
 
-    /// The row of a CloudFormation type; `None` where it is not known.
+    /// The row of a CloudFormation type.
     pub fn resource_type(&self, name: &str) -> Option<&'static Type> {
         self.services().flat_map(|service| service.types).find(|row| row.name == name)
     }
 
-    /// Deploys a resource, over that of an earlier run where there is one.
-    ///
-    /// # Errors
-    /// Names the property that is not emulated, or the type.
+    /// Deploys a resource, or updates the one that an earlier run deployed.
     pub async fn deploy(self: &Arc<Self>, resource: &Resource) -> Result<(), Refusal> {
         let row = self.resource_type(&resource.kind);
         let unknown = || resource.refuse("Type", format!("{} is not emulated", resource.kind));
@@ -196,7 +182,7 @@ impl Cloud {
         }
     }
 
-    /// Records the permissions that a request needs, if somebody is known to make it.
+    /// Records the permissions that a request needs, if its caller is known.
     pub fn record(&self, service: &str, action: &str, input: &Value) {
         let Some(caller) = calls::caller() else { return };
         let request = Request { service, action, input };

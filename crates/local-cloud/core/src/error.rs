@@ -1,15 +1,14 @@
-//! The shape in which every emulated AWS service refuses a call. The endpoint renders it
-//! in the protocol of the caller; Step Functions turns its code into an error name.
+//! The error of every emulated service. The endpoint renders it in the protocol of the caller; Step
+//! Functions makes an error name of its code.
 
 use serde_json::{Map, Value};
 
-/// An AWS service error: what an SDK turns into a typed exception.
+/// An AWS service error, which an SDK turns into a typed exception.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct AwsError {
-    /// The error code, for example `ResourceNotFoundException`.
+    /// For example `ResourceNotFoundException`.
     pub code: String,
-    /// A sentence for a person.
     pub message: String,
     /// The HTTP status code.
     pub status: u16,
@@ -18,28 +17,27 @@ pub struct AwsError {
 }
 
 impl AwsError {
-    /// An error with the given HTTP status.
     pub fn new(status: u16, code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into(), status, details: Map::new() }
     }
 
-    /// The caller's fault: status 400.
+    /// An error of the caller: status 400.
     pub fn client(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(400, code, message)
     }
 
-    /// Our fault: status 500, `InternalFailure`.
+    /// An error of the local cloud: status 500, `InternalFailure`.
     pub fn internal(message: impl ToString) -> Self {
         Self::new(500, "InternalFailure", message.to_string())
     }
 
-    /// The operation exists on AWS, but not here.
+    /// AWS has this operation, the local cloud does not: status 501, `NotImplemented`.
     pub fn not_emulated(service: &str, action: &str) -> Self {
         Self::new(501, "NotImplemented", format!("{service}:{action} is not emulated by the local cloud."))
     }
 
-    /// An input whose members are not those of the action: in AWS's words, where one is
-    /// missing; by name, where one is not emulated.
+    /// An input that does not have the members of its action: AWS's words for a missing member, and the name
+    /// of one that is not emulated.
     pub fn unreadable(error: &serde_json::Error) -> Self {
         let text = error.to_string();
         let named = |before: &str| {
@@ -64,7 +62,6 @@ impl AwsError {
         }
     }
 
-    /// Whether the service, not the caller, is to blame (5xx).
     pub fn is_server_fault(&self) -> bool {
         self.status >= 500
     }

@@ -1,7 +1,6 @@
-//! The fault plan: what a run does wrong on purpose, as AWS is allowed to, so that tests can see
-//! whether the application bears it. Nothing goes wrong without a plan. What is drawn comes from
-//! the plan's own seed, so that the same seed tries the same again as far as the processes of
-//! the functions let it.
+//! Injected faults: what AWS may do wrong, done on purpose, so that tests see whether the application copes.
+//! Without a plan there are no faults. All draws come from the seed of the plan, so that the same seed
+//! repeats the same faults, as far as the timing of the functions' processes allows.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,27 +8,26 @@ use std::time::Duration;
 use crate::error::AwsError;
 use crate::random::Random;
 
-/// What goes wrong, and how often. Shares are between 0 and 1.
+/// The faults to inject, as shares between 0 and 1 where nothing else is said. A fault that the text does not
+/// name does not happen.
 ///
-/// In text: `seed=7,duplicate=0.1,reorder=50,delay=200,throttle=0.05,lose=0.02,partial=0.05,crash=0.05`;
-/// what is not named does not happen.
+/// In text: `seed=7,duplicate=0.1,reorder=50,delay=200,throttle=0.05,lose=0.02,partial=0.05,crash=0.05`
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
-    /// Where the draws begin.
     pub seed: u64,
     /// Messages that are received twice, and events that are delivered twice.
     pub duplicate: f64,
     /// A queue hands out any of this many messages next.
     pub reorder: u64,
-    /// Events come up to this many milliseconds late.
+    /// Events are up to this many milliseconds late.
     pub delay: u64,
-    /// Calls of functions that are throttled: they are not made.
+    /// Calls by functions that AWS refuses with a throttling error.
     pub throttle: f64,
-    /// Calls of functions that are made, and answered with an internal error.
+    /// Calls by functions that take effect, but return an internal error.
     pub lose: f64,
     /// Entries of PutEvents that are refused one by one.
     pub partial: f64,
-    /// Invocations whose process is killed: before it has the event, at work, or when it has answered.
+    /// Invocations whose process is killed: before it has the event, while it works, or after its answer.
     pub crash: f64,
 }
 
@@ -62,14 +60,13 @@ impl FromStr for Plan {
     }
 }
 
-/// What happens to a call that a function makes.
+/// What happens to a call by a function.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Call {
-    /// Nothing out of the ordinary.
     Made,
     /// Refused, and not made.
     Throttled,
-    /// Made; the caller is not told.
+    /// Made; the caller gets an error.
     ReplyLost,
 }
 
@@ -78,13 +75,13 @@ pub enum Call {
 pub enum Crash {
     /// Before it has the event.
     Before,
-    /// While it is at work.
+    /// So long after it got the event.
     After(Duration),
-    /// When it has answered, before anybody hears of it.
+    /// After it has answered; the answer is lost.
     Answered,
 }
 
-/// A plan at work.
+/// Draws the faults of a plan.
 #[derive(Debug)]
 pub struct Faults {
     plan: Plan,
@@ -96,12 +93,11 @@ impl Faults {
         Self { random: Random::seeded(plan.seed), plan }
     }
 
-    /// Draws only where there is something to draw, so that one kind of fault does not move another.
+    /// A share of 0 draws nothing, so that a fault which is off does not change the draws of the others.
     fn happens(&self, share: f64) -> bool {
         share > 0.0 && self.random.fraction() < share
     }
 
-    /// What happens to the next call of a function.
     pub fn call(&self) -> Call {
         if self.happens(self.plan.throttle) {
             Call::Throttled
@@ -117,23 +113,23 @@ impl Faults {
         self.happens(self.plan.partial)
     }
 
-    /// Whether the next message that is received shows again at once.
+    /// Whether the next received message becomes visible again at once.
     pub fn shows_again(&self) -> bool {
         self.happens(self.plan.duplicate)
     }
 
-    /// How many messages that are due stand behind the one that is handed out next.
+    /// How many due messages a queue skips to hand out the next one.
     pub fn overtaken(&self) -> u64 {
         self.random.below(self.plan.reorder)
     }
 
-    /// When an event that is due now is delivered, once or twice.
+    /// The times, one or two, at which an event that is due now is delivered.
     pub fn deliveries(&self, now_ms: i64) -> impl Iterator<Item = i64> {
         let copies = if self.happens(self.plan.duplicate) { 2 } else { 1 };
         (0..copies).map(move |_| now_ms + self.random.below(self.plan.delay) as i64)
     }
 
-    /// How the process of the next invocation dies, if it does.
+    /// Whether and when the process of the next invocation is killed.
     pub fn crash(&self) -> Option<Crash> {
         self.happens(self.plan.crash).then(|| match self.random.below(3) {
             0 => Crash::Before,
@@ -143,7 +139,7 @@ impl Faults {
     }
 }
 
-/// What `service` says when it throttles a caller.
+/// The error of a service that throttles a caller.
 pub fn throttled(service: &str) -> AwsError {
     match service {
         // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html

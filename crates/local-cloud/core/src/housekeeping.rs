@@ -1,7 +1,7 @@
-//! What has to be done from time to time, though nobody asks for it: what has expired is deleted,
-//! idle processes end, and the time is written down. One task does it all, one chore after the
-//! other, and deletes in portions: whoever wants to write comes in between. Nothing is deleted
-//! while the time is in doubt. SQLite uses the room of deleted rows again; its files do not get smaller.
+//! Periodic work that no caller starts: deleting what has expired, ending idle processes, and writing down
+//! the time. One task does one chore after the other, and deletes in portions, so that writers need not wait
+//! long. It deletes nothing while the time is in doubt. SQLite reuses the space of deleted rows; its files
+//! do not shrink.
 
 use std::future::ready;
 use std::panic::AssertUnwindSafe;
@@ -13,7 +13,7 @@ use futures::FutureExt;
 use crate::service::Chore;
 use crate::{AwsError, Cloud, clock};
 
-/// The time is written down, so that the next start does not begin before it.
+/// Writes down the time, so that the next start does not begin before it.
 const REMEMBER: Chore = Chore {
     of: "time",
     every: Duration::from_secs(60),
@@ -25,10 +25,10 @@ const REMEMBER: Chore = Chore {
     },
 };
 
-/// When each chore is done for the first time at the latest: a run may be short.
+/// Every chore runs for the first time within this time after the start: a run may be short.
 const FIRST: Duration = Duration::from_secs(30);
 
-/// Between two portions, for those who want to write.
+/// The pause between two portions, in which others can write.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Starts the chores; they end when `cloud.stopping` is cancelled.
@@ -41,12 +41,12 @@ pub fn start(cloud: &Arc<Cloud>) {
     tokio::spawn(async move {
         tokio::select! {
             () = cloud.stopping.cancelled() => {}
-            () = keep_house(&cloud, due) => {}
+            () = perform_when_due(&cloud, due) => {}
         }
     });
 }
 
-async fn keep_house(cloud: &Arc<Cloud>, mut due: Vec<(i64, &'static Chore)>) {
+async fn perform_when_due(cloud: &Arc<Cloud>, mut due: Vec<(i64, &'static Chore)>) {
     loop {
         let next_ms = due.iter().map(|(due_ms, _)| *due_ms).min().unwrap_or(i64::MAX);
         cloud.clock.sleep_until(next_ms).await;
@@ -65,10 +65,9 @@ async fn perform(cloud: &Arc<Cloud>, chore: &Chore) {
     }
     let mut all = 0;
     loop {
-        // A chore that panics ends none of the others.
+        // A chore that panics does not end the others.
         let work = AssertUnwindSafe(async { (chore.work)(cloud, chore.portion).await }).catch_unwind();
-        let done = work.await.unwrap_or_else(|_| Err(AwsError::internal("it panicked")));
-        match done {
+        match work.await.unwrap_or_else(|_| Err(AwsError::internal("it panicked"))) {
             Ok(done) => {
                 all += done;
                 if done < chore.portion {

@@ -1,11 +1,12 @@
-//! What every emulated service stands on: the clock, randomness, the store, faults, recorded calls,
-//! errors, resources, HTTP ports, and a [`Cloud`] that knows no service. A service is a static row
-//! ([`service::Service`]) that the layers above put together.
+//! The base of every emulated service: clock, randomness, store, faults, recorded calls, errors, resources,
+//! HTTP ports, and a [`Cloud`] that knows no service. A service is a static row ([`service::Service`]); the
+//! layers above put the rows together.
 
 pub mod api;
 pub mod calls;
 pub mod clock;
 mod cloud;
+pub mod counters;
 mod error;
 pub mod faults;
 pub mod housekeeping;
@@ -15,7 +16,14 @@ pub mod random;
 pub mod resource;
 pub mod service;
 pub mod store;
-pub mod tally;
 
 pub use cloud::{Cloud, Settings};
 pub use error::AwsError;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks a mutex even after another holder panicked: what the mutexes here hold is whole at any moment, and
+/// SQLite rolls back the transaction of a closure that panics.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

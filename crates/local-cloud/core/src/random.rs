@@ -1,29 +1,28 @@
-//! The one source of randomness of the local cloud: ids, jitter, shuffles. A seed makes a
-//! run repeatable.
+//! The one source of randomness: ids, jitter, shuffles. A seed makes a run repeatable.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _, make_rng};
 use uuid::Uuid;
+
+use crate::lock;
 
 /// A seeded generator behind a lock.
 #[derive(Debug)]
 pub struct Random(Mutex<StdRng>);
 
 impl Random {
-    /// Seeded by the operating system.
     pub fn from_entropy() -> Self {
         Self(Mutex::new(make_rng()))
     }
 
-    /// The same seed gives the same sequence.
     pub fn seeded(seed: u64) -> Self {
         Self(Mutex::new(StdRng::seed_from_u64(seed)))
     }
 
     fn with<T>(&self, draw: impl FnOnce(&mut StdRng) -> T) -> T {
-        draw(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        draw(&mut lock(&self.0))
     }
 
     /// A version 4 UUID in its usual text form.
@@ -52,7 +51,7 @@ impl Random {
     }
 }
 
-/// Derives a stable UUID from a name: the same template gives the same ids at every start.
+/// A UUID made from a name, so that the same template gives the same ids at every start.
 pub fn stable_uuid(name: &str) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).to_string()
 }

@@ -1,5 +1,5 @@
-//! A resource of a template after the SAM transform and after every intrinsic function is
-//! evaluated: what a service module is given to deploy.
+//! A resource of a template after the SAM transform, with every intrinsic function evaluated: the input of
+//! a service that deploys it.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -17,28 +17,20 @@ pub struct Resource {
     pub physical_id: String,
     /// What `GetAtt X.Arn` gives; empty for types without one.
     pub arn: String,
-    /// Evaluated properties; absent ones (`AWS::NoValue`) are not there.
+    /// Evaluated properties, without those of the value `AWS::NoValue`.
     pub properties: Value,
     /// The resource's `Metadata`, evaluated (`Binary` of a function, for example).
     pub metadata: Value,
-    /// Where it is written.
     pub file: Source,
 }
 
-/// The file that declares a resource, and those that parts of its properties are included from.
+/// The file that declares a resource, and the files that it includes parts of its properties from.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Source {
-    /// The template, relative to the project.
+    /// Relative to the project.
     template: String,
-    /// `LogicalId.Properties.Path` of each part, and its file.
+    /// `LogicalId.Properties.Path` of each included part, and its file.
     included: Vec<(String, String)>,
-}
-
-impl Source {
-    /// The template, relative to the project.
-    pub fn template(&self) -> &str {
-        &self.template
-    }
 }
 
 impl<T: Into<String>> From<T> for Source {
@@ -54,12 +46,17 @@ impl std::fmt::Display for Source {
 }
 
 impl Source {
-    /// The same template, with parts from other files: the path of each, and its file.
+    /// The template, relative to the project.
+    pub fn template(&self) -> &str {
+        &self.template
+    }
+
+    /// The same template with included parts: the path of each, and its file.
     pub fn including(self, included: Vec<(String, String)>) -> Self {
         Self { included, ..self }
     }
 
-    /// The file in which a path stands; the innermost one, where a part includes another.
+    /// The file that holds a path; the innermost one, where an included part includes another.
     fn of(&self, path: &str) -> &str {
         let holds = |part: &str| {
             path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
@@ -70,7 +67,7 @@ impl Source {
     }
 }
 
-/// Why the template cannot be run here: always one sentence that names file, resource and property.
+/// Why the local cloud cannot run the template: one sentence that names file, resource and property.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{file}: {path}: {reason}")]
 pub struct Refusal {
@@ -83,14 +80,11 @@ pub struct Refusal {
 }
 
 impl Resource {
-    /// Reads the properties into a struct that denies unknown fields: a property that the
-    /// module does not name is refused, never ignored.
-    ///
-    /// # Errors
-    /// A [`Refusal`] that names the property.
+    /// Reads the properties into a struct that denies unknown fields, so that a property which the module
+    /// does not know is refused by name and never ignored.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
         serde_path_to_error::deserialize(self.properties.clone()).map_err(|error| {
-            // A property of the wrong type is told by its path; `.` is the properties themselves.
+            // Serde calls the properties themselves `.`.
             let path = match error.path().to_string().as_str() {
                 "." => "Properties".to_owned(),
                 path => format!("Properties.{path}"),
@@ -99,10 +93,7 @@ impl Resource {
         })
     }
 
-    /// Refuses the first property that is none of these.
-    ///
-    /// # Errors
-    /// A [`Refusal`] that names the property.
+    /// Refuses the first property that is not among `known`.
     pub fn check_properties(&self, known: &[&str]) -> Result<(), Refusal> {
         let given = self.properties.as_object().into_iter().flatten();
         match given.map(|(name, _)| name).find(|name| !known.contains(&name.as_str())) {

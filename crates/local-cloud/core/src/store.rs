@@ -1,40 +1,34 @@
-//! The one small layer over SQLite in which the local cloud keeps what must outlive
-//! `kill -9`: queues, logs, deliveries, executions, checkpoints. (Tables of DynamoDB live
-//! in dynoxide's own file.) Each service owns its tables and creates them with
-//! [`Store::migrate`]; a closure passed to [`Store::write`] is one transaction.
+//! A small layer over SQLite. It keeps what must survive `kill -9`: queues, logs, deliveries, executions,
+//! checkpoints. (DynamoDB's tables are in dynoxide's own file.) Each service owns its tables and creates
+//! them with [`Store::migrate`]; each [`Store::write`] is one transaction.
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use crate::error::AwsError;
+use crate::lock;
 
-/// The version of what stands in the columns (JSON, for the most part). It is raised by hand when
-/// what an older version wrote cannot be read any more; a changed column or table is noticed
-/// without it, by [`Store::migrate`].
+/// The version of what the columns hold (mostly JSON). Raise it when this version can no longer read what
+/// an older one wrote. A changed table or column needs no new version: [`Store::migrate`] notices it.
 const CONTENT_VERSION: i64 = 1;
 
 /// Why the state could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// SQLite refused.
     #[error("the state store failed: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    /// dynoxide could not open the DynamoDB tables.
     #[error(
         "the DynamoDB tables could not be opened: {0}; start once with --fresh, or choose another --state-dir"
     )]
     Tables(String),
-    /// The state folder was written by another version of the local cloud.
+    /// Another version of the local cloud wrote the state folder; `what` is different.
     #[error(
         "the state was written by another version of the local cloud ({what}); start once with --fresh, or choose another --state-dir"
     )]
-    OtherVersion {
-        /// What is different.
-        what: String,
-    },
+    OtherVersion { what: String },
 }
 
 impl From<StoreError> for AwsError {
@@ -55,27 +49,20 @@ pub struct Store {
 type Part = (String, String, String);
 
 impl Store {
-    /// Opens or creates the database file.
-    ///
-    /// # Errors
-    /// When the file cannot be opened or has contents of another version.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        // SQLite says better than this what is wrong with a path.
+        // A failure shows again below, where SQLite's message is better.
         let _ = crate::private_file::open(path);
         Self::prepare(Connection::open(path)?)
     }
 
-    /// A database that is gone when dropped, for tests.
-    ///
-    /// # Errors
-    /// When SQLite cannot allocate it.
+    /// A database that ends with its value, for tests.
     pub fn in_memory() -> Result<Self, StoreError> {
         Self::prepare(Connection::open_in_memory()?)
     }
 
     fn prepare(connection: Connection) -> Result<Self, StoreError> {
-        // WAL with synchronous=NORMAL survives the death of the process (not of the
-        // machine), which is what is promised, without an fsync per transaction.
+        // WAL with synchronous=NORMAL survives the end of the process (not of the machine), which is what
+        // the local cloud promises, without an fsync for each transaction.
         // https://www.sqlite.org/pragma.html#pragma_synchronous
         connection.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;",
@@ -92,76 +79,63 @@ impl Store {
         Ok(Self { connection: Mutex::new(connection), tables: Mutex::default() })
     }
 
-    /// Creates a service's tables; statements must be repeatable (`IF NOT EXISTS`).
-    ///
-    /// What is there already is compared with what the statements would create: an index that
-    /// differs is built anew, and so is a table that holds nothing.
+    /// Creates a service's tables; statements must be repeatable (`IF NOT EXISTS`). An index that differs
+    /// from its statement is built anew, and so is an empty table.
     ///
     /// # Errors
-    /// When a table differs and holds rows; when SQLite refuses a statement.
+    /// [`StoreError::OtherVersion`] when a table differs and holds rows.
     pub fn migrate(&self, statements: &str) -> Result<(), StoreError> {
         let wanted = Connection::open_in_memory()?;
         wanted.execute_batch(statements)?;
-        let connection = self.lock();
+        let connection = lock(&self.connection);
         for (kind, name, statement) in parts(&wanted)? {
             let found: Option<String> = connection
                 .query_row("SELECT sql FROM sqlite_schema WHERE name = ?1", [&name], |row| row.get(0))
                 .optional()?;
             if found.is_some_and(|found| words(&found) != words(&statement)) {
-                replace(&connection, &kind, &name)?;
+                drop_if_empty(&connection, &kind, &name)?;
             }
             if kind == "table" {
-                self.tables.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+                lock(&self.tables).insert(name);
             }
         }
         Ok(connection.execute_batch(statements)?)
     }
 
-    /// Removes the empty tables that no service has any more; called once all have created theirs.
+    /// Removes the empty tables that no service has any longer; called after all services created theirs.
     ///
     /// # Errors
-    /// When one of them holds rows, which nobody would read.
+    /// [`StoreError::OtherVersion`] when such a table holds rows, which nobody would read.
     pub fn forget_unknown_tables(&self) -> Result<(), StoreError> {
-        let connection = self.lock();
-        let known = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = lock(&self.connection);
+        let known = lock(&self.tables);
         for (kind, name, _) in parts(&connection)? {
             if kind == "table" && !known.contains(&name) {
-                replace(&connection, &kind, &name)?;
+                drop_if_empty(&connection, &kind, &name)?;
             }
         }
         Ok(())
     }
 
-    /// Reads; short, since all services share one connection.
-    ///
-    /// # Errors
-    /// What the closure returns.
+    /// Reads. A query must be short: all services share one connection.
     pub fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
-        Ok(query(&self.lock())?)
+        Ok(query(&lock(&self.connection))?)
     }
 
-    /// Writes in one transaction: all of the closure's statements, or none on `Err`.
-    ///
-    /// # Errors
-    /// What the closure or the commit returns.
+    /// Writes in one transaction: all statements of the closure, or none where it returns an error.
     pub fn write<T>(
         &self,
         change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        let mut connection = self.lock();
+        let mut connection = lock(&self.connection);
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let value = change(&transaction)?;
         transaction.commit()?;
         Ok(value)
     }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Connection> {
-        // A panic inside a closure rolled its transaction back; the connection is sound.
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// All tables and indices of a database, each table before its indices, SQLite's own left out.
+/// All tables and indices of a database without SQLite's own; each table stands before its indices.
 fn parts(connection: &Connection) -> rusqlite::Result<Vec<Part>> {
     connection
         .prepare("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY rowid")?
@@ -169,18 +143,16 @@ fn parts(connection: &Connection) -> rusqlite::Result<Vec<Part>> {
         .collect()
 }
 
-/// How a statement is laid out does not matter.
+/// The words of a statement: two statements that differ in white space only are the same.
 fn words(statement: &str) -> Vec<&str> {
     statement.split_whitespace().collect()
 }
 
-/// Drops what is about to be created in another form, unless that would lose something.
-fn replace(connection: &Connection, kind: &str, name: &str) -> Result<(), StoreError> {
+/// Drops an index, or a table that holds no rows.
+fn drop_if_empty(connection: &Connection, kind: &str, name: &str) -> Result<(), StoreError> {
     if kind == "table" {
-        let holds: bool =
-            connection
-                .query_row(&format!("SELECT EXISTS (SELECT 1 FROM \"{name}\")"), [], |row| row.get(0))?;
-        if holds {
+        let exists = format!("SELECT EXISTS (SELECT 1 FROM \"{name}\")");
+        if connection.query_row(&exists, [], |row| row.get(0))? {
             return Err(StoreError::OtherVersion { what: format!("its table {name} is another") });
         }
     }
@@ -265,6 +237,6 @@ mod tests {
         assert!(refusal.contains("its table t is another"), "{refusal}");
         store.write(|tx| tx.execute("DELETE FROM t", [])).unwrap();
         store.forget_unknown_tables().unwrap();
-        assert!(parts(&store.lock()).unwrap().is_empty());
+        assert!(parts(&lock(&store.connection)).unwrap().is_empty());
     }
 }

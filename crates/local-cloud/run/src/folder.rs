@@ -1,9 +1,9 @@
-//! The folder that keeps the state of a local cloud. It is known by its mark, a file that also
-//! says for which stage and template it was made; one that holds other things and has no mark
-//! is never cleared. One process at a time holds it. What is not ours in it is never removed.
-//! What is ours is for the user alone who runs it: other users of the machine read nothing of it.
+//! The state folder of a local cloud. A file in it, the mark, says that it is one, and for which stage and
+//! template it was made. A folder without a mark that holds other things is never cleared, and files of
+//! others are never removed. One process at a time uses the folder. Other users of the machine cannot read
+//! its files.
 
-use std::fs::{DirBuilder, File, Permissions};
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -11,31 +11,31 @@ use anyhow::{Context, bail};
 use cloud_core::private_file;
 use serde::{Deserialize, Serialize};
 
-/// Held by the process that runs on the folder.
+/// Locked by the process that uses the folder.
 const LOCK: &str = "lock";
 
-/// What makes a folder a state folder.
+/// Marks a state folder.
 const MARK: &str = "state.json";
 
-/// The mark while the folder is cleared: whoever finds it goes on with that.
+/// The name of the mark while the folder is being cleared: the next start goes on clearing.
 const CLEARING: &str = "state.json.clearing";
 
-/// What a run leaves: these files, and those that are kept beside them.
+/// The files that a run leaves, each perhaps with one of the endings below.
 const OURS: [&str; 6] = [MARK, CLEARING, "cloud.sqlite", "dynamodb.sqlite", "local.json", "seeded"];
 
-/// What SQLite adds to the name of a database, and what is about to be renamed into its place.
-const BESIDE: [&str; 5] = ["", "-wal", "-shm", "-journal", ".new"];
+/// Endings that SQLite adds to the name of a database, and `.new` of a file to be renamed into place.
+const ENDINGS: [&str; 5] = ["", "-wal", "-shm", "-journal", ".new"];
 
-/// What a state was made for; another run goes on with it only when this is the same.
+/// The stage and template that a state was made for. Only a run with the same ones can use it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Made {
-    /// The stage: part of the name of nearly every resource.
+    /// Part of the name of nearly every resource.
     pub stage: String,
-    /// The template, relative to the project: names the nested stacks, and the resources in them.
+    /// Relative to the project. Names the nested stacks and their resources.
     pub template: String,
 }
 
-/// A state folder that this process holds.
+/// A state folder that this process has locked.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -43,24 +43,22 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Takes a folder, creates it where it is missing, and empties it of earlier runs if `fresh`.
+    /// Takes a folder, creates it where it is missing, and removes the state of earlier runs if `fresh`.
     ///
     /// # Errors
-    /// One sentence: it cannot be written, holds something else, is in use, or was made for
-    /// another stage or template.
+    /// One sentence: it cannot be written, holds other things, is in use, or was made for another stage or
+    /// template.
     pub fn take(path: &Path, made: &Made, fresh: bool) -> anyhow::Result<Self> {
         let shown = path.display();
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .with_context(|| format!("cannot create the state folder {shown}"))?;
+        let mut builder = DirBuilder::new();
+        let created = builder.recursive(true).mode(0o700).create(path);
+        created.with_context(|| format!("cannot create the state folder {shown}"))?;
         if fresh
             && let Some(stranger) =
                 stranger(path).with_context(|| format!("cannot read the folder {shown}"))?
         {
             bail!(
-                "{shown} is not a state folder, since it holds {stranger}: it is not cleared; leave out --fresh, or choose another one with --state-dir"
+                "{shown} is not a state folder: it holds {stranger}, so --fresh does not clear it; leave out --fresh, or choose another folder with --state-dir"
             );
         }
         let file = private_file::open(&path.join(LOCK)).with_context(|| {
@@ -68,10 +66,10 @@ impl Folder {
         })?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => {
+            Err(TryLockError::WouldBlock) => {
                 bail!("another local cloud is running on {shown}; stop it, or choose another --state-dir")
             }
-            Err(std::fs::TryLockError::Error(error)) => {
+            Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("cannot lock the state folder {shown}"));
             }
         }
@@ -84,13 +82,12 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Takes away what earlier runs allowed to other users; a folder that holds other things, too,
-    /// stays as it is.
+    /// Takes away the permissions that earlier versions gave to other users. A folder that also holds other
+    /// things keeps its own permissions.
     fn close(&self) -> std::io::Result<()> {
         let entries = entries(&self.path)?;
         for (name, _) in entries.iter().filter(|(_, ours)| *ours) {
@@ -102,8 +99,8 @@ impl Folder {
         Ok(())
     }
 
-    /// Removes what earlier runs left. Until the last of it is gone, the mark says so: half a
-    /// state is never taken for a whole one.
+    /// Removes the files of earlier runs. The mark has its other name until the last of them is gone, so that
+    /// no run uses half a state.
     fn clear(&self) -> std::io::Result<()> {
         let clearing = self.path.join(CLEARING);
         let mark = self.path.join(MARK);
@@ -118,46 +115,35 @@ impl Folder {
         std::fs::remove_file(clearing)
     }
 
-    /// Compares with what the state was made for; a new state is marked.
+    /// Refuses a state that was made for another stage or template; marks a new one.
     fn check(&self, made: &Made) -> anyhow::Result<()> {
+        const INSTEAD: &str = "start once with --fresh, or choose another --state-dir";
         let (mark, shown) = (self.path.join(MARK), self.path.display());
-        let before: Made = match std::fs::read(&mark) {
-            Ok(text) => serde_json::from_slice(&text).with_context(|| {
-                format!(
-                    "{} cannot be read; start once with --fresh, or choose another --state-dir",
-                    mark.display()
-                )
-            })?,
+        let text = match std::fs::read(&mark) {
+            Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                // Renamed into place: a mark is whole, or not there.
+                // Renamed into place, so that a mark is whole or missing.
                 let new = self.path.join(format!("{MARK}.new"));
-                private_file::write(&new, &serde_json::to_vec_pretty(made)?)
-                    .and_then(|()| std::fs::rename(&new, &mark))
-                    .with_context(|| format!("cannot write to the state folder {shown}"))?;
-                return Ok(());
+                let written = private_file::write(&new, &serde_json::to_vec_pretty(made)?)
+                    .and_then(|()| std::fs::rename(&new, &mark));
+                return written.with_context(|| format!("cannot write to the state folder {shown}"));
             }
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", mark.display())),
         };
-        let instead = "start once with --fresh, or choose another --state-dir";
-        if before.stage != made.stage {
-            bail!(
-                "the state in {shown} was made with --stage {}, not {}; {instead}",
-                before.stage,
-                made.stage
-            );
-        }
-        if before.template != made.template {
-            bail!(
-                "the state in {shown} was made with --template {}, not {}; {instead}",
-                before.template,
-                made.template
-            );
+        let before: Made = serde_json::from_slice(&text)
+            .with_context(|| format!("{} cannot be read; {INSTEAD}", mark.display()))?;
+        for (option, old, new) in
+            [("stage", &before.stage, &made.stage), ("template", &before.template, &made.template)]
+        {
+            if old != new {
+                bail!("the state in {shown} was made with --{option} {old}, not {new}; {INSTEAD}");
+            }
         }
         Ok(())
     }
 }
 
-/// What a folder holds: names, and whether each is a file of ours.
+/// The names in a folder, and whether each is a file of ours.
 fn entries(path: &Path) -> std::io::Result<Vec<(String, bool)>> {
     let entry = |entry: std::io::Result<std::fs::DirEntry>| {
         let entry = entry?;
@@ -168,12 +154,11 @@ fn entries(path: &Path) -> std::io::Result<Vec<(String, bool)>> {
     std::fs::read_dir(path)?.map(entry).collect()
 }
 
-/// `cloud.sqlite-wal`, `state.json.new` and the like are ours too.
 fn is_ours(name: &str) -> bool {
-    OURS.iter().filter_map(|ours| name.strip_prefix(ours)).any(|rest| BESIDE.contains(&rest))
+    OURS.iter().filter_map(|ours| name.strip_prefix(ours)).any(|rest| ENDINGS.contains(&rest))
 }
 
-/// What a folder without a mark holds that no run of ours can have left.
+/// Something in a folder without a mark that no run left there.
 fn stranger(path: &Path) -> std::io::Result<Option<String>> {
     let entries = entries(path)?;
     // The first versions left no mark.

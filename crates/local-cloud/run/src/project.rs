@@ -10,11 +10,8 @@ use cloud_languages::template::{self, Application, Project};
 
 use crate::services::SERVICES;
 
-/// Loads a template and all that it nests as the stack `stack_name`. `api_url` is where the APIs
-/// listen, `endpoint_url` where the AWS services do.
-///
-/// # Errors
-/// Names file and path of the first thing that is wrong or not emulated.
+/// Loads a template and its nested templates as the stack `stack_name`. `api_url` is the address of the APIs,
+/// `endpoint_url` that of the AWS services. Refuses the first thing that is wrong or not emulated.
 pub fn load(
     project: &Path,
     template: &str,

@@ -1,6 +1,6 @@
-//! What `sam deploy` calls the stack of a template: the `stack_name` in the `samconfig.toml` beside
-//! the template, of the environment that deploys this template for this stage. Where several do, it
-//! is one that names the stage, `default` before the others.
+//! Finds the name that `sam deploy` gives to the stack of a template: `stack_name` in the `samconfig.toml`
+//! beside the template, from the environment that deploys this template for this stage. Where several do, an
+//! environment that names the stage comes first, then `default`.
 //! <https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/serverless-sam-cli-config.html>
 
 use std::collections::BTreeMap;
@@ -10,35 +10,31 @@ use std::path::Path;
 use anyhow::Context;
 use toml::Value;
 
-/// The name of the stack; `uni-prop-{stage}` where nothing says how it is called.
-///
-/// # Errors
-/// When there is a `samconfig.toml` that cannot be read.
+/// The name of the stack; `uni-prop-{stage}` where no environment gives one.
 pub(crate) fn stack_name(project: &Path, template: &str, stage: &str) -> anyhow::Result<String> {
     let template = project.join(template);
     let file = template.with_file_name("samconfig.toml");
     let unnamed = || format!("uni-prop-{stage}");
+    let unreadable = || format!("cannot read {}", file.display());
     let text = match std::fs::read_to_string(&file) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(unnamed()),
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
+        Err(error) => return Err(error).with_context(unreadable),
     };
-    let environments: BTreeMap<String, Value> =
-        toml::from_str(&text).with_context(|| format!("cannot read {}", file.display()))?;
+    let environments: BTreeMap<String, Value> = toml::from_str(&text).with_context(unreadable)?;
     let template = template.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let named = environments.iter().filter_map(|(environment, values)| {
         let (names_stage, name) = name_in(values, template, stage)?;
         Some(((!names_stage, environment != "default"), name))
     });
-    // Of those alike, the first by name.
+    // Among equals, the first by name.
     let best = named.min_by_key(|(rank, _)| *rank);
     Ok(best.map_or_else(unnamed, |(_, name)| name))
 }
 
-/// The name in an environment, if that deploys this template for this stage, and whether it names
-/// the stage.
+/// Whether an environment names the stage, and its stack name, if it deploys this template for this stage.
 fn name_in(environment: &Value, template: &str, stage: &str) -> Option<(bool, String)> {
-    // What stands for `deploy` wins over what stands for all commands.
+    // A parameter of `deploy` wins over one of all commands.
     let parameter = |name: &str| {
         let of = |command: &&str| environment.get(command)?.get("parameters")?.get(name);
         ["deploy", "global"].iter().find_map(of)

@@ -1,5 +1,4 @@
-//! The one list of services. Each stands behind those that it calls, and is opened and started in this
-//! order; nothing else lists services, actions or types.
+//! The only list of services. Each comes after the services that it calls; they open and start in this order.
 
 use cloud_core::service::Service;
 use cloud_services::{

@@ -1,5 +1,5 @@
-//! Brings the whole application up: ports, templates, state, resources, background tasks, in
-//! this order, so that a busy port or a broken template is told before anything runs.
+//! Starts the whole application: ports, templates, state, resources, background tasks, in this order, so that
+//! a busy port or a broken template is reported before anything runs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use cloud_core::clock::{self, Clock};
+use cloud_core::faults::Plan;
 use cloud_core::random::Random;
 use cloud_core::resource::Resource;
 use cloud_core::{Cloud, Settings, housekeeping, private_file};
@@ -19,31 +20,29 @@ use tokio::task::JoinSet;
 
 use crate::folder::{Folder, Made};
 use crate::services::SERVICES;
-use crate::{deploy, earlier, endpoint, project, samconfig};
+use crate::{deploy, endpoint, project, removed, samconfig};
 
-/// How to run.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The folder of the root `template.yaml`.
     pub project: PathBuf,
-    /// The template to run, relative to the project: the root's, or that of one service alone.
+    /// The template to run, relative to the project: the root template, or that of one service.
     pub template: String,
-    /// The stage; the stack is called as `sam deploy` calls it in this stage.
     pub stage: String,
-    /// Where state lives; created where it is missing.
+    /// The state folder; created where it is missing.
     pub state: PathBuf,
     /// Port of the APIs; 0 for any free one.
     pub port: u16,
     /// Port of the AWS endpoint; 0 for any free one.
     pub aws_port: u16,
-    /// Where the functions' binaries are.
+    /// The folder of the functions' binaries.
     pub binaries: PathBuf,
     /// Ignores the throttling of the templates, for load tests.
     pub no_throttle: bool,
-    /// Forgets the state of earlier runs first.
+    /// Deletes the state of earlier runs first.
     pub fresh: bool,
-    /// What goes wrong on purpose, for tests.
-    pub faults: cloud_core::faults::Plan,
+    /// Faults to inject, for tests.
+    pub faults: Plan,
 }
 
 impl Options {
@@ -59,60 +58,51 @@ impl Options {
             binaries: binaries.to_owned(),
             no_throttle: false,
             fresh: false,
-            faults: cloud_core::faults::Plan::default(),
+            faults: Plan::default(),
         }
     }
 }
 
-/// What others need to find a running local cloud; kept in `{state}/local.json`.
+/// The addresses of a running local cloud, in `{state}/local.json` for other processes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Addresses {
-    /// All HTTP routes, on one origin.
+    /// The origin of all HTTP routes.
     pub api_url: String,
     /// The AWS endpoint, for `AWS_ENDPOINT_URL`.
     pub endpoint_url: String,
-    /// The region in every ARN.
     pub region: String,
-    /// The account in every ARN.
     pub account: String,
     /// The root stack.
     pub stack: String,
-    /// Its outputs.
+    /// The outputs of the root stack.
     pub outputs: BTreeMap<String, String>,
-    /// The process that runs it.
     pub pid: u32,
 }
 
 /// A running local cloud.
 #[derive(Debug)]
 pub struct Running {
-    /// The services.
     pub cloud: Arc<Cloud>,
-    /// Where they answer.
     pub addresses: Addresses,
     /// The state folder.
     pub state: PathBuf,
     tasks: JoinSet<()>,
-    /// Held as long as the state folder is in use.
+    /// Locks the state folder.
     _folder: Folder,
 }
 
 /// A function of the templates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Function {
-    /// Its logical ids from the root template down, such as `ContractsService/IngestFunction`: the
-    /// folder into which `sam build` puts what it built.
+    /// Its logical ids from the root template down, such as `ContractsService/IngestFunction`: the folder that
+    /// `sam build` builds it into.
     pub path: String,
-    /// The name of the binary that it runs.
     pub binary: String,
-    /// Its own environment.
+    /// The environment variables that its template sets.
     pub variables: BTreeMap<String, String>,
 }
 
-/// The functions of the templates, by their paths.
-///
-/// # Errors
-/// When the templates cannot be run here.
+/// The functions of the templates, sorted by path.
 pub fn functions(project: &Path, template: &str, stage: &str) -> anyhow::Result<Vec<Function>> {
     let (settings, template) = (settings(project, stage, None), within(project, template));
     let application = load(&settings, &template, "http://127.0.0.1", "http://127.0.0.1")?;
@@ -143,9 +133,6 @@ pub fn functions(project: &Path, template: &str, stage: &str) -> anyhow::Result<
 }
 
 /// The names of the binaries that the templates' functions run.
-///
-/// # Errors
-/// When the templates cannot be run here.
 pub fn binaries(project: &Path, template: &str, stage: &str) -> anyhow::Result<Vec<String>> {
     let functions = functions(project, template, stage)?.into_iter();
     let mut names: Vec<String> = functions.map(|function| function.binary).collect();
@@ -172,8 +159,8 @@ fn load(
     Ok(project::load(&settings.project, template, &stack, &parameters, settings, api_url, endpoint_url)?)
 }
 
-/// A template's path within the project, however it was written: `./template.yaml` and
-/// `template.yaml` name the same resources. One that is not there is told as it was written.
+/// A template's path within the project, the same for `./template.yaml` and `template.yaml`: it is part of
+/// what a state was made for. The path of a missing file stays as it is.
 pub fn within(project: &Path, template: &str) -> String {
     let whole = || {
         let (project, template) = (project.canonicalize().ok()?, project.join(template).canonicalize().ok()?);
@@ -197,16 +184,12 @@ async fn listen(port: u16, option: &str) -> anyhow::Result<(TcpListener, String)
 /// Starts everything; returns when both ports answer.
 ///
 /// # Errors
-/// One sentence: a busy port, a state folder in use or of another version, a template that
-/// cannot be run here.
+/// One sentence: a busy port, a state folder in use or of another version, a template that cannot run here.
 pub async fn up(options: &Options) -> anyhow::Result<Running> {
     up_with(options, |_| {}).await
 }
 
-/// Like [`up`]; `prepare` sees the services before anything happens in them.
-///
-/// # Errors
-/// As for [`up`].
+/// Like [`up`]; calls `prepare` after the state is open and before anything is deployed.
 pub async fn up_with(options: &Options, prepare: impl FnOnce(&Arc<Cloud>)) -> anyhow::Result<Running> {
     raise_open_files();
     let (api, api_url) = listen(options.port, "--port").await?;
@@ -224,25 +207,16 @@ pub async fn up_with(options: &Options, prepare: impl FnOnce(&Arc<Cloud>)) -> an
         faults: options.faults.clone(),
         ..settings(&options.project, &options.stage, Some(state.to_owned()))
     };
-    let unusable = || format!("cannot go on with the state in {}", state.display());
-    let cloud =
-        Cloud::open(settings, Clock::system(), Random::from_entropy(), SERVICES).with_context(unusable)?;
-    for service in cloud.services() {
-        (service.check)(&cloud).with_context(unusable)?;
-    }
+    let cloud = open(settings, options).with_context(|| unusable(state))?;
     prepare(&cloud);
     let _ = cloud.api_url.set(api_url.clone());
     let _ = cloud.endpoint_url.set(endpoint_url.clone());
-    let _ = cloud.state::<lambda::State>().binaries.set(options.binaries.clone());
-    if options.no_throttle {
-        cloud.state::<apigateway::State>().disable_throttling();
-    }
-    let gone = earlier::compare(&cloud, &application).await.with_context(unusable)?;
+    let removed = removed::compare(&cloud, &application).await.with_context(|| unusable(state))?;
     deploy::deploy(&cloud, &application).await?;
     let outputs = application.outputs(&stack);
     cloudformation::publish(&cloud, application)?;
-    // Before anybody can put something into it.
-    earlier::forget(&cloud, &gone).await?;
+    // Before the ports answer, so that nobody can put something into these resources.
+    removed::remove(&cloud, &removed).await?;
 
     let mut tasks = JoinSet::new();
     tasks.spawn(apigateway::serve(cloud.clone(), api));
@@ -265,14 +239,29 @@ pub async fn up_with(options: &Options, prepare: impl FnOnce(&Arc<Cloud>)) -> an
     Ok(Running { cloud, addresses, tasks, state: state.to_owned(), _folder: folder })
 }
 
-/// The most files that this process wants to open: each of 64 function processes costs about
-/// eleven, and each connection of a client one. macOS takes no more than this, its OPEN_MAX,
-/// although it says that it has no limit.
-const OPEN_FILES: u64 = 10_240;
+fn unusable(state: &Path) -> String {
+    format!("cannot go on with the state in {}", state.display())
+}
 
-/// Lets this process open as many files as it may need, where the system allows it: a shell often
-/// allows 1,024. Children inherit the limit, so that it is no larger than that: there are programs
-/// that close every file that they may have open.
+/// Opens the services on their state, which this version must be able to read.
+fn open(settings: Settings, options: &Options) -> anyhow::Result<Arc<Cloud>> {
+    let cloud = Cloud::open(settings, Clock::system(), Random::from_entropy(), SERVICES)?;
+    for service in cloud.services() {
+        (service.check)(&cloud)?;
+    }
+    let _ = cloud.state::<lambda::State>().binaries.set(options.binaries.clone());
+    if options.no_throttle {
+        cloud.state::<apigateway::State>().disable_throttling();
+    }
+    Ok(cloud)
+}
+
+/// The number of files that this process needs at most: about eleven for each of 64 function processes, and one
+/// for each connection of a client. macOS accepts no larger limit (OPEN_MAX), although it reports none.
+const MAX_OPEN_FILES: u64 = 10_240;
+
+/// Raises the limit of open files as far as needed and allowed: a shell often allows 1,024. Children inherit
+/// the limit; it must not be larger than needed, since some programs close every file number up to it.
 fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -282,14 +271,14 @@ fn raise_open_files() {
     }
 }
 
-/// What a limit is raised to; none where it is high enough or cannot be raised.
+/// The new limit; `None` where the current one is high enough or cannot be raised.
 fn raised(current: Option<u64>, maximum: Option<u64>) -> Option<u64> {
-    let wanted = maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
+    let wanted = maximum.map_or(MAX_OPEN_FILES, |maximum| maximum.min(MAX_OPEN_FILES));
     current.is_some_and(|current| current < wanted).then_some(wanted)
 }
 
 impl Running {
-    /// Stops all background tasks and functions. What was accepted stays in the state folder.
+    /// Stops all background tasks and functions. The state folder keeps everything that was accepted.
     pub async fn stop(mut self) {
         self.end();
         while self.tasks.join_next().await.is_some() {}
@@ -301,14 +290,14 @@ impl Running {
         if let Err(error) = clock::remember(&self.cloud.store, self.cloud.clock.now_ms()) {
             tracing::warn!(%error, "the time could not be written down");
         }
-        // A client may hold its connection open: what it sends now is not accepted any more.
+        // A client may keep its connection open, but the ports accept nothing from now on.
         self.tasks.abort_all();
         let _ = std::fs::remove_file(self.state.join("local.json"));
     }
 }
 
 impl Drop for Running {
-    /// Not stopped in order, such as by an error after the start: nothing stays behind all the same.
+    /// Ends everything also without [`Running::stop`], for example after an error.
     fn drop(&mut self) {
         self.end();
     }
@@ -351,8 +340,8 @@ mod tests {
     fn this_process_may_open_more_files_after_a_start() {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
         let limit = getrlimit(Resource::Nofile);
-        // Not so low that tests beside this one run out of files.
-        let low = Some(limit.maximum.unwrap_or(u64::MAX).min(OPEN_FILES - 1));
+        // High enough for the tests that run beside this one.
+        let low = Some(limit.maximum.unwrap_or(u64::MAX).min(MAX_OPEN_FILES - 1));
         let low = Rlimit { current: low, ..limit };
         setrlimit(Resource::Nofile, low).unwrap();
         raise_open_files();

@@ -1,6 +1,6 @@
-//! The permissions that requests need, and who is charged for what.
+//! The permissions that requests need, and the capacity that each caller consumes.
 
-// clippy.toml allows them in tests; it does not know the helpers of an integration test for such.
+// clippy.toml allows these in tests, but not in helpers of integration tests.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -119,7 +119,7 @@ async fn what_a_table_charges_is_added_up_and_not_shown_to_who_has_not_asked() {
     })
     .await;
     let table = "arn:aws:dynamodb:us-east-1:123456789012:table/items".to_owned();
-    // 1,500 bytes are two units, and twice as many in a transaction.
+    // 1,500 bytes cost two units, and four in a transaction.
     let expected = BTreeMap::from([(("me".to_owned(), table), Units { read: 1.5, write: 4.0 })]);
     assert_eq!(cloud.calls.units(), expected);
 }

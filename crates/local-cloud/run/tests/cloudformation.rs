@@ -1,6 +1,6 @@
-//! CloudFormation's actions on an application that is deployed.
+//! CloudFormation's actions on a deployed application.
 
-// clippy.toml allows them in tests; it does not know the helpers of an integration test for such.
+// clippy.toml allows these in tests, but not in helpers of integration tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::Arc;
@@ -26,7 +26,7 @@ Outputs:
 ";
 const CHILD: &str = "Resources: {Alarm: {Type: AWS::CloudWatch::Alarm, Properties: {AlarmName: a}}}";
 
-/// A cloud on which the two stacks are deployed, one second after the epoch.
+/// A cloud with the two stacks deployed, one second after the epoch.
 async fn deployed() -> (Arc<Cloud>, Application) {
     let project = tempfile::tempdir().unwrap();
     std::fs::write(project.path().join("template.yaml"), ROOT).unwrap();
@@ -159,14 +159,14 @@ async fn the_events_of_a_stack_tell_of_each_resource_and_the_newest_stands_first
     let (cloud, application) = deployed().await;
     let answer = answer(&cloud, "DescribeStackEvents", json!({ "StackName": "app" })).await;
     let events = answer["StackEvents"].as_array().unwrap();
-    let told: Vec<_> = events
+    let described: Vec<_> = events
         .iter()
         .map(|event| {
             (event["LogicalResourceId"].as_str().unwrap(), event["ResourceStatus"].as_str().unwrap())
         })
         .collect();
     assert_eq!(
-        told,
+        described,
         [
             ("app", "CREATE_COMPLETE"),
             ("Role", "CREATE_COMPLETE"),

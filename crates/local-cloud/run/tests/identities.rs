@@ -1,6 +1,6 @@
-//! What `Ref` and `Fn::GetAtt` give of each type, as its reference page says.
+//! What `Ref` and `Fn::GetAtt` give for each type, according to its reference page.
 
-// clippy.toml allows them in tests; it does not know the helpers of an integration test for such.
+// clippy.toml allows these in tests, but not in helpers of integration tests.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
-//! The layers of the local cloud: which crate may know which, and that no service calls upwards. Inside a
-//! service, its files may name each other.
+//! The layers of the local cloud: which crate may use which, and that no service calls upwards. The files of
+//! one service may use each other.
 
-// clippy.toml allows them in tests; it does not know the helpers of an integration test for such.
+// clippy.toml allows these in tests, but not in helpers of integration tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +34,7 @@ fn a_crate_uses_only_those_below_it() {
     }
 }
 
-/// The modules at the top of a crate that each of its modules names, tests left out.
+/// The top modules of a crate that each of its modules uses, without the tests.
 fn imports(folder: &str) -> BTreeMap<String, BTreeSet<String>> {
     let source = root().join(folder).join("src");
     let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -63,7 +63,7 @@ fn imports(folder: &str) -> BTreeMap<String, BTreeSet<String>> {
     imports
 }
 
-/// The names behind `crate::` and in `crate::{...}` of a source, without its comments and its tests.
+/// The names after `crate::` and in `crate::{...}`, without comments and tests.
 fn named(source: &str) -> BTreeSet<String> {
     let source = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
     let code: String = source
@@ -99,7 +99,7 @@ fn identifier(text: &str) -> Option<String> {
     (end > 0).then(|| text[..end].to_owned())
 }
 
-/// The services in the order of the one list of them.
+/// The services in the order of `services.rs`.
 fn order() -> Vec<String> {
     let list = std::fs::read_to_string(root().join("run/src/services.rs")).unwrap();
     let mut order: Vec<String> = list

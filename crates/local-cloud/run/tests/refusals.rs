@@ -1,8 +1,7 @@
-//! What the local cloud does not emulate it refuses before anything runs: each case changes
-//! one place of the real templates, and the one sentence that comes of it must name the
-//! file, the resource (or path) and the property.
+//! The local cloud refuses what it does not emulate before anything runs. Each case changes one place of the
+//! real templates; the refusal must name the file, the resource (or path) and the property.
 
-// clippy.toml allows them in tests; it does not know the helpers of an integration test for such.
+// clippy.toml allows these in tests, but not in helpers of integration tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
@@ -19,10 +18,10 @@ const API: &str = "contracts-service/api.yaml";
 const PROPERTIES: &str = "properties-service/template.yaml";
 const WORKFLOW: &str = "properties-service/approval.asl.yaml";
 
-/// The file that is changed, what is replaced there (once), by what, and what the sentence must name.
+/// The changed file, the text replaced there (once), the new text, and the words that the refusal must contain.
 type Case = (&'static str, &'static str, &'static str, &'static [&'static str]);
 
-/// A row of the table "What is refused" in README.md, and cases of it.
+/// A row of the table "What is refused" in README.md, and its cases.
 type Row = (&'static str, &'static str, &'static [Case]);
 
 #[rustfmt::skip]
@@ -150,7 +149,7 @@ fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..")
 }
 
-/// Copies the templates, with one of them changed.
+/// Copies the templates, and changes one of them.
 fn copy(to: &Path, case: &Case) {
     let (changed, old, new, _) = case;
     let mut files = vec![ROOT.to_owned()];
@@ -173,7 +172,7 @@ fn copy(to: &Path, case: &Case) {
     }
 }
 
-/// What `up` says of the project, or nothing where it starts.
+/// The refusal of a project; `None` where it can start.
 async fn refusal(project: &Path) -> Option<String> {
     let settings = Settings { project: project.to_owned(), ..Settings::for_tests() };
     let parameters = BTreeMap::from([("Stage".into(), "local".into()), ("Owner".into(), "test".into())]);
@@ -210,13 +209,13 @@ async fn what_is_not_emulated_is_refused_in_one_sentence_that_names_it() {
     assert!(wrong.is_empty(), "{} cases:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// What is refused stands in the document, row for row as it is tried here.
+/// The document lists exactly the refusals that are tested here.
 #[test]
 fn the_table_of_refusals_is_what_is_tried() {
     let document = include_str!("../../README.md");
     let (_, table) = document.split_once("| of | refused by name |\n|---|---|\n").unwrap();
-    let told: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).collect();
+    let documented: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).collect();
     let tried: Vec<String> = ROWS.iter().map(|(of, what, _)| format!("| {of} | {what} |")).collect();
-    assert_eq!(told, tried);
+    assert_eq!(documented, tried);
     assert!(ROWS.iter().all(|(_, _, cases)| !cases.is_empty()), "a row without a case");
 }

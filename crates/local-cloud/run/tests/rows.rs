@@ -1,6 +1,6 @@
-//! What the rows of the services say, and what the README says of them.
+//! The rows of the services agree with each other and with the tables of the README.
 
-// clippy.toml allows them in tests; it does not know the helpers of an integration test for such.
+// clippy.toml allows these in tests, but not in helpers of integration tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ fn types() -> Vec<&'static Type> {
     types
 }
 
-/// The actions that are answered through the door, by service.
+/// The actions that `Cloud::call` answers, by service.
 fn actions() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     let mut actions: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for service in SERVICES {
@@ -93,7 +93,7 @@ async fn every_action_is_answered_and_no_other_is() {
     let cloud = cloud();
     for (service, names) in actions() {
         for name in names {
-            // Most are refused for want of input, in one way or another; that is an answer.
+            // Most calls fail because their input is missing; that counts as an answer.
             let answer = cloud.call(service, name, json!({})).await;
             let missing = answer.is_err_and(|error| error.code == "NotImplemented");
             assert!(!missing, "{service} {name} is not emulated");

@@ -1,8 +1,7 @@
-//! Which of AWS's rules each module follows, and where each is tested: `rules/{module}.md`.
-//! This holds the lists against the code: every module that stands for a service has one,
-//! every rule has a source, and every test that is named exists.
+//! `rules/{module}.md` lists the rules of AWS that a module follows, and their tests. This test compares the
+//! lists with the code: every service has a list, every rule has a source, and every named test exists.
 
-// clippy.toml allows them in tests; it does not know the helpers of an integration test for such.
+// clippy.toml allows these in tests, but not in helpers of integration tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
@@ -24,7 +23,7 @@ struct Rule {
     tests: Vec<String>,
 }
 
-/// The rows `| rule | source | tests |` of a module's list; tests are in back quotes.
+/// The rows `| rule | source | tests |` of a list; tests stand in backquotes.
 fn rules(module: &str) -> Vec<Rule> {
     let path = root().join(format!("crates/local-cloud/rules/{module}.md"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("{} is missing", path.display()));
@@ -111,7 +110,7 @@ fn every_rule_has_a_source_and_a_test_that_exists() {
     let mut wrong = Vec::new();
     for module in modules() {
         for rule in rules(&module) {
-            // Where AWS's documentation is silent, the list says so, and what was taken instead.
+            // Where AWS's documentation is silent, the list says so and names the source used instead.
             if !rule.source.contains("https://docs.aws.amazon.com/")
                 && !rule.source.contains("not documented")
             {
@@ -128,8 +127,8 @@ fn every_rule_has_a_source_and_a_test_that_exists() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Members of template properties that are read and not used are named `_so`; what reads the
-/// input of an API action or the answer of a function is no template.
+/// Members of template properties that are read and not used are named `_so`. The input of an API action and the
+/// answer of a function are not template properties.
 #[test]
 fn every_property_that_is_accepted_without_effect_stands_in_the_table_of_those() {
     const ACTIONS: &[&str] = &[

@@ -1,6 +1,5 @@
-//! `cargo unicorn bench --functions`: what each function costs as it is shipped, beside one of the same
-//! profile that does nothing. All are spawned in turn, so that whatever else the machine does falls
-//! on each of them alike.
+//! `cargo unicorn bench --functions`: measures each function as it is deployed, beside one of the same profile
+//! that does nothing. The functions run in turn, so that other work on the machine slows all of them alike.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,16 +16,15 @@ use super::stub::Stub;
 use super::{machine, quantile};
 use crate::{artefacts, samples};
 
-/// How much is measured.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Processes of each function.
+    /// The number of processes of each function.
     #[arg(long, default_value_t = 20, requires = "functions", value_parser = clap::value_parser!(u32).range(1..))]
     pub spawns: u32,
-    /// Invocations of each process, beside its first.
+    /// The number of invocations of each process after its first.
     #[arg(long, default_value_t = 100, requires = "functions", value_parser = clap::value_parser!(u32).range(1..))]
     pub invocations: u32,
-    /// Prints JSON in place of the table.
+    /// Prints JSON instead of the table.
     #[arg(long, requires = "functions")]
     pub json: bool,
 }
@@ -34,16 +32,14 @@ pub struct Options {
 /// The function that does nothing.
 pub const NO_OP: &str = "no-op";
 
-/// The longest start, as a multiple of the no-op's.
+/// The limit of a start, as a multiple of the no-op's.
 const LIMIT: f64 = 3.2;
 
-/// What one function costs: medians over all processes, or over all invocations, but where another
-/// quantile is named, and the most memory.
+/// The figures of one function: medians over all processes or invocations, where nothing else is said.
 #[derive(Debug, Serialize)]
 pub struct Figures {
-    /// The name of its binary.
     pub function: String,
-    /// From the spawn to the first event that it asks for, its connection to AWS opened.
+    /// From the spawn to the first request for an event, including its connection to AWS.
     pub start_ms: f64,
     /// The same as a multiple of the no-op's.
     pub start_of_no_op: f64,
@@ -51,19 +47,18 @@ pub struct Figures {
     pub first_ms: f64,
     /// All other invocations.
     pub warm_p50_ms: f64,
-    /// The slowest hundredth of them begins here.
     pub warm_p99_ms: f64,
-    /// Processor time from the spawn to the first event that it asks for.
+    /// Processor time of the start.
     pub start_cpu_ms: f64,
     /// Processor time of one warm invocation.
     pub warm_cpu_ms: f64,
-    /// The most memory that was resident.
+    /// The maximum of resident memory.
     pub peak_mib: f64,
-    /// Zipped as `sam build` and `sam package` do.
+    /// The size of its zip, as `sam build` and `sam package` make it.
     pub zip_mib: f64,
 }
 
-/// A function, and all that was measured of it.
+/// A function and its measured values.
 struct Subject {
     name: String,
     program: PathBuf,
@@ -77,10 +72,7 @@ struct Subject {
     peaks: Vec<f64>,
 }
 
-/// Measures, and prints the table, or JSON.
-///
-/// # Errors
-/// What [`measure`] says, or when a start takes longer than the limit.
+/// Measures and prints the table or JSON; fails if a start exceeds the limit.
 pub async fn run(project: &Path, programs: &[PathBuf], options: &Options) -> anyhow::Result<()> {
     let figures = measure(project, programs, options).await?;
     let slowest = slowest(&figures).context("nothing was measured")?;
@@ -105,11 +97,8 @@ fn slowest(figures: &[Figures]) -> Option<&Figures> {
     figures.iter().max_by(|one, other| one.start_of_no_op.total_cmp(&other.start_of_no_op))
 }
 
-/// Measures these programs, the no-op among them, each with the variables of its function in the root
+/// Measures these programs and the no-op among them, each with the environment of its function in the root
 /// template and its first sample of `events/`.
-///
-/// # Errors
-/// When a program lacks its function or sample, or fails.
 pub async fn measure(
     project: &Path,
     programs: &[PathBuf],
@@ -122,7 +111,7 @@ pub async fn measure(
     for program in programs {
         subjects.push(Subject::new(project, program, &functions, &stub)?);
     }
-    // The first round finds no program in the page cache.
+    // The first round does not count: the page cache does not hold the programs yet.
     for round in 0..=options.spawns {
         for subject in &mut subjects {
             subject
@@ -159,7 +148,8 @@ impl Subject {
         let mut event = Bytes::from_static(b"{}");
         if name != NO_OP {
             let function = functions.iter().find(|function| function.binary == name);
-            variables.extend(function.with_context(|| format!("{name} is no function"))?.variables.clone());
+            variables
+                .extend(function.with_context(|| format!("{name} is not a function"))?.variables.clone());
             event = samples::first(project, &name)?.to_string().into();
         }
         let (program, empty) = (program.to_owned(), Vec::new);
@@ -177,7 +167,7 @@ impl Subject {
         })
     }
 
-    /// One process from its spawn to its end.
+    /// Runs one process from its spawn to its end.
     async fn round(&mut self, invocations: u32, counts: bool) -> anyhow::Result<()> {
         let mut process = Process::spawn(&self.program, &self.variables).await?;
         let start_cpu = process.cpu()?;

@@ -1,4 +1,4 @@
-//! One process of a function over the Lambda Runtime API, with the time of each thing that it does.
+//! Runs one process of a function over the Lambda Runtime API and times its steps.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
 use std::collections::BTreeMap;
@@ -23,14 +23,14 @@ use tokio::task::JoinSet;
 
 use super::memory_mib;
 
-/// The longest that a start or an invocation may take.
+/// The time limit for a start or an invocation.
 const PATIENCE: Duration = Duration::from_secs(10);
 const API: &str = "/2018-06-01/runtime";
 
-/// What the process did, in its order.
+/// A step of the process.
 #[derive(Debug)]
 enum Done {
-    /// It asked for an event.
+    /// It requested an event.
     Asked(Instant),
     Answered(Instant, Bytes),
     Failed(Bytes),
@@ -42,18 +42,18 @@ struct Api {
     done: mpsc::UnboundedSender<Done>,
 }
 
-/// A process that has asked for its first event.
+/// A process that has requested its first event.
 pub(super) struct Process {
     child: Child,
     events: mpsc::Sender<Bytes>,
     done: mpsc::UnboundedReceiver<Done>,
-    /// From the spawn to the first event that it asked for.
+    /// From the spawn to the first request for an event.
     pub start: Duration,
     _server: JoinSet<()>,
 }
 
 impl Process {
-    /// Spawns a program with these variables, and waits until it asks for an event.
+    /// Spawns a program with these environment variables, and waits until it requests an event.
     pub async fn spawn(program: &Path, variables: &BTreeMap<String, String>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?.to_string();
@@ -68,7 +68,7 @@ impl Process {
             .with_state(api);
         let mut server = JoinSet::new();
         server.spawn(async move {
-            // It ends with the process.
+            // Ends when the process is dropped.
             let _ = axum::serve(listener, router).await;
         });
 
@@ -81,27 +81,26 @@ impl Process {
         let mut process = Self { child, events, done, start, _server: server };
         match process.next().await? {
             Done::Asked(at) => process.start = at - spawned,
-            other => bail!("it did not ask for an event first, but {other:?}"),
+            other => bail!("it did not request an event first, but {other:?}"),
         }
         Ok(process)
     }
 
-    /// Gives it an event: how long it took until the answer was here. It has asked for the next one
-    /// when this returns.
+    /// Gives it an event and returns the time until its answer. It has then requested the next event.
     pub async fn invoke(&mut self, event: &Bytes) -> anyhow::Result<Duration> {
         let given = Instant::now();
-        self.events.send(event.clone()).await.context("it takes no events any more")?;
+        self.events.send(event.clone()).await.context("it no longer takes events")?;
         let (at, answer) = match self.next().await? {
             Done::Answered(at, answer) => (at, answer),
             Done::Failed(error) => bail!("it failed: {}", String::from_utf8_lossy(&error)),
-            Done::Asked(_) => bail!("it asked for an event before it had answered the last one"),
+            Done::Asked(_) => bail!("it requested an event before it answered the last one"),
         };
         let failed = serde_json::from_slice::<Value>(&answer).unwrap_or_default();
         let failed = failed["batchItemFailures"].as_array().is_some_and(|failures| !failures.is_empty());
-        ensure!(!failed, "it gave the event back: {}", String::from_utf8_lossy(&answer));
+        ensure!(!failed, "it returned the event as failed: {}", String::from_utf8_lossy(&answer));
         match self.next().await? {
             Done::Asked(_) => Ok(at - given),
-            other => bail!("it did not ask for the next event, but {other:?}"),
+            other => bail!("it did not request the next event, but {other:?}"),
         }
     }
 
@@ -109,12 +108,12 @@ impl Process {
         tokio::select! {
             done = self.done.recv() => done.context("its Runtime API has ended"),
             status = self.child.wait() => bail!("it ended: {}", status?),
-            () = tokio::time::sleep(PATIENCE) => bail!("nothing came of it within {} s", PATIENCE.as_secs()),
+            () = tokio::time::sleep(PATIENCE) => bail!("it did nothing within {} s", PATIENCE.as_secs()),
         }
     }
 
-    /// Processor time so far, of all threads: the first figure of each thread's schedstat, in
-    /// nanoseconds (<https://docs.kernel.org/scheduler/sched-stats.html>).
+    /// The processor time of all threads so far, from the first figure of each thread's schedstat (nanoseconds,
+    /// <https://docs.kernel.org/scheduler/sched-stats.html>).
     pub fn cpu(&self) -> anyhow::Result<Duration> {
         let mut nanoseconds = 0;
         for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid()))? {
@@ -125,7 +124,7 @@ impl Process {
         Ok(Duration::from_nanos(nanoseconds))
     }
 
-    /// The most memory that was resident so far, in MiB.
+    /// The peak of resident memory so far, in MiB.
     pub fn peak_mib(&self) -> anyhow::Result<f64> {
         memory_mib(self.pid(), "VmHWM")
     }
@@ -136,7 +135,7 @@ impl Process {
 }
 
 async fn next(State(api): State<Arc<Api>>) -> impl IntoResponse {
-    // Nobody listens when the measurement has ended; the same below.
+    // Fails only after the measurement has ended; the same below.
     let _ = api.done.send(Done::Asked(Instant::now()));
     let Some(event) = api.events.lock().await.recv().await else {
         return StatusCode::GONE.into_response();

@@ -1,5 +1,5 @@
-//! How fast and how small the local cloud is. Every time is taken from what an agent and an operator
-//! can see: the answer of the API, and the `ContractStatusChanged` in the log group of the bus.
+//! Measures the speed and memory of the local cloud, as an agent and an operator see it: by the answer of the API
+//! and by the `ContractStatusChanged` in the log group of the bus.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -19,34 +19,30 @@ use tokio::task::JoinSet;
 use super::{memory_mib, quantile};
 use crate::client::{Client, until};
 
-/// The load.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Commands a second of the steady load.
+    /// Commands per second of the steady load.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rate: u32,
-    /// Seconds of the steady load.
+    /// Duration of the steady load, in seconds.
     #[arg(long, default_value_t = 20)]
     pub seconds: u32,
-    /// Commands that are sent as fast as they are taken.
+    /// Number of commands to send as fast as the API accepts them.
     #[arg(long, default_value_t = 6_000)]
     pub commands: u32,
-    /// Seconds for which the idle process is watched, before the load and after it.
+    /// Seconds for which the idle process is measured, before and after the load.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     pub idle_seconds: u64,
 }
 
-/// Requests under way at once, of the load that knows no rate.
+/// Concurrent requests of the load without a rate.
 const AT_ONCE: usize = 32;
-/// The longest that the last event may take.
+/// The time limit for the last event.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// What is sent before anything is measured: functions start, connections open.
+/// Commands before the measurement, which start functions and open connections.
 const WARM_UP: u32 = 200;
 
-/// Measures the local cloud that the program `unicorn` runs; the figures as a Markdown table.
-///
-/// # Errors
-/// When the local cloud does not start, refuses a command, or an event does not come.
+/// Measures the local cloud of the program `unicorn`, and returns the figures as a Markdown table.
 pub async fn measure(unicorn: &Path, options: &Options) -> anyhow::Result<String> {
     let folder = tempfile::tempdir()?;
     let mut table = Table::default();
@@ -67,7 +63,7 @@ pub async fn measure(unicorn: &Path, options: &Options) -> anyhow::Result<String
     let latencies = load.events().await?;
     table.latencies(&format!("contract commands at {} a second", options.rate), &accepted, &latencies);
 
-    eprintln!("{} commands, as fast as they are taken.", options.commands);
+    eprintln!("{} commands, as fast as the API accepts them.", options.commands);
     let cpu = cloud.cpu_ticks()?;
     let began = Instant::now();
     let accepted = load.burst(options.commands).await?;
@@ -88,11 +84,11 @@ pub async fn measure(unicorn: &Path, options: &Options) -> anyhow::Result<String
         format!("{:.2} ms", used / f64::from(options.commands)),
     );
 
-    // Each property has one contract, which must be told of exactly once.
-    let (told, twice) = (load.told, load.told_again);
+    // Each property has one contract, whose creation must be published exactly once.
+    let (published, again) = (load.published, load.published_again);
     table.row(
-        "contracts created, and told of by an event",
-        format!("{}, {told}; {twice} of them twice", load.sent),
+        "contracts created; published by an event; published again",
+        format!("{}; {published}; {again}", load.sent),
     );
     until("the end of the work", PATIENCE, async || cloud.is_quiet().await).await?;
     eprintln!("Idle for {} s.", idle.as_secs());
@@ -101,7 +97,7 @@ pub async fn measure(unicorn: &Path, options: &Options) -> anyhow::Result<String
     Ok(table.0)
 }
 
-/// The local cloud in a process of its own.
+/// The local cloud in a separate process.
 struct Cloud {
     process: Child,
     client: Client,
@@ -129,7 +125,7 @@ impl Cloud {
         self.client.addresses.pid
     }
 
-    /// User and system time of the process so far, in ticks (proc_pid_stat(5), fields 14 and 15).
+    /// User and system time so far, in ticks (proc_pid_stat(5), fields 14 and 15).
     fn cpu_ticks(&self) -> anyhow::Result<u64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
         let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
@@ -147,7 +143,7 @@ impl Cloud {
         Ok(())
     }
 
-    /// Whether a second passed with next to nothing done.
+    /// Waits a second, and returns whether the process was idle.
     async fn is_quiet(&self) -> anyhow::Result<Option<()>> {
         let before = self.cpu_ticks()?;
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -157,26 +153,27 @@ impl Cloud {
     async fn stop(mut self) -> anyhow::Result<()> {
         let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw);
         rustix::process::kill_process(pid.context("no process")?, rustix::process::Signal::TERM)?;
-        ensure!(self.process.wait().await?.success(), "the local cloud did not end well");
+        ensure!(self.process.wait().await?.success(), "the local cloud ended with an error");
         Ok(())
     }
 }
 
-/// The agent that sends contracts, each for a property of its own, and what it was told.
+/// Sends contracts, each for a new property, and counts their events.
 struct Load {
     client: Client,
     sent: u32,
-    /// When each contract of this phase was due, by property id, in milliseconds since the epoch.
+    /// When each contract of this phase was due (milliseconds since the epoch), by property id.
     due: HashMap<String, i64>,
     phase_ms: i64,
-    /// Contracts with an event, and how many events there were beyond the first of each.
-    told: usize,
-    told_again: usize,
+    /// Contracts with an event.
+    published: usize,
+    /// Events beyond the first of each contract.
+    published_again: usize,
 }
 
-/// When the events of a phase were in the log group.
+/// The times of the events of a phase in the log group.
 struct Latencies {
-    /// From the moment that the command was due, in milliseconds; sorted.
+    /// Milliseconds since the command was due, sorted.
     all: Vec<i64>,
     first_ms: i64,
     last_ms: i64,
@@ -189,12 +186,12 @@ impl Load {
             sent: 0,
             due: HashMap::new(),
             phase_ms: now_ms(),
-            told: 0,
-            told_again: 0,
+            published: 0,
+            published_again: 0,
         }
     }
 
-    /// The next contract; from `due` on its latency counts.
+    /// The next contract; its latency counts from `due_ms`.
     fn next(&mut self, due_ms: i64) -> Value {
         self.sent += 1;
         let number = self.sent;
@@ -205,14 +202,14 @@ impl Load {
         body
     }
 
-    /// Sends at a rate, whatever the answers do. Times of the answers, in milliseconds, sorted.
+    /// Sends at a fixed rate without waiting for answers. Returns the sorted times of the answers in milliseconds.
     async fn steady(&mut self, rate: u32, seconds: u32) -> anyhow::Result<Vec<i64>> {
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate.max(1));
         let mut answers = JoinSet::new();
         let begun_ms = now_ms();
         for number in 0..rate * seconds {
             ticks.tick().await;
-            // Not the time now: where we ourselves are late, that counts too.
+            // Not the time now, so that a delay of this program counts too.
             let due_ms = begun_ms + i64::from(number) * 1_000 / i64::from(rate.max(1));
             let (client, body) = (self.client.clone(), self.next(due_ms));
             answers.spawn(async move { create(&client, &body, due_ms).await });
@@ -220,7 +217,7 @@ impl Load {
         collect(answers).await
     }
 
-    /// Sends as fast as the answers come. Times of the answers, in milliseconds, sorted.
+    /// Sends as fast as the answers come. Returns the sorted times of the answers in milliseconds.
     async fn burst(&mut self, commands: u32) -> anyhow::Result<Vec<i64>> {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         let mut answers = JoinSet::new();
@@ -236,8 +233,8 @@ impl Load {
         collect(answers).await
     }
 
-    /// Waits for the event of each contract since the last call. The log group itself says when
-    /// each came, so that looking late, and seldom, costs no truth and little load.
+    /// Waits for the event of each contract since the last call. The log group records the time of each event, so
+    /// that rare and late looks measure exactly and cost little.
     async fn events(&mut self) -> anyhow::Result<Latencies> {
         let queue = json!({"QueueUrl": self.client.output("ContractsIngestQueueUrl")?,
             "AttributeNames": ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]});
@@ -253,8 +250,8 @@ impl Load {
             Ok(self.due.keys().all(|property| came.contains_key(property)).then_some((came, events)))
         })
         .await?;
-        self.told += came.len();
-        self.told_again += events - came.len();
+        self.published += came.len();
+        self.published_again += events - came.len();
         let mut all: Vec<i64> = self.due.iter().filter_map(|(id, due)| Some(came.get(id)? - due)).collect();
         all.sort_unstable();
         let first_ms = self.due.values().copied().min().unwrap_or_default();
@@ -264,7 +261,7 @@ impl Load {
         Ok(Latencies { all, first_ms, last_ms })
     }
 
-    /// When the first event of each property came since this phase began, and how many came in all.
+    /// The time of the first event of each property in this phase, and the number of all events.
     async fn logged(&self, group: &str) -> anyhow::Result<(HashMap<String, i64>, usize)> {
         let (mut came, mut count) = (HashMap::new(), 0);
         let mut input = json!({"logGroupName": group, "startTime": self.phase_ms});
@@ -286,7 +283,7 @@ impl Load {
     }
 }
 
-/// Sends one contract; milliseconds from `due_ms` to the answer.
+/// Sends one contract, and returns the milliseconds from `due_ms` to the answer.
 async fn create(client: &Client, body: &Value, due_ms: i64) -> anyhow::Result<i64> {
     client.write(Method::POST, "/contracts", Some(body)).await?;
     Ok(now_ms() - due_ms)

@@ -1,5 +1,5 @@
-//! `cargo unicorn bench`: how fast and how small things are. Everything that is measured is optimised
-//! and runs in a process of its own, so that it is not the one that measures.
+//! `cargo unicorn bench`: measures speed and memory. Everything measured is optimised and runs in a separate
+//! process, so that the measuring process does not count.
 
 pub mod functions;
 mod host;
@@ -11,10 +11,9 @@ use tokio::process::Command;
 
 use crate::build;
 
-/// What is measured, and for how long.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Measures what is shipped, each function alone, beside a function that does nothing.
+    /// Measures each function as it is deployed, beside a function that does nothing.
     #[arg(long, conflicts_with_all = ["rate", "seconds", "commands", "idle_seconds"])]
     functions: bool,
     #[command(flatten)]
@@ -24,9 +23,6 @@ pub struct Options {
 }
 
 /// Builds with optimisation, measures, and prints a table.
-///
-/// # Errors
-/// When the build fails, or what is measured does.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     let project = build::project()?;
     if !options.functions {
@@ -36,7 +32,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
         return Ok(());
     }
     if cfg!(debug_assertions) {
-        // The stub and the host are part of every time: they must be quick, too.
+        // The stub and the host are part of every measured time, so they must be fast too.
         eprintln!("Building this tool with optimisation; the first time takes minutes.");
         let unicorn = build::optimised_self(&project).await?;
         let arguments = std::env::args_os().skip(1);
@@ -44,12 +40,12 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
         ensure!(status.success(), "the functions were not measured");
         return Ok(());
     }
-    eprintln!("Building what is shipped; the first time takes many minutes.");
+    eprintln!("Building the functions for release; the first time takes many minutes.");
     let programs = build::shipped(&project).await?;
     functions::run(&project, &programs, &options.of_functions).await
 }
 
-/// The processor and how many cores of it there are.
+/// The number of cores and the processor.
 fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -66,7 +62,7 @@ fn memory_mib(pid: u32, field: &str) -> anyhow::Result<f64> {
     Ok(kib.parse::<f64>()? / 1_024.0)
 }
 
-/// One of these values, the one below which this share of them lies.
+/// The value below which this share of the values lies.
 fn quantile<T: Copy + Default>(sorted: &[T], share: f64) -> T {
     let place = (sorted.len() as f64 * share) as usize;
     sorted.get(place).or(sorted.last()).copied().unwrap_or_default()

@@ -1,5 +1,4 @@
-//! AWS as a function's SDK sees it: an HTTPS endpoint that answers every call at once, and keeps
-//! nothing.
+//! A stub of AWS: an HTTPS endpoint that answers every call at once and stores nothing.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -22,20 +21,20 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::server::TlsStream;
 
-/// The roots that a function trusts.
+/// The root certificates that a function trusts.
 const ROOTS: &str = "crates/lambda-kit/src/roots.pem";
 
-/// A running stub; it ends when it is dropped.
+/// A running stub; ends when dropped.
 pub(super) struct Stub {
     pub url: String,
-    /// The bundle of roots with which a client trusts it.
+    /// The file of root certificates for a client that is to trust it.
     pub bundle: PathBuf,
     _server: JoinSet<()>,
 }
 
 impl Stub {
-    /// Starts it; its bundle is written into `folder`. It holds the roots of AWS, too, so that a client
-    /// reads as many as on AWS.
+    /// Starts the stub and writes its bundle into `folder`. The bundle also contains the roots of AWS, so that a
+    /// client reads as many as on AWS.
     pub async fn start(project: &Path, folder: &Path) -> anyhow::Result<Self> {
         let amazon = std::fs::read_to_string(project.join(ROOTS)).context(ROOTS)?;
         let mut authority = CertificateParams::default();
@@ -59,18 +58,18 @@ impl Stub {
         let router = Router::new().fallback(answer).with_state(Written::default());
         let mut server = JoinSet::new();
         server.spawn(async move {
-            // It ends with the bench.
+            // Ends when the stub is dropped.
             let _ = axum::serve(listener, router).await;
         });
         Ok(Self { url, bundle, _server: server })
     }
 }
 
-/// The `PutItem` that came last. Its item is found once: whoever makes sure of its write does so, and the next
-/// invocation begins as the first one did.
+/// The last `PutItem`. `GetItem` finds its item once: a function can verify its write, and the next invocation
+/// begins like the first one.
 type Written = Arc<Mutex<Option<Value>>>;
 
-/// Nothing else is found, and everything succeeds.
+/// Answers every call with success; finds no other item.
 async fn answer(State(written): State<Written>, headers: HeaderMap, body: Bytes) -> impl IntoResponse {
     let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let input: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -95,7 +94,7 @@ async fn answer(State(written): State<Written>, headers: HeaderMap, body: Bytes)
     ([(header::CONTENT_TYPE, "application/x-amz-json-1.0")], answer.to_string())
 }
 
-/// The item after an update: each value is in the attribute after which its placeholder is called.
+/// The item after an update, where each placeholder has the name of its attribute.
 fn updated(input: &Value) -> Value {
     let values = input["ExpressionAttributeValues"].as_object().into_iter().flatten();
     let attributes: Map<String, Value> =
@@ -103,7 +102,7 @@ fn updated(input: &Value) -> Value {
     json!({ "Attributes": attributes })
 }
 
-/// Connections with TLS, one handshake after the other: there is one client at a time.
+/// TLS connections, one handshake after the other: there is one client at a time.
 struct Tls {
     tcp: TcpListener,
     acceptor: TlsAcceptor,
@@ -116,9 +115,9 @@ impl Listener for Tls {
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
             let (connection, address) = Listener::accept(&mut self.tcp).await;
-            // An answer waits for no other packet.
+            // Sends an answer without waiting for another packet.
             let _ = connection.set_nodelay(true);
-            // A handshake that fails is the client's to tell.
+            // The client reports a failed handshake.
             if let Ok(connection) = self.acceptor.accept(connection).await {
                 return (connection, address);
             }

@@ -1,4 +1,4 @@
-//! `lambda-test`, on what cargo builds and on what `sam build` built.
+//! `lambda-test` on the programs that cargo builds and on those that `sam build` built.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::hello::Hello;
 use crate::support::{alone, assert_refused, run, unicorn};
 
-/// The smallest application, with one sample, and its function where `sam build` puts it.
+/// The smallest application with one sample, and its function at the place where `sam build` puts it.
 struct Built {
     hello: Hello,
     program: PathBuf,
@@ -30,7 +30,7 @@ impl Built {
 
     fn lambda_test(&self, arguments: &[&str]) -> Command {
         let mut command = command(&self.hello, &["lambda-test", "--built", ".aws-sam/build"]);
-        // Nothing is built: it would fail.
+        // A build would fail: `--built` needs none.
         command.args(arguments).env("CARGO", "false");
         command
     }
@@ -76,19 +76,19 @@ fn what_cannot_be_shipped_is_refused_before_any_sample() {
     );
     std::fs::remove_file(&built.program).unwrap();
     assert_refused(built.lambda_test(&[]), &["Hello has no program", "Hello/bootstrap", "sam build"]);
-    // Large, and nothing can compress it.
+    // Large and incompressible.
     let noise: Vec<u8> = (0..4 << 20).map(|_| rand::random()).collect();
     let hello = std::fs::read(built.hello.path().join("target/debug/hello")).unwrap();
     std::fs::write(&built.program, [&hello[..], &noise].concat()).unwrap();
-    assert_refused(built.lambda_test(&[]), &["Hello is ", "MiB zipped, and may be 3.00 MiB"]);
-    // Whatever is in its folder is shipped with it.
+    assert_refused(built.lambda_test(&[]), &["Hello is ", "MiB zipped; the limit is 3.00 MiB"]);
+    // All files in its folder are deployed with it.
     std::fs::write(&built.program, hello).unwrap();
     let other = built.program.with_file_name("other");
     std::fs::write(&other, noise).unwrap();
-    assert_refused(built.lambda_test(&[]), &["Hello is ", "MiB zipped, and may be 3.00 MiB"]);
+    assert_refused(built.lambda_test(&[]), &["Hello is ", "MiB zipped; the limit is 3.00 MiB"]);
     std::fs::remove_file(other).unwrap();
     std::fs::write(&built.program, "#!/bin/sh\n").unwrap();
-    assert_refused(built.lambda_test(&[]), &["Hello is no program for Lambda"]);
+    assert_refused(built.lambda_test(&[]), &["Hello is not a program for Lambda"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The command line as its user meets it: starts, ends, and what it says when it cannot.
+//! The command line as its user sees it: start, end, and error messages.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -29,7 +29,7 @@ fn up_is_ready_within_two_seconds_once_everything_is_built() {
     let _alone = alone();
     let state = tempfile::tempdir().unwrap();
     Up::start(state.path(), &[]).end(Signal::TERM);
-    // Other work on the machine can only make it slower: the best of three counts.
+    // Other work on the machine makes it slower, so the best of three counts.
     let start = || {
         let running = Up::start(state.path(), &[]);
         let took = running.ready_after;
@@ -75,7 +75,7 @@ async fn a_signal_ends_it_cleanly_and_no_process_stays_behind() {
         assert!(!functions.is_empty(), "the search did not run in a process of its own");
         let (status, printed) = running.end(signal);
         assert_eq!(status.code(), Some(0), "{signal:?}");
-        assert_eq!(printed.last().unwrap(), "Stopped. What was accepted is kept.");
+        assert_eq!(printed.last().unwrap(), "Stopped. The state is kept.");
         assert!(printed[0].starts_with("Ran for "), "{printed:?}");
         assert!(!state.path().join("local.json").exists(), "local.json was left behind");
         assert_gone(&functions);
@@ -86,7 +86,7 @@ async fn a_signal_ends_it_cleanly_and_no_process_stays_behind() {
 fn a_signal_ends_it_cleanly_while_the_functions_are_built() {
     let folder = tempfile::tempdir().unwrap();
     let building = folder.path().join("building");
-    // A build without end, with a compiler of its own: what must not stay behind.
+    // A build that never ends, with a compiler process; neither may be left.
     let text = format!("sleep 600 & echo $! > '{0}.new'; mv '{0}.new' '{0}'; wait", building.display());
     let cargo = script(folder.path(), "slow-cargo", &text);
     for signal in [Signal::TERM, Signal::INT] {
@@ -128,7 +128,7 @@ fn a_build_shows_how_far_it_is_and_nothing_where_all_is_built() {
         assert!(!printed.contains("Compiling") && !printed.contains("reason"), "{printed}");
         running.end(Signal::TERM);
     }
-    // What is to be read by programs is not mixed with it.
+    // With `--log json` there is no progress among the lines for programs.
     hello.say("two");
     let state = tempfile::tempdir().unwrap();
     let running = Up::start_as(hello.up(&["--log", "json"]), state.path());
@@ -150,7 +150,7 @@ fn a_source_that_does_not_compile_is_told_once_and_one_sentence_follows() {
     assert!(!succeeded && printed.is_empty(), "{printed}");
     assert_eq!(errors.matches("error[E0308]").count(), 1, "{errors}");
     assert!(
-        errors.ends_with("\nerror: the functions could not be built; cargo says why above\n"),
+        errors.ends_with("\nerror: the functions could not be built; cargo's message is above\n"),
         "{errors}"
     );
 }
@@ -303,8 +303,8 @@ async fn waiting(client: &Client) -> anyhow::Result<Option<()>> {
 #[test]
 fn the_demo_tells_the_whole_story_and_succeeds() {
     let _alone = alone();
-    let (succeeded, told, errors) = run(unicorn(&["demo"]));
-    assert!(succeeded, "{told}{errors}");
+    let (succeeded, printed, errors) = run(unicorn(&["demo"]));
+    assert!(succeeded, "{printed}{errors}");
     for part in [
         "/11      contract  DRAFT",
         "/11      listing   NEW",
@@ -316,9 +316,9 @@ fn the_demo_tells_the_whole_story_and_succeeds() {
         "/12      listing   DECLINED: unsafe_image",
         "/13      listing   DECLINED: negative_description",
         "/14      listing   DECLINED: contract_not_found",
-        "/15      search    finds it no more",
+        "/15      search    no longer finds it",
     ] {
-        assert!(told.contains(part), "{part} is not in: {told}");
+        assert!(printed.contains(part), "{part} is not in: {printed}");
     }
 }
 
@@ -326,13 +326,13 @@ fn the_demo_tells_the_whole_story_and_succeeds() {
 fn the_demo_fails_where_the_story_does_not_come_to_its_end() {
     let _alone = alone();
     let copy = Copy::new();
-    // No approval is ever told to the web service's own bus.
+    // The approval of a contract never reaches the bus of the web service.
     copy.change(
         "web-service/subscriptions.yaml",
         "detail-type: [PublicationEvaluationCompleted]",
         "detail-type: [SomethingElse]",
     );
-    let (succeeded, told, errors) = run(copy.unicorn(&["demo"]));
-    assert!(!succeeded, "{told}");
+    let (succeeded, printed, errors) = run(copy.unicorn(&["demo"]));
+    assert!(!succeeded, "{printed}");
     assert!(errors.contains("error: "), "{errors}");
 }

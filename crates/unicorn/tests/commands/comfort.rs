@@ -1,4 +1,4 @@
-//! What makes `up` pleasant: `--watch`, the live log, the summary at the end, the seed data.
+//! The comforts of `up`: `--watch`, the live log, the summary at the end, the seed data.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn contract(number: u32) -> Value {
     })
 }
 
-/// Waits for the outcome of a command; counts how often it was asked for in vain.
+/// Waits for the outcome of a command, and counts the requests that did not get it.
 async fn outcome(client: &Client, service: &str, command: &str) -> (String, u64) {
     let path = format!("{service}/commands/{command}");
     let mut unknown = 0;
@@ -43,7 +43,7 @@ async fn a_changed_source_is_built_and_the_next_invocation_runs_it() {
     let client = running.client();
     assert_eq!(client.invoke("hello", &json!({})).await.unwrap(), "one");
 
-    // What runs ends on the binary that it began with.
+    // A running invocation ends on its old binary.
     let file = state.path().join("go-on");
     let (busy, event) = (client.clone(), json!({"wait": file}));
     let slow = tokio::spawn(async move { busy.invoke("hello", &event).await });
@@ -55,7 +55,7 @@ async fn a_changed_source_is_built_and_the_next_invocation_runs_it() {
     std::fs::write(&file, "").unwrap();
     assert_eq!(slow.await.unwrap().unwrap(), "one");
 
-    // A build that fails is told, and changes nothing.
+    // A failed build is reported and changes nothing.
     hello.greeting("pub fn word() -> &'static str { 3 }");
     running.logged(&["error[E0308]"]);
     running.logged(&["!", "watch", "could not be built", "the old functions go on"]);
@@ -64,7 +64,7 @@ async fn a_changed_source_is_built_and_the_next_invocation_runs_it() {
     running.logged(&["swapped"]);
     assert_eq!(client.invoke("hello", &json!({})).await.unwrap(), "three");
 
-    // A template is not swapped.
+    // A changed template takes effect at the next start only.
     let template = std::fs::read_to_string(hello.path().join("template.yaml")).unwrap();
     hello.write("template.yaml", &template.replace("Timeout: 60", "Timeout: 50"));
     running.logged(&["template.yaml", "has changed", "start `up` again"]);
@@ -82,7 +82,7 @@ async fn what_is_edited_during_the_first_build_is_built_after_it() {
     let _alone = alone();
     let hello = Hello::new();
     hello.write("later.rs", "pub fn word() -> &'static str { \"two\" }\npub fn start() {}\n");
-    // Cargo, and an editor that saves once when the first build has read everything.
+    // A stand-in for cargo; during the first build, an editor saves a file that cargo has read already.
     let text = format!(
         "'{}' \"$@\" || exit\nif [ \"$1\" = build ] && [ -e later.rs ]; then mv later.rs greeting/src/lib.rs; touch greeting/src/lib.rs; fi",
         env!("CARGO")
@@ -115,7 +115,7 @@ async fn a_package_that_a_function_depends_on_later_is_watched_from_then_on() {
         "greeting/Cargo.toml",
         &format!("{greeting}{package}[dependencies]\nwords = {{ path = \"../words\" }}\n"),
     );
-    // A template that is half edited concerns nobody until the next start.
+    // A half-edited template does not matter until the next start.
     hello.write("template.yaml", "Resources: {");
     running.logged(&["watch", "swapped", "hello"]);
     assert_eq!(running.client().invoke("hello", &json!({})).await.unwrap(), "two");
@@ -164,7 +164,7 @@ async fn the_summary_counts_what_happened_in_this_run() {
     until("the event", PATIENCE, async || Ok((client.logged(&bus).await?.len() == 1).then_some(())))
         .await
         .unwrap();
-    // One message that nobody will read, and one that was given up.
+    // One message that nobody reads, and one dead letter.
     client.aws("AmazonSQS.CreateQueue", &json!({"QueueName": "mine"})).await.unwrap();
     let dead = client.output("ContractsIngestDLQUrl").unwrap().to_owned();
     for url in [format!("{}/123456789012/mine", client.addresses.endpoint_url), dead] {
@@ -175,7 +175,7 @@ async fn the_summary_counts_what_happened_in_this_run() {
     let (status, printed) = running.end(Signal::INT);
     assert_eq!(status.code(), Some(0));
     let summary: Value = serde_json::from_str(printed.last().unwrap()).unwrap();
-    // Two writes, and the last question about each; a 404 is a refusal.
+    // Two writes and the last request for the outcome of each; an answer 404 counts as refused.
     assert_eq!(summary["requests"]["refused"], refused);
     assert!(summary["requests"]["accepted"].as_u64() >= Some(4), "{summary}");
     assert_eq!(summary["requests"]["failed"], 0);
@@ -186,7 +186,7 @@ async fn the_summary_counts_what_happened_in_this_run() {
     assert_eq!(summary["dead_letters"].as_object().unwrap().len(), 1, "{summary}");
     assert!(summary["ran_for_ms"].as_u64() > Some(0));
 
-    // The log beside it: JSON in every line, the functions' own lines among them.
+    // Every line of the log is JSON, also those of the functions.
     let lines: Vec<Value> = log.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     let of_function = |line: &&Value| line["service"] == "function" && line["message"] == "command settled";
     let settled: Vec<&Value> = lines.iter().filter(of_function).collect();
@@ -194,7 +194,7 @@ async fn the_summary_counts_what_happened_in_this_run() {
     assert_eq!(settled[1]["status"], "Rejected");
     assert_eq!(settled[1]["level"], "WARN");
 
-    // The next run counts anew; what waits still does.
+    // The next run counts from zero, but waiting messages still wait.
     let again = Up::start(state.path(), &["--no-seed-data", "--log", "json"]);
     let (_, printed) = again.end(Signal::INT);
     let summary: Value = serde_json::from_str(printed.last().unwrap()).unwrap();
@@ -216,7 +216,7 @@ async fn the_summary_counts_the_invocations_that_are_still_being_retried() {
     });
     client.aws("AWSEvents.PutEvents", &json!({"Entries": [event]})).await.unwrap();
     running.logged(&["on-contract-ended", "will be retried in 60 s"]);
-    // Written before it is stored that it is due again.
+    // The log line comes before the retry is stored.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (_, printed) = running.end(Signal::INT);
     let retried = printed.iter().find(|line| line.trim_start().starts_with("retrying")).unwrap();
@@ -306,10 +306,10 @@ async fn the_seed_data_is_loaded_once_again_when_asked_and_never_when_not_wanted
     second.end(Signal::TERM);
 
     let third = Up::start(state.path(), &["--seed-data"]);
-    let told = said(&third).unwrap();
+    let line = said(&third).unwrap();
     assert!(
-        told.contains("0 images and 1 listings loaded; 7 images and 2 listings were there already"),
-        "{told}"
+        line.contains("0 images and 1 listings loaded; 7 images and 2 listings were there already"),
+        "{line}"
     );
     let client = third.client();
     until("the listing", PATIENCE, async || {
@@ -319,13 +319,13 @@ async fn the_seed_data_is_loaded_once_again_when_asked_and_never_when_not_wanted
     .unwrap();
     third.end(Signal::TERM);
 
-    // As after a first start that was interrupted before it had loaded everything.
+    // The state after a first start that was interrupted while it loaded the seed data.
     std::fs::remove_file(state.path().join("seeded")).unwrap();
     let fourth = Up::start(state.path(), &[]);
-    let told = said(&fourth).unwrap();
+    let line = said(&fourth).unwrap();
     assert!(
-        told.contains("0 images and 0 listings loaded; 7 images and 3 listings were there already"),
-        "{told}"
+        line.contains("0 images and 0 listings loaded; 7 images and 3 listings were there already"),
+        "{line}"
     );
     fourth.end(Signal::TERM);
 }

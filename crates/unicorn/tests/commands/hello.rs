@@ -1,17 +1,17 @@
-//! The smallest application: a workspace with one function, of two packages and without any
-//! dependency, so that cargo builds it in a second.
+//! The smallest application: a workspace with one function in two packages, without dependencies, so that cargo
+//! builds it in a second.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::support::unicorn;
 
-/// A workspace in a folder of its own.
+/// A workspace in a temporary folder.
 pub struct Hello {
     pub folder: tempfile::TempDir,
 }
 
-/// It answers `greeting::word()`; given `{"wait": FILE}`, once there is such a file.
+/// Answers `greeting::word()`; for an event `{"wait": FILE}` it first waits for that file.
 const FUNCTION: &str = r#"
 use std::io::{Read, Write};
 use std::path::Path;
@@ -102,7 +102,7 @@ impl Hello {
         std::fs::write(path, text).unwrap();
     }
 
-    /// The word that the function answers, after the next build.
+    /// Sets the word that the function answers after the next build.
     pub fn say(&self, word: &str) {
         self.greeting(&format!("pub fn word() -> &'static str {{ \"{word}\" }}\npub fn start() {{}}\n"));
     }

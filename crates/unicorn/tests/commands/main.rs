@@ -1,4 +1,4 @@
-//! The command line and the README, run as their users run them.
+//! Runs the command line and the README as a user does.
 
 #![allow(
     clippy::unwrap_used,

@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Up, alone, project};
 
-/// Longer than the slowest answer of the story takes: a contract is waited for 6 s.
+/// Longer than the slowest answer of the story: a command waits 6 s for its contract.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// One fenced block: commands, and parts of what they must print.
+/// One fenced block: commands, and parts of their expected output.
 struct Block {
     commands: String,
     answers: Vec<String>,
 }
 
 impl Block {
-    /// Whether it may be run again: it writes nothing.
+    /// Whether it writes nothing, so that it may run again.
     fn only_reads(&self) -> bool {
         !self.commands.contains("--json") && !self.commands.contains("draft")
     }
@@ -56,7 +56,7 @@ struct Shell {
 impl Shell {
     fn start() -> Self {
         let mut command = Command::new("bash");
-        // The AWS command line of `scripts/check` is new enough; the machine's own need not be.
+        // Prefers the AWS command line of `scripts/check`; that of the machine may be too old.
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{path}", project().join(".venv/bin").display()));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -106,7 +106,7 @@ fn every_command_of_the_readmes_story_answers_what_stands_there() {
     let has_aws = heeds_the_endpoint(&shell.run("aws --version"));
     for block in &blocks {
         if block.needs_aws() && !has_aws {
-            // Needs nothing but Rust, says the README: a machine without it is no failure.
+            // The README promises to need nothing but Rust, so a machine without this tool is no failure.
             println!("not run, since there is no AWS command line, or an old one:\n{}", block.commands);
             continue;
         }
@@ -115,7 +115,7 @@ fn every_command_of_the_readmes_story_answers_what_stands_there() {
             let printed = shell.run(&block.commands);
             let missing = block.answers.iter().find(|answer| !printed.contains(answer.as_str()));
             let Some(missing) = missing else { break };
-            // A reader takes longer to type than an accepted command takes to have its effect.
+            // A reader types slower than an accepted command takes effect.
             assert!(
                 block.only_reads() && asked.elapsed() < PATIENCE,
                 "{missing} is not in what was printed by:\n{}\n\n{printed}",
@@ -127,8 +127,8 @@ fn every_command_of_the_readmes_story_answers_what_stands_there() {
     running.end(rustix::process::Signal::TERM);
 }
 
-/// Whether the AWS command line of this version heeds `AWS_ENDPOINT_URL`: versions do from 1.29
-/// and 2.13 on. <https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>
+/// Whether this version of the AWS command line reads `AWS_ENDPOINT_URL`: since 1.29 and 2.13.
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>
 fn heeds_the_endpoint(version: &str) -> bool {
     let Some((_, rest)) = version.split_once("aws-cli/") else { return false };
     let mut numbers = rest.split(|letter: char| !letter.is_ascii_digit()).map(|part| part.parse().ok());

@@ -1,4 +1,4 @@
-//! What `up` says when it cannot: one sentence, and a status that is not zero.
+//! The refusals of `up`: one sentence, and a status that is not zero.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,14 +8,14 @@ use rustix::process::Signal;
 use crate::hello::Hello;
 use crate::support::{Up, alone, assert_refused, run, script, unicorn};
 
-/// `up` in `hello`, on a state of its own.
+/// `up` in `hello`, on a new state.
 fn up(hello: &Hello, state: &Path, arguments: &[&str]) -> Command {
     let mut command = hello.up(arguments);
     command.arg("--state-dir").arg(state);
     command
 }
 
-/// The state folder of a run that is over.
+/// The state folder of a finished run.
 fn used(hello: &Hello) -> tempfile::TempDir {
     let state = tempfile::tempdir().unwrap();
     Up::start_as(hello.up(&[]), state.path()).end(Signal::TERM);
@@ -38,11 +38,11 @@ fn a_binary_that_no_package_builds_is_named() {
     let template = std::fs::read_to_string(hello.path().join("template.yaml")).unwrap();
     hello.write("template.yaml", &template.replace("Binary: hello", "Binary: bonjour"));
     let state = tempfile::tempdir().unwrap();
-    // Cargo says its own word first.
+    // Cargo's message comes first.
     let (succeeded, _, errors) = run(up(&hello, state.path(), &[]));
     let last = errors.lines().last().unwrap_or_default();
     assert!(!succeeded && last.contains("bonjour, which no package builds"), "{errors}");
-    // Cargo may also succeed without it.
+    // Cargo may also succeed without building it.
     let mut command = up(&hello, state.path(), &[]);
     command.env("CARGO", script(hello.path(), "idle-cargo", "exit 0"));
     assert_refused(command, &["bonjour", "no package builds"]);
@@ -72,12 +72,12 @@ fn a_state_folder_that_cannot_be_used_is_named() {
     }
 }
 
-/// No file may grow beyond some kilobytes, as on a disk that is full.
+/// Limits all files to some kilobytes, as on a full disk.
 #[test]
 fn a_disk_that_is_full_is_told_with_the_state_folder() {
     let _alone = alone();
     let hello = Hello::new();
-    // Everything is built, so that it is the state that meets the limit.
+    // Built before, so that only the state can reach the limit.
     let state = used(&hello);
     let full = up(&hello, &state.path().join("full"), &[]);
     let mut command = Command::new("sh");
@@ -151,7 +151,7 @@ fn a_resource_that_is_gone_from_the_template_is_named_while_it_holds_something()
     assert_refused(up(&hello, state.path(), &[]), &words);
 }
 
-/// The template can be read; it is the service that refuses it, when others are deployed already.
+/// The template is valid, but a service refuses it when other resources are deployed already.
 #[test]
 fn what_a_service_refuses_is_told_in_one_sentence_and_nothing_is_left_running() {
     let _alone = alone();
@@ -168,7 +168,7 @@ fn what_a_service_refuses_is_told_in_one_sentence_and_nothing_is_left_running() 
     let output = command.output().unwrap();
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{errors}");
-    // Beside what cargo says of the build.
+    // Without cargo's lines about the build.
     let is_built = |line: &&str| line.trim_start().starts_with("Compiling ");
     let said: Vec<&str> = errors.lines().filter(|line| !is_built(line)).collect();
     assert_eq!(said.len(), 1, "{errors}");
@@ -179,7 +179,7 @@ fn what_a_service_refuses_is_told_in_one_sentence_and_nothing_is_left_running() 
     let left = programs.filter_map(|process| std::fs::read_link(process.path().join("exe")).ok());
     let left: Vec<_> = left.filter(|program| program.starts_with(hello.path())).collect();
     assert!(left.is_empty(), "left running: {left:?}");
-    // The state is nobody's, and as good as new.
+    // The state is unlocked and as good as new.
     hello.write("template.yaml", &queue(43_200));
     Up::start_as(hello.up(&[]), state.path()).end(Signal::TERM);
 }

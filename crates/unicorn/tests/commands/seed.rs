@@ -1,4 +1,4 @@
-//! `seed` as operators run it, on a stage that runs already.
+//! `seed` as an operator runs it, on a running stage.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ use crate::support::{Up, alone, assert_refused, project, run, send, unicorn, wai
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const IMAGE: &str = "usa/anytown/main-street-111.png";
-/// The function that takes the commands of the web service.
+/// The function that handles the commands of the web service.
 const INGEST: &str = "uni-prop-local-web-ingest";
 const LISTINGS: [&str; 3] =
     ["usa/anytown/main-street/111", "usa/anytown/station-road/12", "usa/lakeside/shore-drive/7"];
@@ -26,7 +26,7 @@ fn seed(state: &Path) -> Command {
     command
 }
 
-/// `seed` that knows AWS by these variables alone.
+/// `seed` with only these variables about AWS.
 fn seed_with(arguments: &[&str], home: &Path, variables: &[(&str, &str)]) -> Command {
     let mut command = unicorn(&["seed"]);
     let inherited = std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("AWS_"));
@@ -44,7 +44,7 @@ fn succeeds(command: Command) -> String {
     said
 }
 
-/// When an image was put, and its bytes, as they are asked for.
+/// The time and the bytes of an image in the bucket.
 async fn image(client: &Client, key: &str) -> (HeaderMap, Vec<u8>) {
     let url =
         format!("{}/{}/{key}", client.addresses.endpoint_url, client.output("ImagesBucketName").unwrap());
@@ -91,14 +91,14 @@ async fn the_second_run_puts_nothing_and_sends_nothing() {
     let (first, bytes) = image(&client, IMAGE).await;
     assert_eq!(bytes, std::fs::read(project().join("web-service/data/images").join(IMAGE)).unwrap());
 
-    // Found as a stack of AWS is, with credentials that a process of a profile gives.
+    // Found like a stack on AWS, with credentials from a process of a profile.
     let home = tempfile::tempdir().unwrap();
     let key = r#"{"Version": 1, "AccessKeyId": "local", "SecretAccessKey": "local"}"#;
     let profile = format!("[profile agent]\nregion = us-east-1\ncredential_process = echo '{key}'\n");
     let file = home.path().join("config");
     std::fs::write(&file, profile).unwrap();
     let endpoint = client.addresses.endpoint_url.as_str();
-    // From then on a put would have another time.
+    // Any later upload would have another time.
     until("another second", PATIENCE, async || {
         Ok((image(&client, IMAGE).await.0["date"] != first["last-modified"]).then_some(()))
     })
@@ -150,12 +150,11 @@ async fn an_interrupted_run_and_the_one_after_it_are_the_same_commands() {
     let state = tempfile::tempdir().unwrap();
     let running = Up::start(state.path(), &["--no-seed-data"]);
     let client = running.client();
-    // Nothing is applied, so that the second run cannot see what the first one sent.
+    // The function is stopped, so that the second run cannot see the listings of the first.
     client.poll(INGEST, false, PATIENCE).await.unwrap();
     let start = || seed(state.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let mut interrupted = start();
-    // Asked without a pause, so that the signal comes between its listings; wherever it comes, what
-    // follows holds.
+    // Polled without a pause, so that the signal comes between two listings; the checks below hold anywhere.
     let first = async { while queued(&client).await.unwrap() == 0 {} };
     tokio::time::timeout(PATIENCE, first).await.unwrap();
     send(&interrupted, Signal::KILL);
@@ -167,7 +166,7 @@ async fn an_interrupted_run_and_the_one_after_it_are_the_same_commands() {
     client.poll(INGEST, true, PATIENCE).await.unwrap();
     assert!(wait(&mut second, PATIENCE).success());
 
-    // More messages than listings, and each listing was written once.
+    // There are more messages than listings, but each listing was written once.
     let scan = json!({"TableName": client.output("ListingsTableName").unwrap()});
     let items = client.aws("DynamoDB_20120810.Scan", &scan).await.unwrap();
     let versions: Vec<&Value> =
@@ -175,7 +174,7 @@ async fn an_interrupted_run_and_the_one_after_it_are_the_same_commands() {
     assert_eq!(versions, ["1", "1", "1"], "{items}");
 }
 
-/// How many messages are in the queue of the web service.
+/// The number of messages in the queue of the web service.
 async fn queued(client: &Client) -> anyhow::Result<usize> {
     let queue = json!({"QueueUrl": client.output("WebIngestQueueUrl")?,
         "AttributeNames": ["ApproximateNumberOfMessages"]});
@@ -191,7 +190,7 @@ async fn a_rejected_listing_is_told_and_fails_the_run() {
     let running = Up::start(state.path(), &["--no-seed-data"]);
     let client = running.client();
     succeeds(seed(state.path()));
-    // Another listing at that address is being evaluated, and waits for its contract.
+    // A listing at that address is being evaluated and waits for its contract.
     applied(&client, "/listings", Method::POST, "/listings", Some(&dearer())).await;
     let contract = json!({"property_id": LISTINGS[0], "seller_name": "Ann Other",
         "address": {"country": "USA", "city": "Anytown", "street": "Main Street", "number": 111}});
@@ -217,7 +216,7 @@ fn what_stands_in_the_way_is_told_in_one_sentence() {
     assert_refused(seed(state.path()), &["no local cloud runs on", "cargo unicorn up", "--state-dir"]);
     let mut elsewhere = seed(state.path());
     elsewhere.args(["--stage", "dev"]);
-    assert_refused(elsewhere, &["--state-dir is a local cloud's"]);
+    assert_refused(elsewhere, &["--state-dir belongs to a local cloud"]);
     assert_refused(seed_with(&["--stage", "dev"], home.path(), &[region]), &["there are no AWS credentials"]);
     assert_refused(seed_with(&["--stage", "dev"], home.path(), &key), &["no AWS region", "AWS_REGION"]);
     let unreachable = [region, key[0], key[1], nobody];

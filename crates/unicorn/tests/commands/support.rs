@@ -1,4 +1,4 @@
-//! Runs the built `unicorn` as its user does: a process with arguments, output and signals.
+//! Runs the built `unicorn` as a user does: a process with arguments, output and signals.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
@@ -14,7 +14,7 @@ use local_cloud::up::Addresses;
 use rustix::process::{Pid, Signal, kill_process};
 use unicorn::client::Client;
 
-/// A first build of all functions on a small machine; everything else is far quicker.
+/// Long enough for a first build of all functions on a small machine; everything else is much faster.
 const BUILD: Duration = Duration::from_secs(20 * 60);
 
 /// The folder of the workspace.
@@ -22,7 +22,7 @@ pub fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// Held by a test that measures, or that needs the machine for itself.
+/// Locked by a test that measures, or that needs the whole machine.
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -39,9 +39,9 @@ pub fn unicorn(arguments: &[&str]) -> Command {
 pub struct Up {
     pub child: Child,
     pub state: PathBuf,
-    /// What it printed until it was ready.
+    /// The lines that it printed until it was ready.
     pub printed: Vec<String>,
-    /// From the start of the process to its word that it is ready.
+    /// From the start of the process to the line `Ready`.
     pub ready_after: Duration,
     output: Receiver<String>,
     log: Receiver<String>,
@@ -55,7 +55,7 @@ impl Up {
         Self::start_as(command, state)
     }
 
-    /// Starts a command that is all but complete.
+    /// Starts an `up` command with this state folder, and waits until it is ready.
     pub fn start_as(mut command: Command, state: &Path) -> Self {
         command.arg("--state-dir").arg(state).stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = Instant::now();
@@ -82,7 +82,7 @@ impl Up {
         Client::new(self.addresses())
     }
 
-    /// Waits for a line of the live log that holds all of `words`.
+    /// Waits for a line of the live log that contains all of `words`.
     pub fn logged(&self, words: &[&str]) -> String {
         let asked = Instant::now();
         let mut seen = Vec::new();
@@ -97,12 +97,12 @@ impl Up {
         }
     }
 
-    /// What is in the live log, and was not asked for yet.
+    /// The lines of the live log that no call has returned yet.
     pub fn log(&self) -> Vec<String> {
         self.log.try_iter().collect()
     }
 
-    /// Sends a signal and waits for the end; returns what it printed after it was ready.
+    /// Sends a signal and waits for the end; returns the lines printed after `Ready`.
     pub fn end(mut self, signal: Signal) -> (ExitStatus, Vec<String>) {
         send(&self.child, signal);
         let status = wait(&mut self.child, Duration::from_secs(20));
@@ -121,7 +121,7 @@ pub fn send(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
-/// Waits for the end of a process, for some time.
+/// Waits for the end of a process, up to a limit.
 pub fn wait(child: &mut Child, patience: Duration) -> ExitStatus {
     let asked = Instant::now();
     loop {
@@ -152,7 +152,7 @@ pub fn children(pid: u32) -> BTreeSet<u32> {
     ids.filter(|id| stat(*id).is_some_and(|(_, parent)| parent == pid)).collect()
 }
 
-/// Whether a process is still there, and not only waits to be buried.
+/// Whether a process is alive, and not a zombie.
 fn is_alive(pid: u32) -> bool {
     stat(pid).is_some_and(|(state, _)| state != 'Z')
 }
@@ -160,7 +160,7 @@ fn is_alive(pid: u32) -> bool {
 /// State and parent of a process.
 fn stat(pid: u32) -> Option<(char, u32)> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name stands in brackets, and may hold anything.
+    // The name stands in brackets and may contain anything.
     let mut fields = text.rsplit_once(") ")?.1.split(' ');
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
@@ -174,7 +174,7 @@ pub fn assert_gone(processes: &BTreeSet<u32>) {
     }
 }
 
-/// A program that can stand in for cargo.
+/// Writes a program that replaces cargo.
 pub fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
     let path = folder.join(name);
     std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
@@ -182,8 +182,8 @@ pub fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
     path
 }
 
-/// A folder with the project's templates, in which a test may change them, and a stand-in
-/// for cargo that builds the functions of the project itself.
+/// A folder with copies of the project's templates, which a test may change, and a stand-in for cargo that builds
+/// the functions of the project.
 pub struct Copy {
     pub folder: tempfile::TempDir,
     cargo: PathBuf,
@@ -199,7 +199,7 @@ impl Copy {
         Self { folder, cargo }
     }
 
-    /// Puts `new` into a file in place of `old`, which must be there.
+    /// Replaces `old`, which must be there, by `new` in a file.
     pub fn change(&self, file: &str, old: &str, new: &str) {
         let path = self.folder.path().join(file);
         let text = std::fs::read_to_string(&path).unwrap();
@@ -236,15 +236,15 @@ fn copy_files(from: &Path, to: &Path) {
     }
 }
 
-/// A command that ends by itself: whether it succeeded, and its two outputs.
+/// Runs a command to its end: whether it succeeded, its output and its errors.
 pub fn run(mut command: Command) -> (bool, String, String) {
-    // A group of its own, so that a signal to the test does not meet it half-way.
+    // Its own process group, so that a signal to the test does not reach it.
     let output = command.process_group(0).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.success(), text(output.stdout), text(output.stderr))
 }
 
-/// It failed, and said why in one sentence that holds all of `words`.
+/// Checks that it failed with one sentence that contains all of `words`.
 pub fn assert_refused(command: Command, words: &[&str]) {
     let (succeeded, _, errors) = run(command);
     assert!(!succeeded, "it succeeded");

@@ -1,8 +1,7 @@
-//! Who may ask a port of this machine. A port on 127.0.0.1 is reached by every web page that is
-//! open on the machine: a browser sends forms and pictures' addresses anywhere without asking,
-//! and a page whose name is pointed at 127.0.0.1 (DNS rebinding) may even read the answers. A page
-//! cannot forge `Host`, `Origin`, `Referer` and `Sec-Fetch-Site`, so that these tell where
-//! a request comes from. Programs send none of them but `Host`.
+//! Which requests a port of this machine answers. Every web page that is open on the machine can reach a port
+//! on 127.0.0.1: a browser sends forms and loads pictures from anywhere without asking, and a page whose name
+//! resolves to 127.0.0.1 (DNS rebinding) may even read the answers. A page cannot forge `Host`, `Origin`,
+//! `Referer` and `Sec-Fetch-Site`, so they show where a request comes from. Programs send only `Host`.
 //! <https://fetch.spec.whatwg.org/#forbidden-request-header>
 
 use axum::http::request::Parts;
@@ -12,11 +11,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 /// Why a request is not answered.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Refused {
-    /// Which host is meant is not clear.
-    /// <https://www.rfc-editor.org/rfc/rfc9112#section-3.2-6> wants 400 for it.
+    /// More than one host; <https://www.rfc-editor.org/rfc/rfc9112#section-3.2-6> wants status 400.
     #[error("A request names one host; this one has {0} Host headers.")]
     Hosts(usize),
-    /// A name of somebody else that leads to this machine.
+    /// A name that resolves to this machine, but is not one of its own.
     #[error("This port answers to localhost, *.localhost, 127.0.0.1 and [::1], not to {0:?}.")]
     Host(String),
     /// A web page from elsewhere.
@@ -25,7 +23,6 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// The status of the answer.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Hosts(_) => StatusCode::BAD_REQUEST,
@@ -34,8 +31,7 @@ impl Refused {
     }
 }
 
-/// Refuses a request by a name that is not this machine's. In the absolute form of a request the
-/// name stands in its target, and `Host` beside it.
+/// Refuses a request to a name that is not this machine's: in `Host`, or in a request target in absolute form.
 pub fn host(head: &Parts) -> Result<(), Refused> {
     let hosts = texts(&head.headers, header::HOST.as_str());
     if hosts.len() > 1 {
@@ -50,7 +46,7 @@ pub fn host(head: &Parts) -> Result<(), Refused> {
     }
 }
 
-/// Refuses a request that a web page sends which is not this machine's.
+/// Refuses a request from a web page that is not this machine's.
 pub fn page(headers: &HeaderMap) -> Result<(), Refused> {
     for name in ["origin", "referer"] {
         for address in texts(headers, name) {
@@ -61,7 +57,7 @@ pub fn page(headers: &HeaderMap) -> Result<(), Refused> {
             }
         }
     }
-    // An address of a picture or a link tells where it stands even where it hides its address.
+    // Requests for pictures and links carry it even where the page hides its address.
     // https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
     match texts(headers, "sec-fetch-site").into_iter().find(|site| site.eq_ignore_ascii_case("cross-site")) {
         Some(site) => Err(Refused::Page("sec-fetch-site", site)),
@@ -69,8 +65,8 @@ pub fn page(headers: &HeaderMap) -> Result<(), Refused> {
     }
 }
 
-/// Refuses to act for the address bar. Somebody who opens a page from elsewhere can be led on from it to an
-/// address of this machine, and the browser says of that request what it said of the first: `none`.
+/// Refuses to act on a navigation without origin, such as one from the address bar. A page from elsewhere can
+/// redirect the browser to this machine, and `Sec-Fetch-Site` then stays `none`, as in the first request.
 /// <https://github.com/w3c/webappsec-fetch-metadata/issues/39>
 pub fn navigation(headers: &HeaderMap) -> Result<(), Refused> {
     let navigates =
@@ -86,8 +82,8 @@ fn texts(headers: &HeaderMap, name: &str) -> Vec<String> {
     values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
 }
 
-/// Whether `host[:port]` is this machine, whatever a name server says: browsers and resolvers
-/// keep `localhost` and all below it on the loopback interface.
+/// Whether `host[:port]` is this machine, for any name server: browsers and resolvers keep `localhost` and
+/// the names below it on the loopback interface.
 /// <https://www.rfc-editor.org/rfc/rfc6761#section-6.3>
 fn is_local(authority: &str) -> bool {
     let Ok(parsed) = authority.parse::<Authority>() else { return false };

@@ -1,6 +1,5 @@
-//! What the HTTP ports of the local cloud have in common: they close connections on which nothing
-//! comes any more, read bodies to a limit, and refuse what a web page of somebody else sends
-//! (`local.rs`). Nothing here knows an API.
+//! What the HTTP ports of the local cloud share: they close silent connections, limit the size of bodies, and
+//! refuse requests from foreign web pages (`local.rs`). This module knows no API.
 
 pub mod local;
 #[cfg(any(test, feature = "testing"))]
@@ -28,25 +27,25 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long a port waits for a client that has begun a request and does not go on.
+/// How long a port waits for the rest of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// For the whole head of a request, and so for the next request of an idle connection, too.
+    /// For the whole head, and so also for the next request of an idle connection.
     pub head: Duration,
     /// For the next bytes of a body.
     pub body: Duration,
 }
 
 impl Default for Patience {
-    /// A minute for each, the idle timeout of AWS's load balancers.
+    /// One minute for each, the idle timeout of AWS's load balancers.
     /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html>
     fn default() -> Self {
         Self { head: Duration::from_secs(60), body: Duration::from_secs(60) }
     }
 }
 
-/// Answers the requests of all connections of a port until `stopping`. `open` makes of a
-/// connection what is read and written, and what answers its requests.
+/// Answers the requests of all connections of a port until `stopping`. For each connection, `open` gives the
+/// stream to read and write, and the function that answers its requests.
 pub async fn serve<Io, Answer, Answering>(
     mut port: TcpListener,
     stopping: &CancellationToken,
@@ -64,59 +63,48 @@ pub async fn serve<Io, Answer, Answering>(
             () = stopping.cancelled() => break,
         };
         let (io, answer) = open(stream, address);
-        connections.spawn(connection(io, answer, patience, stopping.clone()));
+        let stopping = stopping.clone();
+        connections.spawn(async move {
+            let service = service_fn(|request: hyper::Request<Incoming>| {
+                let answered = answer(request.map(Body::new));
+                async { Ok::<_, Infallible>(answered.await) }
+            });
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(patience.head);
+            let mut served = pin!(http.serve_connection(TokioIo::new(io), service));
+            let ended = tokio::select! {
+                ended = served.as_mut() => ended,
+                () = stopping.cancelled() => {
+                    served.as_mut().graceful_shutdown();
+                    served.await
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection ended early");
+            }
+        });
     }
     connections.close();
     connections.wait().await;
 }
 
-async fn connection<Io, Answer, Answering>(
-    io: Io,
-    answer: Answer,
-    patience: Patience,
-    stopping: CancellationToken,
-) where
-    Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    Answer: Fn(Request) -> Answering + Send + Sync,
-    Answering: Future<Output = Response> + Send,
-{
-    let service = service_fn(|request: hyper::Request<Incoming>| {
-        let answered = answer(request.map(Body::new));
-        async { Ok::<_, Infallible>(answered.await) }
-    });
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(patience.head);
-    let mut served = pin!(http.serve_connection(TokioIo::new(io), service));
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
-        () = stopping.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            served.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
-    }
-}
-
-/// Why there is no whole body.
+/// Why a body could not be read.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Unread {
-    /// It is longer than the port reads.
     TooLong,
-    /// It ends before its announced length, or is no HTTP.
+    /// It ends before its announced length, or is not HTTP.
     CutShort,
     /// The client was silent for longer than the port waits.
     Silent,
 }
 
-/// The whole body, if it has `most` bytes at most.
-pub async fn read(body: Body, most: usize, patience: Patience) -> Result<Bytes, Unread> {
+/// The whole body, if it has at most `max` bytes.
+pub async fn read(body: Body, max: usize, patience: Patience) -> Result<Bytes, Unread> {
     let mut parts = body.into_data_stream();
     let mut whole = BytesMut::new();
     loop {
         match timeout(patience.body, parts.next()).await {
-            Ok(Some(Ok(part))) if whole.len() + part.len() <= most => whole.extend_from_slice(&part),
+            Ok(Some(Ok(part))) if whole.len() + part.len() <= max => whole.extend_from_slice(&part),
             Ok(Some(Ok(_))) => return Err(Unread::TooLong),
             Ok(Some(Err(_))) => return Err(Unread::CutShort),
             Ok(None) => return Ok(whole.freeze()),

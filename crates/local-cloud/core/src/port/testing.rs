@@ -1,4 +1,4 @@
-//! A client for tests of ports, which sends bytes as they are.
+//! A client for tests of ports. It sends raw bytes.
 
 #![allow(clippy::unwrap_used, reason = "for tests only")]
 
@@ -11,17 +11,17 @@ use tokio::time::timeout;
 
 use super::Patience;
 
-/// Short enough for tests, which wait for the ends of these times and never for a time of their own.
+/// Short enough for tests, which wait until these times are over.
 pub const SHORT: Patience = Patience { head: Duration::from_millis(200), body: Duration::from_millis(200) };
 
-/// Sends bytes over a connection of their own and reads until the server closes it.
+/// Sends bytes over a new connection and reads until the server closes it.
 pub async fn send(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     rest(&mut stream).await
 }
 
-/// Like [`send`], from a client that goes away when it has sent them.
+/// Like [`send`], from a client that closes its side after the last byte.
 pub async fn send_and_end(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();

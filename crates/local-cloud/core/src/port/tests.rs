@@ -9,7 +9,7 @@ use super::*;
 /// Longer than any test may take.
 const LONG: Patience = Patience { head: Duration::from_secs(600), body: Duration::from_secs(600) };
 
-/// A port that answers with what it has read of the body.
+/// A port that answers with the result of reading the body.
 async fn listen(patience: Patience) -> SocketAddr {
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = port.local_addr().unwrap();
@@ -75,7 +75,7 @@ async fn a_body_is_whole_or_too_long_or_cut_short() {
         let answer = send(address, &body(head, sent)).await;
         assert!(answer.ends_with(expected), "{head}: {answer}");
     }
-    // Who has gone away gets no answer, or this one.
+    // A client that is gone gets no answer, or this one.
     let answer = send_and_end(address, &body("content-length: 10", "012")).await;
     assert!(answer.is_empty() || answer.ends_with("Err(CutShort)"), "{answer}");
     let parts = futures::stream::iter([Ok(Bytes::from_static(b"012")), Err(std::io::Error::other("ended"))]);

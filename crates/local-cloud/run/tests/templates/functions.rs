@@ -4,8 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// Evaluates `value` (YAML, flow style) as a parameter's value in a template that has some
-/// of everything to refer to.
+/// Evaluates `value` (YAML, flow style) as a parameter's value in a template with one of each kind to refer to.
 fn evaluated(value: &str) -> Result<Value, String> {
     let template = format!(
         "

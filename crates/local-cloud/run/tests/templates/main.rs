@@ -1,6 +1,6 @@
-//! Whole templates, from YAML to what the services are given.
+//! Whole templates, from YAML to the resources that the services get.
 
-// clippy.toml allows them in tests; it does not know the helpers of an integration test for such.
+// clippy.toml allows these in tests, but not in helpers of integration tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
@@ -50,7 +50,7 @@ fn find<'a>(application: &'a Application, logical_id: &str) -> &'a Resource {
     resources.find(|resource| resource.logical_id == logical_id).unwrap_or_else(|| panic!("no {logical_id}"))
 }
 
-/// An output of the root.
+/// An output of the root stack.
 fn output(application: &Application, key: &str) -> Option<String> {
     application.outputs("app").remove(key)
 }

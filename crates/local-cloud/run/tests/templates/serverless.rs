@@ -1,4 +1,4 @@
-//! The SAM transform, as evaluated resources.
+//! The SAM transform, tested on evaluated resources.
 
 use serde_json::{Value, json};
 

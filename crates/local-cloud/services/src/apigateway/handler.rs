@@ -49,7 +49,7 @@ pub(super) async fn handle(cloud: Arc<Cloud>, request: axum::extract::Request) -
         }
     };
     let took_ms = cloud.clock.now_ms() - request.time_ms;
-    cloud.tally.request(response.status);
+    cloud.counters.request(response.status);
     tracing::info!(
         target: "hop", service = "apigateway", resource = %request.client_path,
         "{} answered {} in {took_ms} ms", request.method, response.status

@@ -57,7 +57,7 @@ async fn write(cloud: &Arc<Cloud>, action: &str, body: Bytes) -> Result<Reply, A
     if let Ok(reply) = &reply {
         log(action, &tables, reply.status);
         if reply.status == 200 {
-            cloud.tally.write(&body);
+            cloud.counters.write(&body);
         }
     }
     if !matches!(&reply, Ok(reply) if (400..500).contains(&reply.status)) {

@@ -99,7 +99,7 @@ pub fn publish(
         also(tx)
     })?;
     if matches!(origin, Origin::Put) {
-        prepared.iter().for_each(|_| cloud.tally.event());
+        prepared.iter().for_each(|_| cloud.counters.event());
     }
     woken.into_iter().for_each(|target_arn| cloud.state::<Bell>().ring(target_arn));
     Ok(())

@@ -128,7 +128,7 @@ fn follow_up(cloud: &Arc<Cloud>, record: &Record, effects: Effects) {
     }
     if effects.status_changed && record.execution.root.is_none() {
         let (machine, name, status) = (&meta.machine_name, &meta.name, meta.status.name());
-        cloud.tally.execution(status);
+        cloud.counters.execution(status);
         if meta.status == Status::Succeeded {
             tracing::info!(target: "hop", service = "states", resource = %machine, execution = %name, status, "execution ended");
         } else {

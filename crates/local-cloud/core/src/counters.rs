@@ -1,14 +1,14 @@
-//! What happened since the start: counters that the services raise where it happens. They are
-//! not kept; what must outlive the process is in the store.
+//! Counters since the start, which the services raise. They end with the process.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
-/// Counts of one run.
+use crate::lock;
+
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct Counters {
     /// Requests to the APIs, by the first digit of their status.
     requests: [AtomicU64; 6],
     events: AtomicU64,
@@ -16,11 +16,10 @@ pub struct Tally {
     writes: OnceLock<Observer>,
 }
 
-/// Is told the body of a request.
-type Observe = dyn Fn(&[u8]) + Send + Sync;
-
-/// Told of every successful write to a table.
+/// Called with the body of every successful write to a table.
 struct Observer(Box<Observe>);
+
+type Observe = dyn Fn(&[u8]) + Send + Sync;
 
 impl fmt::Debug for Observer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,30 +27,31 @@ impl fmt::Debug for Observer {
     }
 }
 
-impl Tally {
-    /// A request to an API was answered.
+impl Counters {
+    /// Counts an answered request to an API.
     pub fn request(&self, status: u16) {
         if let Some(count) = self.requests.get(usize::from(status / 100)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// A bus accepted an event that is neither a replayed one nor one of another bus.
+    /// Counts an event that a bus accepted; not a replayed one, nor one that another bus forwards.
     pub fn event(&self) {
         self.events.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// An execution ended with this status.
+    /// Counts an execution that ended with this status.
     pub fn execution(&self, status: &'static str) {
-        *self.executions.lock().unwrap_or_else(PoisonError::into_inner).entry(status).or_default() += 1;
+        *lock(&self.executions).entry(status).or_default() += 1;
     }
 
-    /// `observer` is told of every successful write to a table; only the first one is.
+    /// Calls `observer` with the body of every successful write to a table. Only the first call has an
+    /// effect: there is one observer.
     pub fn observe_writes(&self, observer: impl Fn(&[u8]) + Send + Sync + 'static) {
         let _ = self.writes.set(Observer(Box::new(observer)));
     }
 
-    /// A write to a table succeeded; `body` is its request.
+    /// Passes the body of a successful write to the observer.
     pub fn write(&self, body: &[u8]) {
         if let Some(Observer(observer)) = self.writes.get() {
             observer(body);
@@ -63,13 +63,12 @@ impl Tally {
         self.requests.get(digit).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
-    /// How many events were accepted.
     pub fn events(&self) -> u64 {
         self.events.load(Ordering::Relaxed)
     }
 
     /// How many executions ended, by status.
     pub fn executions(&self) -> BTreeMap<&'static str, u64> {
-        self.executions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.executions).clone()
     }
 }

@@ -1,7 +1,7 @@
-//! What an earlier run's template had and this run's has not any more. Nothing that was accepted
-//! may vanish with it: a resource that still holds something stops the start, by name; an
-//! empty one is removed, as a deployment on AWS would. Logs are kept in any case. Resources that
-//! were made through the API belong to their makers, and stay.
+//! Resources of an earlier run's template that this run's template no longer has. Nothing that was accepted
+//! may be lost with them: a resource that still holds something stops the start, by name; an empty one is
+//! removed, as a deployment on AWS would. Logs always stay. Resources that were created through the API
+//! belong to their creators, and stay.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,24 +12,20 @@ use cloud_core::{AwsError, Cloud};
 use cloud_languages::template::Application;
 use cloud_services::cloudformation::deployed::{self, Deployed};
 
-/// Why the template cannot go on with this state.
+/// Why this state does not fit the template.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// Something would be lost.
     #[error(
-        "{file} has no {logical_id} any more, but the state still holds {what} of {name}; put it back until that is done, start once with --fresh, or choose another --state-dir"
+        "{file} has no {logical_id} any more, but the state still holds {what} of {name}; put the resource back until it is empty, start once with --fresh, or choose another --state-dir"
     )]
     Holds {
         /// The template of the earlier run.
         file: String,
-        /// The resource's name in it.
         logical_id: String,
-        /// Its own name.
         name: String,
         /// For example `3 messages`.
         what: String,
     },
-    /// The state cannot be read.
     #[error("the state cannot be read: {0}")]
     State(#[from] AwsError),
 }
@@ -40,18 +36,15 @@ impl From<StoreError> for Refusal {
     }
 }
 
-/// Compares the template with that of earlier runs before anything is deployed, and notes what
-/// is about to be.
-///
-/// # Errors
-/// Names the resource that is gone from the template, and what the state holds of it.
+/// Compares the template with those of earlier runs, before anything is deployed, and records the resources
+/// of this one. Returns the removed resources; refuses if one of them holds something.
 pub async fn compare(cloud: &Arc<Cloud>, application: &Application) -> Result<Vec<Deployed>, Refusal> {
     let resources = || application.stacks.iter().flat_map(|stack| &stack.resources);
     let there: HashSet<(&str, &str)> =
         resources().map(|resource| (resource.kind.as_str(), deployed::id(resource))).collect();
-    let mut gone = deployed::all(cloud)?;
-    gone.retain(|old| !there.contains(&(old.kind.as_str(), old.named.id.as_str())));
-    for resource in &gone {
+    let mut removed = deployed::all(cloud)?;
+    removed.retain(|old| !there.contains(&(old.kind.as_str(), old.named.id.as_str())));
+    for resource in &removed {
         if let Some(what) = holds(cloud, resource).await? {
             return Err(Refusal::Holds {
                 file: resource.file.clone(),
@@ -62,21 +55,18 @@ pub async fn compare(cloud: &Arc<Cloud>, application: &Application) -> Result<Ve
         }
     }
     deployed::add(cloud, resources())?;
-    Ok(gone)
+    Ok(removed)
 }
 
-/// Removes what [`compare`] found to be gone, and empty; called after the deployment, and before
-/// anybody can put something into it.
-///
-/// # Errors
-/// When the store refuses. A resource that cannot be removed is told in the log, and stays.
-pub async fn forget(cloud: &Arc<Cloud>, gone: &[Deployed]) -> Result<(), StoreError> {
-    for resource in gone {
-        let removed = match cloud.resource_type(&resource.kind) {
+/// Removes the resources that [`compare`] returned; called after the deployment, and before anybody can put
+/// something into them. A resource that cannot be removed is logged, and stays.
+pub async fn remove(cloud: &Arc<Cloud>, removed: &[Deployed]) -> Result<(), StoreError> {
+    for resource in removed {
+        let done = match cloud.resource_type(&resource.kind) {
             Some(row) => (row.remove)(cloud, &resource.named).await,
             None => Ok(false),
         };
-        match removed {
+        match done {
             Ok(false) => {}
             Ok(true) => {
                 tracing::info!(target: "hop", service = "cloudformation", resource = %resource.named.id, "{} is gone from the template: removed", resource.logical_id);
@@ -90,7 +80,7 @@ pub async fn forget(cloud: &Arc<Cloud>, gone: &[Deployed]) -> Result<(), StoreEr
     Ok(())
 }
 
-/// What would be lost with a resource, in words: what it holds, or what is still on its way to it.
+/// What would be lost with a resource, in words: what it holds, or the events still to be delivered to it.
 async fn holds(cloud: &Arc<Cloud>, resource: &Deployed) -> Result<Option<String>, Refusal> {
     if let Some(row) = cloud.resource_type(&resource.kind)
         && let Some(what) = (row.holds)(cloud, &resource.named).await?
@@ -123,7 +113,7 @@ mod tests {
         Cloud::open(Settings::for_tests(), Clock::system(), Random::seeded(1), SERVICES).unwrap()
     }
 
-    /// A template of these resources; `-` makes none of it.
+    /// A template of these resources.
     fn application(cloud: &Cloud, resources: &str) -> Application {
         let folder = tempfile::tempdir().unwrap();
         let text =
@@ -178,21 +168,21 @@ mod tests {
 
     async fn run(cloud: &Arc<Cloud>, resources: &str) -> Result<(), String> {
         let application = application(cloud, resources);
-        let gone = compare(cloud, &application).await.map_err(|refusal| refusal.to_string())?;
+        let removed = compare(cloud, &application).await.map_err(|refusal| refusal.to_string())?;
         deploy::deploy(cloud, &application).await.unwrap();
-        forget(cloud, &gone).await.unwrap();
+        remove(cloud, &removed).await.unwrap();
         cloud_services::eventbridge::declare_anew_for_tests(cloud);
         Ok(())
     }
 
-    /// Deploys, does something, and deploys without: what is said to that.
+    /// Deploys the resources, calls an action, and returns the refusal of a template without them.
     async fn refused(resources: &str, service: &str, action: &str, input: Value) -> String {
         let cloud = cloud();
         run(&cloud, resources).await.unwrap();
         cloud.call(service, action, input).await.unwrap();
         let said = run(&cloud, "").await.unwrap_err();
         assert!(said.contains("t.yaml has no ") && said.contains("--fresh"), "{said}");
-        // What it asks for helps.
+        // With the resources put back, the state can be used again.
         run(&cloud, resources).await.unwrap();
         said
     }
@@ -307,7 +297,7 @@ mod tests {
       TargetParameters: { EventBridgeEventBusParameters: { Source: s, DetailType: d } }
 ";
 
-    /// Rows of the readers of streams: checkpoints, then mappings, then pipes.
+    /// The numbers of checkpoints, mappings and pipes.
     fn rows(cloud: &Cloud) -> [i64; 3] {
         ["stream_checkpoints", "event_source_mappings", "pipes"].map(|table| {
             let count = format!("SELECT count(*) FROM {table}");
@@ -321,7 +311,7 @@ mod tests {
         let rest = [STREAM, FUNCTION].concat();
         run(&cloud, &[&rest, MAPPING, PIPE].concat()).await.unwrap();
         assert_eq!(rows(&cloud), [2, 1, 1]);
-        // Another name of the same mapping goes on where it was.
+        // The same mapping under another name keeps its position.
         let renamed = MAPPING.replace("  Mapping:", "  Renamed:");
         run(&cloud, &[&rest, renamed.as_str()].concat()).await.unwrap();
         assert_eq!(rows(&cloud), [1, 1, 0]);
