@@ -121,27 +121,6 @@ def test_what_is_not_there_or_not_json_is_refused(functions, query):
     assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 413
 
 
-def test_what_surrounds_a_function_is_read(functions):
-    names = [f["FunctionName"] for page in functions.get_paginator("list_functions").paginate() for f in page["Functions"]]
-    search = next(name for name in names if name.endswith("-search"))
-    [statement] = json.loads(functions.get_policy(FunctionName=search)["Policy"])["Statement"]
-    assert (statement["Principal"], statement["Action"]) == ({"Service": "apigateway.amazonaws.com"}, "lambda:InvokeFunction")
-    for name in names:
-        reserved = functions.get_function_concurrency(FunctionName=name).get("ReservedConcurrentExecutions", 1)
-        assert reserved >= 1
-    ended = next(name for name in names if name.endswith("-on-contract-ended"))
-    config = functions.get_function_event_invoke_config(FunctionName=ended)
-    assert config["DestinationConfig"]["OnFailure"]["Destination"].startswith("arn:aws:sqs:")
-    assert 0 <= config["MaximumRetryAttempts"] <= 2
-    for call in (
-        lambda: functions.get_policy(FunctionName="nobodys"),
-        lambda: functions.get_function_concurrency(FunctionName="nobodys"),
-        lambda: functions.get_function_event_invoke_config(FunctionName=search),
-    ):
-        with pytest.raises(functions.exceptions.ResourceNotFoundException):
-            call()
-
-
 def test_a_mapping_is_switched_off_and_on(functions, client, outputs):
     queue = client("sqs").get_queue_attributes(QueueUrl=outputs["WebIngestQueueUrl"], AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     [mapping] = functions.list_event_source_mappings(EventSourceArn=queue)["EventSourceMappings"]

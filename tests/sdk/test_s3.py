@@ -27,7 +27,6 @@ def test_the_bucket_is_there(s3, bucket):
     assert bucket in [b["Name"] for b in s3.list_buckets()["Buckets"]]
     s3.head_bucket(Bucket=bucket)
     s3.get_waiter("bucket_exists").wait(Bucket=bucket, WaiterConfig={"MaxAttempts": 1})
-    assert "LocationConstraint" not in s3.get_bucket_location(Bucket=bucket) or s3.get_bucket_location(Bucket=bucket)["LocationConstraint"] is None
 
 
 def test_an_object_goes_in_and_comes_out(s3, bucket, name):
@@ -88,7 +87,7 @@ def test_conditions_on_the_entity_tag(s3, bucket, name):
     s3.delete_object(Bucket=bucket, Key=name)
 
 
-@pytest.mark.parametrize("algorithm", ["CRC32", "SHA1", "SHA256"])
+@pytest.mark.parametrize("algorithm", ["CRC32", "SHA256"])
 def test_the_checksum_that_a_client_chose_is_kept(s3, bucket, name, algorithm):
     put = s3.put_object(Bucket=bucket, Key=name, Body=b"123456789", ChecksumAlgorithm=algorithm)
     head = s3.head_object(Bucket=bucket, Key=name, ChecksumMode="ENABLED")
@@ -114,11 +113,9 @@ def test_conditions_on_the_time(s3, bucket, name):
 
 
 def test_what_the_bucket_cannot_have_is_refused(s3, bucket, name):
-    for given in ({"ACL": "public-read"}, {"StorageClass": "GLACIER"}, {"Tagging": "a=b"}, {"ExpectedBucketOwner": "999999999999"}):
+    for given in ({"ACL": "public-read"}, {"StorageClass": "GLACIER"}, {"Tagging": "a=b"}, {"ChecksumAlgorithm": "SHA1"}, {"ExpectedBucketOwner": "999999999999"}):
         with pytest.raises(ClientError):
             s3.put_object(Bucket=bucket, Key=name, Body=b"x", **given)
-    assert [b["Name"] for b in s3.list_buckets(Prefix=bucket)["Buckets"]] == [bucket]
-    assert s3.list_buckets(Prefix="nobodys").get("Buckets", []) == []
 
 
 def test_objects_are_listed_in_pages_by_prefix_and_folder(s3, bucket, name):

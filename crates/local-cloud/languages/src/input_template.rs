@@ -1,6 +1,5 @@
-//! JSON paths and input templates, as rule targets (`InputTransformer`) and pipes
-//! (`InputTemplate`) use them. A template is text with `<placeholders>`; whether one stands
-//! inside a JSON string decides how its value is written.
+//! JSON paths and input templates of rule targets (`InputTransformer`) and pipes (`InputTemplate`). A
+//! template is text with `<placeholders>`. A value is written differently inside a JSON string.
 //!
 //! <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-transform-target-input.html>
 //! <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-input-transformation.html>
@@ -18,11 +17,8 @@ enum Step {
 }
 
 impl Path {
-    /// Reads a path: dots, brackets with an index or a quoted name. Wildcards, which give
-    /// lists, are refused.
-    ///
-    /// # Errors
-    /// One sentence that quotes the path.
+    /// Reads a path of dots and of brackets with an index or a quoted name. Refuses wildcards, which give
+    /// lists.
     pub fn parse(text: &str) -> Result<Self, String> {
         let refuse = || format!("`{text}` is not a JSON path that is supported here");
         let mut rest = text.strip_prefix('$').ok_or_else(refuse)?;
@@ -49,10 +45,9 @@ impl Path {
         Ok(Self(steps))
     }
 
-    /// What stands at the path.
     pub fn find<'a>(&self, document: &'a Value) -> Option<&'a Value> {
         self.0.iter().try_fold(document, |value, step| match step {
-            // A list's elements are reached by `L.0` as well as by `L[0]`.
+            // `L.0` is the same as `L[0]`.
             Step::Member(name) if value.is_array() => value.get(name.parse::<usize>().ok()?),
             Step::Member(name) => value.get(name),
             Step::Index(index) => value.get(index),
@@ -64,7 +59,6 @@ fn unquote(text: &str) -> Option<&str> {
     ['\'', '"'].into_iter().find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))
 }
 
-/// A parsed template.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Template(Vec<Piece>);
 
@@ -75,7 +69,7 @@ enum Piece {
 }
 
 impl Template {
-    /// Splits a template into text and placeholders. `<` without a name behind it is text.
+    /// Splits a template into text and placeholders. A `<` without a name after it is text.
     pub fn parse(template: &str) -> Self {
         let mut pieces = Vec::new();
         let mut text = String::new();
@@ -102,7 +96,7 @@ impl Template {
         Self(pieces)
     }
 
-    /// The names of its placeholders.
+    /// The names of the placeholders.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|piece| match piece {
             Piece::Placeholder { name, .. } => Some(name.as_str()),
@@ -110,9 +104,9 @@ impl Template {
         })
     }
 
-    /// Fills the placeholders. A value that stands alone keeps its JSON type; one inside a
-    /// string becomes part of that string; one that is missing leaves nothing in a string
-    /// and an empty string elsewhere (AWS only says that it does not appear in the output).
+    /// Fills the placeholders. A value outside of strings keeps its JSON type; inside a string it becomes
+    /// part of the string. A missing value becomes an empty string, or nothing inside a string (AWS only
+    /// says that it does not appear in the output).
     pub fn render(&self, value_of: impl Fn(&str) -> Option<Value>) -> String {
         let mut output = String::new();
         for piece in &self.0 {
@@ -137,7 +131,7 @@ fn placeholder(text: &str) -> Option<&str> {
     (!name.is_empty() && name.chars().all(valid)).then_some(name)
 }
 
-/// A value as the inside of a JSON string. Objects and arrays lose their quotation marks:
+/// A value as part of a JSON string. Objects and arrays lose their quotation marks:
 /// "`{"key": "value"}` will become `"{key: value}"`" (eb-pipes-input-transformation.html).
 fn inside_string(value: Value) -> String {
     match value {

@@ -1,27 +1,26 @@
 //! Filter patterns of FilterLogEvents: terms, regular expressions (`%...%`) and comparisons of JSON
-//! fields (`{...}`). Those of space-delimited fields (`[...]`) are refused: our logs are JSON.
+//! fields (`{...}`). Patterns of space-delimited fields (`[...]`) are refused: our logs are JSON.
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html>
 
 use regex::Regex;
 use serde_json::Value;
 
-/// A parsed filter pattern.
+use crate::event_pattern::is_like;
+
 #[derive(Debug)]
 pub enum Filter {
-    /// Text that must and must not be in the message.
     Terms {
-        /// All of these.
+        /// All of these must be in the message.
         required: Vec<Term>,
-        /// Any of these, where there are some.
+        /// One of these must, if there are any.
         optional: Vec<Term>,
-        /// None of these.
+        /// None of these may.
         excluded: Vec<Term>,
     },
-    /// A condition on the fields of a JSON message.
+    /// A condition on a JSON message.
     Json(Condition),
 }
 
-/// What is looked for in a message.
 #[derive(Debug)]
 pub enum Term {
     /// A word or a phrase.
@@ -39,14 +38,10 @@ impl Term {
     }
 }
 
-/// A condition on a JSON document.
 #[derive(Debug)]
 pub enum Condition {
-    /// Both hold.
-    And(Box<Condition>, Box<Condition>),
-    /// One of them holds.
-    Or(Box<Condition>, Box<Condition>),
-    /// The field at a path compares.
+    All(Vec<Condition>),
+    Any(Vec<Condition>),
     Field(Vec<Step>, Test),
 }
 
@@ -59,15 +54,19 @@ pub enum Step {
     Index(usize),
 }
 
-/// What is asked of a field.
+type Compare = fn(&f64, &f64) -> bool;
+
+/// An operator comes before another one that is its beginning.
+const OPERATORS: [(&str, Compare); 6] =
+    [("!=", f64::ne), ("<=", f64::le), (">=", f64::ge), ("=", f64::eq), ("<", f64::lt), (">", f64::gt)];
+
 #[derive(Debug)]
 pub enum Test {
-    /// Text, in which `*` stands for any characters; the flag negates.
-    Text(Vec<String>, bool),
-    /// A regular expression; the flag negates.
+    /// Bytes, and `None` for `*`; the flag negates.
+    Text(Vec<Option<u8>>, bool),
+    /// The flag negates.
     Matching(Regex, bool),
-    /// A number and its operator.
-    Number(String, f64),
+    Number(Compare, f64),
     /// `IS NULL`, `IS TRUE`, `IS FALSE`.
     Is(Value),
     /// `NOT EXISTS`.
@@ -75,14 +74,12 @@ pub enum Test {
 }
 
 impl Filter {
-    /// Reads a filter pattern; an empty one matches everything.
-    ///
-    /// # Errors
-    /// A sentence for `InvalidParameterException`.
+    /// Reads a filter pattern; an empty one matches everything. The error is a sentence for
+    /// `InvalidParameterException`.
     pub fn parse(pattern: &str) -> Result<Self, String> {
         let pattern = pattern.trim();
         if pattern.starts_with('{') {
-            let mut parser = Parser { rest: pattern, regular: 0 };
+            let mut parser = Parser { rest: pattern, regexes: 0 };
             parser.expect("{")?;
             let condition = parser.any_of()?;
             parser.expect("}")?;
@@ -94,7 +91,6 @@ impl Filter {
         terms(pattern)
     }
 
-    /// Whether a message matches.
     pub fn matches(&self, message: &str) -> bool {
         match self {
             Self::Terms { required, optional, excluded } => {
@@ -123,7 +119,7 @@ fn terms(pattern: &str) -> Result<Filter, String> {
         let (term, behind) = match rest.as_bytes().first() {
             Some(b'"') => quoted(rest).map(|(text, behind)| (Term::Text(text), behind))?,
             Some(b'%') => regular(rest).map(|(regex, behind)| (Term::Matching(regex), behind))?,
-            _ => bare(rest).map(|(text, behind)| (Term::Text(text), behind))?,
+            _ => bare(rest).map(|(text, behind)| (Term::Text(text.to_owned()), behind))?,
         };
         list.push(term);
         rest = behind.trim_start();
@@ -135,16 +131,16 @@ fn terms(pattern: &str) -> Result<Filter, String> {
     Ok(Filter::Terms { required, optional, excluded })
 }
 
-/// A term without quotes: letters, digits and underscores only.
-fn bare(text: &str) -> Result<(String, &str), String> {
+/// Reads a term without quotes: letters, digits and underscores only.
+fn bare(text: &str) -> Result<(&str, &str), String> {
     let (term, rest) = text.split_at(text.find(char::is_whitespace).unwrap_or(text.len()));
     if term.is_empty() || !term.chars().all(|letter| letter.is_alphanumeric() || letter == '_') {
         return Err(format!("Invalid character(s) in term '{term}'"));
     }
-    Ok((term.to_owned(), rest))
+    Ok((term, rest))
 }
 
-/// `%...%`: the part of regular expressions that the guide lists, so without parentheses.
+/// Reads `%...%`. The guide lists the allowed characters; parentheses are not among them.
 fn regular(text: &str) -> Result<(Regex, &str), String> {
     let (regex, rest) =
         text[1..].split_once('%').ok_or("Invalid filter pattern: a regular expression is not closed.")?;
@@ -156,7 +152,7 @@ fn regular(text: &str) -> Result<(Regex, &str), String> {
     Ok((parsed, rest))
 }
 
-/// A term in double quotes, in which a backslash escapes the next character.
+/// Reads a term in double quotes, in which a backslash escapes the next character.
 fn quoted(text: &str) -> Result<(String, &str), String> {
     let mut term = String::new();
     let mut letters = text.char_indices().skip(1);
@@ -173,7 +169,7 @@ fn quoted(text: &str) -> Result<(String, &str), String> {
 struct Parser<'a> {
     rest: &'a str,
     /// Regular expressions so far.
-    regular: usize,
+    regexes: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -203,19 +199,19 @@ impl<'a> Parser<'a> {
     }
 
     fn any_of(&mut self) -> Result<Condition, String> {
-        let mut left = self.all_of()?;
+        let mut conditions = vec![self.all_of()?];
         while self.skip("||") {
-            left = Condition::Or(Box::new(left), Box::new(self.all_of()?));
+            conditions.push(self.all_of()?);
         }
-        Ok(left)
+        Ok(Condition::Any(conditions))
     }
 
     fn all_of(&mut self) -> Result<Condition, String> {
-        let mut left = self.single()?;
+        let mut conditions = vec![self.single()?];
         while self.skip("&&") {
-            left = Condition::And(Box::new(left), Box::new(self.single()?));
+            conditions.push(self.single()?);
         }
-        Ok(left)
+        Ok(Condition::All(conditions))
     }
 
     fn single(&mut self) -> Result<Condition, String> {
@@ -261,7 +257,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Takes a run of letters that a name or a value may have without quotes.
+    /// Takes a name without quotes.
     fn word(&mut self, from: &'a str) -> &'a str {
         let ends = |letter: char| !(letter.is_alphanumeric() || "_-*:@".contains(letter));
         let (word, rest) = from.split_at(from.find(ends).unwrap_or(from.len()));
@@ -282,44 +278,44 @@ impl<'a> Parser<'a> {
             }
             return Err(format!("Invalid filter pattern: IS takes NULL, TRUE or FALSE at `{}`.", self.rest));
         }
-        let operator = ["!=", "<=", ">=", "=", "<", ">"]
-            .into_iter()
-            .find(|operator| self.skip(operator))
+        let operator = OPERATORS.into_iter().find(|(operator, _)| self.skip(operator));
+        let operator = operator
             .ok_or_else(|| format!("Invalid filter pattern: a comparison is missing at `{}`.", self.rest))?;
         self.value(operator)
     }
 
-    fn value(&mut self, operator: &str) -> Result<Test, String> {
+    fn value(&mut self, (operator, compare): (&str, Compare)) -> Result<Test, String> {
+        let is_equality = ["=", "!="].contains(&operator);
+        let negated = operator == "!=";
         self.rest = self.rest.trim_start();
         if self.rest.starts_with('%') {
-            if !["=", "!="].contains(&operator) {
+            if !is_equality {
                 return Err(format!("Invalid filter pattern: `{operator}` takes no regular expression."));
             }
-            self.regular += 1;
-            if self.regular > 2 {
+            self.regexes += 1;
+            if self.regexes > 2 {
                 return Err("Invalid filter pattern: there is a limit of 2 regular expressions.".into());
             }
             let (regex, rest) = regular(self.rest)?;
             self.rest = rest;
-            return Ok(Test::Matching(regex, operator == "!="));
+            return Ok(Test::Matching(regex, negated));
         }
-        let (text, is_quoted) = if self.rest.starts_with('"') {
-            let (text, rest) = quoted(self.rest)?;
-            self.rest = rest;
-            (text, true)
+        let is_quoted = self.rest.starts_with('"');
+        let (text, rest) = if is_quoted {
+            quoted(self.rest)?
         } else {
             let ends = |letter: char| letter.is_whitespace() || "(){}&|=<>!".contains(letter);
             let (text, rest) = self.rest.split_at(self.rest.find(ends).unwrap_or(self.rest.len()));
-            self.rest = rest;
-            (text.to_owned(), false)
+            (text.to_owned(), rest)
         };
+        self.rest = rest;
         if text.is_empty() && !is_quoted {
             return Err(format!("Invalid filter pattern: a value is missing at `{}`.", self.rest));
         }
         match text.parse() {
-            Ok(number) if !is_quoted => Ok(Test::Number(operator.to_owned(), number)),
-            _ if operator == "=" || operator == "!=" => {
-                Ok(Test::Text(text.split('*').map(str::to_owned).collect(), operator == "!="))
+            Ok(number) if !is_quoted => Ok(Test::Number(compare, number)),
+            _ if is_equality => {
+                Ok(Test::Text(text.bytes().map(|byte| (byte != b'*').then_some(byte)).collect(), negated))
             }
             _ => Err(format!("Invalid filter pattern: `{operator}` compares numbers, not `{text}`.")),
         }
@@ -333,8 +329,8 @@ fn no_wildcard() -> String {
 impl Condition {
     fn holds(&self, document: &Value) -> bool {
         match self {
-            Self::And(left, right) => left.holds(document) && right.holds(document),
-            Self::Or(left, right) => left.holds(document) || right.holds(document),
+            Self::All(conditions) => conditions.iter().all(|condition| condition.holds(document)),
+            Self::Any(conditions) => conditions.iter().any(|condition| condition.holds(document)),
             Self::Field(path, test) => test.holds(path.iter().try_fold(document, |value, step| match step {
                 Step::Member(name) => value.get(name),
                 Step::Index(index) => value.get(index),
@@ -349,39 +345,19 @@ impl Test {
         match self {
             Self::Absent => false,
             Self::Is(value) => field == value,
-            // `= *` asks whether the field is there, whatever its type.
-            Self::Text(pieces, negated) if pieces.iter().all(String::is_empty) && pieces.len() > 1 => {
+            // `= *` asks whether the field exists, whatever its type.
+            Self::Text(pattern, negated) if !pattern.is_empty() && pattern.iter().all(Option::is_none) => {
                 !negated
+            }
+            Self::Text(pattern, negated) => {
+                field.as_str().is_some_and(|text| is_like(text.as_bytes(), pattern) != *negated)
             }
             Self::Matching(regex, negated) => {
                 field.as_str().is_some_and(|text| regex.is_match(text) != *negated)
             }
-            Self::Text(pieces, negated) => field.as_str().is_some_and(|text| like(text, pieces) != *negated),
-            Self::Number(operator, bound) => field.as_f64().is_some_and(|number| match operator.as_str() {
-                "=" => number == *bound,
-                "!=" => number != *bound,
-                "<" => number < *bound,
-                "<=" => number <= *bound,
-                ">" => number > *bound,
-                _ => number >= *bound,
-            }),
+            Self::Number(compare, bound) => field.as_f64().is_some_and(|number| compare(&number, bound)),
         }
     }
-}
-
-/// Whether `text` is the pieces in their order with anything between them.
-fn like(text: &str, pieces: &[String]) -> bool {
-    let [first, middle @ .., last] = pieces else {
-        return pieces.first().is_some_and(|only| only == text);
-    };
-    let Some(mut rest) = text.strip_prefix(first.as_str()) else { return false };
-    for piece in middle {
-        match rest.find(piece.as_str()) {
-            Some(at) => rest = &rest[at + piece.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last.as_str())
 }
 
 #[cfg(test)]

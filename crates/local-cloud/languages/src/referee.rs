@@ -1,5 +1,5 @@
-//! What the two differential tests share (scripts/referees runs them): many generated cases are
-//! answered by our own code and, in one process, by the program that a language comes from.
+//! Shared code of the two differential tests, which scripts/referees runs. Our own code and the program that a
+//! language comes from answer many generated cases.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
-/// Repeats a run, or tries another: `REFEREE_SEED`.
+/// `REFEREE_SEED` sets another.
 const DEFAULT_SEED: u64 = 20_261_130;
 
 /// The seed of this run, and how many cases to generate (`REFEREE_CASES`).
@@ -21,12 +21,12 @@ pub fn seed_and_cases(default: usize) -> (u64, usize) {
     )
 }
 
-/// The generator of one case: the same at every run with this seed, whatever the other cases draw.
+/// The generator of one case. It does not depend on the other cases, so a seed repeats each case.
 pub fn generator(seed: u64, case: usize) -> StdRng {
     StdRng::seed_from_u64(seed.wrapping_mul(1_000_003).wrapping_add(case as u64))
 }
 
-/// What a program in the folder of the referees answers, a line for each line.
+/// Runs a program in the folder of the referees; it answers a line for each line.
 pub fn ask(program: &str, arguments: &[&str], lines: &[String]) -> Vec<String> {
     let folder = std::env::var("REFEREES").expect("run by scripts/referees");
     let mut child = Command::new(program)
@@ -52,35 +52,35 @@ pub fn ask(program: &str, arguments: &[&str], lines: &[String]) -> Vec<String> {
 #[derive(Debug)]
 pub struct Verdict<T> {
     pub source: String,
-    /// Whether the source is one of the project's: there no difference is excused.
+    /// Whether the source is one of the project's, where no difference is excused.
     pub own: bool,
-    /// What the source sees, for a reader.
+    /// The input of the source, for a reader.
     #[allow(dead_code, reason = "it is printed")]
     pub sees: String,
     pub ours: Option<T>,
     pub theirs: Option<T>,
 }
 
-/// A difference that stays, and why.
+/// A known difference.
 pub struct Known<T> {
     pub reason: &'static str,
-    /// A source that shows it, so that a list that is out of date is found at every run.
+    /// A source that shows it. Where it no longer does, the test fails.
     pub example: &'static str,
-    /// Which differences are excused beside that of the example. It looks at both answers: what a
-    /// source contains excuses nothing.
+    /// Which other differences are excused. It must look at both answers: the text of a source excuses
+    /// nothing.
     pub covers: fn(&Verdict<T>) -> bool,
 }
 
-/// For [`Known::covers`] where the grammar keeps clear of the difference.
+/// For [`Known::covers`] where the generated cases avoid the difference.
 pub fn example_only<T>(_: &Verdict<T>) -> bool {
     false
 }
 
-/// A difference that is excused more often hides others: this share of the cases is the most.
-const MOST_EXCUSED: f64 = 0.01;
+/// As a share of the cases. A difference that is excused more often hides others.
+const MAX_EXCUSED: f64 = 0.01;
 
-/// Counts the cases, and fails on a difference that is not known, and on a known one that no longer
-/// occurs or occurs often.
+/// Counts the cases. Fails on an unknown difference, and on a known one that no longer occurs or occurs too
+/// often.
 pub fn judge<T: PartialEq + Debug>(language: &str, seed: u64, verdicts: Vec<Verdict<T>>, known: &[Known<T>]) {
     let cases = verdicts.len();
     let errors = verdicts.iter().filter(|verdict| verdict.theirs.is_none()).count();
@@ -113,6 +113,6 @@ pub fn judge<T: PartialEq + Debug>(language: &str, seed: u64, verdicts: Vec<Verd
             known.reason
         );
         let share = (explained[&index] - 1) as f64 / cases as f64;
-        assert!(share <= MOST_EXCUSED, "{language}: this difference occurs too often: {}", known.reason);
+        assert!(share <= MAX_EXCUSED, "{language}: this difference occurs too often: {}", known.reason);
     }
 }

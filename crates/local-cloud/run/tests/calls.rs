@@ -58,6 +58,12 @@ fn a_request_needs_the_permission_that_a_policy_can_name() {
     let entries = json!({"Entries": [{"EventBusName": "b"}]});
     let bus = "arn:aws:events:us-east-1:123456789012:event-bus/b";
     assert_eq!(of("events", "PutEvents", entries), one("events:PutEvents", bus));
+    let entries = json!({"Entries": [{"EventBusName": bus}]});
+    assert_eq!(
+        of("events", "PutEvents", entries),
+        one("events:PutEvents", bus),
+        "by its ARN, as a pipe names it"
+    );
     let function = json!({"FunctionName": "f"});
     let f = "arn:aws:lambda:us-east-1:123456789012:function:f";
     assert_eq!(of("lambda", "Invoke", function), one("lambda:InvokeFunction", f));

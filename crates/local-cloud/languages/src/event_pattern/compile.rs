@@ -1,6 +1,5 @@
-//! Reads a pattern's JSON. What is refused, and in which words, follows AWS's own compiler
-//! (<https://github.com/aws/event-ruler>, `JsonRuleCompiler`), less the place in the text
-//! that it adds.
+//! Reads a pattern's JSON. Refusals and their words follow AWS's own compiler
+//! (<https://github.com/aws/event-ruler>, `JsonRuleCompiler`), without the place in the text that it adds.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,26 +12,20 @@ use super::{Field, Test, address, comparable};
 /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html#eb-filtering-complex-example-or>
 const MAX_COMBINATIONS: usize = 1000;
 
-/// What cannot name a field inside an `$or`, since it would be taken for an operator.
+/// Names that no field inside an `$or` may have.
+#[rustfmt::skip]
 const OPERATORS: [&str; 9] = [
-    "anything-but",
-    "cidr",
-    "equals-ignore-case",
-    "exactly",
-    "exists",
-    "numeric",
-    "prefix",
-    "suffix",
-    "wildcard",
+    "anything-but", "cidr", "equals-ignore-case", "exactly", "exists", "numeric", "prefix", "suffix", "wildcard",
 ];
 
 const TOO_COMPLEX: &str = "Rule is too complex - try using fewer wildcard characters or fewer repeating character sequences after a wildcard character";
 const ONE_KEY: &str = "Only one key allowed in match expression";
 const TOO_MANY: &str = "Too many elements in numeric expression";
+const NOT_A_VALUE: &str = "Value of anything-but must be an array or single string/number value.";
 
 type Alternatives = Vec<Vec<Field>>;
 
-/// `$or` multiplied out.
+/// The alternatives of a pattern, one for each combination of its `$or`s.
 pub(super) fn alternatives(pattern: &Value) -> Result<Alternatives, String> {
     let object = pattern.as_object().ok_or("Filter is not an object")?;
     let mut alternatives = vec![Vec::new()];
@@ -69,7 +62,7 @@ fn read_object(
                     return Err(TOO_COMPLEX.into());
                 }
                 for fields in alternatives.iter_mut() {
-                    // A field that is named twice counts as it is named last.
+                    // If a field is named twice, the last one counts.
                     fields.retain(|field| field.path != path);
                     fields.push(Field { path: path.clone(), tests: tests.clone() });
                 }
@@ -117,7 +110,7 @@ fn read_element(element: &Value) -> Result<Test, String> {
     }
 }
 
-/// A number that AWS cannot compare, an account's for one, is compared as it is written.
+/// AWS compares a number that is too large, such as an account id, by its spelling.
 fn number(number: &Value) -> Test {
     let compared = number.as_f64().and_then(comparable);
     compared.map_or_else(|| Test::Literal(number.clone()), Test::Number)
@@ -135,7 +128,7 @@ fn read_expression(operator: &str, operand: &Value) -> Result<Test, String> {
     };
     match operator {
         "exactly" => operand.as_str().map(|text| Test::Is(text.into())).ok_or_else(|| {
-            // The one operator whose name is not in its message.
+            // Only this message does not contain the operator's name.
             "exact match pattern must be a string".into()
         }),
         "prefix" => Ok(match any_case(operand)? {
@@ -172,7 +165,7 @@ fn any_case(operand: &Value) -> Result<Option<String>, String> {
 fn wildcard(text: &str) -> Result<Test, String> {
     let mut parts = Vec::new();
     let mut bytes = text.bytes().enumerate().peekable();
-    // Positions count from the quotation mark before the text.
+    // AWS counts positions from the quotation mark before the text.
     while let Some((at, byte)) = bytes.next() {
         let next = bytes.peek().map(|(_, next)| *next);
         match (byte, next) {
@@ -195,7 +188,7 @@ fn cidr(text: &str) -> Result<Test, String> {
     let mask: i32 = mask.parse().map_err(|_| "Malformed CIDR, mask bits must be an integer")?;
     let mask = u32::try_from(mask).map_err(|_| "Malformed CIDR, mask bits must not be negative")?;
     let from = address(base).ok_or_else(|| format!("Nonstandard IP address: {base}"))?;
-    // The range begins with the address as it is given, whatever its last bits are.
+    // The range begins with the given address, whatever its last bits are.
     let to = match from {
         IpAddr::V4(_) if mask > 31 => return Err("IPv4 mask bits must be < 32".into()),
         IpAddr::V6(_) if mask > 127 => return Err("IPv6 mask bits must be < 128".into()),
@@ -250,7 +243,7 @@ fn in_range(number: f64) -> Result<i64, String> {
     comparable(number).ok_or_else(|| "Value must be between -5.0E9 and 5.0E9, inclusive".into())
 }
 
-/// A token as Java's parser shows it.
+/// A token in the form of Java's parser.
 fn written(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -261,7 +254,6 @@ fn written(value: &Value) -> String {
 }
 
 fn anything_but(operand: &Value) -> Result<Test, String> {
-    const NEITHER: &str = "Value of anything-but must be an array or single string/number value.";
     let values = match operand {
         Value::Object(inner) => {
             let (operator, operand) = only(inner, "Anything-But expression name not found")?;
@@ -273,7 +265,7 @@ fn anything_but(operand: &Value) -> Result<Test, String> {
         }
         Value::Array(values) => values.as_slice(),
         Value::String(_) | Value::Number(_) => std::slice::from_ref(operand),
-        Value::Null | Value::Bool(_) => return Err(NEITHER.into()),
+        Value::Null | Value::Bool(_) => return Err(NOT_A_VALUE.into()),
     };
     if values.iter().any(|value| !value.is_string() && !value.is_number()) {
         return Err("Inside anything but list, start|null|boolean is not supported.".into());
@@ -291,16 +283,15 @@ fn anything_but(operand: &Value) -> Result<Test, String> {
     values.iter().map(test).collect::<Result<_, _>>().map(Test::AnythingBut)
 }
 
-/// `anything-but` with an operator inside: what must not hold.
+/// The conditions of an `anything-but` with an operator inside.
 fn negated(operator: &str, operand: &Value) -> Result<Vec<Test>, String> {
-    const NEITHER: &str = "Value of anything-but must be an array or single string/number value.";
     if !["prefix", "suffix", "wildcard", "equals-ignore-case"].contains(&operator) {
         return Err(format!("Unsupported anything-but pattern: {operator}"));
     }
     let operands = match operand {
         Value::Array(operands) => operands.as_slice(),
         Value::String(_) | Value::Number(_) => std::slice::from_ref(operand),
-        _ => return Err(NEITHER.into()),
+        _ => return Err(NOT_A_VALUE.into()),
     };
     let test = |operand: &Value| {
         let text = operand.as_str().ok_or(match operator {

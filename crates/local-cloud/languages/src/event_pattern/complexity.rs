@@ -1,45 +1,36 @@
-//! How complex the wildcards of a field are: EventBridge refuses a pattern for which, at some
-//! point of some text, more than ten beginnings of wildcards could match at once.
+//! Refuses wildcards that are too complex, as EventBridge does: if, at some point of some text, more than
+//! ten wildcard prefixes could match at once.
 //! <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html#eb-filtering-wildcard-matching-complexity>
-//! The figure is not documented; with this one, patterns that AWS is known to have taken or
-//! refused are taken or refused.
+//! AWS documents no figure; with ten, all patterns that AWS is known to accept or refuse get its answer.
 
 use std::collections::{BTreeSet, HashSet};
 
 use super::Test;
 
-const MOST: usize = 10;
+const MAX_PREFIXES: usize = 10;
 
-/// A wildcard's bytes, `None` for `*`, with the quotation marks around it.
+/// A wildcard's bytes with the quotation marks around it, and `None` for `*`.
 struct Wildcard {
-    /// Wildcards of one `anything-but` have one number.
+    /// The same number for all wildcards of one `anything-but`.
     expression: usize,
     parts: Vec<Option<u8>>,
 }
 
-/// A wildcard, and how many of its parts a text has passed.
+/// A wildcard's index, and how many of its parts a text has passed.
 type State = (usize, usize);
 
-/// Whether EventBridge would refuse these alternatives of one field.
+/// Checks the alternatives of one field.
 pub(super) fn is_too_complex(tests: &[Test]) -> bool {
-    let wildcards: Vec<Wildcard> = tests
-        .iter()
-        .enumerate()
-        .flat_map(|(expression, test)| {
-            let inner = if let Test::AnythingBut(inner) = test {
-                inner.as_slice()
-            } else {
-                std::slice::from_ref(test)
-            };
-            inner.iter().filter_map(move |test| match test {
-                Test::Wildcard(parts) => {
-                    let parts = [&[Some(b'"')], parts.as_slice(), &[Some(b'"')]].concat();
-                    Some(Wildcard { expression, parts })
-                }
-                _ => None,
-            })
-        })
-        .collect();
+    let mut wildcards = Vec::new();
+    for (expression, test) in tests.iter().enumerate() {
+        let inner = if let Test::AnythingBut(inner) = test { inner } else { std::slice::from_ref(test) };
+        for test in inner {
+            if let Test::Wildcard(parts) = test {
+                let parts = [&[Some(b'"')], parts.as_slice(), &[Some(b'"')]].concat();
+                wildcards.push(Wildcard { expression, parts });
+            }
+        }
+    }
     let letters: BTreeSet<Option<u8>> =
         wildcards.iter().flat_map(|wildcard| wildcard.parts.iter().copied()).collect();
     let start: BTreeSet<State> = (0..wildcards.len()).map(|index| (index, 0)).collect();
@@ -49,7 +40,7 @@ pub(super) fn is_too_complex(tests: &[Test]) -> bool {
         // `None` stands for every byte that is in no wildcard.
         for letter in letters.iter().chain([&None]) {
             let next = step(&wildcards, &states, *letter);
-            if count(&wildcards, &next) > MOST {
+            if count(&wildcards, &next) > MAX_PREFIXES {
                 return true;
             }
             if !next.is_empty() && seen.insert(next.clone()) {
@@ -60,8 +51,7 @@ pub(super) fn is_too_complex(tests: &[Test]) -> bool {
     false
 }
 
-/// The states behind one more byte. A `*` that comes next may be empty, so what follows it
-/// counts as reached.
+/// The states after one more byte. The next `*` may be empty, so the part after it counts as reached.
 fn step(wildcards: &[Wildcard], states: &BTreeSet<State>, letter: Option<u8>) -> BTreeSet<State> {
     let mut next = BTreeSet::new();
     for (index, passed) in states {
@@ -79,8 +69,8 @@ fn step(wildcards: &[Wildcard], states: &BTreeSet<State>, letter: Option<u8>) ->
     next
 }
 
-/// States of one expression count once where they have passed the same parts up to the first
-/// `*`, and where they have passed all.
+/// Counts the states. Those of one expression count once if they have passed the same parts up to the
+/// first `*`, or all parts.
 fn count(wildcards: &[Wildcard], states: &BTreeSet<State>) -> usize {
     let same = |(one, passed): &State, (other, also): &State| {
         let (one, other) = (&wildcards[*one], &wildcards[*other]);

@@ -1,13 +1,12 @@
-//! Event patterns, as rules, archives, pipes and event source mappings use them. They match
-//! as AWS's own engine does, whose source and recorded answers are public: by fields whose
-//! names are joined with dots, and with values that stand in the same element of an array.
-//! A pattern that EventBridge would refuse does not parse.
+//! Event patterns of rules, archives, pipes and event source mappings. They match like AWS's own engine,
+//! whose source and recorded answers are public: by fields whose names are joined with dots, and by values
+//! in the same element of an array. A pattern that EventBridge refuses does not parse.
 //!
-//! Rules followed: <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-event-patterns.html>
+//! Sources: <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-event-patterns.html>
 //! and <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html>.
-//! Why not quamina 0.7, which did this first: it compares numbers as they are written, takes
-//! `[">", 0]` to include 0, knows neither `$or` nor `anything-but` with an operator, finds no
-//! field with a dot in its name, and refuses in other words than AWS.
+//! Why not quamina 0.7: it compares numbers by their spelling, takes `[">", 0]` to include 0, knows neither
+//! `$or` nor `anything-but` with an operator, finds no field with a dot in its name, and refuses in other
+//! words than AWS.
 
 mod compile;
 mod complexity;
@@ -18,87 +17,74 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-/// A parsed event pattern.
 #[derive(Debug)]
 pub struct Pattern {
-    /// The pattern matches when any of them does; `$or` makes more than one.
+    /// One of them must match; `$or` makes more than one.
     alternatives: Vec<Vec<Field>>,
 }
 
-/// What one field of an event must be like.
 #[derive(Debug, Clone)]
 struct Field {
     /// Names joined with dots.
     path: String,
-    /// Any of these will do.
+    /// One of these must hold.
     tests: Vec<Test>,
 }
 
-/// What a leaf value must be like.
+/// A condition on a leaf value. Texts for any case are in lower case.
 #[derive(Debug, Clone, PartialEq)]
 enum Test {
-    /// This text, or the same IP address in other words.
+    /// This text, or the same IP address in another spelling.
     Is(String),
-    /// `null`, `true`, `false`, or a number that is too large to be compared.
+    /// `null`, `true`, `false`, or a number that is too large to compare.
     Literal(Value),
     /// A number, in [`comparable`] form.
     Number(i64),
-    /// A number between bounds; each may be part of the range.
-    Range { from: Option<(i64, bool)>, to: Option<(i64, bool)> },
-    /// A text that begins so.
+    /// A number between bounds; the flag of a bound includes it.
+    Range {
+        from: Option<(i64, bool)>,
+        to: Option<(i64, bool)>,
+    },
     Prefix(String),
-    /// The same in any case; it is kept in lower case.
     PrefixAnyCase(String),
-    /// A text that ends so.
     Suffix(String),
-    /// The same in any case; it is kept in lower case.
     SuffixAnyCase(String),
-    /// This text in any case; it is kept in lower case.
     AnyCase(String),
-    /// Bytes, and `None` for any number of them.
+    /// Bytes, and `None` for `*`.
     Wildcard(Vec<Option<u8>>),
-    /// An address from the first to the second.
+    /// The first and the last address.
     Cidr(IpAddr, IpAddr),
-    /// A value for which none of these holds.
+    /// A value for which none of these conditions holds.
     AnythingBut(Vec<Test>),
-    /// Any value.
     Exists,
-    /// No value at all.
     Absent,
 }
 
-/// A value of an event, and the elements of arrays that it stands in: which array, which element.
+/// A leaf value of an event, and the array elements around it: which array, which index.
 struct Leaf<'a> {
     value: &'a Value,
     elements: Vec<(usize, usize)>,
 }
 
 impl Pattern {
-    /// Reads a pattern.
-    ///
-    /// # Errors
-    /// The reason, in AWS's words where those are known.
+    /// The error is the reason, in AWS's words if they are known.
     pub fn parse(pattern: &Value) -> Result<Self, String> {
         Ok(Self { alternatives: compile::alternatives(pattern)? })
     }
 
-    /// Whether `event` has what the pattern asks for.
     pub fn matches(&self, event: &Value) -> bool {
         self.alternatives.iter().any(|fields| {
-            let leaves: Vec<Vec<Leaf<'_>>> = fields
-                .iter()
-                .map(|field| {
-                    let mut leaves = Vec::new();
-                    collect(event, Some(&field.path), &mut Vec::new(), &mut leaves);
-                    leaves
-                })
-                .collect();
-            search(fields, &leaves, &mut Vec::new())
+            let leaves = |field: &Field| {
+                let mut leaves = Vec::new();
+                collect(event, Some(&field.path), &mut Vec::new(), &mut leaves);
+                leaves
+            };
+            search(fields, &fields.iter().map(leaves).collect::<Vec<_>>(), &mut Vec::new())
         })
     }
 }
 
-/// Picks a value for every field, so that no two of them stand in different elements of one array.
+/// Whether each field has a matching value, with no two values in different elements of one array.
 fn search(fields: &[Field], leaves: &[Vec<Leaf<'_>>], elements: &mut Vec<(usize, usize)>) -> bool {
     let Some((field, fields)) = fields.split_first() else { return true };
     let Some((values, leaves)) = leaves.split_first() else { return true };
@@ -120,8 +106,8 @@ fn search(fields: &[Field], leaves: &[Vec<Leaf<'_>>], elements: &mut Vec<(usize,
     })
 }
 
-/// The leaf values at `path`, or at `value` itself where no path is left. Arrays on the way
-/// stand for each of their elements; a name with dots in it is found by the same dots.
+/// Collects the leaf values at `path`; without a path, `value` itself must be a leaf. An array stands for
+/// each of its elements. A name that contains dots is found by the same dots.
 fn collect<'a>(
     value: &'a Value,
     path: Option<&str>,
@@ -132,7 +118,7 @@ fn collect<'a>(
         (Value::Array(values), _) => {
             let array = std::ptr::from_ref(values) as usize;
             for (index, value) in values.iter().enumerate() {
-                // Bare values of one array may stand for different fields.
+                // Scalars of one array may match different fields.
                 let holds_more = value.is_object() || value.is_array();
                 if holds_more {
                     elements.push((array, index));
@@ -188,8 +174,7 @@ impl Test {
     }
 }
 
-/// A number as EventBridge compares it: six digits behind the point, and none beyond five
-/// times ten to the ninth.
+/// A number as EventBridge compares it: with six digits after the point, and not beyond 5.0E9.
 /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html#filtering-numeric-matching>
 fn comparable(number: f64) -> Option<i64> {
     (-5.0e9..=5.0e9).contains(&number).then_some((1.0e6 * (5.0e9 + number)) as i64)
@@ -199,9 +184,10 @@ fn address(text: &str) -> Option<IpAddr> {
     text.parse().ok()
 }
 
-fn is_like(text: &[u8], wildcard: &[Option<u8>]) -> bool {
+/// Whether a text matches a wildcard pattern: bytes, and `None` for `*`.
+pub(crate) fn is_like(text: &[u8], wildcard: &[Option<u8>]) -> bool {
     let (mut at, mut next) = (0, 0);
-    // Where to go on when the last `*` has to take one byte more.
+    // Where to continue if the last `*` has to match one more byte.
     let mut again = None;
     while at < text.len() {
         match wildcard.get(next) {

@@ -1,30 +1,39 @@
-//! A template as it is written: YAML with short-form functions, read into JSON with the
-//! long forms, and split into its sections. Unknown sections and attributes are refused;
-//! nothing is evaluated here.
+//! A template as it is written: YAML with short-form functions, read into JSON with the long forms, and split
+//! into its sections. Unknown sections and attributes are refused; nothing is evaluated here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use cloud_core::Settings;
 use cloud_core::resource::Refusal;
+use cloud_core::service::Identity;
 use serde_json::{Map, Value, json};
 use serde_norway::Value as Yaml;
 
-use crate::template::Project;
 use crate::template::place::Place;
 
-/// Whether `!Ref` and its like may stand in a file.
+pub struct Project<'a> {
+    /// Gives the text of a file, by its path relative to the project.
+    pub read: &'a dyn Fn(&str) -> std::io::Result<String>,
+    /// The identity of each known CloudFormation type; others are refused.
+    pub identity: fn(&str) -> Option<&'static Identity>,
+    /// Region, account and stage.
+    pub settings: &'a Settings,
+}
+
+/// Whether a file may use short forms such as `!Ref`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum ShortForms {
     /// In templates.
     Read,
-    /// In files that CloudFormation or Step Functions read by themselves. `AWS::Include`
-    /// takes no YAML short forms:
+    /// In files that CloudFormation or Step Functions read by themselves. `AWS::Include` takes no YAML short
+    /// forms:
     /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/create-reusable-transform-function-snippets-and-add-to-your-template-with-aws-include-transform.html>
     Refused,
 }
 
 /// The sections of one template, SAM types not yet transformed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Template {
     pub body: String,
     pub description: Option<String>,
@@ -37,7 +46,7 @@ pub(crate) struct Template {
     pub outputs: Map<String, Value>,
     /// Whether `Transform` names SAM.
     pub serverless: bool,
-    /// Names that SAM lets templates refer to (`Api.Stage`) and what they stand for.
+    /// Names that SAM lets templates refer to (`Api.Stage`), and the logical ids that they stand for.
     pub aliases: BTreeMap<String, String>,
 }
 
@@ -46,7 +55,7 @@ pub(crate) struct Template {
 pub(crate) struct Declared {
     pub kind: String,
     pub properties: Map<String, Value>,
-    /// Properties that are the content of a file, taken as it is: nothing is evaluated in it.
+    /// Properties whose value is the content of a file: nothing is evaluated in it.
     pub verbatim: BTreeMap<String, (Arc<str>, Value)>,
     pub depends_on: Vec<String>,
     pub condition: Option<String>,
@@ -54,7 +63,7 @@ pub(crate) struct Declared {
 }
 
 impl Declared {
-    /// A resource that the SAM transform generates; `properties` is an object.
+    /// A resource of the SAM transform; `properties` is an object.
     pub fn generated(kind: &str, properties: Value, condition: Option<String>) -> Self {
         let properties = match properties {
             Value::Object(map) => map,
@@ -80,7 +89,7 @@ pub(crate) fn beside(file: &str, location: &str) -> String {
     parts.join("/")
 }
 
-/// Reads a file of the project: its text and, as JSON with long-form functions, its content.
+/// Reads a file of the project: its text, and its content as JSON with long-form functions.
 pub(crate) fn read(
     project: &Project<'_>,
     place: &Place,
@@ -92,7 +101,7 @@ pub(crate) fn read(
     Ok((text, value))
 }
 
-/// YAML (or JSON) text to JSON with long-form functions.
+/// Reads YAML (or JSON) into JSON with long-form functions.
 pub(crate) fn parse(text: &str, place: &Place, short_forms: ShortForms) -> Result<Value, Refusal> {
     let yaml: Yaml =
         serde_norway::from_str(text).map_err(|error| place.refuse(format!("is not YAML: {error}")))?;
@@ -132,7 +141,7 @@ fn to_json(yaml: Yaml, place: &Place, short_forms: ShortForms) -> Result<Value, 
     })
 }
 
-/// Mapping keys are text: an unquoted account id or `true` is meant as its spelling.
+/// The text of a key: an unquoted account id or `true` means its spelling.
 fn key_text(key: Yaml, place: &Place) -> Result<String, Refusal> {
     match key {
         Yaml::String(text) => Ok(text),
@@ -158,7 +167,7 @@ fn long_form(name: &str, argument: Value, place: &Place) -> Result<Value, Refusa
     })
 }
 
-/// An object, or a refusal; nothing at all counts as an empty one.
+/// The entries of a mapping; null counts as an empty one.
 pub(crate) fn object(value: Value, place: &Place) -> Result<Map<String, Value>, Refusal> {
     match value {
         Value::Object(map) => Ok(map),
@@ -168,22 +177,9 @@ pub(crate) fn object(value: Value, place: &Place) -> Result<Map<String, Value>, 
 }
 
 impl Template {
-    /// Reads a template file of the project.
     pub fn read(project: &Project<'_>, place: &Place) -> Result<Self, Refusal> {
         let (body, value) = read(project, place, ShortForms::Read)?;
-        let mut template = Self {
-            body,
-            description: None,
-            parameters: Map::new(),
-            mappings: Map::new(),
-            rules: Map::new(),
-            conditions: Map::new(),
-            globals: Map::new(),
-            resources: BTreeMap::new(),
-            outputs: Map::new(),
-            serverless: false,
-            aliases: BTreeMap::new(),
-        };
+        let mut template = Self { body, ..Self::default() };
         for (section, content) in object(value, place)? {
             template.section(&section, content, place)?;
         }
@@ -251,8 +247,8 @@ fn declared(value: Value, place: &Place) -> Result<Declared, Refusal> {
                 }
             }
             "Metadata" => declared.metadata = Value::Object(object(content, &at)?),
-            // No effect here: nothing is ever deleted. Functions are evaluated in them only
-            // under AWS::LanguageExtensions, so a literal is asked for.
+            // No effect here: nothing is ever deleted. Only AWS::LanguageExtensions evaluates functions in
+            // them, so they must be literal.
             // https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/transform-aws-languageextensions.html
             "DeletionPolicy" | "UpdateReplacePolicy" => match content.as_str() {
                 Some("Delete" | "Retain" | "RetainExceptOnCreate" | "Snapshot") => {}

@@ -1,5 +1,5 @@
-//! Evaluates intrinsic functions, conditions and references of one stack, lazily: what a
-//! value depends on is evaluated when it is asked for, and a circle is refused by name.
+//! Evaluates intrinsic functions, conditions and references of one stack, lazily: a value evaluates what it
+//! depends on, and a circle is refused by name.
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/intrinsic-function-reference.html>
 
 use std::cell::RefCell;
@@ -9,16 +9,26 @@ use std::rc::Rc;
 use cloud_core::resource::Refusal;
 use serde_json::{Map, Value};
 
-use crate::template::document::{ShortForms, Template, beside, read};
+use crate::template::application::Stack;
+use crate::template::document::{Project, ShortForms, Template, beside, read};
 use crate::template::identity::{self, Names, Owner};
 use crate::template::parameters::{Parameter, scalar};
 use crate::template::place::Place;
-use crate::template::stack::{Loaded, World, load_nested};
+
+/// What the stacks of an application share.
+pub(crate) struct World<'a> {
+    pub project: &'a Project<'a>,
+    /// Export names that are taken, each with its stack.
+    pub exports: RefCell<BTreeMap<String, String>>,
+    /// Loads the stack of an `AWS::CloudFormation::Stack` resource, itself first. Nested stacks are loaded
+    /// when an output of theirs is evaluated.
+    pub load_nested: fn(&Scope<'_>, &str) -> Result<Vec<Stack>, Refusal>,
+}
 
 /// Everything that the functions of one stack's template can name.
 pub(crate) struct Scope<'w> {
     pub world: &'w World<'w>,
-    /// The template, after the SAM transform.
+    /// After the SAM transform.
     pub template: Template,
     pub place: Place,
     pub stack_name: String,
@@ -28,12 +38,18 @@ pub(crate) struct Scope<'w> {
     pub parameters: BTreeMap<String, Parameter>,
     /// The template files above this one, and this one.
     pub lineage: Vec<String>,
-    conditions: Memo<bool>,
-    identities: Memo<Rc<Names>>,
-    nested: Memo<Rc<Loaded>>,
+    pub memos: Memos,
 }
 
-/// Values by name: evaluated, or being evaluated right now (`None`).
+/// What is evaluated already.
+#[derive(Default)]
+pub(crate) struct Memos {
+    conditions: Memo<bool>,
+    identities: Memo<Rc<Names>>,
+    nested: Memo<Rc<Vec<Stack>>>,
+}
+
+/// Values by name; `None` while one is being evaluated.
 type Memo<T> = RefCell<BTreeMap<String, Option<T>>>;
 
 fn lazily<T: Clone>(
@@ -53,33 +69,7 @@ fn lazily<T: Clone>(
     Ok(value)
 }
 
-impl<'w> Scope<'w> {
-    /// A scope in which nothing is evaluated yet.
-    pub fn new(
-        world: &'w World<'w>,
-        template: Template,
-        place: Place,
-        stack_name: String,
-        root_id: Option<String>,
-        parameters: BTreeMap<String, Parameter>,
-        lineage: Vec<String>,
-    ) -> Self {
-        let stack_id = identity::stack_id(world.project.settings, &stack_name);
-        Self {
-            world,
-            template,
-            place,
-            stack_name,
-            root_id: root_id.unwrap_or_else(|| stack_id.clone()),
-            stack_id,
-            parameters,
-            lineage,
-            conditions: Memo::default(),
-            identities: Memo::default(),
-            nested: Memo::default(),
-        }
-    }
-
+impl Scope<'_> {
     /// Whether a condition of the template holds.
     pub fn condition(&self, name: &str, at: &Place) -> Result<bool, Refusal> {
         let expression = self
@@ -88,7 +78,9 @@ impl<'w> Scope<'w> {
             .get(name)
             .ok_or_else(|| at.refuse(format!("there is no condition {name}")))?;
         let place = self.place.key("Conditions").key(name);
-        lazily(&self.conditions, name, at, || Evaluator::without_resources(self).truth(expression, &place))
+        lazily(&self.memos.conditions, name, at, || {
+            Evaluator::without_resources(self).truth(expression, &place)
+        })
     }
 
     /// Whether a resource is created: it is there, and its condition holds.
@@ -108,7 +100,7 @@ impl<'w> Scope<'w> {
         if !self.exists(logical_id)? {
             return Err(at.refuse(format!("{logical_id} is not created: its condition is false")));
         }
-        lazily(&self.identities, logical_id, at, || {
+        lazily(&self.memos.identities, logical_id, at, || {
             let place = self.place.key(logical_id);
             let identity = (self.world.project.identity)(&declared.kind)
                 .ok_or_else(|| place.key("Type").refuse(format!("{} is not emulated", declared.kind)))?;
@@ -116,10 +108,7 @@ impl<'w> Scope<'w> {
             let evaluator = Evaluator::new(self);
             let property = |key: &str| -> Result<Option<String>, Refusal> {
                 let Some(value) = declared.properties.get(key) else { return Ok(None) };
-                match evaluator.value(value, &place.key(key))? {
-                    Some(value) => Ok(scalar(&value)),
-                    None => Ok(None),
-                }
+                Ok(evaluator.value(value, &place.key(key))?.as_ref().and_then(scalar))
             };
             let named = identity.named_by.map(property).transpose()?.flatten();
             let mut needed = BTreeMap::new();
@@ -132,16 +121,17 @@ impl<'w> Scope<'w> {
         })
     }
 
-    /// The stack of an `AWS::CloudFormation::Stack` resource.
-    pub fn nested(&self, logical_id: &str, at: &Place) -> Result<Rc<Loaded>, Refusal> {
-        lazily(&self.nested, logical_id, at, || load_nested(self, logical_id).map(Rc::new))
+    /// The stack of an `AWS::CloudFormation::Stack` resource, and those nested in it.
+    pub fn nested(&self, logical_id: &str, at: &Place) -> Result<Rc<Vec<Stack>>, Refusal> {
+        let load = || (self.world.load_nested)(self, logical_id).map(Rc::new);
+        lazily(&self.memos.nested, logical_id, at, load)
     }
 
     fn alias<'n>(&'n self, name: &'n str) -> &'n str {
         self.template.aliases.get(name).map_or(name, String::as_str)
     }
 
-    /// `AWS::Region` and its like; `None` where the name is not one of them.
+    /// The value of a pseudo parameter such as `AWS::Region`.
     fn pseudo_parameter(&self, name: &str) -> Option<&str> {
         let settings = self.world.project.settings;
         Some(match name {
@@ -155,8 +145,8 @@ impl<'w> Scope<'w> {
         })
     }
 
-    /// Refuses names that nothing in the template has, in what is not evaluated because a
-    /// condition is false: AWS validates those too.
+    /// Refuses unknown names in a value that is not evaluated because a condition is false: AWS validates it
+    /// too.
     pub fn check_names(&self, value: &Value, at: &Place) -> Result<(), Refusal> {
         match value {
             Value::Array(items) => {
@@ -167,15 +157,12 @@ impl<'w> Scope<'w> {
                 match (key.as_str(), item) {
                     ("Ref", Value::String(name)) => self.check_name(name, &at)?,
                     ("Fn::GetAtt", Value::Array(parts)) => {
-                        if let Some(Value::String(name)) = parts.first() {
-                            self.check_name(name, &at)?;
-                        }
+                        let name = parts.first().and_then(Value::as_str);
+                        name.map_or(Ok(()), |name| self.check_name(name, &at))?;
                     }
                     ("Fn::Sub", Value::String(text)) => {
-                        for piece in pieces(text, &at)? {
-                            if let Piece::Name(name) = piece {
-                                self.check_name(name, &at.key(&format!("${{{name}}}")))?;
-                            }
+                        for name in pieces(text, &at)?.into_iter().filter_map(Piece::name) {
+                            self.check_name(name, &at.key(&format!("${{{name}}}")))?;
                         }
                     }
                     _ => {}
@@ -197,7 +184,7 @@ impl<'w> Scope<'w> {
     }
 }
 
-/// Evaluates values, and remembers which resources they refer to.
+/// Evaluates values, and collects the resources that they refer to and the files that they include.
 pub(crate) struct Evaluator<'s> {
     scope: &'s Scope<'s>,
     /// Whether resources may be named: not in conditions and rules.
@@ -217,12 +204,12 @@ impl<'s> Evaluator<'s> {
         Self { resources: false, ..Self::new(scope) }
     }
 
-    /// The paths whose content came from other files, and those files.
+    /// The paths whose content comes from other files, and those files.
     pub fn included(&self) -> Vec<(String, String)> {
         self.included.borrow().clone()
     }
 
-    /// The logical ids that were referred to.
+    /// The logical ids that the values refer to.
     pub fn used(self) -> BTreeSet<String> {
         self.used.into_inner()
     }
@@ -265,7 +252,7 @@ impl<'s> Evaluator<'s> {
         Ok(evaluated)
     }
 
-    /// Evaluates to a text; numbers and booleans are spelled out, as CloudFormation does.
+    /// Evaluates to a text; numbers and booleans become texts, as in CloudFormation.
     pub fn text(&self, value: &Value, at: &Place) -> Result<String, Refusal> {
         self.value(value, at)?
             .as_ref()
@@ -289,16 +276,9 @@ impl<'s> Evaluator<'s> {
             },
             "Fn::GetAtt" => self.get_att(argument, at).map(some_text),
             "Fn::Sub" => self.sub(argument, at).map(some_text),
-            "Fn::Join" => {
-                let [delimiter, items] = parameters(argument, at)?;
-                let delimiter = literal(delimiter, at)?;
-                let items = self.list(items, at)?;
-                let items: Option<Vec<String>> = items.iter().map(scalar).collect();
-                let items = items.ok_or_else(|| at.refuse("joins texts only"))?;
-                Ok(some_text(items.join(&delimiter)))
-            }
+            "Fn::Join" => self.join(argument, at).map(some_text),
             "Fn::Split" => {
-                let [delimiter, text] = parameters(argument, at)?;
+                let [delimiter, text] = arguments(argument, at)?;
                 let (delimiter, text) = (literal(delimiter, at)?, self.text(text, at)?);
                 if delimiter.is_empty() {
                     return Err(at.refuse("needs a delimiter"));
@@ -306,15 +286,14 @@ impl<'s> Evaluator<'s> {
                 Ok(Some(text.split(&delimiter).collect()))
             }
             "Fn::Select" => {
-                let [index, items] = parameters(argument, at)?;
+                let [index, items] = arguments(argument, at)?;
                 let (index, items) = (self.text(index, at)?, self.list(items, at)?);
-                let item = index.parse::<usize>().ok().and_then(|index| items.get(index).cloned());
-                item.map(Some).ok_or_else(|| {
-                    at.refuse(format!("there is no item {index} in a list of {}", items.len()))
-                })
+                let item = index.parse().ok().and_then(|index: usize| items.get(index).cloned());
+                let refusal = || format!("there is no item {index} in a list of {}", items.len());
+                item.map(Some).ok_or_else(|| at.refuse(refusal()))
             }
             "Fn::If" => {
-                let [condition, then, otherwise] = parameters(argument, at)?;
+                let [condition, then, otherwise] = arguments(argument, at)?;
                 let (taken, left) = match self.scope.condition(&literal(condition, at)?, at)? {
                     true => ((1, then), (2, otherwise)),
                     false => ((2, otherwise), (1, then)),
@@ -327,6 +306,14 @@ impl<'s> Evaluator<'s> {
             "Fn::Transform" => self.include(argument, place),
             _ => Err(at.refuse("this function is not known or not emulated")),
         }
+    }
+
+    fn join(&self, argument: &Value, at: &Place) -> Result<String, Refusal> {
+        let [delimiter, items] = arguments(argument, at)?;
+        let delimiter = literal(delimiter, at)?;
+        let items: Option<Vec<String>> = self.list(items, at)?.iter().map(scalar).collect();
+        let items = items.ok_or_else(|| at.refuse("joins texts only"))?;
+        Ok(items.join(&delimiter))
     }
 
     fn reference(&self, name: &str, at: &Place) -> Result<Option<Value>, Refusal> {
@@ -358,7 +345,7 @@ impl<'s> Evaluator<'s> {
                 text.split_once('.').ok_or_else(|| at.refuse(format!("{text} names no attribute")))?;
             return self.attribute(name, attribute, at);
         }
-        let [name, attribute] = parameters(argument, at)?;
+        let [name, attribute] = arguments(argument, at)?;
         self.attribute(&literal(name, at)?, &self.text(attribute, at)?, at)
     }
 
@@ -368,11 +355,11 @@ impl<'s> Evaluator<'s> {
         if let (Some(output), "AWS::CloudFormation::Stack") =
             (attribute.strip_prefix("Outputs."), declared.kind.as_str())
         {
-            let nested = self.scope.nested(logical_id, at)?;
-            let found = nested.stack.outputs.iter().find(|candidate| candidate.key == output);
+            let nested = &self.scope.nested(logical_id, at)?[0];
+            let found = nested.outputs.iter().find(|candidate| candidate.key == output);
             return found
                 .map(|output| output.value.clone())
-                .ok_or_else(|| at.refuse(format!("{} has no output {output}", nested.stack.file)));
+                .ok_or_else(|| at.refuse(format!("{} has no output {output}", nested.file)));
         }
         if attribute == "StreamArn" && !declared.properties.contains_key("StreamSpecification") {
             return Err(at.refuse(format!("{logical_id} has no stream")));
@@ -385,7 +372,7 @@ impl<'s> Evaluator<'s> {
     fn sub(&self, argument: &Value, at: &Place) -> Result<String, Refusal> {
         let (text, variables) = match argument {
             Value::Array(_) => {
-                let [text, variables] = parameters(argument, at)?;
+                let [text, variables] = arguments(argument, at)?;
                 let variables =
                     variables.as_object().ok_or_else(|| at.item(1).refuse("must be a mapping"))?;
                 (literal(text, at)?, Some(variables))
@@ -424,7 +411,7 @@ impl<'s> Evaluator<'s> {
     }
 
     fn find_in_map(&self, argument: &Value, at: &Place) -> Result<Value, Refusal> {
-        let [map, first, second] = parameters(argument, at)?;
+        let [map, first, second] = arguments(argument, at)?;
         let (map, first, second) = (self.text(map, at)?, self.text(first, at)?, self.text(second, at)?);
         let found = self.scope.template.mappings.get(&map).and_then(|map| map.get(&first)?.get(&second));
         match found {
@@ -434,7 +421,7 @@ impl<'s> Evaluator<'s> {
         }
     }
 
-    /// `Fn::Transform` with `AWS::Include`: the content of a file beside the template, put in its place.
+    /// `Fn::Transform` with `AWS::Include`: the content of a file beside the template.
     fn include(&self, argument: &Value, place: &Place) -> Result<Option<Value>, Refusal> {
         let at = place.key("Fn::Transform");
         let name = argument.get("Name").and_then(Value::as_str).unwrap_or_default();
@@ -453,14 +440,15 @@ impl<'s> Evaluator<'s> {
 
     /// Evaluates a condition.
     fn truth(&self, expression: &Value, at: &Place) -> Result<bool, Refusal> {
-        let refusal = || at.refuse("must be Fn::Equals, Fn::And, Fn::Or, Fn::Not or Condition");
-        let map = expression.as_object().filter(|map| map.len() == 1).ok_or_else(refusal)?;
-        let (function, argument) = map.iter().next().ok_or_else(refusal)?;
+        let map = expression.as_object().filter(|map| map.len() == 1);
+        let Some((function, argument)) = map.and_then(|map| map.iter().next()) else {
+            return Err(at.refuse("must be Fn::Equals, Fn::And, Fn::Or, Fn::Not or Condition"));
+        };
         let at = &at.key(function);
         match function.as_str() {
             "Condition" => self.scope.condition(&literal(argument, at)?, at),
             "Fn::Equals" => {
-                let [left, right] = parameters(argument, at)?;
+                let [left, right] = arguments(argument, at)?;
                 let (left, right) = (self.value(left, &at.item(0))?, self.value(right, &at.item(1))?);
                 let spelled = |value: &Option<Value>| value.as_ref().and_then(scalar);
                 Ok(match (spelled(&left), spelled(&right)) {
@@ -469,23 +457,16 @@ impl<'s> Evaluator<'s> {
                 })
             }
             "Fn::Not" => {
-                let [inner] = parameters(argument, at)?;
+                let [inner] = arguments(argument, at)?;
                 Ok(!self.truth(inner, &at.item(0))?)
             }
             "Fn::And" | "Fn::Or" => {
                 let items = argument.as_array().filter(|items| (2..=10).contains(&items.len()));
                 let items = items.ok_or_else(|| at.refuse("takes two to ten conditions"))?;
-                // All are evaluated, so that a mistake in any of them is seen.
-                let truths: Vec<bool> = items
-                    .iter()
-                    .enumerate()
-                    .map(|(index, item)| self.truth(item, &at.item(index)))
-                    .collect::<Result<_, _>>()?;
-                Ok(if function == "Fn::And" {
-                    truths.iter().all(|truth| *truth)
-                } else {
-                    truths.contains(&true)
-                })
+                // Evaluates all of them, so that a mistake in any is refused.
+                let truths = items.iter().enumerate().map(|(index, item)| self.truth(item, &at.item(index)));
+                let truths: Vec<bool> = truths.collect::<Result<_, _>>()?;
+                Ok(truths.contains(&true) && (function == "Fn::Or" || !truths.contains(&false)))
             }
             _ => Err(at.refuse("is not a condition function")),
         }
@@ -499,6 +480,15 @@ enum Piece<'t> {
     Literal(&'t str),
     /// `${Name}` or `${Resource.Attribute}`.
     Name(&'t str),
+}
+
+impl<'t> Piece<'t> {
+    fn name(self) -> Option<&'t str> {
+        match self {
+            Self::Name(name) => Some(name),
+            _ => None,
+        }
+    }
 }
 
 fn pieces<'t>(text: &'t str, at: &Place) -> Result<Vec<Piece<'t>>, Refusal> {
@@ -519,7 +509,7 @@ fn some_text(text: String) -> Option<Value> {
 }
 
 /// The arguments of a function that takes exactly `N`.
-fn parameters<'v, const N: usize>(argument: &'v Value, at: &Place) -> Result<[&'v Value; N], Refusal> {
+fn arguments<'v, const N: usize>(argument: &'v Value, at: &Place) -> Result<[&'v Value; N], Refusal> {
     let items: Vec<&Value> = argument.as_array().into_iter().flatten().collect();
     items.try_into().map_err(|_| at.refuse(format!("takes a list of {N}")))
 }

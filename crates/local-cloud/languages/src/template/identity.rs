@@ -1,5 +1,5 @@
-//! A resource's identity: its name, what `Ref` and `Fn::GetAtt` give, and its ARN, made from the row of
-//! its type. Names that CloudFormation makes up are the same in every run.
+//! A resource's identity: its name, the values of `Ref` and `Fn::GetAtt`, and its ARN, made from the row of its
+//! type. Names that CloudFormation makes up are the same in every run.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use cloud_core::Settings;
 use cloud_core::random::stable_uuid;
 use cloud_core::service::Identity;
 
-/// A resource's name, and what other resources may ask of it.
+/// A resource's identity, evaluated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Names {
     pub name: String,
@@ -24,7 +24,7 @@ pub struct Owner<'a> {
     pub logical_id: &'a str,
 }
 
-/// The properties besides the name that an identity is made of.
+/// The properties besides the name that an identity needs.
 pub fn needs(identity: &Identity) -> Vec<&'static str> {
     let texts = [identity.reference, identity.arn]
         .into_iter()
@@ -51,7 +51,7 @@ pub fn identify(
     let settings = owner.settings;
     let seed = format!("{}/{}/{}/{}", settings.account, settings.region, owner.stack_name, owner.logical_id);
     let property = |key: &str| properties.get(key).map(String::as_str).unwrap_or_default();
-    // A bus is named or given by ARN; rules of the default bus have their name alone.
+    // A bus is given by its name or ARN. The id of a rule on the default bus has no bus.
     let bus = match property("EventBusName").rsplit('/').next().unwrap_or_default() {
         "" | "default" => String::new(),
         bus => format!("{bus}/"),
@@ -77,14 +77,14 @@ pub fn identify(
     Names { name, physical_id, arn, attributes }
 }
 
-/// `{stack}-{logical id}-{suffix}`, cut to what the type allows; stable across restarts.
+/// `{stack}-{logical id}-{suffix}`, cut to the length that the type allows; the same at every start.
 /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-properties-name.html>
 fn made_up_name(identity: &Identity, owner: Owner<'_>) -> String {
     let suffix = letters(&format!("{}/{}", owner.stack_name, owner.logical_id), 12).to_uppercase();
     let room = identity.max_length - suffix.len() - 1;
     let stem: String = match owner.stack_name.len() + 1 + owner.logical_id.len() {
         length if length <= room => format!("{}-{}", owner.stack_name, owner.logical_id),
-        // Both halves stay readable.
+        // Leaves both halves readable.
         _ => {
             let logical_id: String = owner.logical_id.chars().take(room / 2).collect();
             let stack: String = owner.stack_name.chars().take(room - 1 - logical_id.len()).collect();
@@ -95,7 +95,6 @@ fn made_up_name(identity: &Identity, owner: Owner<'_>) -> String {
     if identity.lower_case { name.to_lowercase() } else { name }
 }
 
-/// The UUID in a stack's id.
 fn stack_uuid(settings: &Settings, name: &str) -> String {
     stable_uuid(&format!("stack/{}/{}/{name}", settings.account, settings.region))
 }
@@ -110,7 +109,7 @@ fn fill(text: &str, facts: &[(String, String)]) -> String {
     facts.iter().fold(text.to_owned(), |text, (placeholder, fact)| text.replace(placeholder, fact))
 }
 
-/// Lower-case letters and digits derived from a seed.
+/// Lower-case letters and digits, derived from a seed.
 pub fn letters(seed: &str, length: usize) -> String {
     const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let mut number = u128::from_str_radix(&stable_uuid(seed).replace('-', ""), 16).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Template parameters: values given or defaulted, checked against their constraints.
+//! Template parameters: their values, given or by default, checked against their constraints.
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/parameters-section-structure.html>
 
 use std::collections::BTreeMap;
@@ -10,14 +10,13 @@ use serde_json::{Map, Value};
 use crate::template::document::object;
 use crate::template::place::Place;
 
-/// One parameter with its value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Parameter {
-    /// What was given, or the default.
+    /// The given value, or the default.
     pub text: String,
-    /// What `Ref` gives: a text, a number, or a list.
+    /// The value of `Ref`: a text, a number, or a list.
     pub value: Value,
-    /// Never shown by the API.
+    /// The API never shows the value.
     pub no_echo: bool,
 }
 
@@ -46,11 +45,7 @@ fn parameter(
     given: Option<&String>,
     at: &Place,
 ) -> Result<Parameter, Refusal> {
-    for key in declaration.keys() {
-        if !KEYS.contains(&key.as_str()) {
-            return Err(at.key(key).refuse("is not known in a parameter"));
-        }
-    }
+    at.check_keys(declaration, &KEYS, "is not known in a parameter")?;
     let text = match (given, declaration.get("Default")) {
         (Some(given), _) => given.clone(),
         (None, Some(default)) => {
@@ -64,18 +59,10 @@ fn parameter(
     Ok(Parameter { text, value, no_echo })
 }
 
+#[rustfmt::skip]
 const KEYS: [&str; 11] = [
-    "Type",
-    "Default",
-    "Description",
-    "NoEcho",
-    "AllowedValues",
-    "AllowedPattern",
-    "ConstraintDescription",
-    "MinLength",
-    "MaxLength",
-    "MinValue",
-    "MaxValue",
+    "Type", "Default", "Description", "NoEcho", "AllowedValues", "AllowedPattern", "ConstraintDescription",
+    "MinLength", "MaxLength", "MinValue", "MaxValue",
 ];
 
 fn typed(declaration: &Map<String, Value>, text: &str, at: &Place) -> Result<Value, Refusal> {
@@ -92,10 +79,9 @@ fn typed(declaration: &Map<String, Value>, text: &str, at: &Place) -> Result<Val
 }
 
 fn number(text: &str, at: &Place) -> Result<Value, Refusal> {
-    let refusal = || at.refuse(format!("{text:?} is not a number"));
     match serde_json::from_str(text) {
         Ok(Value::Number(number)) => Ok(Value::Number(number)),
-        _ => Err(refusal()),
+        _ => Err(at.refuse(format!("{text:?} is not a number"))),
     }
 }
 
@@ -144,7 +130,7 @@ fn check(declaration: &Map<String, Value>, text: &str, value: &Value, at: &Place
     Ok(())
 }
 
-/// The text of a scalar, as CloudFormation writes it into strings; `None` for the rest.
+/// The text of a scalar, as CloudFormation writes it into strings.
 pub(crate) fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

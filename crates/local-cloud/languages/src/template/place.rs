@@ -1,13 +1,15 @@
-//! Where in which template something stands, so that every refusal names it.
+//! A place in a template, which every refusal names.
 
 use std::sync::Arc;
 
 use cloud_core::resource::Refusal;
+use serde_json::{Map, Value};
 
-/// A file (relative to the project) and a path inside it (`Queue.Properties.Tags[0]`).
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
+    /// Relative to the project.
     pub file: Arc<str>,
+    /// Inside the file, for example `Queue.Properties.Tags[0]`.
     pub path: String,
 }
 
@@ -17,25 +19,30 @@ impl Place {
         Self { file: file.into(), path: String::new() }
     }
 
-    /// The same path, but in another file: the content of an `AWS::Include`.
+    /// The same path in another file: the content of an `AWS::Include`.
     pub fn in_file(&self, file: &str) -> Self {
         Self { file: file.into(), path: self.path.clone() }
     }
 
-    /// One key below.
     pub fn key(&self, key: &str) -> Self {
         let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
         Self { file: self.file.clone(), path }
     }
 
-    /// One list item below.
     pub fn item(&self, index: usize) -> Self {
         Self { file: self.file.clone(), path: format!("{}[{index}]", self.path) }
     }
 
-    /// A refusal at this place.
     pub fn refuse(&self, reason: impl Into<String>) -> Refusal {
         let path = if self.path.is_empty() { "the whole file" } else { &self.path };
         Refusal { file: self.file.to_string(), path: path.to_owned(), reason: reason.into() }
+    }
+
+    /// Refuses, with `reason`, the first key of the map here that is not `known`.
+    pub fn check_keys(&self, map: &Map<String, Value>, known: &[&str], reason: &str) -> Result<(), Refusal> {
+        match map.keys().find(|key| !known.contains(&key.as_str())) {
+            Some(unknown) => Err(self.key(unknown).refuse(reason)),
+            None => Ok(()),
+        }
     }
 }

@@ -1,6 +1,5 @@
-//! The `Rules` of a template: what must hold of its parameters and of where it is deployed, before any
-//! resource is made. Of the functions that a rule may use, `Fn::Contains` is emulated; the others, and
-//! conditions of rules, are refused by name.
+//! The `Rules` of a template: assertions on its parameters and on the account and region, before any resource
+//! is made. `Fn::Contains` is emulated; other functions, and conditions of rules, are refused by name.
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/rules-section-structure.html>
 
 use cloud_core::resource::Refusal;
@@ -10,14 +9,12 @@ use crate::template::document::object;
 use crate::template::evaluate::{Evaluator, Scope};
 use crate::template::place::Place;
 
-/// Refuses the stack where an assertion does not hold, in the words of that assertion.
+/// Refuses a stack with the words of the first assertion that does not hold.
 pub(crate) fn check(scope: &Scope<'_>) -> Result<(), Refusal> {
     for (name, rule) in &scope.template.rules {
         let at = scope.place.key("Rules").key(name);
         let rule = object(rule.clone(), &at)?;
-        if let Some(other) = rule.keys().find(|key| *key != "Assertions") {
-            return Err(at.key(other).refuse("is not emulated in a rule"));
-        }
+        at.check_keys(&rule, &["Assertions"], "is not emulated in a rule")?;
         let at = at.key("Assertions");
         let Some(Value::Array(assertions)) = rule.get("Assertions") else {
             return Err(at.refuse("must be a list"));
@@ -34,11 +31,11 @@ pub(crate) fn check(scope: &Scope<'_>) -> Result<(), Refusal> {
 }
 
 fn holds(scope: &Scope<'_>, expression: &Value, at: &Place) -> Result<bool, Refusal> {
-    let refusal = || at.refuse("must be Fn::Contains: [a list of texts, a text]; others are not emulated");
     let arguments =
         expression.as_object().filter(|map| map.len() == 1).and_then(|map| map.get("Fn::Contains"));
     let Some([Value::Array(texts), text]) = arguments.and_then(Value::as_array).map(Vec::as_slice) else {
-        return Err(refusal());
+        let reason = "must be Fn::Contains: [a list of texts, a text]; others are not emulated";
+        return Err(at.refuse(reason));
     };
     let evaluator = Evaluator::without_resources(scope);
     let text = evaluator.text(text, at)?;

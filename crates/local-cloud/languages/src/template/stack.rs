@@ -1,34 +1,19 @@
-//! One stack: its template read, transformed and evaluated, its resources put in the order
-//! of their dependencies, and the stacks nested in it.
+//! Loads one stack: reads, transforms and evaluates its template, puts its resources in the order of their
+//! dependencies, and loads the stacks nested in it.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use cloud_core::resource::{Refusal, Resource, Source};
 use serde_json::{Map, Value};
 
+use crate::template::application::{Output, Stack, each_text};
 use crate::template::document::{Declared, Template, beside, object};
-use crate::template::evaluate::{Evaluator, Scope};
+use crate::template::evaluate::{Evaluator, Memos, Scope, World};
 use crate::template::parameters::{self, Parameter, scalar};
 use crate::template::place::Place;
-use crate::template::{Output, Project, Stack, rules, sam};
+use crate::template::{identity, rules, sam};
 
-/// What is the same for all stacks of an application.
-pub(crate) struct World<'a> {
-    pub project: &'a Project<'a>,
-    /// Export names that are taken, each with its stack.
-    pub exports: RefCell<BTreeMap<String, String>>,
-}
-
-/// A stack and the ones nested in it, at any depth.
-#[derive(Debug)]
-pub(crate) struct Loaded {
-    pub stack: Stack,
-    pub nested: Vec<Stack>,
-}
-
-/// What tells one stack from another.
-pub(crate) struct Birth {
+pub(crate) struct NewStack {
     pub name: String,
     pub parent: Option<String>,
     pub root: Option<String>,
@@ -37,24 +22,13 @@ pub(crate) struct Birth {
     pub lineage: Vec<String>,
 }
 
-/// Loads a stack and all that it nests.
-pub(crate) fn load(world: &World<'_>, file: &str, birth: Birth) -> Result<Loaded, Refusal> {
-    let place = Place::file(file);
-    if birth.lineage.iter().any(|above| above == file) {
-        return Err(place.refuse("the template nests itself"));
-    }
-    let mut template = Template::read(world.project, &place)?;
-    let parameters = parameters::resolve(&template.parameters, &birth.parameters, &place)?;
-    if template.serverless {
-        sam::transform(&mut template, world.project, &place)?;
-    }
-    let lineage = birth.lineage.iter().cloned().chain([file.to_owned()]).collect();
-    let scope = Scope::new(world, template, place, birth.name, birth.root.clone(), parameters, lineage);
+/// Loads a stack and the stacks nested in it, at any depth: itself first.
+pub(crate) fn load(world: &World<'_>, file: &str, new: NewStack) -> Result<Vec<Stack>, Refusal> {
+    let scope = scope(world, file, &new)?;
     rules::check(&scope)?;
     for name in scope.template.conditions.keys() {
         scope.condition(name, &scope.place.key("Conditions").key(name))?;
     }
-
     let mut resources = BTreeMap::new();
     let mut dependencies = BTreeMap::new();
     for (logical_id, declared) in &scope.template.resources {
@@ -65,78 +39,95 @@ pub(crate) fn load(world: &World<'_>, file: &str, birth: Birth) -> Result<Loaded
     }
     let mut nested = Vec::new();
     for (logical_id, resource) in &resources {
-        if resource.kind == NESTED {
-            let loaded = scope.nested(logical_id, &scope.place.key(logical_id))?;
-            nested.push(loaded.stack.clone());
-            nested.extend(loaded.nested.iter().cloned());
+        if resource.kind == "AWS::CloudFormation::Stack" {
+            nested.extend(scope.nested(logical_id, &scope.place.key(logical_id))?.iter().cloned());
         }
     }
     let order = in_order(&dependencies, &scope.place)?;
-    let resources = order.iter().filter_map(|logical_id| resources.remove(logical_id)).collect();
     let outputs = outputs(&scope)?;
     let stack = Stack {
-        name: scope.stack_name.clone(),
-        id: scope.stack_id.clone(),
-        parent: birth.parent,
-        root: birth.root,
+        resources: order.iter().filter_map(|logical_id| resources.remove(logical_id)).collect(),
+        name: scope.stack_name,
+        id: scope.stack_id,
+        parent: new.parent,
+        root: new.root,
         file: file.to_owned(),
-        description: scope.template.description.clone(),
-        body: scope.template.body.clone(),
+        description: scope.template.description,
+        body: scope.template.body,
         parameters: scope.parameters.iter().map(|(key, parameter)| (key.clone(), shown(parameter))).collect(),
         outputs,
-        resources,
     };
-    Ok(Loaded { stack, nested })
+    nested.insert(0, stack);
+    Ok(nested)
 }
 
-/// The type of a nested stack.
-const NESTED: &str = "AWS::CloudFormation::Stack";
+/// Reads and transforms the template; nothing is evaluated yet.
+fn scope<'w>(world: &'w World<'w>, file: &str, new: &NewStack) -> Result<Scope<'w>, Refusal> {
+    let place = Place::file(file);
+    if new.lineage.iter().any(|above| above == file) {
+        return Err(place.refuse("the template nests itself"));
+    }
+    let mut template = Template::read(world.project, &place)?;
+    let parameters = parameters::resolve(&template.parameters, &new.parameters, &place)?;
+    if template.serverless {
+        sam::transform(&mut template, world.project, &place)?;
+    }
+    let stack_id = identity::stack_id(world.project.settings, &new.name);
+    Ok(Scope {
+        world,
+        template,
+        place,
+        stack_name: new.name.clone(),
+        root_id: new.root.clone().unwrap_or_else(|| stack_id.clone()),
+        stack_id,
+        parameters,
+        lineage: new.lineage.iter().cloned().chain([file.to_owned()]).collect(),
+        memos: Memos::default(),
+    })
+}
 
-/// Loads the stack of an `AWS::CloudFormation::Stack` resource.
-pub(crate) fn load_nested(scope: &Scope<'_>, logical_id: &str) -> Result<Loaded, Refusal> {
+/// Loads the stack of an `AWS::CloudFormation::Stack` resource, and the stacks nested in it.
+pub(crate) fn load_nested(scope: &Scope<'_>, logical_id: &str) -> Result<Vec<Stack>, Refusal> {
     let declared = &scope.template.resources[logical_id];
     let place = scope.place.key(logical_id).key("Properties");
-    for key in declared.properties.keys() {
-        // Tags and TimeoutInMinutes have no effect here: nothing is billed, nothing hangs.
-        if !["TemplateURL", "Parameters", "Tags", "TimeoutInMinutes"].contains(&key.as_str()) {
-            return Err(place.key(key).refuse("is not emulated"));
-        }
-    }
-    let evaluator = Evaluator::new(scope);
+    // Tags and TimeoutInMinutes have no effect here: nothing is billed, nothing hangs.
+    place.check_keys(
+        &declared.properties,
+        &["TemplateURL", "Parameters", "Tags", "TimeoutInMinutes"],
+        "is not emulated",
+    )?;
     let location = match declared.properties.get("TemplateURL") {
         Some(Value::String(location)) if !location.contains("://") => location,
         _ => {
-            return Err(place
-                .key("TemplateURL")
-                .refuse("must be a literal path of a template in this project"));
+            let reason = "must be a literal path of a template in this project";
+            return Err(place.key("TemplateURL").refuse(reason));
         }
     };
+    let evaluator = Evaluator::new(scope);
     let given = declared.properties.get("Parameters").cloned().unwrap_or_default();
     let at = place.key("Parameters");
     let mut values = BTreeMap::new();
     for (key, value) in object(given, &at)? {
+        let at = at.key(&key);
+        let Some(value) = evaluator.value(&value, &at)? else { continue };
         // A list is passed to a nested stack as comma-delimited text.
-        let text = match evaluator.value(&value, &at.key(&key))? {
-            Some(Value::Array(items)) => {
+        let text = match &value {
+            Value::Array(items) => {
                 items.iter().map(scalar).collect::<Option<Vec<_>>>().map(|items| items.join(","))
             }
-            Some(value) => scalar(&value),
-            None => continue,
+            value => scalar(value),
         };
-        values.insert(
-            key.clone(),
-            text.ok_or_else(|| at.key(&key).refuse("must be a text or a list of texts"))?,
-        );
+        values.insert(key, text.ok_or_else(|| at.refuse("must be a text or a list of texts"))?);
     }
     let identity = scope.identity(logical_id, &scope.place.key(logical_id))?;
-    let birth = Birth {
+    let new = NewStack {
         name: identity.name.clone(),
         parent: Some(scope.stack_id.clone()),
         root: Some(scope.root_id.clone()),
         parameters: values,
         lineage: scope.lineage.clone(),
     };
-    load(scope.world, &beside(&scope.place.file, location), birth)
+    load(scope.world, &beside(&scope.place.file, location), new)
 }
 
 /// Evaluates one resource; `None` where its condition is false.
@@ -146,9 +137,9 @@ fn resource(
     declared: &Declared,
 ) -> Result<Option<(Resource, BTreeSet<String>)>, Refusal> {
     let place = scope.place.key(logical_id);
-    if (scope.world.project.identity)(&declared.kind).is_none() {
+    let Some(known) = (scope.world.project.identity)(&declared.kind) else {
         return Err(place.key("Type").refuse(format!("{} is not known or not emulated", declared.kind)));
-    }
+    };
     for (index, id) in declared.depends_on.iter().enumerate() {
         if !scope.template.resources.contains_key(id) {
             return Err(place.key("DependsOn").item(index).refuse(format!("there is no resource {id}")));
@@ -168,16 +159,15 @@ fn resource(
         included.push((place.key("Properties").key(key).path, file.to_string()));
         properties.insert(key.clone(), content.clone());
     }
-    if let Some(name) = (scope.world.project.identity)(&declared.kind).and_then(|identity| identity.named_by)
-    {
-        // Modules find the name there, given or made up.
+    if let Some(name) = known.named_by {
+        // Services find the name there, given or made up.
         properties.entry(name).or_insert_with(|| Value::from(identity.name.as_str()));
     }
     convert(&mut properties);
     substitute_definition(&mut properties);
     let metadata = evaluator.value(&declared.metadata, &place.key("Metadata"))?.unwrap_or_default();
     let mut uses = evaluator.used();
-    // What is not created need not be waited for.
+    // A resource that is not created is no dependency.
     for id in &declared.depends_on {
         if scope.exists(id)? {
             uses.insert(id.clone());
@@ -196,7 +186,7 @@ fn resource(
     Ok(Some((resource, uses)))
 }
 
-/// `BuildProperties.Binary`, which `sam build` reads, is lifted to `Binary`.
+/// Copies `BuildProperties.Binary`, which `sam build` reads, to `Binary`.
 fn with_binary(mut metadata: Value) -> Value {
     if let Some(binary) = metadata.pointer("/BuildProperties/Binary").cloned() {
         metadata["Binary"] = binary;
@@ -204,7 +194,7 @@ fn with_binary(mut metadata: Value) -> Value {
     metadata
 }
 
-/// CloudFormation spells numbers and booleans out where a property is a text.
+/// Makes numbers and booleans texts where a property is a text, as CloudFormation does.
 fn convert(properties: &mut Map<String, Value>) {
     let variables =
         properties.get_mut("Environment").and_then(|environment| environment.get_mut("Variables"));
@@ -226,11 +216,10 @@ fn spell_out(map: Option<&mut Map<String, Value>>) {
 /// Puts the `DefinitionSubstitutions` of a state machine into its definition's texts.
 /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-stepfunctions-statemachine.html>
 fn substitute_definition(properties: &mut Map<String, Value>) {
-    let Some(Value::Object(substitutions)) = properties.get("DefinitionSubstitutions").cloned() else {
-        return;
-    };
+    let substitutions = properties.get("DefinitionSubstitutions").and_then(Value::as_object);
     let substitutions: Vec<(String, String)> = substitutions
-        .iter()
+        .into_iter()
+        .flatten()
         .filter_map(|(key, value)| Some((format!("${{{key}}}"), scalar(value)?)))
         .collect();
     if let Some(definition) = properties.get_mut("Definition") {
@@ -241,16 +230,6 @@ fn substitute_definition(properties: &mut Map<String, Value>) {
                 }
             }
         });
-    }
-}
-
-/// Applies a change to every text in a value.
-pub(crate) fn each_text(value: &mut Value, change: &impl Fn(&mut String)) {
-    match value {
-        Value::String(text) => change(text),
-        Value::Array(items) => items.iter_mut().for_each(|item| each_text(item, change)),
-        Value::Object(map) => map.values_mut().for_each(|item| each_text(item, change)),
-        _ => {}
     }
 }
 
@@ -277,7 +256,7 @@ fn visit<'d>(
         return Ok(());
     }
     if let Some(start) = above.iter().position(|id| *id == logical_id) {
-        return Err(above[start..].iter().chain([&logical_id]).copied().collect::<Vec<_>>().join(" -> "));
+        return Err([&above[start..], &[logical_id]].concat().join(" -> "));
     }
     above.push(logical_id);
     for dependency in dependencies.get(logical_id).into_iter().flatten() {
@@ -293,12 +272,11 @@ fn outputs(scope: &Scope<'_>) -> Result<Vec<Output>, Refusal> {
     for (key, declared) in &scope.template.outputs {
         let at = scope.place.key("Outputs").key(key);
         let declared = object(declared.clone(), &at)?;
-        if let Some(unknown) = declared
-            .keys()
-            .find(|key| !["Value", "Description", "Export", "Condition"].contains(&key.as_str()))
-        {
-            return Err(at.key(unknown).refuse("is not known in an output"));
-        }
+        at.check_keys(
+            &declared,
+            &["Value", "Description", "Export", "Condition"],
+            "is not known in an output",
+        )?;
         let value = declared.get("Value").ok_or_else(|| at.key("Value").refuse("is missing"))?;
         if let Some(condition) = declared.get("Condition") {
             let condition = condition.as_str().unwrap_or_default();
@@ -308,24 +286,33 @@ fn outputs(scope: &Scope<'_>) -> Result<Vec<Output>, Refusal> {
             }
         }
         let evaluator = Evaluator::new(scope);
-        let value = evaluator.text(value, &at.key("Value"))?;
-        let export = match declared.get("Export") {
-            Some(export) => {
-                let at = at.key("Export").key("Name");
-                let name = export.get("Name").ok_or_else(|| at.refuse("is missing"))?;
-                let name = evaluator.text(name, &at)?;
-                let mut exports = scope.world.exports.borrow_mut();
-                if let Some(other) = exports.insert(name.clone(), scope.stack_name.clone()) {
-                    return Err(at.refuse(format!("{name} is already exported by stack {other}")));
-                }
-                Some(name)
-            }
-            None => None,
-        };
-        let description = declared.get("Description").and_then(Value::as_str).map(str::to_owned);
-        outputs.push(Output { key: key.clone(), value, description, export });
+        outputs.push(Output {
+            key: key.clone(),
+            value: evaluator.text(value, &at.key("Value"))?,
+            description: declared.get("Description").and_then(Value::as_str).map(str::to_owned),
+            export: match declared.get("Export") {
+                Some(export) => Some(exported(scope, &evaluator, export, &at.key("Export").key("Name"))?),
+                None => None,
+            },
+        });
     }
     Ok(outputs)
+}
+
+/// The name of an export, which no other stack has.
+fn exported(
+    scope: &Scope<'_>,
+    evaluator: &Evaluator<'_>,
+    export: &Value,
+    at: &Place,
+) -> Result<String, Refusal> {
+    let name = export.get("Name").ok_or_else(|| at.refuse("is missing"))?;
+    let name = evaluator.text(name, at)?;
+    let mut exports = scope.world.exports.borrow_mut();
+    match exports.insert(name.clone(), scope.stack_name.clone()) {
+        Some(other) => Err(at.refuse(format!("{name} is already exported by stack {other}"))),
+        None => Ok(name),
+    }
 }
 
 /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/parameters-section-structure.html>, NoEcho

@@ -1,6 +1,26 @@
-//! What a mapping template is once it is read: text, references and directives.
+//! The tree of a mapping template: text, references and directives.
 
-/// One piece of a template.
+/// Line and column, both from 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Place {
+    pub line: usize,
+    pub column: usize,
+}
+
+/// Why a template is refused.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("line {}, column {}: {message}", place.line, place.column)]
+pub struct TemplateError {
+    pub(super) place: Place,
+    pub(super) message: String,
+}
+
+impl TemplateError {
+    pub(super) fn new(place: Place, message: &str) -> Self {
+        Self { place, message: message.to_owned() }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(super) enum Node {
     Text(String),
@@ -13,29 +33,20 @@ pub(super) enum Node {
 /// `$root.step.step`.
 #[derive(Debug, Clone)]
 pub(super) struct Reference {
-    /// As written, since an unresolved reference renders as its own text.
+    /// Its own text, which an unresolved reference renders.
     pub source: String,
-    /// `$!x`: renders nothing where it is unresolved.
+    /// Whether it is written `$!x`, which renders nothing where it is unresolved.
     pub quiet: bool,
     pub root: String,
     pub steps: Vec<Step>,
-    /// Where it begins, for a refusal.
     pub place: Place,
 }
 
-/// What follows the root of a reference.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     Property(String),
     Method(String, Vec<Expression>),
     Index(Expression),
-}
-
-/// Line and column, both from 1.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Place {
-    pub line: usize,
-    pub column: usize,
 }
 
 #[derive(Debug, Clone)]

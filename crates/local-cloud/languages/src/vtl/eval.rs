@@ -1,34 +1,24 @@
-//! Renders a template. What cannot be resolved renders as its own text, as in Velocity.
+//! Renders a template. An unresolved reference renders as its own text, as in Velocity.
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use serde_json::{Map, Number, Value, json};
+use serde_json::{Map, Value, json};
 
 use super::ast::{Expression, Node, Operator, Reference, Step};
-use super::check::{OverrideTarget, override_target, property_path};
-use super::{JsonPath, functions};
-use crate::vtl::Parameters;
+use super::context::{self, OverrideTarget, override_target};
+use super::functions;
+use super::json_path::JsonPath;
+use super::parameters::Parameters;
+use super::values::{RenderError, binary, range, text_of};
 
-/// What a template sets for the response.
+/// The overrides of the response.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Overrides {
     pub status: Option<u16>,
     pub headers: Vec<(String, String)>,
 }
 
-/// Why a template could not be rendered.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum RenderError {
-    /// `$input.path` or `$input.json` on a body that is not JSON.
-    #[error("the body is not JSON: {0}")]
-    NotJson(String),
-    /// A function refused its argument.
-    #[error("{0}")]
-    Failed(String),
-}
-
-/// What a template can see while it is rendered.
+/// The values that a template can read, and the variables and overrides that it sets.
 #[derive(Debug)]
 pub struct Scope<'a> {
     body: &'a str,
@@ -37,12 +27,11 @@ pub struct Scope<'a> {
     context: &'a Value,
     stage_variables: &'a Value,
     variables: HashMap<String, Value>,
-    /// What the template has overridden so far.
     pub overrides: Overrides,
 }
 
 impl<'a> Scope<'a> {
-    /// A scope over one body: the request's, or the integration's answer.
+    /// `body` is the request's, or that of the integration's answer.
     pub fn new(
         body: &'a str,
         parameters: &'a Parameters,
@@ -108,7 +97,8 @@ impl<'a> Scope<'a> {
             Value::Object(entries) => entries.into_iter().map(|(_, value)| value).collect(),
             _ => Vec::new(),
         };
-        let outer = (self.variables.remove(variable), self.variables.remove("foreach"));
+        let names = [variable, "foreach"];
+        let outer = names.map(|name| self.variables.remove(name));
         let last = items.len();
         for (index, item) in items.into_iter().enumerate() {
             self.variables.insert(variable.to_owned(), item);
@@ -119,16 +109,13 @@ impl<'a> Scope<'a> {
             self.variables.insert("foreach".to_owned(), state);
             self.nodes(body, output)?;
         }
-        self.restore(variable, outer.0);
-        self.restore("foreach", outer.1);
+        for (name, value) in names.into_iter().zip(outer) {
+            match value {
+                Some(value) => self.variables.insert(name.to_owned(), value),
+                None => self.variables.remove(name),
+            };
+        }
         Ok(())
-    }
-
-    fn restore(&mut self, variable: &str, value: Option<Value>) {
-        match value {
-            Some(value) => self.variables.insert(variable.to_owned(), value),
-            None => self.variables.remove(variable),
-        };
     }
 
     fn assign(&mut self, target: &Reference, value: Value) -> Result<(), RenderError> {
@@ -144,7 +131,7 @@ impl<'a> Scope<'a> {
                 if self.overrides.status.is_some() {
                     return Err(overridden_twice("status"));
                 }
-                // What is no status from 100 to 599 is ignored (recorded on AWS by LocalStack,
+                // AWS ignores a value that is no status from 100 to 599 (recorded by LocalStack,
                 // integration_response.py).
                 self.overrides.status =
                     text_of(&value).parse().ok().filter(|status| (100..600).contains(status));
@@ -167,9 +154,7 @@ impl<'a> Scope<'a> {
             Expression::Boolean(boolean) => json!(boolean),
             Expression::Text(text) => json!(text),
             Expression::Interpolated(nodes) => json!(self.render(nodes)?),
-            Expression::List(members) => {
-                Value::Array(members.iter().map(|member| self.expression(member)).collect::<Result<_, _>>()?)
-            }
+            Expression::List(members) => Value::Array(self.expressions(members)?),
             Expression::Map(entries) => {
                 let mut map = Map::new();
                 for (key, value) in entries {
@@ -187,27 +172,21 @@ impl<'a> Scope<'a> {
                 json!(self.condition(left)? || self.condition(right)?)
             }
             Expression::Binary(operator, left, right) => {
-                let (first, second) = (self.expression(left)?, self.expression(right)?);
-                // A text is extended by the source of a reference that is null.
-                let or_source = |value: Value, expression: &Expression| match expression {
-                    Expression::Reference(reference) if value.is_null() => json!(reference.source),
-                    _ => value,
-                };
-                match operator {
-                    Operator::Add if second.is_string() => {
-                        binary(*operator, &or_source(first, left), &second)
-                    }
-                    Operator::Add if first.is_string() => {
-                        binary(*operator, &first, &or_source(second, right))
-                    }
-                    _ => binary(*operator, &first, &second),
+                let mut values = (self.expression(left)?, self.expression(right)?);
+                if *operator == Operator::Add && (values.0.is_string() || values.1.is_string()) {
+                    values = (or_source(values.0, left), or_source(values.1, right));
                 }
+                binary(*operator, &values.0, &values.1)
             }
         })
     }
 
-    /// Whether a condition holds. In Velocity 1.7 only null and false are false, an empty text is
-    /// true; but a literal and arithmetic count as false, and are not even evaluated.
+    fn expressions(&mut self, expressions: &[Expression]) -> Result<Vec<Value>, RenderError> {
+        expressions.iter().map(|expression| self.expression(expression)).collect()
+    }
+
+    /// Whether a condition holds. In Velocity 1.7 null and false are false, and an empty text is true; a
+    /// literal and arithmetic count as false, and are not evaluated.
     fn condition(&mut self, expression: &Expression) -> Result<bool, RenderError> {
         Ok(match expression {
             Expression::Reference(reference) => {
@@ -232,55 +211,51 @@ impl<'a> Scope<'a> {
                     functions::index(&value, &index)?
                 }
                 Step::Method(name, arguments) => {
-                    let arguments: Vec<Value> = arguments
-                        .iter()
-                        .map(|argument| self.expression(argument))
-                        .collect::<Result<_, _>>()?;
-                    functions::method(&value, name, &arguments)?
+                    functions::method(&value, name, &self.expressions(arguments)?)?
                 }
             };
         }
         Ok(value)
     }
 
-    /// The value of the root together with the steps that only it understands.
+    /// The value of the root, with the steps that only the root reads, and the rest of the steps.
     fn root<'r>(&mut self, reference: &'r Reference) -> Result<(Value, &'r [Step]), RenderError> {
         let steps = reference.steps.as_slice();
-        match (reference.root.as_str(), steps) {
+        Ok(match (reference.root.as_str(), steps) {
             // API Gateway puts `{}` in the place of an empty body (recorded on AWS:
             // localstack/localstack pull request 12413).
-            ("input", [Step::Property(_), rest @ ..]) if self.body.is_empty() => Ok((json!("{}"), rest)),
-            ("input", [Step::Property(_), rest @ ..]) => Ok((json!(self.body), rest)),
-            ("input", [Step::Method(name, arguments), rest @ ..]) => {
-                let argument = arguments.first().map(|argument| self.expression(argument)).transpose()?;
-                match (name.as_str(), argument) {
-                    ("params", None) => Ok((self.parameters.as_json(), rest)),
-                    ("params", Some(name)) => Ok((json!(self.parameters.find(&text_of(&name))), rest)),
-                    ("json", Some(path)) => Ok((self.input_json(&text_of(&path))?, rest)),
-                    (_, Some(path)) => Ok((self.input_path(&text_of(&path))?, rest)),
-                    (_, None) => Ok((Value::Null, rest)),
-                }
-            }
+            ("input", [Step::Property(_), rest @ ..]) if self.body.is_empty() => (json!("{}"), rest),
+            ("input", [Step::Property(_), rest @ ..]) => (json!(self.body), rest),
+            ("input", [Step::Method(name, arguments), rest @ ..]) => (self.input(name, arguments)?, rest),
             ("util", [Step::Method(name, arguments), rest @ ..]) => {
-                let argument = arguments.first().map(|argument| self.expression(argument)).transpose()?;
-                Ok((functions::util(name, &argument.unwrap_or(Value::Null))?, rest))
+                let argument = self.expressions(arguments)?.into_iter().next().unwrap_or_default();
+                (functions::util(name, &argument)?, rest)
             }
             ("context", _) => {
-                // Two steps where the member is nested (`identity.sourceIp`), one otherwise.
-                let nested = steps.len().min(2);
-                let length = match property_path(&steps[..nested]) {
-                    Some(path) if super::known_context(&path) => nested,
-                    _ => 1,
-                };
-                let found = steps[..length].iter().try_fold(self.context, |value, step| match step {
-                    Step::Property(name) => value.get(name.as_str()),
-                    _ => None,
-                });
-                Ok((found.cloned().unwrap_or(Value::Null), &steps[length..]))
+                let Some((names, rest)) = context::member(steps) else { return Ok((Value::Null, &[])) };
+                let found = names.iter().try_fold(self.context, |value, name| value.get(name));
+                (found.cloned().unwrap_or_default(), rest)
             }
-            ("stageVariables", _) => Ok((self.stage_variables.clone(), steps)),
-            (variable, _) => Ok((self.variables.get(variable).cloned().unwrap_or(Value::Null), steps)),
+            ("stageVariables", _) => (self.stage_variables.clone(), steps),
+            (variable, _) => (self.variables.get(variable).cloned().unwrap_or_default(), steps),
+        })
+    }
+
+    fn input(&mut self, function: &str, arguments: &[Expression]) -> Result<Value, RenderError> {
+        let Some(argument) = arguments.first() else {
+            return Ok(if function == "params" { self.parameters.as_json() } else { Value::Null });
+        };
+        let argument = text_of(&self.expression(argument)?);
+        if function == "params" {
+            return Ok(json!(self.parameters.find(&argument)));
         }
+        let path = JsonPath::parse(&argument).map_err(RenderError::Failed)?;
+        let found = path.find(self.parsed()?);
+        Ok(match function {
+            "json" => json!(found.map_or_else(|| "\"\"".to_owned(), Value::to_string)),
+            // A path that leads nowhere gives an empty text, as the API Gateway console shows it.
+            _ => found.filter(|value| !value.is_null()).cloned().unwrap_or_else(|| json!("")),
+        })
     }
 
     fn parsed(&mut self) -> Result<&Value, RenderError> {
@@ -292,19 +267,13 @@ impl<'a> Scope<'a> {
         }
         Ok(self.parsed.get_or_insert(Value::Null))
     }
+}
 
-    /// A path that leads nowhere gives an empty text, as the API Gateway console shows it.
-    fn input_path(&mut self, path: &str) -> Result<Value, RenderError> {
-        let path = JsonPath::parse(path).map_err(RenderError::Failed)?;
-        let found = path.find(self.parsed()?).cloned();
-        Ok(found.filter(|value| !value.is_null()).unwrap_or_else(|| json!("")))
-    }
-
-    /// The JSON text of what stands there; `""` where nothing does.
-    fn input_json(&mut self, path: &str) -> Result<Value, RenderError> {
-        let path = JsonPath::parse(path).map_err(RenderError::Failed)?;
-        let found = path.find(self.parsed()?);
-        Ok(json!(found.map_or_else(|| "\"\"".to_owned(), Value::to_string)))
+/// The value; for a reference that is null its source, as Velocity does when it joins texts.
+fn or_source(value: Value, expression: &Expression) -> Value {
+    match expression {
+        Expression::Reference(reference) if value.is_null() => json!(reference.source),
+        _ => value,
     }
 }
 
@@ -312,101 +281,4 @@ impl<'a> Scope<'a> {
 /// response" (guide, "Override your API's request and response parameters and status codes").
 fn overridden_twice(name: &str) -> RenderError {
     RenderError::Failed(format!("{name} is overridden more than once"))
-}
-
-/// How a value is written: text as it is, a map as Java does, a list as JSON. The guide is
-/// silent; recorded on AWS by LocalStack, template_mapping.py: `{a=1, b=[{"c":5}]}`.
-pub(super) fn text_of(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Object(entries) => {
-            let entries: Vec<_> =
-                entries.iter().map(|(key, value)| format!("{key}={}", text_of(value))).collect();
-            format!("{{{}}}", entries.join(", "))
-        }
-        Value::Number(number) if number.is_f64() => java_double(number.as_f64().unwrap_or_default()),
-        other => other.to_string(),
-    }
-}
-
-/// How Java's `Double.toString` writes a number: "computerized scientific notation" below 0.001 and
-/// from ten million on.
-/// <https://docs.oracle.com/en/java/javase/21/docs/api/java.base/java/lang/Double.html#toString(double)>
-fn java_double(number: f64) -> String {
-    if number == 0.0 || (1e-3..1e7).contains(&number.abs()) {
-        return format!("{number:?}");
-    }
-    let text = format!("{number:E}");
-    match text.split_once('E') {
-        Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
-        _ => text,
-    }
-}
-
-fn binary(operator: Operator, left: &Value, right: &Value) -> Value {
-    match operator {
-        Operator::Equal => json!(equal(left, right)),
-        Operator::NotEqual => json!(!equal(left, right)),
-        Operator::Less => json!(order(left, right).is_some_and(Ordering::is_lt)),
-        Operator::LessOrEqual => json!(order(left, right).is_some_and(Ordering::is_le)),
-        Operator::Greater => json!(order(left, right).is_some_and(Ordering::is_gt)),
-        Operator::GreaterOrEqual => json!(order(left, right).is_some_and(Ordering::is_ge)),
-        Operator::Add if left.is_string() || right.is_string() => {
-            json!(format!("{}{}", text_of(left), text_of(right)))
-        }
-        _ => arithmetic(operator, left, right).map_or(Value::Null, Value::Number),
-    }
-}
-
-/// Values of different kinds are equal when their texts are.
-fn equal(left: &Value, right: &Value) -> bool {
-    match (left, right) {
-        (Value::Null, _) | (_, Value::Null) => left == right,
-        (Value::Number(_), Value::Number(_)) => order(left, right) == Some(Ordering::Equal),
-        _ if std::mem::discriminant(left) == std::mem::discriminant(right) => left == right,
-        _ => text_of(left) == text_of(right),
-    }
-}
-
-fn order(left: &Value, right: &Value) -> Option<Ordering> {
-    match (left.as_i64(), right.as_i64()) {
-        (Some(left), Some(right)) => Some(left.cmp(&right)),
-        _ => left.as_f64()?.partial_cmp(&right.as_f64()?),
-    }
-}
-
-/// Whole numbers stay whole; what has no result (a division by zero) is null.
-fn arithmetic(operator: Operator, left: &Value, right: &Value) -> Option<Number> {
-    if let (Some(left), Some(right)) = (left.as_i64(), right.as_i64()) {
-        let result = match operator {
-            Operator::Add => left.checked_add(right),
-            Operator::Subtract => left.checked_sub(right),
-            Operator::Multiply => left.checked_mul(right),
-            Operator::Divide => left.checked_div(right),
-            _ => left.checked_rem(right),
-        };
-        return result.map(Number::from);
-    }
-    let (left, right) = (left.as_f64()?, right.as_f64()?);
-    Number::from_f64(match operator {
-        Operator::Add => left + right,
-        Operator::Subtract => left - right,
-        Operator::Multiply => left * right,
-        Operator::Divide => left / right,
-        _ => left % right,
-    })
-}
-
-/// A number that Java holds in an `Integer`.
-fn integer(value: &Value) -> Option<i64> {
-    value.as_i64().filter(|number| i32::try_from(*number).is_ok())
-}
-
-/// A range runs in both directions and includes both ends; of anything but whole numbers it is null.
-fn range(first: &Value, last: &Value) -> Result<Value, RenderError> {
-    let Some((first, last)) = integer(first).zip(integer(last)) else { return Ok(Value::Null) };
-    if first.abs_diff(last) > 10_000 {
-        return Err(RenderError::Failed("a range of more than 10,000 numbers".into()));
-    }
-    Ok(if first <= last { (first..=last).collect() } else { (last..=first).rev().collect() })
 }

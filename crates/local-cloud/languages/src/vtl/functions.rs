@@ -1,49 +1,27 @@
-//! The functions of `$util`, and the methods of Java's strings, lists and maps that
-//! templates call on values.
+//! The functions of `$util`, and the methods of Java's strings, lists and maps.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::eval::{RenderError, text_of};
+use super::values::{RenderError, text_of};
 
 /// The functions of `$util`, each with one argument.
 pub(super) const UTIL: [&str; 6] =
     ["urlEncode", "urlDecode", "escapeJavaScript", "base64Encode", "base64Decode", "parseJson"];
 
 /// The methods that can be called on values, with the number of their arguments.
+#[rustfmt::skip]
 pub(super) const METHODS: [(&str, usize); 27] = [
-    ("charAt", 1),
-    ("concat", 1),
-    ("contains", 1),
-    ("containsKey", 1),
-    ("endsWith", 1),
-    ("entrySet", 0),
-    ("equals", 1),
-    ("equalsIgnoreCase", 1),
-    ("get", 1),
-    ("indexOf", 1),
-    ("isEmpty", 0),
-    ("keySet", 0),
-    ("lastIndexOf", 1),
-    ("length", 0),
-    ("matches", 1),
-    ("replace", 2),
-    ("replaceAll", 2),
-    ("replaceFirst", 2),
-    ("size", 0),
-    ("split", 1),
-    ("startsWith", 1),
-    ("substring", 1),
-    ("substring", 2),
-    ("toLowerCase", 0),
-    ("toString", 0),
-    ("toUpperCase", 0),
-    ("trim", 0),
+    ("charAt", 1), ("concat", 1), ("contains", 1), ("containsKey", 1), ("endsWith", 1), ("entrySet", 0),
+    ("equals", 1), ("equalsIgnoreCase", 1), ("get", 1), ("indexOf", 1), ("isEmpty", 0), ("keySet", 0),
+    ("lastIndexOf", 1), ("length", 0), ("matches", 1), ("replace", 2), ("replaceAll", 2),
+    ("replaceFirst", 2), ("size", 0), ("split", 1), ("startsWith", 1), ("substring", 1), ("substring", 2),
+    ("toLowerCase", 0), ("toString", 0), ("toUpperCase", 0), ("trim", 0),
 ];
 
-/// Calls a function of `$util`. Each is documented to take a string, "data" or "stringified JSON", and
-/// Velocity finds no method for an argument of another type: what AWS writes then is not documented.
+/// Calls a function of `$util`. Each is documented to take a string, "data" or "stringified JSON". Velocity
+/// finds no method for an argument of another type; AWS does not document what it writes then.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-mapping-template-reference.html#util-template-reference>
 pub(super) fn util(name: &str, argument: &Value) -> Result<Value, RenderError> {
     let failed = |reason: String| RenderError::Failed(format!("$util.{name}: {reason}"));
@@ -68,8 +46,8 @@ pub(super) fn util(name: &str, argument: &Value) -> Result<Value, RenderError> {
     })
 }
 
-/// `java.net.URLEncoder` with UTF-8: letters, digits and `. - * _` stay, a space becomes `+`,
-/// every other byte `%XX`.
+/// Encodes as `java.net.URLEncoder` with UTF-8: letters, digits and `. - * _` stay, a space becomes `+`, any
+/// other byte `%XX`.
 pub fn url_encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -82,7 +60,7 @@ pub fn url_encode(text: &str) -> String {
     encoded
 }
 
-/// The reverse: `+` is a space.
+/// The reverse of [`url_encode`].
 pub fn form_decode(text: &str) -> String {
     let spaced = text.replace('+', " ");
     percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
@@ -93,8 +71,8 @@ fn is_escape(text: &str) -> bool {
     text.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
 }
 
-/// Escapes as Apache Commons' `escapeJavaScript`, which the guide describes by its effect:
-/// quotes, the backslash, the slash, control characters, and everything beyond ASCII.
+/// Escapes as Apache Commons' `escapeJavaScript`, whose effect the guide describes: quotes, the backslash, the
+/// slash, control characters, and everything beyond ASCII.
 fn escape_java_script(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for unit in text.encode_utf16() {
@@ -115,8 +93,8 @@ fn escape_java_script(text: &str) -> String {
     escaped
 }
 
-/// Calls a method on a value; `Null` where the value's type has no such method, as Velocity
-/// leaves such a call unresolved.
+/// Calls a method on a value; null where the value's type has no such method: Velocity leaves such a call
+/// unresolved.
 pub(super) fn method(on: &Value, name: &str, arguments: &[Value]) -> Result<Value, RenderError> {
     match (name, arguments) {
         _ if on.is_null() => return Ok(Value::Null),
@@ -132,8 +110,7 @@ pub(super) fn method(on: &Value, name: &str, arguments: &[Value]) -> Result<Valu
     }
 }
 
-/// `$list[0]`: calls `get`, and counts from the end where the index is negative, for which the
-/// value needs a size.
+/// `$list[0]`: calls `get`. A negative index counts from the end, which only a list has.
 pub(super) fn index(on: &Value, index: &Value) -> Result<Value, RenderError> {
     match (on, index.as_i64()) {
         (Value::Array(items), Some(at)) if at < 0 => method(on, "get", &[json!(at + items.len() as i64)]),
@@ -146,94 +123,83 @@ pub(super) fn index(on: &Value, index: &Value) -> Result<Value, RenderError> {
 }
 
 /// The methods of a text whose arguments are texts.
+#[rustfmt::skip]
 const TAKE_TEXTS: [&str; 12] = [
-    "concat",
-    "contains",
-    "endsWith",
-    "equalsIgnoreCase",
-    "indexOf",
-    "lastIndexOf",
-    "matches",
-    "replace",
-    "replaceAll",
-    "replaceFirst",
-    "split",
-    "startsWith",
+    "concat", "contains", "endsWith", "equalsIgnoreCase", "indexOf", "lastIndexOf", "matches", "replace",
+    "replaceAll", "replaceFirst", "split", "startsWith",
 ];
 
 fn string_method(text: &str, name: &str, arguments: &[Value]) -> Result<Value, RenderError> {
-    if TAKE_TEXTS.contains(&name) {
-        match arguments {
-            [Value::Null] if name == "equalsIgnoreCase" => return Ok(json!(false)),
-            _ if arguments.iter().any(Value::is_null) => {
-                return Err(RenderError::Failed(format!("{name}: an argument is null")));
-            }
-            _ => {}
-        }
-    }
-    // Java has no such method for other types, but that a number names a letter.
-    let words: Vec<String> = match arguments {
-        [Value::Number(number)] if ["indexOf", "lastIndexOf"].contains(&name) => {
-            let letter =
-                number.as_u64().and_then(|number| u32::try_from(number).ok()).and_then(char::from_u32);
-            match letter {
-                Some(letter) => vec![letter.to_string()],
-                None => return Ok(json!(-1)),
-            }
-        }
-        _ if TAKE_TEXTS.contains(&name) && !arguments.iter().all(Value::is_string) => return Ok(Value::Null),
-        _ => arguments.iter().map(text_of).collect(),
-    };
-    let pattern = |pattern: &str| {
-        regex::Regex::new(pattern).map_err(|error| RenderError::Failed(format!("{name}: {error}")))
-    };
-    Ok(match (name, words.as_slice()) {
+    Ok(match (name, arguments) {
         ("length", []) => json!(text.encode_utf16().count()),
         ("isEmpty", []) => json!(text.is_empty()),
         ("trim", []) => json!(text.trim_matches(|c| c <= ' ')),
         ("toLowerCase", []) => json!(text.to_lowercase()),
         ("toUpperCase", []) => json!(text.to_uppercase()),
+        ("charAt", [at]) if at.is_i64() => {
+            let at = at.as_u64().unwrap_or(u64::MAX);
+            substring(text, at, at.saturating_add(1), name)?
+        }
+        ("substring", [begin, end @ ..]) if arguments.iter().all(Value::is_i64) => {
+            let length = text.encode_utf16().count() as u64;
+            let end = end.first().map_or(Some(length), Value::as_u64).unwrap_or(u64::MAX);
+            substring(text, begin.as_u64().unwrap_or(u64::MAX), end, name)?
+        }
+        ("equalsIgnoreCase", [Value::Null]) => json!(false),
+        // A number stands for a letter.
+        ("indexOf" | "lastIndexOf", [Value::Number(number)]) => {
+            let letter =
+                number.as_u64().and_then(|number| u32::try_from(number).ok()).and_then(char::from_u32);
+            letter.map_or(Ok(json!(-1)), |letter| text_method(text, name, &[letter.to_string().as_str()]))?
+        }
+        _ if TAKE_TEXTS.contains(&name) && arguments.iter().any(Value::is_null) => {
+            return Err(RenderError::Failed(format!("{name}: an argument is null")));
+        }
+        // Java has no such method for other types.
+        _ => match arguments.iter().map(Value::as_str).collect::<Option<Vec<_>>>() {
+            Some(texts) => text_method(text, name, &texts)?,
+            None => Value::Null,
+        },
+    })
+}
+
+/// The methods of [`TAKE_TEXTS`].
+fn text_method(text: &str, name: &str, arguments: &[&str]) -> Result<Value, RenderError> {
+    let pattern = |pattern: &str| {
+        regex::Regex::new(pattern).map_err(|error| RenderError::Failed(format!("{name}: {error}")))
+    };
+    Ok(match (name, arguments) {
         ("contains", [part]) => json!(text.contains(part)),
         ("startsWith", [part]) => json!(text.starts_with(part)),
         ("endsWith", [part]) => json!(text.ends_with(part)),
         ("equalsIgnoreCase", [other]) => json!(text.to_lowercase() == other.to_lowercase()),
         ("concat", [other]) => json!(format!("{text}{other}")),
-        ("indexOf", [part]) => json!(index_in_java(text, text.find(part))),
-        ("lastIndexOf", [part]) => json!(index_in_java(text, text.rfind(part))),
+        ("indexOf", [part]) => json!(java_index(text, text.find(part))),
+        ("lastIndexOf", [part]) => json!(java_index(text, text.rfind(part))),
         ("replace", [from, to]) => json!(text.replace(from, to)),
         ("matches", [whole]) => json!(pattern(&format!("^(?:{whole})$"))?.is_match(text)),
         ("replaceAll", [from, to]) => json!(pattern(from)?.replace_all(text, java_replacement(to))),
         ("replaceFirst", [from, to]) => json!(pattern(from)?.replace(text, java_replacement(to))),
-        ("split", [by]) => {
-            let by = pattern(by)?;
-            let mut parts: Vec<&str> = by.split(text).collect();
-            // An empty match before the first letter separates nothing.
-            if parts.len() > 1 && by.find(text).is_some_and(|first| first.is_empty() && first.start() == 0) {
-                parts.remove(0);
-            }
-            // Java drops trailing empty parts, but keeps one of an empty text.
-            while parts.len() > 1 && parts.last().is_some_and(|last| last.is_empty()) {
-                parts.pop();
-            }
-            json!(parts)
-        }
-        ("charAt" | "substring", _) if !arguments.iter().all(Value::is_i64) => Value::Null,
-        ("charAt", [_]) => {
-            let at = arguments.first().and_then(Value::as_u64).unwrap_or(u64::MAX);
-            substring(text, at, at.saturating_add(1), name)?
-        }
-        ("substring", [_, ..]) => {
-            let begin = arguments.first().and_then(Value::as_u64).unwrap_or(u64::MAX);
-            let length = text.encode_utf16().count() as u64;
-            let end = arguments.get(1).map_or(Some(length), Value::as_u64).unwrap_or(u64::MAX);
-            substring(text, begin, end, name)?
-        }
+        ("split", [by]) => json!(split(text, &pattern(by)?)),
         _ => Value::Null,
     })
 }
 
+fn split<'t>(text: &'t str, by: &regex::Regex) -> Vec<&'t str> {
+    let mut parts: Vec<&str> = by.split(text).collect();
+    // An empty match before the first letter separates nothing.
+    if parts.len() > 1 && by.find(text).is_some_and(|first| first.is_empty() && first.start() == 0) {
+        parts.remove(0);
+    }
+    // Java drops trailing empty parts, but keeps one of an empty text.
+    while parts.len() > 1 && parts.last().is_some_and(|last| last.is_empty()) {
+        parts.pop();
+    }
+    parts
+}
+
 /// Java counts UTF-16 units, and says -1 for "not there".
-fn index_in_java(text: &str, at: Option<usize>) -> i64 {
+fn java_index(text: &str, at: Option<usize>) -> i64 {
     at.map_or(-1, |at| text[..at].encode_utf16().count() as i64)
 }
 

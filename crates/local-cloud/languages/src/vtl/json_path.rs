@@ -3,7 +3,6 @@
 
 use serde_json::Value;
 
-/// A path that is known to be readable.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JsonPath(Vec<Part>);
 
@@ -14,7 +13,6 @@ enum Part {
 }
 
 impl JsonPath {
-    /// Reads a path; the reason names it where it is not supported.
     pub fn parse(path: &str) -> Result<Self, String> {
         let refused = || format!("the JSONPath {path} is not emulated: only $, $.a.b, $['a'] and $[0] are");
         let mut rest = path.strip_prefix('$').ok_or_else(refused)?;
@@ -43,7 +41,6 @@ impl JsonPath {
         Ok(Self(parts))
     }
 
-    /// What stands there, if anything.
     pub fn find<'v>(&self, value: &'v Value) -> Option<&'v Value> {
         self.0.iter().try_fold(value, |value, part| match part {
             Part::Key(key) => value.get(key.as_str()),

@@ -1,53 +1,41 @@
-//! The mapping templates of API Gateway: the part of Velocity 1.7 that they use, with
-//! `$input`, `$context`, `$stageVariables` and `$util`. A template is read and checked
-//! once, when it is deployed: a directive, function, variable or JSONPath that is not
-//! known here is refused with its place. Rendering does no I/O.
+//! The mapping templates of API Gateway: the part of Velocity 1.7 that they use, with `$input`, `$context`,
+//! `$stageVariables` and `$util`. A template is read and checked once, when it is deployed: a directive,
+//! function, variable or JSONPath that is not known here is refused with its place.
 //!
-//! Sources: "Mapping template transformations for REST APIs" and "Variables for data
-//! transformations for API Gateway" of the API Gateway guide; Velocity 1.7's user guide.
+//! Sources: "Mapping template transformations for REST APIs" and "Variables for data transformations for API
+//! Gateway" of the API Gateway guide; Velocity 1.7's user guide.
 
 mod ast;
 mod check;
+mod context;
 mod eval;
 mod functions;
 mod json_path;
 mod parameters;
 mod parse;
+mod values;
 
-use ast::{Node, Place};
-pub use check::known_context;
-pub use eval::{RenderError, Scope};
+use ast::Node;
+pub use ast::TemplateError;
+pub use context::known_context;
+pub use eval::Scope;
 pub use functions::{form_decode, url_encode};
 pub use json_path::JsonPath;
 pub use parameters::Parameters;
+pub use values::RenderError;
 
 /// A template that can be rendered.
 #[derive(Debug, Clone)]
 pub struct Template(Vec<Node>);
 
-/// Why a template was refused.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("line {}, column {}: {message}", place.line, place.column)]
-pub struct TemplateError {
-    place: Place,
-    message: String,
-}
-
-impl TemplateError {
-    fn new(place: Place, message: &str) -> Self {
-        Self { place, message: message.to_owned() }
-    }
-}
-
 impl Template {
-    /// Reads and checks a template.
     pub fn parse(source: &str) -> Result<Self, TemplateError> {
         let nodes = parse::parse(source)?;
         check::check(&nodes)?;
         Ok(Self(nodes))
     }
 
-    /// Reads and checks the template of a request, where an override of the response has no place.
+    /// Reads the template of a request, which cannot override the response.
     pub fn parse_request(source: &str) -> Result<Self, TemplateError> {
         let template = Self::parse(source)?;
         match check::first_override(&template.0) {
@@ -58,7 +46,7 @@ impl Template {
         }
     }
 
-    /// Renders it; `scope` collects the overrides that it sets.
+    /// Renders it; `scope` collects the overrides of the response.
     pub fn render(&self, scope: &mut Scope<'_>) -> Result<String, RenderError> {
         scope.render(&self.0)
     }

@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-/// Path, query and header parameters, decoded.
-///
 /// "REST APIs decode URL-encoded request parameters before passing them to backend
 /// integrations" (API Gateway guide, "Amazon API Gateway important notes").
 #[derive(Debug, Clone, Default)]
 pub struct Parameters {
-    /// Decoded, for mappings.
+    /// Decoded.
     pub path: BTreeMap<String, String>,
     /// In the client's order, repeated names included.
     pub query: Vec<(String, String)>,
@@ -27,7 +25,6 @@ impl Parameters {
         self.path(name).or_else(|| self.query(name)).or_else(|| self.header(name)).unwrap_or_default()
     }
 
-    /// A path parameter.
     pub fn path(&self, name: &str) -> Option<&str> {
         self.path.get(name).map(String::as_str)
     }

@@ -1,13 +1,10 @@
-//! Reads a template into its tree, with the white-space rules of Velocity 1.7: a
-//! directive takes the rest of its line when nothing but blanks follow it, and `#set`
-//! takes the blanks before it as well where they follow no text.
+//! Reads a template into its tree, with the white-space rules of Velocity 1.7: a directive takes the rest of
+//! its line when only blanks follow it, and `#set` also takes the blanks before it where they follow no text.
 //!
-//! `scripts/referees` holds it against Velocity itself.
+//! `scripts/referees` compares it with Velocity itself.
 
-use super::TemplateError;
-use super::ast::{Expression, Node, Operator, Place, Reference, Step};
+use super::ast::{Expression, Node, Operator, Place, Reference, Step, TemplateError};
 
-/// Reads a whole template.
 pub(super) fn parse(source: &str) -> Result<Vec<Node>, TemplateError> {
     parse_from(Parser { source, at: 0, in_text: false })
 }
@@ -20,7 +17,7 @@ fn parse_from(mut parser: Parser<'_>) -> Result<Vec<Node>, TemplateError> {
     }
 }
 
-/// What ended a block.
+/// What ends a block.
 enum End {
     OfText,
     OfBlock,
@@ -28,32 +25,44 @@ enum End {
     ElseIf(Expression),
 }
 
+/// The part of a block that is read.
+#[derive(Default)]
+struct Block {
+    nodes: Vec<Node>,
+    /// The text after the last node.
+    text: String,
+    /// Where in `text` the last comment ends: `#set` takes no blanks before that.
+    comment_end: usize,
+    /// Where a reference ends with a property: a `##` there begins no comment.
+    property: Option<usize>,
+}
+
+impl Block {
+    /// Makes the text a node.
+    fn flush(&mut self) {
+        if !self.text.is_empty() {
+            self.nodes.push(Node::Text(std::mem::take(&mut self.text)));
+        }
+    }
+}
+
 struct Parser<'s> {
     source: &'s str,
     at: usize,
-    /// Whether this is the template in a text in double quotes.
+    /// Whether it reads a text in double quotes, which is a template too.
     in_text: bool,
 }
 
 /// From the loosest binding to the tightest.
+#[rustfmt::skip]
 const LEVELS: [&[(&str, Operator)]; 6] = [
     &[("||", Operator::Or), ("or", Operator::Or)],
     &[("&&", Operator::And), ("and", Operator::And)],
+    &[("==", Operator::Equal), ("eq", Operator::Equal), ("!=", Operator::NotEqual), ("ne", Operator::NotEqual)],
     &[
-        ("==", Operator::Equal),
-        ("eq", Operator::Equal),
-        ("!=", Operator::NotEqual),
-        ("ne", Operator::NotEqual),
-    ],
-    &[
-        ("<=", Operator::LessOrEqual),
-        ("le", Operator::LessOrEqual),
-        (">=", Operator::GreaterOrEqual),
-        ("ge", Operator::GreaterOrEqual),
-        ("<", Operator::Less),
-        ("lt", Operator::Less),
-        (">", Operator::Greater),
-        ("gt", Operator::Greater),
+        ("<=", Operator::LessOrEqual), ("le", Operator::LessOrEqual),
+        (">=", Operator::GreaterOrEqual), ("ge", Operator::GreaterOrEqual),
+        ("<", Operator::Less), ("lt", Operator::Less), (">", Operator::Greater), ("gt", Operator::Greater),
     ],
     &[("+", Operator::Add), ("-", Operator::Subtract)],
     &[("*", Operator::Multiply), ("/", Operator::Divide), ("%", Operator::Remainder)],
@@ -76,7 +85,7 @@ impl<'s> Parser<'s> {
         found
     }
 
-    /// One in letters ends where a name would.
+    /// Eats an operator. One in letters ends where a name would.
     fn operator(&mut self, token: &str) -> bool {
         if token.starts_with(is_identifier_start) { self.word(token) } else { self.eat(token) }
     }
@@ -101,90 +110,99 @@ impl<'s> Parser<'s> {
         TemplateError::new(self.place(self.at), message)
     }
 
+    /// Reads to the directive that ends this block.
     fn block(&mut self) -> Result<(Vec<Node>, End), TemplateError> {
-        let mut nodes = Vec::new();
-        let mut text = String::new();
-        // Where in `text` the last comment ended: `#set` looks no further back.
-        let mut run = 0;
-        // Where a reference ended with a property: there a `##` begins no comment.
-        let mut property = usize::MAX;
+        let mut block = Block::default();
         while let Some(next) = self.peek() {
+            self.check_end_and_escapes(next)?;
             let rest = self.rest();
             match next {
-                // The reader of Velocity 1.7 has no token for them.
-                '$' | '#' if !self.in_text && ["$", "#", "$!"].contains(&rest) => {
-                    return Err(self.error("a template cannot end with this"));
-                }
-                '\\' if starts_reference(&rest[1..]) || starts_directive(&rest[1..]) => {
-                    return Err(self.error("an escaped reference or directive is not emulated"));
-                }
-                '$' if starts_reference(rest) => {
-                    flush(&mut nodes, &mut text);
-                    let reference = self.reference()?;
-                    if matches!(reference.steps.last(), Some(Step::Property(_)))
-                        && !reference.source.ends_with('}')
-                    {
-                        property = self.at;
-                    }
-                    nodes.push(Node::Reference(reference));
-                    run = 0;
-                }
-                '$' | '#' if starts_set(&rest[1..]) || (next == '$' && starts_markup(&rest[1..])) => {
-                    return Err(self.error("a $ or # right before a directive is not emulated"));
-                }
-                '$' if rest.starts_with("${$") => return Err(self.error("`${` begins no reference")),
+                '$' if starts_reference(rest) => self.read_reference(&mut block)?,
                 '$' if rest.starts_with("$!")
                     && !starts_reference(&rest[2..])
                     && !starts_number_sign(&rest[2..]) =>
                 {
                     // The mark of a quiet reference goes, though there is none.
-                    text.push('$');
+                    block.text.push('$');
                     self.at += 2;
                 }
-                '#' if rest.starts_with("##") && property != self.at => {
-                    let comment = rest.find('\n').map_or(rest, |end| &rest[..=end]);
-                    if !self.in_text && comment[2..].ends_with(['$', '#']) {
-                        return Err(self.error("a template cannot end with a comment that ends with $ or #"));
-                    }
-                    self.at += comment.len();
-                    run = text.len();
+                '#' if rest.starts_with("##") && block.property != Some(self.at) => {
+                    self.comment(&mut block)?
                 }
                 '#' if rest.starts_with("#*") => {
                     let end = rest[2..].find("*#").ok_or_else(|| self.error("this comment is not closed"))?;
                     self.at += end + 4;
-                    run = text.len();
+                    block.comment_end = block.text.len();
                 }
                 '#' if rest.starts_with("#[[") => {
                     let end = rest.find("]]#").ok_or_else(|| self.error("`#[[` is not closed"))?;
-                    text.push_str(&rest[3..end]);
+                    block.text.push_str(&rest[3..end]);
                     self.at += end + 3;
-                    run = text.len();
+                    block.comment_end = block.text.len();
                 }
-                '#' if starts_directive(rest) => match self.directive(&mut nodes, &mut text, run)? {
-                    None => run = 0,
-                    Some(end) => {
-                        flush(&mut nodes, &mut text);
-                        return Ok((nodes, end));
+                '#' if starts_directive(rest) => {
+                    if let Some(end) = self.directive(&mut block)? {
+                        block.flush();
+                        return Ok((block.nodes, end));
                     }
-                },
+                    block.comment_end = 0;
+                }
                 other => {
-                    text.push(other);
+                    block.text.push(other);
                     self.at += other.len_utf8();
                 }
             }
         }
-        flush(&mut nodes, &mut text);
-        Ok((nodes, End::OfText))
+        block.flush();
+        Ok((block.nodes, End::OfText))
     }
 
-    /// Reads a directive; `Some` when it ends the block in which it stands. `run` is where in
-    /// `text` the text right before it begins.
-    fn directive(
-        &mut self,
-        nodes: &mut Vec<Node>,
-        text: &mut String,
-        run: usize,
-    ) -> Result<Option<End>, TemplateError> {
+    /// Refuses what Velocity cannot read, or reads as nobody means it.
+    fn check_end_and_escapes(&self, next: char) -> Result<(), TemplateError> {
+        let rest = self.rest();
+        let reason = match next {
+            // The reader of Velocity 1.7 has no token for them.
+            '$' | '#' if !self.in_text && ["$", "#", "$!"].contains(&rest) => {
+                "a template cannot end with this"
+            }
+            '\\' if starts_reference(&rest[1..]) || starts_directive(&rest[1..]) => {
+                "an escaped reference or directive is not emulated"
+            }
+            '$' if starts_reference(rest) => return Ok(()),
+            '$' | '#' if starts_set(&rest[1..]) || (next == '$' && starts_markup(&rest[1..])) => {
+                "a $ or # right before a directive is not emulated"
+            }
+            '$' if rest.starts_with("${$") => "`${` begins no reference",
+            _ => return Ok(()),
+        };
+        Err(self.error(reason))
+    }
+
+    fn read_reference(&mut self, block: &mut Block) -> Result<(), TemplateError> {
+        block.flush();
+        let reference = self.reference()?;
+        if matches!(reference.steps.last(), Some(Step::Property(_))) && !reference.source.ends_with('}') {
+            block.property = Some(self.at);
+        }
+        block.nodes.push(Node::Reference(reference));
+        block.comment_end = 0;
+        Ok(())
+    }
+
+    /// A comment to the end of its line.
+    fn comment(&mut self, block: &mut Block) -> Result<(), TemplateError> {
+        let rest = self.rest();
+        let comment = rest.find('\n').map_or(rest, |end| &rest[..=end]);
+        if !self.in_text && comment[2..].ends_with(['$', '#']) {
+            return Err(self.error("a template cannot end with a comment that ends with $ or #"));
+        }
+        self.at += comment.len();
+        block.comment_end = block.text.len();
+        Ok(())
+    }
+
+    /// Reads a directive; `Some` when it ends the block.
+    fn directive(&mut self, block: &mut Block) -> Result<Option<End>, TemplateError> {
         let begin = self.at;
         self.at += 1;
         let braced = self.eat("{");
@@ -193,55 +211,57 @@ impl<'s> Parser<'s> {
             return Err(self.error("expected `}`"));
         }
         match name.as_str() {
-            "set" => {
-                if text[run..].trim_start_matches([' ', '\t']).is_empty() {
-                    text.truncate(run);
-                }
-                flush(nodes, text);
-                // The parenthesis belongs to the token, which has spaces and no other blanks.
-                self.at += self.rest().len() - self.rest().trim_start_matches(' ').len();
-                if !self.eat("(") {
-                    return Err(self.error("expected `(`"));
-                }
-                self.blanks();
-                if !starts_reference(self.rest()) {
-                    return Err(self.error("#set needs a reference on its left side"));
-                }
-                if self.rest()[1..].starts_with(['!', '{']) {
-                    // Velocity 1.7 assigns to a variable of another name.
-                    return Err(self.error("#set assigns nothing to a reference with braces or a !"));
-                }
-                let target = self.reference()?;
-                self.expect("=")?;
-                let value = self.expression()?;
-                self.close()?;
-                nodes.push(Node::Set(target, value));
-                Ok(None)
-            }
+            "set" => self.set(block)?,
             "if" => {
-                flush(nodes, text);
+                block.flush();
                 let condition = self.condition()?;
-                nodes.push(self.branches(condition)?);
-                Ok(None)
+                block.nodes.push(self.branches(condition)?);
             }
             "foreach" => {
-                flush(nodes, text);
-                nodes.push(self.foreach()?);
-                Ok(None)
+                block.flush();
+                block.nodes.push(self.foreach()?);
             }
-            "elseif" => Ok(Some(End::ElseIf(self.condition()?))),
+            "elseif" => return Ok(Some(End::ElseIf(self.condition()?))),
             "else" => {
                 self.end_of_line();
-                Ok(Some(End::Else))
+                return Ok(Some(End::Else));
             }
             "end" => {
                 self.end_of_line();
-                Ok(Some(End::OfBlock))
+                return Ok(Some(End::OfBlock));
             }
             other => {
-                Err(TemplateError::new(self.place(begin), &format!("the directive #{other} is not emulated")))
+                let reason = format!("the directive #{other} is not emulated");
+                return Err(TemplateError::new(self.place(begin), &reason));
             }
         }
+        Ok(None)
+    }
+
+    fn set(&mut self, block: &mut Block) -> Result<(), TemplateError> {
+        if block.text[block.comment_end..].trim_start_matches([' ', '\t']).is_empty() {
+            block.text.truncate(block.comment_end);
+        }
+        block.flush();
+        // The parenthesis belongs to the token, which has spaces and no other blanks.
+        self.at += self.rest().len() - self.rest().trim_start_matches(' ').len();
+        if !self.eat("(") {
+            return Err(self.error("expected `(`"));
+        }
+        self.blanks();
+        if !starts_reference(self.rest()) {
+            return Err(self.error("#set needs a reference on its left side"));
+        }
+        if self.rest()[1..].starts_with(['!', '{']) {
+            // Velocity 1.7 assigns to a variable of another name.
+            return Err(self.error("#set assigns nothing to a reference with braces or a !"));
+        }
+        let target = self.reference()?;
+        self.expect("=")?;
+        let value = self.expression()?;
+        self.close()?;
+        block.nodes.push(Node::Set(target, value));
+        Ok(())
     }
 
     fn condition(&mut self) -> Result<Expression, TemplateError> {
@@ -346,22 +366,31 @@ impl<'s> Parser<'s> {
         Ok(Reference { source: self.source[begin..self.at].to_owned(), quiet, root, steps, place })
     }
 
-    /// Arguments or list members: Velocity 1.7 takes literals and references here, not arithmetic.
-    fn list_until(&mut self, close: &str) -> Result<Vec<Expression>, TemplateError> {
+    /// Members between commas, up to `close`.
+    fn members<T>(
+        &mut self,
+        close: &str,
+        member: impl Fn(&mut Self) -> Result<T, TemplateError>,
+    ) -> Result<Vec<T>, TemplateError> {
         let mut members = Vec::new();
-        // Nothing at all stands between the marks of an empty list.
         if self.eat(close) {
             return Ok(members);
         }
         loop {
             self.blanks();
-            members.push(self.primary()?);
+            members.push(member(self)?);
             self.blanks();
             if self.eat(close) {
                 return Ok(members);
             }
             self.expect(",")?;
         }
+    }
+
+    /// Arguments or the members of a list. Velocity 1.7 takes literals and references here, not arithmetic,
+    /// and no blanks in an empty list.
+    fn list_until(&mut self, close: &str) -> Result<Vec<Expression>, TemplateError> {
+        self.members(close, Self::primary)
     }
 
     fn expression(&mut self) -> Result<Expression, TemplateError> {
@@ -377,7 +406,7 @@ impl<'s> Parser<'s> {
                 return Ok(left);
             };
             if *operator == Operator::Subtract && self.rest().starts_with(|c: char| c.is_ascii_digit()) {
-                // The sign belongs to the number, and two values stand side by side.
+                // Velocity reads the sign as part of the number, and so two values without an operator.
                 return Err(self.error("a minus needs a blank before a number"));
             }
             let right = self.level(level + 1)?;
@@ -410,14 +439,8 @@ impl<'s> Parser<'s> {
                 let nodes = parse_from(inner).map_err(|error| TemplateError::new(place, &error.message))?;
                 Ok(Expression::Interpolated(nodes))
             }
-            Some('[') => {
-                self.at += 1;
-                self.list_or_range()
-            }
-            Some('{') => {
-                self.at += 1;
-                self.map()
-            }
+            Some('[') => self.list_or_range(),
+            Some('{') => self.map(),
             Some(c) if c.is_ascii_digit() || c == '-' => self.number(),
             _ if self.word("true") => Ok(Expression::Boolean(true)),
             _ if self.word("false") => Ok(Expression::Boolean(false)),
@@ -462,10 +485,9 @@ impl<'s> Parser<'s> {
         let fraction = rest[whole..].strip_prefix('.').map_or(0, digits);
         let length = if fraction == 0 { whole } else { whole + 1 + fraction };
         let text = &rest[..length];
-        let number = if fraction == 0 {
-            text.parse().map(Expression::Integer).ok()
-        } else {
-            text.parse().map(Expression::Decimal).ok()
+        let number = match fraction {
+            0 => text.parse().map(Expression::Integer).ok(),
+            _ => text.parse().map(Expression::Decimal).ok(),
         };
         let number = number.ok_or_else(|| self.error("this is not a number"))?;
         self.at += length;
@@ -473,6 +495,7 @@ impl<'s> Parser<'s> {
     }
 
     fn list_or_range(&mut self) -> Result<Expression, TemplateError> {
+        self.at += 1;
         let begin = self.at;
         if !self.rest().starts_with(']') {
             self.blanks();
@@ -490,29 +513,15 @@ impl<'s> Parser<'s> {
     }
 
     fn map(&mut self) -> Result<Expression, TemplateError> {
-        let mut entries = Vec::new();
+        self.at += 1;
         self.blanks();
-        if self.eat("}") {
-            return Ok(Expression::Map(entries));
-        }
-        loop {
-            self.blanks();
-            let key = self.primary()?;
-            self.expect(":")?;
-            self.blanks();
-            entries.push((key, self.primary()?));
-            self.blanks();
-            if self.eat("}") {
-                return Ok(Expression::Map(entries));
-            }
-            self.expect(",")?;
-        }
-    }
-}
-
-fn flush(nodes: &mut Vec<Node>, text: &mut String) {
-    if !text.is_empty() {
-        nodes.push(Node::Text(std::mem::take(text)));
+        let entries = self.members("}", |parser| {
+            let key = parser.primary()?;
+            parser.expect(":")?;
+            parser.blanks();
+            Ok((key, parser.primary()?))
+        })?;
+        Ok(Expression::Map(entries))
     }
 }
 
@@ -530,7 +539,7 @@ fn starts_reference(text: &str) -> bool {
     after.strip_prefix('{').unwrap_or(after).starts_with(is_identifier_start)
 }
 
-/// `#set` takes the blanks before it into its token.
+/// A `#set`, whose token begins with the blanks before it.
 fn starts_set(text: &str) -> bool {
     let rest = text.trim_start_matches([' ', '\t']);
     rest.starts_with("#set") || rest.starts_with("#{set}")
@@ -547,7 +556,7 @@ fn starts_markup(text: &str) -> bool {
         || (quiet.is_some() && text.starts_with("##"))
 }
 
-/// `#5`, which is one token of Velocity's: text.
+/// `#5`, which Velocity reads as text.
 fn starts_number_sign(text: &str) -> bool {
     text.strip_prefix('#').is_some_and(|after| after.starts_with(|c: char| c.is_ascii_digit() || c == '_'))
 }

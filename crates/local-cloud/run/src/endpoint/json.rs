@@ -10,14 +10,12 @@ use cloud_core::{AwsError, Cloud, calls};
 use serde_json::{Map, Value};
 
 use super::request::Request;
-use super::{respond, set_header};
+use super::response::{respond, set_header};
 
-/// A service that speaks JSON, as its row says.
+/// A service that speaks JSON; the fields are those of its row ([`Protocol::Json`]).
 struct Spoken {
-    /// Its name in ARNs.
     name: &'static str,
     content_type: &'static str,
-    /// What stands before the code in `__type`.
     error_prefix: &'static str,
     forward: Option<Forward>,
 }
@@ -33,10 +31,8 @@ pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
     if fault == Call::Throttled {
         return refuse(request, &service, faults::throttled(service.name));
     }
-    let mut response = match service.forward {
-        Some(forward) => forwarded(cloud, request, &service, action, forward).await,
-        None => typed(cloud, request, &service, action).await,
-    };
+    let answered = answer(cloud, request, &service, action).await;
+    let mut response = answered.unwrap_or_else(|error| refuse(request, &service, error));
     if fault == Call::ReplyLost {
         return refuse(request, &service, AwsError::internal("the reply is lost"));
     }
@@ -44,46 +40,27 @@ pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
     response
 }
 
-async fn typed(cloud: &Arc<Cloud>, request: &Request, service: &Spoken, action: &str) -> Response {
-    let input = match parse(&request.body) {
-        Ok(input) => input,
-        Err(error) => return refuse(request, service, error),
-    };
-    match cloud.call(service.name, action, input).await {
-        Ok(answer) => respond(200, service.content_type, answer_body(&answer)),
-        Err(error) => refuse(request, service, error),
-    }
-}
-
-/// An action without a result answers with an empty body on SQS and Logs, and SDKs read
-/// that and `{}` alike.
-fn answer_body(answer: &Value) -> String {
-    match answer {
-        Value::Null => "{}".into(),
-        answer => answer.to_string(),
-    }
-}
-
-/// Items go through as the bytes that they came in, and are protected by the checksum
-/// that DynamoDB's clients verify.
-async fn forwarded(
+async fn answer(
     cloud: &Arc<Cloud>,
     request: &Request,
     service: &Spoken,
     action: &str,
-    forward: Forward,
-) -> Response {
-    let reply = match forward(cloud, action, request.body.clone()).await {
-        Ok(reply) => reply,
-        Err(error) => return refuse(request, service, error),
+) -> Result<Response, AwsError> {
+    let Some(forward) = service.forward else {
+        let answer = cloud.call(service.name, action, parse(&request.body)?).await?;
+        // An action without a result answers with an empty body on SQS and Logs; SDKs read `{}` alike.
+        let body = if answer.is_null() { "{}".to_owned() } else { answer.to_string() };
+        return Ok(respond(200, service.content_type, body));
     };
+    let reply = forward(cloud, action, request.body.clone()).await?;
+    // DynamoDB's clients verify it.
     let checksum = crc32fast::hash(&reply.body);
     let mut response = respond(reply.status, service.content_type, reply.body);
     set_header(&mut response, "x-amz-crc32", &checksum.to_string());
-    response
+    Ok(response)
 }
 
-/// A body is an object; none at all stands for an empty one.
+/// Reads a body, which must be an object; an empty body stands for an empty object.
 pub(super) fn parse(body: &[u8]) -> Result<Value, AwsError> {
     if body.is_empty() {
         return Ok(Value::Object(Map::new()));
@@ -106,7 +83,7 @@ fn service_of(cloud: &Cloud, request: &Request) -> Option<Spoken> {
     })
 }
 
-/// An error in the form of the service that is meant, or of none.
+/// An error in the form of the request's service, or of none where it is not known.
 pub(super) fn refuse_any(cloud: &Cloud, request: &Request, error: AwsError) -> Response {
     let asked_in_1_0 = request.header("content-type") == Some(JSON_1_0);
     let content_type = if asked_in_1_0 { JSON_1_0 } else { JSON_1_1 };
@@ -116,7 +93,7 @@ pub(super) fn refuse_any(cloud: &Cloud, request: &Request, error: AwsError) -> R
 
 fn refuse(request: &Request, service: &Spoken, error: AwsError) -> Response {
     let mut body = error.details;
-    // SQS spoke the query protocol first; its JSON errors carry the code of that one too.
+    // SQS spoke the query protocol first. Its JSON errors carry the code of that one, too.
     // https://smithy.io/2.0/aws/protocols/aws-query-protocol.html ("awsQueryCompatible")
     let query_error = body.remove("QueryErrorCode");
     body.insert("__type".into(), format!("{}{}", service.error_prefix, error.code).into());

@@ -1,9 +1,9 @@
 //! Whether a request is a validly presigned address of an object.
 //!
-//! The endpoint accepts any key, and so knows few secrets: that of the functions, which is drawn at
-//! every start ([`Cloud::secret`]), and that of a key whose secret is the same word, as the documents
-//! have it (`local`). A page from elsewhere could sign with such a word, too. It gains a picture that it
-//! may show and not read: a browser gives no bytes of an answer without CORS headers to a page.
+//! The endpoint accepts any key, so it knows few secrets: that of the functions, which it draws at every
+//! start ([`Cloud::secret`]), and that of a key whose secret is the same word, as the documents show it
+//! (`local`). A page from elsewhere could sign with such a word, too. It could then show a picture, but not
+//! read it: a browser gives a page no bytes of an answer without CORS headers.
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html>
 
 use std::time::{Duration, SystemTime};
@@ -20,34 +20,29 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
-use super::request::{Protocol, Request};
+use super::request::Request;
 
 /// "604800 (seven days)".
-const LONGEST: u64 = 604_800;
+const MAX_SECONDS: u64 = 604_800;
 
-/// What signing adds to an address.
+/// The parameters that signing adds to an address.
+#[rustfmt::skip]
 const ADDED: [&str; 7] = [
-    "X-Amz-Algorithm",
-    "X-Amz-Credential",
-    "X-Amz-Date",
-    "X-Amz-Expires",
-    "X-Amz-Security-Token",
-    "X-Amz-Signature",
+    "X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-Security-Token", "X-Amz-Signature",
     "X-Amz-SignedHeaders",
 ];
 
-/// Whether it is signed with the secret of its key, and has not expired.
+/// Whether an S3 request is signed with the secret of its key, and has not expired.
 pub(super) fn is_valid(cloud: &Cloud, request: &Request) -> bool {
     let secret = |key| if cloud.calls.holder(key).is_some() { &cloud.secret } else { key };
     request.method == Method::GET
-        && request.protocol(cloud) == Protocol::S3
         && matches!(request.bucket_and_key(), (Some(_), Some(_)))
         && Times::of(request)
             .is_some_and(|times| times.hold_at(cloud.clock.to_machine_ms(cloud.clock.now_ms())))
         && request.access_key().and_then(|key| is_signed(request, secret(key))).unwrap_or(false)
 }
 
-/// From when on and for how long it is valid.
+/// When the address is valid.
 struct Times {
     signed_ms: i64,
     seconds: u64,
@@ -62,11 +57,11 @@ impl Times {
 
     fn hold_at(&self, now_ms: i64) -> bool {
         let age_ms = u64::try_from(now_ms - self.signed_ms);
-        self.seconds <= LONGEST && age_ms.is_ok_and(|age| age <= self.seconds * 1_000)
+        self.seconds <= MAX_SECONDS && age_ms.is_ok_and(|age| age <= self.seconds * 1_000)
     }
 }
 
-/// Whether the signature is the one that this secret gives; `None` where something is missing.
+/// Whether `secret` gives the same signature; `None` where a part of the signature is missing.
 fn is_signed(request: &Request, secret: &str) -> Option<bool> {
     let times = Times::of(request)?;
     let (key, scope) = request.parameter("X-Amz-Credential")?.split_once('/')?;
@@ -75,7 +70,7 @@ fn is_signed(request: &Request, secret: &str) -> Option<bool> {
     let mut settings = SigningSettings::default();
     settings.signature_location = SignatureLocation::QueryParams;
     settings.expires_in = Some(Duration::from_secs(times.seconds));
-    // S3 takes a path as it is.
+    // S3 signs the path as it was sent.
     settings.percent_encoding_mode = PercentEncodingMode::Single;
     settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
     let params = SigningParams::builder()
@@ -100,7 +95,7 @@ fn is_signed(request: &Request, secret: &str) -> Option<bool> {
         SignableRequest::new("GET", address, headers.into_iter(), SignableBody::UnsignedPayload).ok()?;
     let expected = sign(signable, &params).ok()?;
     let given = request.parameter("X-Amz-Signature")?;
-    // Hashes are compared, so that the time it takes says nothing of the signature.
+    // Compares hashes, so that the time of the comparison reveals nothing of the signature.
     Some(Sha256::digest(expected.signature()) == Sha256::digest(given))
 }
 

@@ -1,6 +1,6 @@
-//! SQS over the query protocol, as its clients spoke it before November 2023; version 2.9 of the
-//! AWS command line, Debian's, is one of them. The members are those of the JSON protocol under
-//! other names: lists and maps are flattened, and called by the name of one item.
+//! SQS over the query protocol, which its clients spoke before November 2023, such as version 2.9 of the
+//! AWS command line (Debian's). The members are those of the JSON protocol under other names: lists and maps
+//! are flattened, and have the name of one item.
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-making-api-requests-xml.html>
 
 use std::sync::Arc;
@@ -9,60 +9,38 @@ use axum::response::Response;
 use cloud_core::{AwsError, Cloud};
 use serde_json::{Map, Value};
 
+use super::form;
 use super::request::Request;
 use super::xml::Xml;
-use super::{query, respond};
-
-const NAMESPACE: &str = "http://queue.amazonaws.com/doc/2012-11-05/";
 
 /// Numbers in JSON; a form has no types.
+#[rustfmt::skip]
 const NUMBERS: [&str; 6] = [
-    "VisibilityTimeout",
-    "DelaySeconds",
-    "MaxNumberOfMessages",
-    "WaitTimeSeconds",
-    "MaxResults",
+    "VisibilityTimeout", "DelaySeconds", "MaxNumberOfMessages", "WaitTimeSeconds", "MaxResults",
     "MaxNumberOfMessagesPerSecond",
 ];
 
-pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request, action: &str) -> Response {
-    // API Gateway asks for JSON, and sends a body byte by byte as it came: SQS reads that form itself.
-    if action == "SendMessage" || request.header("accept").is_some_and(|accept| accept.contains("json")) {
-        return send_message(cloud, request).await;
-    }
-    let answer = match input(request, action) {
-        Ok(input) => cloud.call("sqs", action, input).await,
-        Err(error) => Err(error),
-    };
-    match answer {
-        Ok(result) => success(&request.id, action, &result),
+pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request, namespace: &str, action: &str) -> Response {
+    let answer = async { cloud.call("sqs", action, input(request, action)?).await };
+    match answer.await {
+        Ok(result) => form::success(request, namespace, action, |xml| {
+            if result.as_object().is_some_and(|members| !members.is_empty()) {
+                xml.element(&format!("{action}Result"), |xml| write(xml, action, &result));
+            }
+        }),
         Err(mut error) => {
             if let Some(Value::String(code)) = error.details.remove("QueryErrorCode") {
                 error.code = code;
             }
-            query::refuse(request, NAMESPACE, &error)
+            form::refuse(request, namespace, &error)
         }
     }
 }
 
-async fn send_message(cloud: &Arc<Cloud>, request: &Request) -> Response {
-    let url = request.form().into_iter().find(|(name, _)| name == "QueueUrl").map(|(_, url)| url);
-    let queue = url.filter(|_| request.path == "/").unwrap_or_else(|| request.path.clone());
-    let (status, answer) = cloud_services::sqs::query(cloud, &queue, &request.raw_form()).await;
-    if request.header("accept").is_some_and(|accept| accept.contains("json")) {
-        return respond(status, "application/json", answer.to_string());
-    }
-    if let Some(error) = answer.get("Error") {
-        let text = |member: &str| error[member].as_str().unwrap_or_default().to_string();
-        return query::refuse(request, NAMESPACE, &AwsError::new(status, text("Code"), text("Message")));
-    }
-    success(&request.id, "SendMessage", &answer["SendMessageResponse"]["SendMessageResult"])
-}
-
 fn input(request: &Request, action: &str) -> Result<Value, AwsError> {
-    let Value::Object(form) = query::decode(&request.form())? else { return Ok(Value::Null) };
-    let mut input = members_of(action, form)?;
-    // Clients post to the address of the queue; not all name it in the form as well.
+    let Value::Object(fields) = form::decode(&request.form())? else { return Ok(Value::Null) };
+    let mut input = members_of(action, fields)?;
+    // Clients post to the address of the queue, and not all name it in the form as well.
     if request.path != "/" {
         input.entry("QueueUrl").or_insert_with(|| request.path.clone().into());
     }
@@ -109,7 +87,7 @@ fn typed(name: &str, value: Value) -> Result<Value, AwsError> {
     }
 }
 
-/// The items of a list, without the places that the form left empty.
+/// The items of a list, without the gaps in the form's numbers.
 fn items(value: Value) -> Vec<Value> {
     match value {
         Value::Array(items) => items.into_iter().filter(|item| !item.is_null()).collect(),
@@ -124,16 +102,6 @@ fn pairs(value: Value, key: &str) -> Value {
         Some((name, item["Value"].take()))
     };
     items(value).into_iter().filter_map(pair).collect::<Map<_, _>>().into()
-}
-
-fn success(id: &str, action: &str, result: &Value) -> Response {
-    let body = Xml::new().root(&format!("{action}Response"), NAMESPACE, |xml| {
-        if result.as_object().is_some_and(|members| !members.is_empty()) {
-            xml.element(&format!("{action}Result"), |xml| write(xml, action, result));
-        }
-        xml.element("ResponseMetadata", |xml| xml.text("RequestId", id));
-    });
-    respond(200, query::XML, body)
 }
 
 fn write(xml: &mut Xml, action: &str, result: &Value) {
@@ -151,29 +119,25 @@ fn write(xml: &mut Xml, action: &str, result: &Value) {
         };
         match member {
             Value::Array(items) => {
-                for value in items {
-                    xml.element(item, |xml| content(xml, action, value));
-                }
+                items.iter().for_each(|value| xml.element(item, |xml| content(xml, action, value)));
             }
-            Value::Object(map) => {
-                let key = if item == "Tag" { "Key" } else { "Name" };
-                for (name, value) in map {
-                    xml.element(item, |xml| {
-                        xml.text(key, name);
-                        xml.element("Value", |xml| content(xml, action, value));
-                    });
-                }
-            }
+            Value::Object(map) => map.iter().for_each(|pair| write_pair(xml, action, item, pair)),
             Value::Null => {}
             value => xml.element(item, |xml| content(xml, action, value)),
         }
     }
 }
 
+fn write_pair(xml: &mut Xml, action: &str, item: &str, (name, value): (&String, &Value)) {
+    xml.element(item, |xml| {
+        xml.text(if item == "Tag" { "Key" } else { "Name" }, name);
+        xml.element("Value", |xml| content(xml, action, value));
+    });
+}
+
 fn content(xml: &mut Xml, action: &str, value: &Value) {
     match value {
         Value::Object(_) => write(xml, action, value),
-        Value::String(text) => xml.content(text),
-        other => xml.content(&other.to_string()),
+        other => xml.value(other),
     }
 }

@@ -1,5 +1,5 @@
-//! REST with JSON bodies: Lambda, Pipes, Schemas. The action follows from method and path;
-//! names in the path and in the query string join the members of the body.
+//! REST with JSON bodies: Lambda, Pipes, Schemas. The action follows from method and path. Values in the
+//! path and in the query string join the members of the body.
 //! <https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html>
 
 use std::sync::Arc;
@@ -10,8 +10,9 @@ use cloud_core::{AwsError, Cloud};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
+use super::json as json_protocol;
 use super::request::Request;
-use super::{json as json_protocol, respond, set_header};
+use super::response::{respond, set_header};
 
 const JSON: &str = "application/json";
 
@@ -55,10 +56,10 @@ pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
     response
 }
 
-/// The names in a route's path, where the request's path has that form.
+/// The members that stand in a request's path, where it has the form of the route.
 fn members_of(route: &str, path: &str) -> Option<Map<String, Value>> {
     let mut members = Map::new();
-    // botocore ends the paths of some lists with a slash.
+    // botocore adds a slash to the paths of some lists.
     let mut path = path.trim_end_matches('/').split('/');
     for part in route.split('/') {
         let given = path.next()?;
@@ -110,7 +111,7 @@ fn success(status: u16, answer: &Value) -> Response {
     }
 }
 
-/// Invoke's payloads are bodies, everything else stands in headers.
+/// Invoke has payloads as bodies, and everything else in headers.
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>
 async fn invoke(
     cloud: &Arc<Cloud>,
@@ -147,7 +148,7 @@ fn invocation(answer: &Value) -> Response {
         ("FunctionError", "x-amz-function-error"),
         ("ExecutedVersion", "x-amz-executed-version"),
         ("LogResult", "x-amz-log-result"),
-        // The id under which the function logged.
+        // The id that the function logged.
         ("RequestId", REQUEST_ID),
     ] {
         if let Some(value) = answer[member].as_str() {
@@ -158,11 +159,10 @@ fn invocation(answer: &Value) -> Response {
 }
 
 pub(super) fn refuse(service: &str, error: AwsError) -> Response {
+    let fault = if error.is_server_fault() { "Service" } else { "User" };
     let mut body = error.details;
     match service {
-        // Lambda's errors also say whose fault they are.
         "lambda" => {
-            let fault = if error.status >= 500 { "Service" } else { "User" };
             body.extend([("Type".into(), json!(fault)), ("Message".into(), json!(error.message))]);
         }
         "schemas" => {

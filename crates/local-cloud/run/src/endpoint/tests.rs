@@ -152,9 +152,11 @@ async fn what_is_not_emulated_says_so_in_the_protocol_of_the_caller() {
     let unknown = cloud.get("/restapis", "apigateway").send().await.unwrap();
     let unknown: Value = unknown.json().await.unwrap();
     assert_eq!(unknown["message"], "apigateway:GET /restapis is not emulated by the local cloud.");
-    let s3 = cloud.s3("GET", "/images?versions").send().await.unwrap();
-    assert_eq!(s3.status(), StatusCode::NOT_IMPLEMENTED);
-    assert!(s3.text().await.unwrap().contains("s3:GET ?versions is not emulated"));
+    for sub in ["versions", "location"] {
+        let s3 = cloud.s3("GET", &format!("/images?{sub}")).send().await.unwrap();
+        assert_eq!(s3.status(), StatusCode::NOT_IMPLEMENTED);
+        assert!(s3.text().await.unwrap().contains(&format!("s3:GET ?{sub} is not emulated")));
+    }
 }
 
 #[tokio::test]
@@ -320,6 +322,9 @@ async fn a_chunked_upload_is_stored_without_its_framing_and_checked_against_its_
     assert_eq!(header_of(&found, "content-encoding"), "gzip");
     assert_eq!(found.bytes().await.unwrap(), "hello world");
     assert_eq!(cloud.s3("GET", "/images/wrong").send().await.unwrap().status(), StatusCode::NOT_FOUND);
+    let other = cloud.s3("PUT", "/images/other").header("content-encoding", "aws-chunked");
+    let other = other.body("1\r\nx\r\n0\r\nx-amz-checksum-sha1:AA==\r\n\r\n").send().await.unwrap();
+    assert_eq!(other.status(), StatusCode::NOT_IMPLEMENTED);
 }
 
 #[tokio::test]
@@ -328,17 +333,17 @@ async fn every_upload_has_a_checksum_the_clients_or_s3s_own_and_tells_it_on_requ
     let plain = cloud.s3("PUT", "/images/plain").body("123456789").send().await.unwrap();
     assert_eq!(header_of(&plain, "x-amz-checksum-crc64nvme"), "rosUhgp5mIg=");
     assert_eq!(header_of(&plain, "x-amz-server-side-encryption"), "AES256");
-    let own = cloud.s3("PUT", "/images/own").header("x-amz-checksum-crc32c", "4waSgw==").body("123456789");
-    assert_eq!(header_of(&own.send().await.unwrap(), "x-amz-checksum-crc32c"), "4waSgw==");
+    let own = cloud.s3("PUT", "/images/own").header("x-amz-checksum-crc32", "y/Q5Jg==").body("123456789");
+    assert_eq!(header_of(&own.send().await.unwrap(), "x-amz-checksum-crc32"), "y/Q5Jg==");
     let copy = cloud.s3("PUT", "/images/copy").header("x-amz-copy-source", "images/own");
     copy.header("x-amz-metadata-directive", "REPLACE").send().await.unwrap();
     for key in ["own", "copy"] {
         let path = format!("/images/{key}");
         let asked = cloud.s3("HEAD", &path).header("x-amz-checksum-mode", "ENABLED").send().await.unwrap();
-        assert_eq!(header_of(&asked, "x-amz-checksum-crc32c"), "4waSgw==");
+        assert_eq!(header_of(&asked, "x-amz-checksum-crc32"), "y/Q5Jg==");
         assert_eq!(header_of(&asked, "x-amz-checksum-type"), "FULL_OBJECT");
         let silent = cloud.s3("GET", &path).send().await.unwrap();
-        assert_eq!(header_of(&silent, "x-amz-checksum-crc32c"), "");
+        assert_eq!(header_of(&silent, "x-amz-checksum-crc32"), "");
     }
     for (header, value, code) in [
         ("x-amz-checksum-sha256", "AAAA", "InvalidRequest"),
@@ -387,6 +392,8 @@ async fn what_an_upload_cannot_have_here_is_refused_and_not_ignored() {
         ("x-amz-storage-class", "GLACIER", "NotImplemented"),
         ("x-amz-server-side-encryption", "aws:kms", "NotImplemented"),
         ("x-amz-tagging", "a=b", "NotImplemented"),
+        ("x-amz-checksum-crc32c", "AAAAAA==", "NotImplemented"),
+        ("x-amz-checksum-sha1", "AA==", "NotImplemented"),
         ("x-amz-expected-bucket-owner", "999999999999", "AccessDenied"),
     ] {
         let put = cloud.s3("PUT", "/images/a").header(header, value).body("x").send().await.unwrap();
@@ -415,21 +422,19 @@ async fn what_an_upload_cannot_have_here_is_refused_and_not_ignored() {
 }
 
 #[tokio::test]
-async fn buckets_are_listed_by_prefix_in_pages() {
+async fn buckets_are_listed_in_pages() {
     let cloud = with_bucket().await;
-    for bucket in ["/image-b", "/other"] {
-        cloud.s3("PUT", bucket).send().await.unwrap();
-    }
+    cloud.s3("PUT", "/image-b").send().await.unwrap();
     let list = async |query: &str| {
         cloud.s3("GET", &format!("/?{query}")).send().await.unwrap().text().await.unwrap()
     };
-    let first = list("prefix=image&max-buckets=1").await;
+    let first = list("max-buckets=1").await;
     assert!(first.contains("<Name>image-b</Name>") && !first.contains("<Name>images</Name>"), "{first}");
     let token = first.split("<ContinuationToken>").nth(1).unwrap().split('<').next().unwrap();
-    let second = list(&format!("prefix=image&max-buckets=1&continuation-token={token}")).await;
+    let second = list(&format!("max-buckets=1&continuation-token={token}")).await;
     assert!(second.contains("<Name>images</Name>") && !second.contains("<ContinuationToken>"), "{second}");
-    assert!(!list("bucket-region=eu-west-1").await.contains("<Name>"));
     assert!(list("max-buckets=0").await.contains("InvalidArgument"));
+    assert!(list("prefix=image").await.contains("NotImplemented"));
     let elsewhere = "<CreateBucketConfiguration><LocationConstraint>eu-west-1</LocationConstraint></CreateBucketConfiguration>";
     let made = cloud.s3("PUT", "/else-where").body(elsewhere).send().await.unwrap().text().await.unwrap();
     assert!(made.contains("IllegalLocationConstraintException"), "{made}");

@@ -1,11 +1,11 @@
-//! The little XML that the query protocol and S3 need: a writer that escapes, and a
-//! reader of small trees.
+//! XML for the query protocol and S3: a writer that escapes, and a reader of small trees.
 
 use quick_xml::Reader;
 use quick_xml::escape::{escape, resolve_predefined_entity};
 use quick_xml::events::Event;
+use serde_json::Value;
 
-/// A document in the making.
+/// A document that is being written.
 #[derive(Debug)]
 pub(super) struct Xml(String);
 
@@ -17,13 +17,13 @@ impl Xml {
     /// `<name xmlns="namespace">...</name>` around what `inner` writes; no attribute where
     /// `namespace` is empty.
     pub(super) fn root(mut self, name: &str, namespace: &str, inner: impl FnOnce(&mut Self)) -> String {
-        match namespace {
-            "" => self.0.push_str(&format!("<{name}>")),
-            _ => self.0.push_str(&format!("<{name} xmlns=\"{}\">", escape(namespace))),
-        }
+        let attribute = match namespace {
+            "" => String::new(),
+            _ => format!(" xmlns=\"{}\"", escape(namespace)),
+        };
+        self.0.push_str(&format!("<{name}{attribute}>"));
         inner(&mut self);
-        self.0.push_str(&format!("</{name}>"));
-        self.0
+        self.0 + &format!("</{name}>")
     }
 
     /// `<name>...</name>` around what `inner` writes.
@@ -38,14 +38,22 @@ impl Xml {
         self.element(name, |xml| xml.content(text.as_ref()));
     }
 
-    /// The text of the element that is open. A reader makes a line feed of a bare carriage
-    /// return (XML 1.0, section 2.11).
+    /// The text of the element that is open. A bare carriage return is escaped, because readers turn it into
+    /// a line feed (XML 1.0, section 2.11).
     pub(super) fn content(&mut self, text: &str) {
         self.0.push_str(&escape(text).replace('\r', "&#13;"));
     }
+
+    /// The same of a JSON value without members; nothing for null.
+    pub(super) fn value(&mut self, value: &Value) {
+        match value {
+            Value::Null => {}
+            Value::String(text) => self.content(text),
+            other => self.content(&other.to_string()),
+        }
+    }
 }
 
-/// An element of a document that was read.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Element {
     pub(super) name: String,

@@ -1,4 +1,4 @@
-//! Parameter mappings: where the value of a header or parameter comes from.
+//! Parameter mappings: the source of a header's or parameter's value.
 //! Source: API Gateway guide, "Parameter mapping source reference for REST APIs".
 
 use cloud_languages::vtl::{JsonPath, Parameters, known_context};
@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use super::substitution::{context_value, value_text};
 
-/// The right side of a mapping.
 #[derive(Debug, Clone)]
 pub(super) enum Source {
     Static(String),
@@ -20,7 +19,7 @@ pub(super) enum Source {
     IntegrationBody(JsonPath),
 }
 
-/// On which side of the integration the mapping stands.
+/// Where a mapping is written, which decides what it can read.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Side {
     /// `requestParameters` of an integration.
@@ -31,7 +30,7 @@ pub(super) enum Side {
     GatewayResponse,
 }
 
-/// What the values are taken from.
+/// What a mapping can read.
 pub(super) struct Values<'v> {
     pub parameters: &'v Parameters,
     pub context: &'v Value,
@@ -43,47 +42,37 @@ pub(super) struct Values<'v> {
 }
 
 impl Source {
-    /// Reads a mapping expression.
     pub fn parse(expression: &str, side: Side) -> Result<Self, String> {
-        let refused = || format!("the mapping expression {expression} is not emulated here");
         let literal = expression.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
-        if let Some(text) = literal {
-            return Ok(Self::Static(text.to_owned()));
-        }
-        if let Some(path) = expression.strip_prefix("context.") {
-            return if known_context(path) { Ok(Self::Context(path.into())) } else { Err(refused()) };
-        }
-        if let Some(name) = expression.strip_prefix("stageVariables.") {
-            return Ok(Self::StageVariable(name.into()));
-        }
         let after = |prefix: &str| expression.strip_prefix(prefix).map(str::to_owned);
-        let from_request = after("method.request.path.")
-            .map(Self::RequestPath)
-            .or_else(|| after("method.request.querystring.").map(Self::RequestQuery))
-            .or_else(|| after("method.request.header.").map(Self::RequestHeader))
-            .or_else(|| (expression == "method.request.body").then_some(Self::RequestBody));
-        match (side, from_request) {
-            (Side::Request, Some(source)) => return Ok(source),
-            (Side::GatewayResponse, Some(source)) if !matches!(source, Self::RequestBody) => {
-                return Ok(source);
-            }
-            _ => {}
-        }
-        if side == Side::IntegrationResponse {
-            if let Some(name) = after("integration.response.header.") {
-                return Ok(Self::IntegrationHeader(name));
-            }
-            if expression == "integration.response.body" {
-                return JsonPath::parse("$").map(Self::IntegrationBody);
-            }
-            if let Some(path) = after("integration.response.body.") {
-                return JsonPath::parse(&format!("$.{path}")).map(Self::IntegrationBody);
-            }
-        }
-        Err(refused())
+        let of_request = || {
+            after("method.request.path.")
+                .map(Self::RequestPath)
+                .or_else(|| after("method.request.querystring.").map(Self::RequestQuery))
+                .or_else(|| after("method.request.header.").map(Self::RequestHeader))
+        };
+        let of_integration_body = || {
+            let path = match expression {
+                "integration.response.body" => "$".to_owned(),
+                _ => format!("$.{}", after("integration.response.body.")?),
+            };
+            JsonPath::parse(&path).map(Self::IntegrationBody).ok()
+        };
+        literal
+            .map(|text| Self::Static(text.to_owned()))
+            .or_else(|| after("context.").filter(|path| known_context(path)).map(Self::Context))
+            .or_else(|| after("stageVariables.").map(Self::StageVariable))
+            .or_else(|| match side {
+                Side::Request if expression == "method.request.body" => Some(Self::RequestBody),
+                Side::Request | Side::GatewayResponse => of_request(),
+                Side::IntegrationResponse => after("integration.response.header.")
+                    .map(Self::IntegrationHeader)
+                    .or_else(of_integration_body),
+            })
+            .ok_or_else(|| format!("the mapping expression {expression} is not emulated here"))
     }
 
-    /// The value; `None` where there is none, and so no header or parameter.
+    /// The value; without one there is no header or parameter.
     pub fn value(&self, values: &Values<'_>) -> Option<String> {
         let text = |value: Option<&Value>| value.map(|value| value_text(Some(value), ""));
         match self {
@@ -105,7 +94,7 @@ impl Source {
         }
     }
 
-    /// `path`, `querystring` or `header` and the name, where the value is a method request parameter.
+    /// The place and the name of a request parameter.
     pub fn request_parameter(&self) -> Option<(&'static str, &str)> {
         match self {
             Self::RequestPath(name) => Some(("path", name)),

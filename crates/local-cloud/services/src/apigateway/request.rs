@@ -1,5 +1,4 @@
-//! A client's request as mapping templates, parameter mappings and functions see it, and
-//! the `$context` that goes with it.
+//! A client's request as mapping templates, parameter mappings and functions see it, and its `$context`.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,25 +9,24 @@ use cloud_languages::vtl::{Parameters, form_decode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// Reads query and headers; the route adds the path parameters. `spelling` gives the
-/// client's spelling of lower-case header names.
+/// Reads query and headers; the route adds the path parameters. `names` has the header names as the client
+/// wrote them, by their lower-case forms.
 pub(super) fn parameters(
     query: Option<&str>,
     headers: &HeaderMap,
-    spelling: &HashMap<String, String>,
+    names: &HashMap<String, String>,
 ) -> Parameters {
     let query = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         (form_decode(name), form_decode(value))
     });
     let headers = headers.iter().map(|(name, value)| {
-        let name = spelling.get(name.as_str()).map_or(name.as_str(), String::as_str);
+        let name = names.get(name.as_str()).map_or(name.as_str(), String::as_str);
         (name.to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
     });
     Parameters { path: BTreeMap::new(), query: query.collect(), headers: headers.collect() }
 }
 
-/// One request on its way through a method.
 #[derive(Debug)]
 pub(super) struct Request {
     /// The path parameters as the client wrote them, for functions.
@@ -36,7 +34,7 @@ pub(super) struct Request {
     pub method: String,
     /// Below the stage, as the client wrote it: `/contracts/usa/any%20town`.
     pub path: String,
-    /// As the client sees it, with whatever stands before: `$context.path`.
+    /// The client's whole path: `$context.path`.
     pub client_path: String,
     pub parameters: Parameters,
     pub body: Bytes,
@@ -44,27 +42,27 @@ pub(super) struct Request {
     pub protocol: String,
     pub request_id: String,
     pub extended_request_id: String,
-    /// When it arrived, in milliseconds since the epoch.
+    /// The time of arrival, in milliseconds since the epoch.
     pub time_ms: i64,
 }
 
 impl Request {
-    /// The media type of the body without its parameters, in lower case; JSON where the
-    /// client names none ("API Gateway defaults to `application/json`", guide, "Method
-    /// request behavior for payloads without mapping templates").
+    /// The media type of the body without its parameters, in lower case; JSON where the client names none
+    /// ("API Gateway defaults to `application/json`", guide, "Method request behavior for payloads without
+    /// mapping templates").
     pub fn content_type(&self) -> String {
         let header = self.parameters.header("content-type").unwrap_or_default();
         let media_type = header.split(';').next().unwrap_or_default().trim();
         if media_type.is_empty() { "application/json".into() } else { media_type.to_ascii_lowercase() }
     }
 
-    /// The body as text. A body that is not UTF-8 and not declared binary is decoded as
-    /// text all the same, with replacement characters.
+    /// The body as text. Bytes that are not UTF-8 become replacement characters, as on AWS where no media
+    /// type is declared binary.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// `$context` as far as it is known before a route is found.
+    /// `$context` before the route is known.
     pub fn context(&self, cloud: &Cloud, api: &str, stage: &str) -> Value {
         let host = self.parameters.header("host").unwrap_or_default();
         json!({
@@ -100,8 +98,8 @@ fn common_log_time(time_ms: i64) -> String {
     time.strftime("%d/%b/%Y:%H:%M:%S %z").to_string()
 }
 
-/// An id in the form of `$context.extendedRequestId`: 11 bytes in URL-safe base64, such as
-/// `JKJaXmPLvHcESHA=`. AWS does not document the form; this is what its responses show.
+/// A new `$context.extendedRequestId`: 11 bytes in URL-safe base64, such as `JKJaXmPLvHcESHA=`. AWS does
+/// not document the form; its responses show it.
 pub(super) fn extended_request_id(cloud: &Cloud) -> String {
     const URL_SAFE: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     // 14 letters hold 84 of the 88 bits; the fifteenth has its two lowest bits clear.

@@ -1,5 +1,5 @@
-//! Which resource of an API a path belongs to. "An exact match wins over a path parameter,
-//! a path parameter over a greedy one" is how API Gateway orders siblings.
+//! The resource that a path belongs to. API Gateway tries an exact segment before a path parameter, and that
+//! before a greedy one.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,6 @@ enum Segment {
 }
 
 impl Pattern {
-    /// Reads a path of the OpenAPI document.
     pub fn parse(path: &str) -> Result<Self, String> {
         let rest = path.strip_prefix('/').ok_or("a path begins with /")?;
         let mut segments = Vec::new();
@@ -41,7 +40,6 @@ impl Pattern {
         Ok(Self(segments))
     }
 
-    /// The names of the path parameters.
     pub fn parameters(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|segment| match segment {
             Segment::Exact(_) => None,
@@ -49,8 +47,8 @@ impl Pattern {
         })
     }
 
-    /// The path parameters as the client wrote them, where `path` belongs here. Empty
-    /// segments, and so a slash at the end, do not count.
+    /// The path parameters of `path` as the client wrote them; `None` where it does not match. Empty segments
+    /// do not count, so neither does a slash at the end.
     pub fn matches(&self, path: &str) -> Option<BTreeMap<String, String>> {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         let mut parameters = BTreeMap::new();
@@ -71,7 +69,7 @@ impl Pattern {
         (parts.len() == self.0.len()).then_some(parameters)
     }
 
-    /// Whether this one is tried before the other.
+    /// The order in which patterns are tried.
     pub fn precedes(&self, other: &Self) -> std::cmp::Ordering {
         self.0.cmp(&other.0)
     }

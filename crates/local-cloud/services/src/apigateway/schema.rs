@@ -1,95 +1,60 @@
-//! Request models: an OpenAPI schema as API Gateway's validator understands it, which is
-//! JSON Schema draft 4 less what the import drops.
+//! Request models: an OpenAPI schema as API Gateway's validator reads it, which is JSON Schema draft 4
+//! less what the import drops.
 
 use std::collections::BTreeSet;
 
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
-use super::openapi::Invalid;
+use super::document::{Invalid, Part};
 
-/// A model that can judge a body.
 #[derive(Debug)]
 pub(super) struct Schema(Validator);
 
-/// Where the schemas are that others refer to.
 const COMPONENTS: &str = "#/components/schemas/";
 
-/// Judged by the validator.
-const JUDGED: [&str; 18] = [
-    "$ref",
-    "additionalProperties",
-    "allOf",
-    "anyOf",
-    "enum",
-    "items",
-    "maxLength",
-    "maximum",
-    "minLength",
-    "minimum",
-    "multipleOf",
-    "not",
-    "oneOf",
-    "pattern",
-    "properties",
-    "required",
-    "type",
-    "uniqueItems",
+/// The keywords that the validator applies.
+#[rustfmt::skip]
+const APPLIED: [&str; 18] = [
+    "$ref", "additionalProperties", "allOf", "anyOf", "enum", "items", "maxLength", "maximum", "minLength",
+    "minimum", "multipleOf", "not", "oneOf", "pattern", "properties", "required", "type", "uniqueItems",
 ];
 
-/// Dropped by the import, and so without effect: "The `maxItems` and `minItems` tags are not
-/// included in simple request validation", "The `discriminator` parameter is not supported",
-/// "The `example` tag is not supported", "The `readOnly` field is not supported" (guide,
-/// "Amazon API Gateway important notes for REST APIs"); `minProperties` and `maxProperties`
-/// are dropped too (aws/serverless-application-model discussion 2708). The others document.
+/// The keywords that the import drops: "The `maxItems` and `minItems` tags are not included in simple
+/// request validation", "The `discriminator` parameter is not supported", "The `example` tag is not
+/// supported", "The `readOnly` field is not supported" (guide, "Amazon API Gateway important notes for REST
+/// APIs"); `minProperties` and `maxProperties` too (aws/serverless-application-model discussion 2708). The
+/// others document.
+#[rustfmt::skip]
 const DROPPED: [&str; 16] = [
-    "default",
-    "deprecated",
-    "description",
-    "discriminator",
-    "example",
-    "externalDocs",
-    "format",
-    "maxItems",
-    "maxProperties",
-    "minItems",
-    "minProperties",
-    "nullable",
-    "readOnly",
-    "title",
-    "writeOnly",
-    "xml",
+    "default", "deprecated", "description", "discriminator", "example", "externalDocs", "format", "maxItems",
+    "maxProperties", "minItems", "minProperties", "nullable", "readOnly", "title", "writeOnly", "xml",
 ];
 
 impl Schema {
-    /// Builds the validator of `schema`, which may refer to `#/components/schemas/...` of the document.
-    pub fn new(schema: &Value, components: Option<&Value>, path: &str) -> Result<Self, Invalid> {
+    /// The validator of `schema`, which may refer to `#/components/schemas/...` of the document.
+    pub fn new(schema: &Part<'_>, components: Option<&Part<'_>>) -> Result<Self, Invalid> {
         let mut prepared = Map::new();
         if let Some(schemas) = components.and_then(|components| components.get("schemas")) {
-            let schemas =
-                schemas.as_object().ok_or_else(|| Invalid::new("components.schemas", "is not a map"))?;
-            let mut judging = BTreeSet::new();
-            references(schema, schemas, &mut judging);
-            for (name, schema) in schemas {
-                let path = format!("components.schemas.{name}");
+            let mut validating = BTreeSet::new();
+            references(schema.value, schemas.map()?, &mut validating);
+            for (name, schema) in schemas.clone().entries()? {
                 if !name.chars().all(|c| c.is_ascii_alphanumeric()) {
-                    return Err(Invalid::new(&path, "model names can only contain alphanumeric characters"));
+                    return schema.refuse("model names can only contain alphanumeric characters");
                 }
-                prepared.insert(name.clone(), prepare(schema, &path, judging.contains(name.as_str()))?);
+                prepared.insert(name.clone(), prepare(&schema, validating.contains(name.as_str()))?);
             }
         }
         let document = json!({
-            "allOf": [prepare(schema, path, true)?],
+            "allOf": [prepare(schema, true)?],
             "components": {"schemas": prepared},
         });
         let validator = jsonschema::draft4::options().build(&document);
-        validator.map(Self).map_err(|error| Invalid::new(path, &error.to_string()))
+        validator.map(Self).map_err(|error| schema.invalid(error))
     }
 
-    /// What is wrong with a body; empty where nothing is. The values themselves are not
-    /// repeated, since the texts may go into a log.
-    ///
-    /// An absent body is judged as an empty object.
+    /// What is wrong with a body. An absent body is validated as an empty object. The texts name no
+    /// values, since they may go into a log.
     pub fn errors(&self, body: &str) -> Vec<String> {
         let text = if body.trim().is_empty() { "{}" } else { body };
         match serde_json::from_str::<Value>(text) {
@@ -103,7 +68,7 @@ impl Schema {
     }
 }
 
-/// The names of all schemas that `schema` refers to, by itself or through others.
+/// Collects the names of all schemas that `schema` refers to, directly or through others.
 fn references<'s>(schema: &'s Value, schemas: &'s Map<String, Value>, found: &mut BTreeSet<&'s str>) {
     match schema {
         Value::Object(members) => {
@@ -121,54 +86,45 @@ fn references<'s>(schema: &'s Value, schemas: &'s Map<String, Value>, found: &mu
     }
 }
 
-/// Keeps what the validator judges, drops what the import drops, refuses the rest by name.
-/// `judges` is false for a schema that only documents what an API answers.
-fn prepare(schema: &Value, path: &str, judges: bool) -> Result<Value, Invalid> {
-    let keywords = schema.as_object().ok_or_else(|| Invalid::new(path, "a schema is a map"))?;
+/// Keeps what the validator applies, drops what the import drops, refuses the rest by name. `validates` is
+/// false for a schema that only documents an answer of the API.
+fn prepare(schema: &Part<'_>, validates: bool) -> Result<Value, Invalid> {
+    if !schema.value.is_object() {
+        return schema.refuse("a schema is a map");
+    }
     let mut kept = Map::new();
-    for (keyword, value) in keywords {
-        let place = format!("{path}.{keyword}");
-        let refuse = |reason: &str| Err(Invalid::new(&place, reason));
-        match keyword.as_str() {
-            // Dropped: the model refuses null all the same (stackoverflow.com/a/71663897).
-            "nullable" if judges && value == &json!(true) => {
-                return refuse("draft 4 knows no nullable: say it with anyOf");
+    for (keyword, part) in schema.clone().entries()? {
+        let text = part.value.as_str().unwrap_or_default();
+        let value = match keyword.as_str() {
+            // AWS drops it, and then refuses null all the same (stackoverflow.com/a/71663897).
+            "nullable" if validates && part.value == &json!(true) => {
+                return part.refuse("draft 4 knows no nullable: say it with anyOf");
             }
-            "format" if !["int32", "int64", "float", "double"].contains(&value.as_str().unwrap_or("")) => {
-                return refuse("this format is not emulated: use pattern");
+            "format" if !["int32", "int64", "float", "double"].contains(&text) => {
+                return part.refuse("this format is not emulated: use pattern");
             }
-            dropped if DROPPED.contains(&dropped) || dropped.starts_with("x-") => {}
+            dropped if DROPPED.contains(&dropped) || dropped.starts_with("x-") => continue,
             "properties" => {
-                let Some(properties) = value.as_object() else { return refuse("is not a map") };
-                let prepared: Result<Map<String, Value>, Invalid> = properties
-                    .iter()
-                    .map(|(name, schema)| {
-                        Ok((name.clone(), prepare(schema, &format!("{place}.{name}"), judges)?))
-                    })
-                    .collect();
-                kept.insert(keyword.clone(), prepared?.into());
+                let prepared =
+                    part.entries()?.map(|(name, schema)| Ok((name.clone(), prepare(&schema, validates)?)));
+                Value::Object(prepared.collect::<Result<_, _>>()?)
             }
             "allOf" | "anyOf" | "oneOf" => {
-                let Some(schemas) = value.as_array() else { return refuse("is not a list") };
-                let prepared: Result<Vec<Value>, Invalid> =
-                    schemas.iter().map(|schema| prepare(schema, &place, judges)).collect();
-                kept.insert(keyword.clone(), prepared?.into());
+                let Some(schemas) = part.value.as_array() else { return part.refuse("is not a list") };
+                let prepared =
+                    schemas.iter().map(|schema| prepare(&Part::new(schema, &part.path), validates));
+                Value::Array(prepared.collect::<Result<_, _>>()?)
             }
-            "items" | "not" => {
-                kept.insert(keyword.clone(), prepare(value, &place, judges)?);
+            "items" | "not" => prepare(&part, validates)?,
+            "additionalProperties" if part.value.is_object() => prepare(&part, validates)?,
+            "$ref" if !text.starts_with(COMPONENTS) => {
+                return part.refuse("only #/components/schemas/... can be referred to");
             }
-            "additionalProperties" if value.is_object() => {
-                kept.insert(keyword.clone(), prepare(value, &place, judges)?);
-            }
-            "$ref" if !value.as_str().unwrap_or("").starts_with(COMPONENTS) => {
-                return refuse("only #/components/schemas/... can be referred to");
-            }
-            judged if JUDGED.contains(&judged) => {
-                kept.insert(keyword.clone(), value.clone());
-            }
-            "exclusiveMinimum" | "exclusiveMaximum" => return refuse("API Gateway does not support it"),
-            _ => return refuse("is not emulated"),
-        }
+            applied if APPLIED.contains(&applied) => part.value.clone(),
+            "exclusiveMinimum" | "exclusiveMaximum" => return part.refuse("API Gateway does not support it"),
+            _ => return part.refuse("is not emulated"),
+        };
+        kept.insert(keyword.clone(), value);
     }
     Ok(Value::Object(kept))
 }
@@ -177,10 +133,18 @@ fn prepare(schema: &Value, path: &str, judges: bool) -> Result<Value, Invalid> {
 mod tests {
     use super::*;
 
+    fn with_components(schema: Value, components: Value) -> Result<Schema, Invalid> {
+        Schema::new(&Part::new(&schema, "here"), Some(&Part::new(&components, "components")))
+    }
+
+    fn alone(schema: Value) -> Result<Schema, Invalid> {
+        Schema::new(&Part::new(&schema, "here"), None)
+    }
+
     fn schema(schema: Value) -> Schema {
         let components =
             json!({"schemas": {"Name": {"type": "string", "pattern": "^[a-z]+$", "maxLength": 3}}});
-        Schema::new(&schema, Some(&components), "here").unwrap()
+        with_components(schema, components).unwrap()
     }
 
     #[test]
@@ -223,11 +187,11 @@ mod tests {
             "Record": {"properties": {"reason": {"type": "string", "nullable": true}}},
             "Request": {"properties": {"record": {"$ref": "#/components/schemas/Record"}}},
         }});
-        assert!(Schema::new(&json!({"type": "object"}), Some(&components), "here").is_ok());
+        assert!(with_components(json!({"type": "object"}), components.clone()).is_ok());
         let request = json!({"allOf": [{"$ref": "#/components/schemas/Request"}]});
-        let refusal = Schema::new(&request, Some(&components), "here").unwrap_err();
+        let refusal = with_components(request, components).unwrap_err();
         assert_eq!(refusal.path, "components.schemas.Record.properties.reason.nullable");
-        assert!(Schema::new(&json!({"nullable": true}), None, "here").is_err());
+        assert!(alone(json!({"nullable": true})).is_err());
     }
 
     #[test]
@@ -238,11 +202,11 @@ mod tests {
     #[test]
     fn what_the_gateway_does_not_support_is_refused_by_name() {
         for keyword in ["exclusiveMinimum", "patternProperties", "contains"] {
-            let refusal = Schema::new(&json!({keyword: true}), None, "here").unwrap_err();
+            let refusal = alone(json!({keyword: true})).unwrap_err();
             assert_eq!(refusal.path, format!("here.{keyword}"));
         }
-        assert!(Schema::new(&json!({"format": "date-time"}), None, "here").is_err());
-        assert!(Schema::new(&json!({"$ref": "other.yaml"}), None, "here").is_err());
-        assert!(Schema::new(&json!({"$ref": "#/components/schemas/None"}), None, "here").is_err());
+        assert!(alone(json!({"format": "date-time"})).is_err());
+        assert!(alone(json!({"$ref": "other.yaml"})).is_err());
+        assert!(alone(json!({"$ref": "#/components/schemas/None"})).is_err());
     }
 }

@@ -3,27 +3,27 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cloud_core::Cloud;
+use cloud_core::api::is_name;
 use cloud_core::resource::{Refusal, Resource};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
-use super::api::Api;
+use super::rest_api::{self, RestApi};
 use super::substitution::{Place, Substitution};
 use super::throttle::Bucket;
 
-/// What a method gets where only one of its two limits is set: those of an account
-/// ("10,000 requests per second", "5,000 burst"; guide, "Quotas").
+/// The limits of a method of which only one is set: those of an account ("10,000 requests per second",
+/// "5,000 burst"; guide, "Quotas").
 const ACCOUNT_RATE: f64 = 10_000.0;
 const ACCOUNT_BURST: u32 = 5_000;
 
-/// `AWS::ApiGateway::Stage`.
+/// `AWS::ApiGateway::Stage`. Properties with an underscore have no effect here.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub(super) struct StageProperties {
     pub rest_api_id: String,
-    pub stage_name: String,
-    /// A deployment is a snapshot of the API; here the API is what the template says.
+    stage_name: String,
+    /// A deployment is a snapshot of the API on AWS; here the API is always that of the template.
     #[serde(default)]
     deployment_id: String,
     #[serde(default)]
@@ -33,20 +33,17 @@ pub(super) struct StageProperties {
     variables: Map<String, Value>,
     #[serde(default, deserialize_with = "flag")]
     cache_cluster_enabled: bool,
-    /// No effect here: there is no X-Ray.
     #[serde(rename = "TracingEnabled")]
     _tracing_enabled: Option<Value>,
-    /// No effect here.
     #[serde(rename = "Description")]
     _description: Option<String>,
-    /// No effect here.
     #[serde(rename = "DocumentationVersion")]
     _documentation_version: Option<String>,
-    /// No effect here.
     #[serde(rename = "Tags")]
     _tags: Option<Value>,
 }
 
+/// Execution logs and metrics are not emulated: the properties with an underscore.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct MethodSetting {
@@ -58,13 +55,10 @@ struct MethodSetting {
     throttling_burst_limit: Option<f64>,
     #[serde(default, deserialize_with = "flag")]
     caching_enabled: bool,
-    /// No effect here: execution logs are the gateway's own, the local cloud has its live log.
     #[serde(rename = "LoggingLevel")]
     _logging_level: Option<Value>,
-    /// No effect here, as above.
     #[serde(rename = "DataTraceEnabled")]
     _data_trace_enabled: Option<Value>,
-    /// No effect here: there are no CloudWatch metrics.
     #[serde(rename = "MetricsEnabled")]
     _metrics_enabled: Option<Value>,
 }
@@ -90,15 +84,14 @@ fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     flag.ok_or_else(|| serde::de::Error::custom(format!("{value} is neither true nor false")))
 }
 
-/// A deployed stage.
 #[derive(Debug)]
 pub(super) struct Stage {
     pub name: String,
-    pub api: Arc<Api>,
+    pub api: Arc<RestApi>,
     pub variables: Value,
     /// The id of its deployment.
     pub deployment: String,
-    /// Whether it is the stage that `Deployment.StageName` makes on the side.
+    /// Whether it is the stage of a `Deployment.StageName`.
     pub implicit: bool,
     limits: Vec<Limit>,
     buckets: Mutex<HashMap<(String, String), Arc<Bucket>>>,
@@ -122,7 +115,7 @@ struct AccessLog {
 
 impl Stage {
     /// A stage without settings.
-    pub fn plain(name: &str, deployment: &str, api: Arc<Api>) -> Self {
+    pub fn plain(name: &str, deployment: &str, api: Arc<RestApi>) -> Self {
         Self {
             name: name.to_owned(),
             deployment: deployment.to_owned(),
@@ -135,54 +128,32 @@ impl Stage {
         }
     }
 
-    /// A stage as its resource says.
-    pub fn new(resource: &Resource, properties: StageProperties, api: Arc<Api>) -> Result<Self, Refusal> {
+    pub fn new(resource: &Resource, properties: StageProperties, api: Arc<RestApi>) -> Result<Self, Refusal> {
         let name = &properties.stage_name;
-        // "Stage names can only contain alphanumeric characters, hyphens, and underscores.
-        // Maximum length is 128 characters" (guide, "Amazon API Gateway important notes").
-        let valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if name.is_empty() || name.len() > 128 || !name.chars().all(valid) {
+        // "Stage names can only contain alphanumeric characters, hyphens, and underscores. Maximum length is
+        // 128 characters" (guide, "Amazon API Gateway important notes").
+        if !is_name(name, "-_") || name.len() > 128 {
             return Err(resource.refuse("Properties.StageName", format!("{name} is not a valid stage name")));
         }
         if properties.cache_cluster_enabled {
             return Err(resource.refuse("Properties.CacheClusterEnabled", "caching is not emulated"));
         }
-        for (variable, value) in &properties.variables {
-            if !value.is_string() {
-                let path = format!("Properties.Variables.{variable}");
-                return Err(resource.refuse(&path, "a stage variable is a text"));
-            }
+        if let Some((variable, _)) = properties.variables.iter().find(|(_, value)| !value.is_string()) {
+            let path = format!("Properties.Variables.{variable}");
+            return Err(resource.refuse(&path, "a stage variable is a text"));
         }
         let mut limits = Vec::new();
         for (index, setting) in properties.method_settings.iter().enumerate() {
-            let refuse =
-                |reason: String| resource.refuse(&format!("Properties.MethodSettings[{index}]"), reason);
-            limits.extend(setting.limit(&api).map_err(refuse)?);
+            let path = format!("Properties.MethodSettings[{index}]");
+            limits.extend(setting.limit(&api).map_err(|reason| resource.refuse(&path, reason))?);
         }
-        let access_log = properties.access_log_setting.map(|setting| {
-            let refuse = |key: &str, reason: String| {
-                resource.refuse(&format!("Properties.AccessLogSetting.{key}"), reason)
-            };
-            let group = log_group(&setting.destination_arn)
-                .ok_or_else(|| refuse("DestinationArn", "is not the ARN of a log group".into()))?;
-            let format = Substitution::parse(&setting.format, Place::AccessLog)
-                .map_err(|reason| refuse("Format", reason))?;
-            if !format.reads("requestId") && !format.reads("extendedRequestId") {
-                let reason = "must contain $context.requestId or $context.extendedRequestId";
-                return Err(refuse("Format", reason.into()));
-            }
-            Ok(AccessLog { group, format })
-        });
-        Ok(Self {
-            name: name.clone(),
-            deployment: properties.deployment_id,
-            variables: Value::Object(properties.variables),
-            implicit: false,
-            limits,
-            buckets: Mutex::default(),
-            access_log: access_log.transpose()?,
-            api,
-        })
+        let access_log = properties.access_log_setting.map(|setting| setting.read(resource)).transpose()?;
+        let mut stage = Self::plain(name, &properties.deployment_id, api);
+        stage.variables = Value::Object(properties.variables);
+        stage.implicit = false;
+        stage.limits = limits;
+        stage.access_log = access_log;
+        Ok(stage)
     }
 
     /// Takes a token for one request to a method; true where the method is not limited.
@@ -211,35 +182,35 @@ impl Stage {
         };
         self.limits.iter().filter(fits).max_by_key(|limit| (limit.path.is_some(), limit.method.is_some()))
     }
+}
 
-    /// Writes the access log line of a finished request.
-    pub fn log(&self, cloud: &Cloud, context: &Value) {
-        let Some((group, line)) = self.log_line(context) else { return };
-        #[cfg(test)]
-        cloud
-            .state::<crate::apigateway::State>()
-            .logged
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(line.clone());
-        // AWS names streams by a hash; one stream per stage is enough here.
-        let written = crate::logs::append(cloud, group, &self.name, cloud.clock.now_ms(), &line);
-        if let Err(error) = written {
-            tracing::warn!(target: "hop", service = "apigateway", resource = %self.name, "the access log was not written: {error}");
+impl AccessLogSetting {
+    fn read(self, resource: &Resource) -> Result<AccessLog, Refusal> {
+        let refuse =
+            |key: &str, reason: &str| resource.refuse(&format!("Properties.AccessLogSetting.{key}"), reason);
+        let group = log_group(&self.destination_arn)
+            .ok_or_else(|| refuse("DestinationArn", "is not the ARN of a log group"))?;
+        let format = Substitution::parse(&self.format, Place::AccessLog)
+            .map_err(|reason| refuse("Format", &reason))?;
+        if !format.reads("requestId") && !format.reads("extendedRequestId") {
+            let reason = "must contain $context.requestId or $context.extendedRequestId";
+            return Err(refuse("Format", reason));
         }
+        Ok(AccessLog { group, format })
     }
 }
 
 impl MethodSetting {
-    fn limit(&self, api: &Api) -> Result<Option<Limit>, String> {
+    /// The limit of its methods; `None` where it sets none.
+    fn limit(&self, api: &RestApi) -> Result<Option<Limit>, String> {
         if self.caching_enabled {
             return Err("CachingEnabled is not emulated".into());
         }
         let path = match self.resource_path.as_deref() {
             None => return Err("ResourcePath is missing".into()),
             Some("/*" | "*") => None,
-            // "Forward slashes (/) are encoded as ~1 and the initial slash must include a
-            // forward slash" (CloudFormation, AWS::ApiGateway::Stage MethodSetting).
+            // "Forward slashes (/) are encoded as ~1 and the initial slash must include a forward slash"
+            // (CloudFormation, AWS::ApiGateway::Stage MethodSetting).
             Some(path) if path.contains("~1") => Some(path.replacen('/', "", 1).replace("~1", "/")),
             Some(path) => Some(path.to_owned()),
         };
@@ -250,10 +221,10 @@ impl MethodSetting {
         };
         if let Some(path) = &path {
             let found = api.resources.iter().find(|resource| resource.path == *path);
-            let known = found.is_some_and(|resource| {
+            let has_method = |resource: &rest_api::Resource| {
                 method.as_ref().is_none_or(|method| resource.methods.contains_key(method))
-            });
-            if !known {
+            };
+            if !found.is_some_and(has_method) {
                 return Err(format!("the API has no {} {path}", method.as_deref().unwrap_or("*")));
             }
         }

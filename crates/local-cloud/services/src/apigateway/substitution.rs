@@ -1,12 +1,10 @@
-//! Text with `$context.x` and `$stageVariables.x` in it, and no directives: the bodies of
-//! gateway responses ("The templates are not processed by the VTL engine", guide,
-//! "x-amazon-apigateway-gateway-responses.gatewayResponse object") and the format of
-//! access logs.
+//! Texts with `$context.x` and `$stageVariables.x`, but without directives: the bodies of gateway responses
+//! ("The templates are not processed by the VTL engine", guide,
+//! "x-amazon-apigateway-gateway-responses.gatewayResponse object") and the formats of access logs.
 
 use cloud_languages::vtl::known_context;
 use serde_json::Value;
 
-/// A checked text.
 #[derive(Debug, Clone)]
 pub(super) struct Substitution(Vec<Piece>);
 
@@ -17,24 +15,16 @@ enum Piece {
     StageVariable(String),
 }
 
-/// What only a gateway response can read.
+/// Members of `$context` about the error of a gateway response.
 const ERROR: [&str; 4] =
     ["error.message", "error.messageString", "error.responseType", "error.validationErrorString"];
 
-/// What only an access log can read. Those that this API never has are written as `-`.
+/// Members of `$context` for access logs only. The log has `-` for those that this API never has.
+#[rustfmt::skip]
 const LOG: [&str; 12] = [
-    "status",
-    "responseLength",
-    "responseLatency",
-    "integrationLatency",
-    "integrationStatus",
-    "integrationErrorMessage",
-    "integration.latency",
-    "integration.status",
-    "integration.integrationStatus",
-    "integration.error",
-    "integration.requestId",
-    "xrayTraceId",
+    "status", "responseLength", "responseLatency", "integrationLatency", "integrationStatus",
+    "integrationErrorMessage", "integration.latency", "integration.status", "integration.integrationStatus",
+    "integration.error", "integration.requestId", "xrayTraceId",
 ];
 
 /// Where the text is used, which decides what it may read.
@@ -45,11 +35,10 @@ pub(super) enum Place {
 }
 
 impl Substitution {
-    /// Reads a text; the reason names what cannot be read there.
     pub fn parse(text: &str, place: Place) -> Result<Self, String> {
         if let Some(directive) = ["#set", "#if", "#foreach"].into_iter().find(|word| text.contains(word)) {
             return Err(format!(
-                "{directive} would have no effect: this text is not processed by the VTL engine"
+                "{directive} would have no effect: the VTL engine does not process this text"
             ));
         }
         let mut pieces = Vec::new();
@@ -60,21 +49,20 @@ impl Substitution {
             let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '_');
             // A full stop at the end of a sentence is not part of the name.
             let name = name[..end.unwrap_or(name.len())].trim_end_matches('.');
-            if let Some(path) = name.strip_prefix("context.") {
-                let known = known_context(path)
-                    || ERROR.contains(&path)
-                    || (place == Place::AccessLog && LOG.contains(&path));
-                if !known {
-                    return Err(format!("${name} is not emulated"));
-                }
-                pieces.push(Piece::Context(path.to_owned()));
+            let known = |path: &&str| {
+                known_context(path)
+                    || ERROR.contains(path)
+                    || (place == Place::AccessLog && LOG.contains(path))
+            };
+            pieces.push(if name.is_empty() {
+                Piece::Text("$".into())
+            } else if let Some(path) = name.strip_prefix("context.").filter(known) {
+                Piece::Context(path.to_owned())
             } else if let Some(variable) = name.strip_prefix("stageVariables.") {
-                pieces.push(Piece::StageVariable(variable.to_owned()));
-            } else if name.is_empty() {
-                pieces.push(Piece::Text("$".into()));
+                Piece::StageVariable(variable.to_owned())
             } else {
                 return Err(format!("${name} is not emulated"));
-            }
+            });
             rest = &rest[at + 1 + name.len()..];
         }
         pieces.push(Piece::Text(rest.to_owned()));
@@ -93,7 +81,6 @@ impl Substitution {
             .collect()
     }
 
-    /// Whether it reads `$context.{path}`.
     pub fn reads(&self, path: &str) -> bool {
         self.0.iter().any(|piece| matches!(piece, Piece::Context(other) if other == path))
     }
@@ -104,7 +91,7 @@ pub(super) fn context_value<'c>(context: &'c Value, path: &str) -> Option<&'c Va
     path.split('.').try_fold(context, |value, name| value.get(name))
 }
 
-/// Text as it is, other values as JSON.
+/// A text as it is, any other value as JSON; `missing` for null and an empty text.
 pub(super) fn value_text(value: Option<&Value>, missing: &str) -> String {
     match value {
         None | Some(Value::Null) => missing.to_owned(),

@@ -4,7 +4,6 @@
 
 use std::sync::{Mutex, PoisonError};
 
-/// A bucket of tokens.
 #[derive(Debug)]
 pub(super) struct Bucket {
     /// Tokens per second.
@@ -29,7 +28,7 @@ impl Bucket {
     /// Takes one token; false where none is left.
     pub fn take(&self, now_ms: i64) -> bool {
         let mut level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
-        // Calls at the same moment may come here in another order.
+        // Concurrent calls may arrive in another order than their times.
         let seconds = (now_ms - level.at_ms).max(0) as f64 / 1000.0;
         level.tokens = (level.tokens + seconds * self.rate).min(self.burst);
         level.at_ms = level.at_ms.max(now_ms);

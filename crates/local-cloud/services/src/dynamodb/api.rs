@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use cloud_core::calls::Permission;
-use cloud_core::service::{Action, Request};
+use cloud_core::service::{Action, Answer, Reply, Request};
 use cloud_core::{AwsError, Cloud};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-/// An action; what it does follows from its name.
+use super::arns::table_arn;
+use super::forward::forward;
+
+/// The name alone says what dynoxide does.
 macro_rules! action {
     ($name:literal) => {
         Action::later($name, |cloud, input| Box::pin(call(cloud, $name, input))).needs(of_table)
     };
 }
 
-/// The actions, with the members of AWS's API reference.
 pub(super) const ACTIONS: &[Action] = &[
     action!("BatchExecuteStatement"),
     action!("BatchGetItem").needs(of_tables),
@@ -48,33 +50,24 @@ pub(super) const ACTIONS: &[Action] = &[
     action!("UpdateTimeToLive"),
 ];
 
-/// The actions that may change an item.
-pub(super) const WRITES: [&str; 8] = [
-    "PutItem",
-    "UpdateItem",
-    "DeleteItem",
-    "BatchWriteItem",
-    "TransactWriteItems",
-    "ExecuteStatement",
-    "ExecuteTransaction",
-    "BatchExecuteStatement",
-];
-
-async fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Result<Value, AwsError> {
-    let body = serde_json::to_vec(&input).map_err(AwsError::internal)?;
-    let reply = super::forward(cloud, action, body.into()).await?;
-    if reply.status == 200 {
-        return serde_json::from_slice(&reply.body).map_err(AwsError::internal);
+async fn call(cloud: &Arc<Cloud>, action: &str, input: Value) -> Answer {
+    let reply = forward(cloud, action, input.to_string().into()).await?;
+    match reply.status {
+        200 => serde_json::from_slice(&reply.body).map_err(AwsError::internal),
+        _ => Err(error_of(&reply)),
     }
-    Err(super::error_of(&reply))
 }
 
-/// The ARN of a table that is given by its name, or by its ARN already.
-pub(super) fn table_arn(cloud: &Cloud, name: Option<&str>) -> String {
-    match name.unwrap_or("*") {
-        arn if arn.starts_with("arn:") => arn.into(),
-        name => cloud.arn("dynamodb", &format!("table/{name}")),
-    }
+/// `{"__type": "com.amazonaws.dynamodb.v20120810#Code", "message": ..., ...}` as an error.
+fn error_of(reply: &Reply) -> AwsError {
+    let mut body: Map<String, Value> = serde_json::from_slice(&reply.body).unwrap_or_default();
+    let kind = body.remove("__type");
+    let kind = kind.as_ref().and_then(Value::as_str).unwrap_or("InternalServerError");
+    let code = kind.rsplit('#').next().unwrap_or(kind).to_string();
+    // Most errors have `message`, some `Message`; SDKs read both.
+    let message = body.remove("message").or_else(|| body.remove("Message"));
+    let message = message.as_ref().and_then(Value::as_str).unwrap_or_default().to_string();
+    AwsError { code, message, status: reply.status, details: body }
 }
 
 fn of_table(cloud: &Cloud, request: Request<'_>) -> Vec<Permission> {
@@ -101,7 +94,5 @@ fn of_parts(cloud: &Cloud, request: Request<'_>) -> Vec<Permission> {
 
 fn of_tables(cloud: &Cloud, request: Request<'_>) -> Vec<Permission> {
     let tables = request.input["RequestItems"].as_object().into_iter().flatten();
-    let permission =
-        |(name, _): (&String, &Value)| (format!("dynamodb:{}", request.action), table_arn(cloud, Some(name)));
-    tables.map(permission).collect()
+    tables.flat_map(|(name, _)| request.own(table_arn(cloud, Some(name)))).collect()
 }

@@ -5,6 +5,8 @@ use cloud_core::clock::Clock;
 use cloud_core::random::Random;
 use serde_json::{Value, json};
 
+use cloud_core::Settings;
+
 use super::*;
 
 async fn ok(cloud: &Arc<Cloud>, action: &str, input: Value) -> Value {
@@ -354,16 +356,6 @@ async fn the_kind_of_an_iterator_and_the_limit_of_a_read_are_checked() {
 }
 
 #[tokio::test]
-async fn limits_and_endpoints_are_described() {
-    let cloud = world().await;
-    let limits = ok(&cloud, "DescribeLimits", json!({})).await;
-    assert_eq!(limits["TableMaxReadCapacityUnits"], 40_000);
-    cloud.endpoint_url.set("http://127.0.0.1:4566".into()).unwrap();
-    let endpoints = ok(&cloud, "DescribeEndpoints", json!({})).await;
-    assert_eq!(endpoints["Endpoints"][0]["Address"], "127.0.0.1:4566");
-}
-
-#[tokio::test]
 async fn what_dynoxide_would_ignore_is_refused_by_name() {
     let cloud = world().await;
     for (action, member) in [
@@ -377,4 +369,14 @@ async fn what_dynoxide_would_ignore_is_refused_by_name() {
         assert_eq!(code, "NotImplemented");
         assert!(message.contains(member), "{message}");
     }
+}
+
+#[tokio::test]
+async fn limits_and_endpoints_are_described() {
+    let cloud = world().await;
+    let limits = ok(&cloud, "DescribeLimits", json!({})).await;
+    assert_eq!(limits["TableMaxReadCapacityUnits"], 40_000);
+    cloud.endpoint_url.set("http://127.0.0.1:4566".into()).unwrap();
+    let endpoints = ok(&cloud, "DescribeEndpoints", json!({})).await;
+    assert_eq!(endpoints["Endpoints"][0]["Address"], "127.0.0.1:4566");
 }

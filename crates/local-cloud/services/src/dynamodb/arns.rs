@@ -1,5 +1,5 @@
-//! The names of tables and streams: dynoxide has a region, an account and stream labels of
-//! its own; clients see those of this cloud.
+//! The ARNs of tables and streams: dynoxide has a region, an account and stream labels of its own; clients
+//! see those of this cloud.
 
 use bytes::Bytes;
 use cloud_core::service::Reply;
@@ -9,21 +9,31 @@ use serde_json::{Map, Value};
 use super::engine::Engine;
 use super::streams;
 
-/// The label of every table's stream. On AWS it is the time at which the stream was
-/// enabled; here it is the same for all, so that a template's `GetAtt Table.StreamArn` is
-/// known before the table exists and is the same after every restart.
+/// The label of every table's stream. On AWS it is the time at which the stream was enabled. Here all streams
+/// have the same, so that `GetAtt Table.StreamArn` is known before the table exists and after every restart.
 pub const STREAM_LABEL: &str = "2026-01-01T00:00:00.000";
 
-/// The one shard of every stream, in the form of AWS's: clients refuse dynoxide's own ids,
-/// which are shorter than the 28 characters that the API reference demands.
+/// The one shard of every stream, in the form of AWS's: clients refuse dynoxide's ids, which are shorter than
+/// the 28 characters that the API reference demands.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_Shard.html>
 pub const SHARD_ID: &str = "shardId-00000001767225600000-00000001";
 
 /// `region:account` in all of dynoxide's ARNs.
 const ENGINE: &str = ":dynoxide:000000000000:";
 
-/// Rewrites a request for dynoxide. It reads nothing but the table's name out of an ARN
-/// (any region and account will do), except where a listing continues after one.
+/// The text before a table's name in its ARN.
+pub(super) const TABLE: &str = ":table/";
+
+/// The ARN of a table that is given by its name or ARN.
+pub(super) fn table_arn(cloud: &Cloud, name: Option<&str>) -> String {
+    match name.unwrap_or("*") {
+        arn if arn.starts_with("arn:") => arn.into(),
+        name => cloud.arn("dynamodb", &format!("table/{name}")),
+    }
+}
+
+/// Rewrites a request for dynoxide, which reads only the table's name of an ARN (any region and account will
+/// do), except where a listing continues after one.
 pub(super) fn inward(engine: &Engine, action: &str, body: Bytes) -> Result<Bytes, AwsError> {
     if !matches!(action, "DescribeStream" | "GetShardIterator" | "ListStreams") {
         return Ok(name_tables(body));
@@ -35,7 +45,7 @@ pub(super) fn inward(engine: &Engine, action: &str, body: Bytes) -> Result<Bytes
         let own_shard = dynoxide::streams::shard_id(stream_table(arn)?);
         match input.get("ShardId") {
             Some(shard) if shard == SHARD_ID => input.insert("ShardId".into(), own_shard.into()),
-            Some(Value::String(other)) => return Err(no_such_shard(other)),
+            Some(Value::String(other)) => return Err(not_found(&format!("Shard: {other} does not exist"))),
             _ => None,
         };
     }
@@ -49,7 +59,7 @@ pub(super) fn inward(engine: &Engine, action: &str, body: Bytes) -> Result<Bytes
 /// A table may be named by its ARN, which dynoxide does not know.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_GetItem.html> (TableName)
 fn name_tables(body: Bytes) -> Bytes {
-    // Hardly any body holds one: items are not read in vain.
+    // Hardly any body holds an ARN, so most items need not be read.
     if !body.windows(TABLE.len()).any(|window| window == TABLE.as_bytes()) {
         return body;
     }
@@ -65,9 +75,6 @@ fn name_tables(body: Bytes) -> Bytes {
     input.to_string().into()
 }
 
-/// What stands before a table's name in its ARN.
-const TABLE: &str = ":table/";
-
 fn name_table(request: &mut Value) {
     if let Some(Value::String(table)) = request.get_mut("TableName") {
         *table = table_name(table);
@@ -81,23 +88,13 @@ fn table_name(table: &str) -> String {
 
 /// The table of a stream's ARN, which must carry the one label.
 fn stream_table(arn: &str) -> Result<&str, AwsError> {
-    let table = arn
-        .split_once(":table/")
-        .and_then(|(_, rest)| rest.split_once("/stream/"))
-        .filter(|(_, label)| *label == STREAM_LABEL);
-    table.map(|(table, _)| table).ok_or_else(|| {
-        AwsError::client(
-            "ResourceNotFoundException",
-            format!("Requested resource not found: Stream: {arn} not found"),
-        )
-    })
+    let table = arn.split_once(TABLE).and_then(|(_, rest)| rest.split_once("/stream/"));
+    let table = table.filter(|(_, label)| *label == STREAM_LABEL).map(|(table, _)| table);
+    table.ok_or_else(|| not_found(&format!("Stream: {arn} not found")))
 }
 
-fn no_such_shard(shard: &str) -> AwsError {
-    AwsError::client(
-        "ResourceNotFoundException",
-        format!("Requested resource not found: Shard: {shard} does not exist"),
-    )
+fn not_found(what: &str) -> AwsError {
+    AwsError::client("ResourceNotFoundException", format!("Requested resource not found: {what}"))
 }
 
 fn engine_stream_arn(engine: &Engine, table: &str) -> Result<String, AwsError> {
@@ -109,23 +106,18 @@ fn engine_stream_arn(engine: &Engine, table: &str) -> Result<String, AwsError> {
     Ok(found.streams.into_iter().next().map(|stream| stream.stream_arn).unwrap_or_default())
 }
 
-/// Rewrites an answer of dynoxide. Items are never touched: neither in the answers that
-/// carry nothing else, nor in a refusal that shows one.
+/// The actions whose answers have names in them.
+#[rustfmt::skip]
+const NAMING: [&str; 7] = [
+    "CreateTable", "DeleteTable", "DescribeStream", "DescribeTable", "GetRecords", "ListStreams", "UpdateTable",
+];
+
+/// Rewrites an answer of dynoxide. Items are never touched, neither in answers nor in refusals that show one.
 pub(super) fn outward(cloud: &Cloud, action: &str, reply: Reply) -> Result<Reply, AwsError> {
-    let names = matches!(
-        action,
-        "CreateTable"
-            | "DeleteTable"
-            | "DescribeStream"
-            | "DescribeTable"
-            | "GetRecords"
-            | "ListStreams"
-            | "UpdateTable"
-    );
-    if reply.status == 200 && !names {
+    if reply.status == 200 && !NAMING.contains(&action) {
         return Ok(reply);
     }
-    // What is not JSON comes from the HTTP server itself: a body over its limit, say.
+    // The HTTP server itself answers with other text than JSON: to a body over its limit, say.
     let mut body: Value = serde_json::from_slice(&reply.body).map_err(|_| {
         let sentence = String::from_utf8_lossy(&reply.body).into_owned();
         AwsError::new(reply.status, "SerializationException", sentence)
@@ -138,7 +130,9 @@ pub(super) fn outward(cloud: &Cloud, action: &str, reply: Reply) -> Result<Reply
         }
         "GetRecords" => {
             drop_writes_without_change(&mut body);
-            set_region(cloud, &mut body);
+            for record in body["Records"].as_array_mut().into_iter().flatten() {
+                record["awsRegion"] = Value::from(cloud.settings.region.as_str());
+            }
             streams::measure(&mut body);
         }
         "DescribeStream" => {
@@ -150,9 +144,9 @@ pub(super) fn outward(cloud: &Cloud, action: &str, reply: Reply) -> Result<Reply
     Ok(Reply { status: reply.status, body: body.to_string().into() })
 }
 
-/// "If you perform a PutItem or UpdateItem operation that does not change any data in an
-/// item, DynamoDB Streams does not write a stream record for that operation": dynoxide writes
-/// one. It can be told where the stream shows both images, as all of this project's do.
+/// "If you perform a PutItem or UpdateItem operation that does not change any data in an item, DynamoDB
+/// Streams does not write a stream record for that operation": dynoxide writes one. It is recognised where
+/// the stream shows both images, as all of this project's do.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html>
 fn drop_writes_without_change(answer: &mut Value) {
     if let Some(records) = answer["Records"].as_array_mut() {
@@ -165,13 +159,7 @@ fn drop_writes_without_change(answer: &mut Value) {
     }
 }
 
-fn set_region(cloud: &Cloud, answer: &mut Value) {
-    for record in answer["Records"].as_array_mut().into_iter().flatten() {
-        record["awsRegion"] = Value::from(cloud.settings.region.as_str());
-    }
-}
-
-/// The shard never closes, and one that is open has no last number.
+/// The shard never closes, and an open shard has no last number.
 fn show_shard(answer: &mut Value) {
     for shard in answer["StreamDescription"]["Shards"].as_array_mut().into_iter().flatten() {
         shard["ShardId"] = SHARD_ID.into();

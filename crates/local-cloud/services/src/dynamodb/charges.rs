@@ -1,4 +1,4 @@
-//! What calls cost: a caller who is known is charged for what each request consumes of a table.
+//! The cost of calls: a known caller is charged for the capacity that each request consumes of a table.
 
 use std::sync::Arc;
 
@@ -6,19 +6,19 @@ use bytes::Bytes;
 use cloud_core::{Cloud, calls};
 use serde_json::{Map, Value};
 
-use super::api::table_arn;
+use super::arns::table_arn;
 
-/// A request to DynamoDB of somebody who is known: asks for the consumed capacity as well.
+/// A request that asks for its consumed capacity.
 pub(super) struct Charged {
     caller: Arc<str>,
     reads: bool,
-    /// The caller has not asked for it, and does not get to see it.
+    /// The caller has not asked for the capacity, and does not see it.
     hidden: bool,
 }
 
 const MODE: &str = "ReturnConsumedCapacity";
 
-/// Actions on items, which are charged for; whether each one reads.
+/// The actions that are charged, and whether each one reads.
 const CHARGED: [(&str, bool); 10] = [
     ("BatchGetItem", true),
     ("BatchWriteItem", false),
@@ -32,17 +32,18 @@ const CHARGED: [(&str, bool); 10] = [
     ("UpdateItem", false),
 ];
 
-/// Records a request to DynamoDB. Where it is one that is charged for, `body` is made to ask for
-/// what it costs, for [`Charged::settle`]. A body that says nothing is left to be refused.
+/// Records the request of a known caller. Where it is charged, makes `body` ask for its consumed capacity,
+/// for [`Charged::settle`].
 pub(super) fn charge(cloud: &Cloud, action: &str, body: &mut Bytes) -> Option<Charged> {
     let caller = calls::caller()?;
     let input: Value = serde_json::from_slice(body).ok()?;
+    // DynamoDB refuses an empty body itself.
     input.as_object().filter(|members| !members.is_empty())?;
     cloud.record("dynamodb", action, &input);
     let (_, reads) = *CHARGED.iter().find(|(name, _)| *name == action)?;
     let hidden = input.get(MODE).is_none();
     if hidden {
-        // Everything else stays as it was sent.
+        // All other bytes stay as they were sent.
         let members = body.iter().position(|byte| *byte == b'{')? + 1;
         let asks = format!(r#""{MODE}":"TOTAL","#);
         *body = [&body[..members], asks.as_bytes(), &body[members..]].concat().into();
@@ -51,7 +52,7 @@ pub(super) fn charge(cloud: &Cloud, action: &str, body: &mut Bytes) -> Option<Ch
 }
 
 impl Charged {
-    /// Adds up what a successful answer says that it cost.
+    /// Charges the capacity that a successful answer names.
     pub(super) fn settle(self, cloud: &Cloud, answer: &mut Bytes) {
         let Ok(mut read) = serde_json::from_slice::<Map<String, Value>>(answer) else { return };
         let Some(consumed) = read.remove("ConsumedCapacity") else { return };

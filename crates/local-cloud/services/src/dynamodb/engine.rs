@@ -1,13 +1,10 @@
 //! dynoxide, behind its own HTTP server on a private loopback port.
 //!
-//! Why over HTTP and not through dynoxide's typed API in the same process: the reading of
-//! request bodies (which mistake is a `SerializationException`, which a
-//! `ValidationException`, and in which words) is private to its server, and it is a large
-//! part of what makes it answer like AWS. On two cores and unoptimised, a GetItem takes
-//! 0.45 ms this way (0.15 ms where eight callers keep both busy), a PutItem to a table with
-//! a stream 0.6 ms (0.2 ms): enough for thousands of calls a second. The server has a
-//! thread of its own, since dynoxide blocks while SQLite works, and must not hold up the
-//! workers of this process.
+//! It is called over HTTP and not through its typed API, because its server alone reads request bodies as
+//! AWS does (which mistake is a `SerializationException`, which a `ValidationException`, and in which words).
+//! On two cores and unoptimised, a GetItem takes 0.45 ms this way (0.15 ms where eight callers keep both
+//! busy), a PutItem to a table with a stream 0.6 ms (0.2 ms): enough for thousands of calls a second. The
+//! server has its own thread, because dynoxide blocks while SQLite works.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -27,7 +24,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 const SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, \
                          SignedHeaders=host;x-amz-date, Signature=0";
 
-/// dynoxide's database, and the server in front of it once something was asked.
+/// dynoxide's database, and its server, which starts with the first request.
 pub(super) struct Engine {
     database: Database,
     /// The time of a database in memory; one in a file follows the system.
@@ -53,11 +50,11 @@ impl Engine {
         let failed = |error: dynoxide::DynoxideError| StoreError::Tables(error.to_string());
         let (database, clock) = match path {
             Some(path) => {
-                // dynoxide says better than this what is wrong with a path.
+                // dynoxide explains an unusable path better.
                 let _ = cloud_core::private_file::open(path);
                 let database = Database::new(&path.to_string_lossy()).map_err(failed)?;
-                // Sets `synchronous = NORMAL`: like our own store, this survives the death
-                // of the process without an fsync per write.
+                // Sets `synchronous = NORMAL`: like our own store, this survives the death of the process
+                // without an fsync per write.
                 database.disable_bulk_loading().map_err(failed)?;
                 index_streams(path)?;
                 (database, None)
@@ -70,12 +67,10 @@ impl Engine {
         Ok(Self { database, clock, server: OnceLock::new() })
     }
 
-    /// The database, past its server.
     pub(super) fn database(&self) -> &Database {
         &self.database
     }
 
-    /// One request to dynoxide.
     pub(super) async fn send(&self, cloud: &Cloud, action: &str, body: Bytes) -> Result<Reply, AwsError> {
         self.set_clock(cloud);
         let server = self.server.get_or_init(|| Server::start(self.database.clone(), &cloud.random));
@@ -95,14 +90,12 @@ impl Engine {
         Ok(Reply { status, body: answer.bytes().await.map_err(AwsError::internal)? })
     }
 
-    /// Removes what has expired; returns the number of items.
+    /// Removes the expired items; returns their number.
     pub(super) async fn sweep(&self, cloud: &Arc<Cloud>) -> Result<usize, AwsError> {
         self.set_clock(cloud);
         let database = self.database.clone();
-        tokio::task::spawn_blocking(move || database.sweep_ttl())
-            .await
-            .map_err(AwsError::internal)?
-            .map_err(AwsError::internal)
+        let swept = tokio::task::spawn_blocking(move || database.sweep_ttl()).await;
+        swept.map_err(AwsError::internal)?.map_err(AwsError::internal)
     }
 
     fn set_clock(&self, cloud: &Cloud) {
@@ -112,10 +105,9 @@ impl Engine {
     }
 }
 
-/// dynoxide looks for the last record of a stream at every write, and for the records behind
-/// a position at every read, and has no index for either: without this one, a write takes
-/// longer the more records there are (1.6 ms instead of 0.2 after 8,000 of them). Its
-/// schema stays as it is otherwise.
+/// dynoxide looks for the last record of a stream at every write, and for the records behind a position at
+/// every read, without an index for either. Without this one, a write takes longer the more records there are
+/// (1.6 ms instead of 0.2 after 8,000 of them).
 fn index_streams(path: &Path) -> Result<(), StoreError> {
     rusqlite::Connection::open(path)?.execute_batch(
         "CREATE INDEX IF NOT EXISTS local_cloud_stream_order
@@ -124,11 +116,11 @@ fn index_streams(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A port of a loopback address that cannot be guessed: dynoxide takes requests of any web page,
-/// and lets it read the answers (CORS). Only Linux has all of 127.0.0.0/8 without being told to.
+/// Listens on a loopback address that nobody can guess, because dynoxide takes requests of any web page and
+/// lets it read the answers (CORS). Only Linux has all of 127.0.0.0/8 without configuration.
 fn listen(random: &Random) -> std::io::Result<std::net::TcpListener> {
     let byte = || random.below(256) as u8;
-    // The last one is no network's address and no broadcast's.
+    // The last byte is neither that of a network nor that of a broadcast.
     let hidden = Ipv4Addr::new(127, byte(), byte(), 1 + random.below(254) as u8);
     let bind = |address| std::net::TcpListener::bind((address, 0));
     bind(hidden).or_else(|error| {
@@ -145,20 +137,15 @@ fn listen(random: &Random) -> std::io::Result<std::net::TcpListener> {
 
 impl Server {
     fn start(database: Database, random: &Random) -> Result<Self, String> {
-        let listener = listen(random).map_err(|error| error.to_string())?;
-        listener.set_nonblocking(true).map_err(|error| error.to_string())?;
-        let url = format!("http://{}/", listener.local_addr().map_err(|error| error.to_string())?);
-        let client = reqwest::Client::builder()
-            // The engine is on this machine: whatever HTTP_PROXY says is not for it.
-            .no_proxy()
-            .build()
-            .map_err(|error| error.to_string())?;
+        let text = |error: std::io::Error| error.to_string();
+        let listener = listen(random).map_err(text)?;
+        listener.set_nonblocking(true).map_err(text)?;
+        let url = format!("http://{}/", listener.local_addr().map_err(text)?);
+        // The engine is on this machine: HTTP_PROXY is not for it.
+        let client = reqwest::Client::builder().no_proxy().build().map_err(|error| error.to_string())?;
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| error.to_string())?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(text)?;
         std::thread::Builder::new()
             .name("dynamodb".into())
             .spawn(move || {
@@ -170,7 +157,7 @@ impl Server {
                     tracing::error!(%error, "the DynamoDB engine stopped");
                 }
             })
-            .map_err(|error| error.to_string())?;
+            .map_err(text)?;
         Ok(Self { url, client, _running: stop.drop_guard() })
     }
 }

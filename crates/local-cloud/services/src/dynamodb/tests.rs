@@ -3,6 +3,8 @@ use cloud_core::random::Random;
 use cloud_core::resource::Resource;
 use serde_json::{Value, json};
 
+use cloud_core::Settings;
+
 use super::*;
 
 /// A table as a template declares it, with the given stream and time to live.
@@ -342,18 +344,6 @@ async fn an_action_that_is_not_emulated_says_so() {
 }
 
 #[tokio::test]
-async fn continuous_backups_are_described_as_off_for_tables_that_exist() {
-    let cloud = crate::testing::cloud();
-    let input = json!({"TableName": "contracts"});
-    let missing = cloud.call("dynamodb", "DescribeContinuousBackups", input.clone()).await.unwrap_err();
-    assert_eq!(missing.code, "ResourceNotFoundException");
-    cloud.deploy(&table(json!({}))).await.unwrap();
-    let answer = cloud.call("dynamodb", "DescribeContinuousBackups", input).await.unwrap();
-    let backups = &answer["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"];
-    assert_eq!(backups["PointInTimeRecoveryStatus"], "DISABLED");
-}
-
-#[tokio::test]
 async fn a_write_wakes_the_readers_of_its_stream_though_its_caller_has_gone_away() {
     let cloud = crate::testing::cloud();
     cloud.deploy(&table(stream())).await.unwrap();
@@ -364,4 +354,16 @@ async fn a_write_wakes_the_readers_of_its_stream_though_its_caller_has_gone_away
     tokio::time::timeout(Duration::from_secs(10), changes.changed()).await.unwrap().unwrap();
     let key = json!({"TableName": "contracts", "Key": {"PK": {"S": "a"}}});
     assert_eq!(cloud.call("dynamodb", "GetItem", key).await.unwrap()["Item"]["PK"]["S"], "a");
+}
+
+#[tokio::test]
+async fn continuous_backups_are_described_as_off_for_tables_that_exist() {
+    let cloud = crate::testing::cloud();
+    let input = json!({"TableName": "contracts"});
+    let missing = cloud.call("dynamodb", "DescribeContinuousBackups", input.clone()).await.unwrap_err();
+    assert_eq!(missing.code, "ResourceNotFoundException");
+    cloud.deploy(&table(json!({}))).await.unwrap();
+    let answer = cloud.call("dynamodb", "DescribeContinuousBackups", input).await.unwrap();
+    let backups = &answer["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"];
+    assert_eq!(backups["PointInTimeRecoveryStatus"], "DISABLED");
 }

@@ -1,5 +1,5 @@
-//! Polls a queue for a function (with-sqs). Messages that the function is done with are
-//! deleted; the others show again when their visibility timeout ends.
+//! Polls a queue for a function (with-sqs). Messages that the function has processed are deleted; the
+//! others become visible again when their visibility timeout ends.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,19 +10,20 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::backoff::pause;
 use super::mapping::{Mapping, Polling};
-use super::pause;
+use super::response::failures;
 use crate::lambda;
 
-/// Largest payload of an invocation, less the envelope (gettingstarted-limits).
-const BATCH_BYTES: usize = 6 * 1024 * 1024 - 1_024;
+/// The largest payload of an invocation, less the envelope (gettingstarted-limits).
+const MAX_BATCH_BYTES: usize = 6 * 1024 * 1024 - 1_024;
 
-/// Longest wait of a ReceiveMessage (API_ReceiveMessage).
-const LONGEST_POLL_S: i64 = 20;
+/// The longest wait of ReceiveMessage (API_ReceiveMessage).
+const MAX_WAIT_S: i64 = 20;
 
-/// A mapping is refused where the queue shows messages again before the function can have
-/// finished (the check of CreateEventSourceMapping).
-pub(super) async fn check(cloud: &Arc<Cloud>, mapping: &Mapping) -> Result<(), AwsError> {
+/// Refuses a queue that shows messages again before the function may have finished, as
+/// CreateEventSourceMapping does.
+pub async fn check(cloud: &Arc<Cloud>, mapping: &Mapping) -> Result<(), AwsError> {
     let visibility = visibility_s(cloud, mapping).await?;
     let timeout = lambda::timeout_s(cloud, &mapping.function)? as i64;
     if visibility < timeout {
@@ -43,55 +44,40 @@ async fn sqs(
     mut input: Value,
 ) -> Result<Value, AwsError> {
     input["QueueUrl"] = lambda::queue_url(cloud, &mapping.source_arn).into();
-    // Pollers take on the role of the function.
+    // A poller assumes the function's role.
     // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-permissions
     calls::by(mapping.function_arn.as_str(), cloud.call("sqs", action, input)).await
 }
 
 async fn visibility_s(cloud: &Arc<Cloud>, mapping: &Mapping) -> Result<i64, AwsError> {
-    let asked = json!({ "AttributeNames": ["VisibilityTimeout"] });
-    let answer = sqs(cloud, mapping, "GetQueueAttributes", asked).await?;
-    Ok(answer["Attributes"]["VisibilityTimeout"]
-        .as_str()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_default())
+    let input = json!({ "AttributeNames": ["VisibilityTimeout"] });
+    let answer = sqs(cloud, mapping, "GetQueueAttributes", input).await?;
+    let visibility = answer["Attributes"]["VisibilityTimeout"].as_str().and_then(|text| text.parse().ok());
+    Ok(visibility.unwrap_or_default())
 }
 
-/// One poller, until it is told to stop; up to `concurrency` batches are with the function at
-/// once, and those that are go on to their end.
-pub(super) async fn run(
-    cloud: &Arc<Cloud>,
-    mapping: &Arc<Mapping>,
-    polling: &Polling,
-    stop: &CancellationToken,
-) {
+/// Polls until `stop`, with up to `concurrency` batches with the function at once. A stop lets these end.
+pub async fn run(cloud: &Arc<Cloud>, mapping: &Arc<Mapping>, polling: &Polling, stop: &CancellationToken) {
+    let poller = Poller { cloud: cloud.clone(), mapping: mapping.clone(), stop: stop.clone() };
     let places = Arc::new(Semaphore::new(polling.concurrency));
     let mut failures = 0;
     loop {
-        let place = tokio::select! {
-            place = places.clone().acquire_owned() => place,
-            () = stop.cancelled() => return,
-        };
-        let Ok(place) = place else { return };
-        match gather(cloud, mapping, polling, stop).await {
+        let place = stop.run_until_cancelled(places.clone().acquire_owned()).await;
+        let Some(Ok(place)) = place else { return };
+        match poller.gather(polling).await {
             Ok((batch, _)) if batch.is_empty() => return,
             Ok((batch, expires_ms)) => {
                 failures = 0;
-                let (cloud, mapping, stop) = (cloud.clone(), mapping.clone(), stop.clone());
+                let poller = poller.clone();
                 tokio::spawn(async move {
                     let _place = place;
-                    tokio::select! {
-                        biased;
-                        () = cloud.stopping.cancelled() => {}
-                        () = process(&cloud, &mapping, batch, expires_ms, &stop) => {}
-                    }
+                    poller.cloud.stopping.run_until_cancelled(poller.process(batch, expires_ms)).await;
                 });
             }
             Err(error) => {
-                tracing::warn!(target: "hop", service = "lambda", resource = %mapping.function, "cannot poll {}: {error}", mapping.source_arn);
-                tokio::select! {
-                    () = pause(cloud, failures) => {}
-                    () = stop.cancelled() => return,
+                poller.warn(&format!("cannot poll {}: {error}", mapping.source_arn));
+                if stop.run_until_cancelled(pause(cloud, failures)).await.is_none() {
+                    return;
                 }
                 failures += 1;
             }
@@ -99,80 +85,128 @@ pub(super) async fn run(
     }
 }
 
-/// Receives a batch: what is there, or with a window what comes until it is full or the
-/// window ends. Also says when the first of its messages shows again. Empty only where it was
-/// told to stop.
-async fn gather(
-    cloud: &Arc<Cloud>,
-    mapping: &Mapping,
-    polling: &Polling,
-    stop: &CancellationToken,
-) -> Result<(Vec<Value>, i64), AwsError> {
-    let mut batch = Vec::new();
-    let mut window_ends_ms = i64::MAX;
-    let mut expires_ms = i64::MAX;
-    loop {
-        if batch.len() >= polling.batch_size || cloud.clock.now_ms() >= window_ends_ms {
-            return Ok((batch, expires_ms));
-        }
-        let receive = json!({
-            "MaxNumberOfMessages": (polling.batch_size - batch.len()).min(10),
-            "AttributeNames": ["All"],
-            "MessageAttributeNames": ["All"],
-            "WaitTimeSeconds": LONGEST_POLL_S,
-        });
-        // A receive that is given up has taken nothing: it takes when it ends.
-        let mut answer = tokio::select! {
-            biased;
-            answer = sqs(cloud, mapping, "ReceiveMessage", receive) => answer?,
-            () = cloud.clock.sleep_until(window_ends_ms) => continue,
-            () = stop.cancelled() => return Ok((batch, expires_ms)),
-        };
-        let Some(messages) = answer["Messages"].as_array_mut() else {
-            // A stopping queue answers at once: give way, so that the end of the run is seen.
-            tokio::task::yield_now().await;
-            continue;
-        };
-        cloud.calls.received();
-        if batch.is_empty() {
-            let now = cloud.clock.now_ms();
-            window_ends_ms = now + polling.window.as_millis() as i64;
-            expires_ms = now + visibility_s(cloud, mapping).await? * 1_000;
-        }
-        batch.append(messages);
-    }
+#[derive(Clone)]
+struct Poller {
+    cloud: Arc<Cloud>,
+    mapping: Arc<Mapping>,
+    stop: CancellationToken,
 }
 
-/// Filters, invokes and settles one batch.
-async fn process(
-    cloud: &Arc<Cloud>,
-    mapping: &Mapping,
-    batch: Vec<Value>,
-    expires_ms: i64,
-    stop: &CancellationToken,
-) {
-    let records: Vec<Value> = batch.into_iter().map(|message| record(cloud, mapping, message)).collect();
-    // What no filter wants is deleted (invocation-eventfiltering).
-    let (wanted, unwanted): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| wants(mapping, record));
-    delete(cloud, mapping, &unwanted).await;
-    for part in split(wanted) {
-        match deliver(cloud, mapping, &part, expires_ms, stop).await {
-            Ok(failed) => {
-                let (_, done): (Vec<_>, Vec<_>) =
-                    part.into_iter().partition(|record| failed.contains(id(record)));
-                if !failed.is_empty() {
-                    tracing::warn!(target: "hop", service = "lambda", resource = %mapping.function, "{} messages failed", failed.len());
+impl Poller {
+    fn warn(&self, message: &str) {
+        tracing::warn!(target: "hop", service = "lambda", resource = %self.mapping.function, "{message}");
+    }
+
+    async fn sqs(&self, action: &str, input: Value) -> Result<Value, AwsError> {
+        sqs(&self.cloud, &self.mapping, action, input).await
+    }
+
+    /// Receives a batch: the messages that are there, or with a window those that arrive until the batch
+    /// is full or the window ends. Also returns when its first message becomes visible again. Empty only
+    /// after a stop.
+    async fn gather(&self, polling: &Polling) -> Result<(Vec<Value>, i64), AwsError> {
+        let clock = &self.cloud.clock;
+        let mut batch = Vec::new();
+        let mut window_ends_ms = i64::MAX;
+        let mut expires_ms = i64::MAX;
+        while batch.len() < polling.batch_size && clock.now_ms() < window_ends_ms {
+            let receive = json!({
+                "MaxNumberOfMessages": (polling.batch_size - batch.len()).min(10),
+                "AttributeNames": ["All"],
+                "MessageAttributeNames": ["All"],
+                "WaitTimeSeconds": MAX_WAIT_S,
+            });
+            // A dropped receive takes no messages: it takes them when it ends.
+            let mut answer = tokio::select! {
+                biased;
+                answer = self.sqs("ReceiveMessage", receive) => answer?,
+                () = clock.sleep_until(window_ends_ms) => break,
+                () = self.stop.cancelled() => break,
+            };
+            let Some(messages) = answer["Messages"].as_array_mut() else {
+                // A stopping queue answers at once: yield, so that this task sees the end of the run.
+                tokio::task::yield_now().await;
+                continue;
+            };
+            self.cloud.calls.received();
+            if batch.is_empty() {
+                let now = clock.now_ms();
+                window_ends_ms = now + polling.window.as_millis() as i64;
+                expires_ms = now + visibility_s(&self.cloud, &self.mapping).await? * 1_000;
+            }
+            batch.append(messages);
+        }
+        Ok((batch, expires_ms))
+    }
+
+    /// Filters, invokes and settles one batch.
+    async fn process(&self, batch: Vec<Value>, expires_ms: i64) {
+        let record = |message| record(&self.cloud, &self.mapping, message);
+        let wants = |record: &Value| wants(&self.mapping, record);
+        // Messages that match no filter are deleted (invocation-eventfiltering).
+        let (wanted, unwanted): (Vec<_>, Vec<_>) = batch.into_iter().map(record).partition(wants);
+        self.delete(&unwanted).await;
+        for part in split(wanted) {
+            match self.deliver(&part, expires_ms).await {
+                Ok(failed) => {
+                    if !failed.is_empty() {
+                        self.warn(&format!("{} messages failed", failed.len()));
+                    }
+                    let done = part.into_iter().filter(|record| !failed.contains(id(record)));
+                    self.delete(&done.collect::<Vec<_>>()).await;
                 }
-                delete(cloud, mapping, &done).await;
+                Err(reason) => self.warn(&format!("a batch of {} messages failed: {reason}", part.len())),
             }
-            Err(reason) => {
-                tracing::warn!(target: "hop", service = "lambda", resource = %mapping.function, "a batch of {} messages failed: {reason}", part.len());
+        }
+    }
+
+    /// Invokes the function. Returns the ids of the failed messages, or why the whole batch failed.
+    async fn deliver(&self, records: &[Value], expires_ms: i64) -> Result<HashSet<String>, String> {
+        let payload = Bytes::from(json!({ "Records": records }).to_string());
+        let mut throttles = 0;
+        let done = loop {
+            match lambda::invoke(&self.cloud, &self.mapping.function, payload.clone()).await {
+                Ok(done) => break done,
+                // Lambda retries until the messages are visible again (services-sqs-errorhandling,
+                // "Backoff strategy").
+                Err(error) if self.stop.is_cancelled() || self.cloud.clock.now_ms() >= expires_ms => {
+                    return Err(error.to_string());
+                }
+                Err(error) => {
+                    self.warn(&format!("not invoked: {error}"));
+                    pause(&self.cloud, throttles).await;
+                    throttles += 1;
+                }
+            }
+        };
+        if let Some(error) = done.function_error {
+            return Err(error);
+        }
+        if !self.mapping.partial {
+            return Ok(HashSet::new());
+        }
+        let failed: HashSet<String> = failures(&done.payload)?.into_iter().collect();
+        match failed.iter().find(|failed| !records.iter().any(|record| id(record) == failed.as_str())) {
+            Some(unknown) => {
+                Err(format!("the batch response names a message that is not in the batch: {unknown}"))
+            }
+            None => Ok(failed),
+        }
+    }
+
+    async fn delete(&self, records: &[Value]) {
+        for ten in records.chunks(10) {
+            let entry = |(n, record): (usize, &Value)| json!({ "Id": n.to_string(), "ReceiptHandle": record["receiptHandle"] });
+            let entries: Vec<Value> = ten.iter().enumerate().map(entry).collect();
+            if let Err(error) = self.sqs("DeleteMessageBatch", json!({ "Entries": entries })).await {
+                // They become visible and are delivered again: at least once.
+                self.warn(&format!("cannot delete messages: {error}"));
             }
         }
     }
 }
 
-/// Parts that fit into an invocation.
+/// Splits records into parts that each fit into an invocation.
 fn split(records: Vec<Value>) -> Vec<Vec<Value>> {
     let mut parts: Vec<Vec<Value>> = Vec::new();
     let mut bytes = usize::MAX;
@@ -180,7 +214,7 @@ fn split(records: Vec<Value>) -> Vec<Vec<Value>> {
         let size = record.to_string().len() + 1;
         bytes = bytes.saturating_add(size);
         match parts.last_mut() {
-            Some(part) if bytes <= BATCH_BYTES => part.push(record),
+            Some(part) if bytes <= MAX_BATCH_BYTES => part.push(record),
             _ => {
                 bytes = size;
                 parts.push(vec![record]);
@@ -190,74 +224,21 @@ fn split(records: Vec<Value>) -> Vec<Vec<Value>> {
     parts
 }
 
-/// Invokes the function; the ids of the messages that failed, or why all did.
-async fn deliver(
-    cloud: &Arc<Cloud>,
-    mapping: &Mapping,
-    records: &[Value],
-    expires_ms: i64,
-    stop: &CancellationToken,
-) -> Result<HashSet<String>, String> {
-    let payload = Bytes::from(json!({ "Records": records }).to_string());
-    let mut throttles = 0;
-    let done = loop {
-        match lambda::invoke(cloud, &mapping.function, payload.clone()).await {
-            Ok(done) => break done,
-            // Tried again until the messages show again (services-sqs-errorhandling, "Backoff strategy").
-            Err(error) if stop.is_cancelled() || cloud.clock.now_ms() >= expires_ms => {
-                return Err(error.to_string());
-            }
-            Err(error) => {
-                tracing::warn!(target: "hop", service = "lambda", resource = %mapping.function, "not invoked: {error}");
-                pause(cloud, throttles).await;
-                throttles += 1;
-            }
-        }
-    };
-    if let Some(error) = done.function_error {
-        return Err(error);
-    }
-    if !mapping.partial {
-        return Ok(HashSet::new());
-    }
-    let failed: HashSet<String> = super::failures(&done.payload)?.into_iter().collect();
-    match failed.iter().find(|failed| !records.iter().any(|record| id(record) == failed.as_str())) {
-        Some(unknown) => {
-            Err(format!("the batch response names a message that is not in the batch: {unknown}"))
-        }
-        None => Ok(failed),
-    }
-}
-
 fn id(record: &Value) -> &str {
     record["messageId"].as_str().unwrap_or_default()
 }
 
-async fn delete(cloud: &Arc<Cloud>, mapping: &Mapping, records: &[Value]) {
-    for ten in records.chunks(10) {
-        let entries: Vec<Value> = ten
-            .iter()
-            .enumerate()
-            .map(|(n, record)| json!({ "Id": n.to_string(), "ReceiptHandle": record["receiptHandle"] }))
-            .collect();
-        if let Err(error) = sqs(cloud, mapping, "DeleteMessageBatch", json!({ "Entries": entries })).await {
-            // They show again and are delivered again: at least once.
-            tracing::warn!(target: "hop", service = "lambda", resource = %mapping.function, "cannot delete messages: {error}");
-        }
-    }
-}
-
-/// A JSON body is matched by its members, any other as text (invocation-eventfiltering, with SQS).
+/// Filters see the members of a JSON body, and any other body as text (invocation-eventfiltering, with SQS).
 fn wants(mapping: &Mapping, record: &Value) -> bool {
     let mut seen = record.clone();
     if let Some(body) = record["body"].as_str().and_then(|body| serde_json::from_str::<Value>(body).ok()) {
         seen["body"] = body;
     }
-    mapping.wants(&seen)
+    mapping.filters.want(&seen)
 }
 
-/// A message as the function gets it (with-sqs, "Example Amazon SQS message event").
-pub(super) fn record(cloud: &Cloud, mapping: &Mapping, mut message: Value) -> Value {
+/// The function's record of a message (with-sqs, "Example Amazon SQS message event").
+pub fn record(cloud: &Cloud, mapping: &Mapping, mut message: Value) -> Value {
     let attributes: Map<String, Value> = message["MessageAttributes"]
         .as_object()
         .into_iter()

@@ -1,4 +1,4 @@
-//! A table stream's records for a function (with-ddb), on the reader of [`super::stream`].
+//! Delivers a table stream's records to a function (with-ddb).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -7,17 +7,16 @@ use bytes::Bytes;
 use cloud_core::{AwsError, Cloud};
 use serde_json::{Value, json};
 
-use super::lock;
-use super::mapping::Mapping;
+use super::mapping::{Mapping, lock};
+use super::response::failures;
 use super::stream::{Abandoned, Consumer, Delivery, sequence_of};
 use crate::lambda;
 
-/// Invokes the function of a mapping with batches of records.
-pub(super) struct Functions {
+pub struct Functions {
     cloud: Arc<Cloud>,
     mapping: Arc<Mapping>,
-    /// Request id and function error of an invocation that has just failed, by the last record
-    /// of its batch, until [`Consumer::note`] fetches them.
+    /// Request id and function error of a failed invocation, by the last record of its batch.
+    /// [`Consumer::note`] removes them.
     last: Mutex<HashMap<String, Value>>,
 }
 
@@ -30,7 +29,7 @@ impl Functions {
         if !self.mapping.partial {
             return Delivery::Done;
         }
-        match super::failures(payload) {
+        match failures(payload) {
             Err(reason) => Delivery::Failed { reason },
             Ok(failed) if failed.is_empty() => Delivery::Done,
             // The lowest sequence number is the checkpoint (services-ddb-batchfailurereporting).
@@ -50,7 +49,7 @@ fn last_of(records: &[Value]) -> String {
 
 impl Consumer for Functions {
     fn wants(&self, record: &Value) -> bool {
-        self.mapping.wants(record)
+        self.mapping.filters.want(record)
     }
 
     async fn deliver(&self, records: Vec<Value>) -> Delivery {
@@ -78,8 +77,7 @@ impl Consumer for Functions {
         lock(&self.last).remove(&last_of(records)).unwrap_or_default()
     }
 
-    /// The invocation record of services-dynamodb-errors; without a destination the batch
-    /// is skipped.
+    /// Sends the invocation record of services-dynamodb-errors. Without a destination the batch is skipped.
     async fn abandon(&self, batch: Abandoned) -> Result<(), AwsError> {
         tracing::warn!(target: "hop", service = "lambda", resource = %self.mapping.function, "{} records given up: {}", batch.records.len(), batch.condition);
         let Some(queue) = &self.mapping.on_failure else { return Ok(()) };
@@ -93,7 +91,7 @@ impl Consumer for Functions {
             "timestamp": self.cloud.clock.timestamp(),
             "DDBStreamBatchInfo": batch.batch_info,
         });
-        // Records can be too old before they were ever delivered.
+        // Without a note the records were too old before the first delivery.
         if let Value::Object(note) = batch.note {
             record["requestContext"]["requestId"] = note["requestId"].clone();
             record["responseContext"] = json!({ "statusCode": 200, "executedVersion": "$LATEST" });

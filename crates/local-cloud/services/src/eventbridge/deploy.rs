@@ -1,33 +1,43 @@
-//! Buses, rules and archives of the template.
+//! Buses, policies, rules and archives of the template.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cloud_core::api::{Tag, tag_object};
 use cloud_core::resource::{Refusal, Resource};
 use cloud_core::service::{Deploy, Identity, Named, Type, counted, unless_missing};
 use cloud_core::store::StoreError;
 use cloud_core::{AwsError, Cloud, later};
+use rusqlite::Transaction;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::api::{Tags, tag_object};
-use super::bus::{self, bus_name};
-use super::model::{Target, parse_pattern};
-use super::{archive, policy, rules, store};
+use super::names::{check_archive, check_bus, check_retention, find_bus};
+use super::rule::{check_name, check_state, check_targets, parse_pattern};
+use super::target::Target;
+use super::{policy, routing, store};
 
-/// What the template declares in this run: (bus, rule), archives, (bus, statement).
+/// The template's resources of this run. Those of an earlier template that are not here are deleted.
 #[derive(Debug, Default)]
-pub struct Declared {
-    rules: Mutex<HashSet<(String, String)>>,
-    archives: Mutex<HashSet<String>>,
-    statements: Mutex<HashSet<(String, String)>>,
+pub struct Declared(Mutex<Names>);
+
+#[derive(Debug, Default)]
+struct Names {
+    /// `bus|rule`.
+    rules: HashSet<String>,
+    archives: HashSet<String>,
+    /// `bus|statement id`.
+    statements: HashSet<String>,
 }
 
-#[cfg(any(test, feature = "testing"))]
 impl Declared {
+    fn names(&self) -> MutexGuard<'_, Names> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(any(test, feature = "testing"))]
     pub fn clear_for_tests(&self) {
-        self.rules.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.archives.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.names() = Names::default();
     }
 }
 
@@ -37,14 +47,14 @@ struct BusProps {
     name: String,
     description: Option<String>,
     #[serde(default)]
-    tags: Tags,
-    /// Where AWS puts events that it failed to encrypt; nothing is encrypted here.
+    tags: Vec<Tag>,
+    /// For events that AWS fails to encrypt; nothing is encrypted here.
     #[serde(rename = "DeadLetterConfig")]
     _dead_letter_config: Option<Value>,
     /// No effect here: nothing is encrypted at rest.
     #[serde(rename = "KmsKeyIdentifier")]
     _kms_key_identifier: Option<Value>,
-    /// No effect here: the live log tells what a bus failed to deliver.
+    /// No effect here: the live log shows what a bus failed to deliver.
     #[serde(rename = "LogConfig")]
     _log_config: Option<Value>,
     policy: Option<Value>,
@@ -73,7 +83,7 @@ struct RuleProps {
     #[serde(default)]
     targets: Vec<Target>,
     #[serde(default)]
-    tags: Tags,
+    tags: Vec<Tag>,
 }
 
 #[derive(Deserialize)]
@@ -91,7 +101,7 @@ struct ArchiveProps {
 }
 
 #[rustfmt::skip]
-pub(crate) const TYPES: &[Type] = &[
+pub(super) const TYPES: &[Type] = &[
     Type::new("AWS::Events::Archive", "archive and replay",
         Identity::named("ArchiveName", 48)
             .arn("arn:aws:events:{region}:{account}:archive/{name}").attributes(&[Identity::ARN]),
@@ -117,7 +127,7 @@ async fn archived(cloud: &Arc<Cloud>, archive: &Named) -> Result<Option<String>,
     Ok(counted(found["EventCount"].as_u64().unwrap_or_default(), "archived event"))
 }
 
-/// A bus can go only once its rules are gone.
+/// A bus can only be deleted after its rules.
 async fn remove_bus(cloud: &Arc<Cloud>, bus: &Named) -> Result<bool, AwsError> {
     forget_undeclared(cloud)?;
     cloud.call("events", "DeleteEventBus", json!({"Name": bus.name()})).await?;
@@ -126,24 +136,22 @@ async fn remove_bus(cloud: &Arc<Cloud>, bus: &Named) -> Result<bool, AwsError> {
 
 fn deploy_bus(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let props: BusProps = resource.read()?;
-    bus::check_name(&props.name).map_err(|reason| resource.refuse("Properties.Name", reason))?;
+    check_bus(&props.name).map_err(|reason| resource.refuse("Properties.Name", reason))?;
+    let statements = props.policy.as_ref().map_or(Ok(Vec::new()), policy::statements_of);
+    let statements = statements.map_err(|reason| resource.refuse("Properties.Policy", reason))?;
     let bus = store::Bus {
         name: props.name,
         description: props.description,
         tags: tag_object(props.tags),
         created_ms: cloud.clock.now_ms(),
     };
-    let policy = props.policy.as_ref().map_or(Ok(Vec::new()), policy::statements_of);
-    let statements = policy.map_err(|reason| resource.refuse("Properties.Policy", reason))?;
-    save(cloud, resource, |tx| store::put_bus(tx, &bus).map(|_| ()))?;
+    save(cloud, resource, |tx| store::put_bus(tx, &bus))?;
     statements.iter().try_for_each(|statement| save_statement(cloud, resource, &bus.name, statement))
 }
 
 fn deploy_policy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let props: PolicyProps = resource.read()?;
-    let bus = bus::find(cloud, props.event_bus_name.as_deref())
-        .map_err(|error| resource.refuse("Properties.EventBusName", error.message))?
-        .name;
+    let bus = bus(cloud, resource, "EventBusName", props.event_bus_name.as_deref())?;
     let statement = match (props.statement, props.action, props.principal) {
         (Some(mut statement), None, None) => {
             statement["Sid"] = props.statement_id.into();
@@ -162,34 +170,30 @@ fn deploy_policy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal>
 }
 
 fn save_statement(cloud: &Cloud, resource: &Resource, bus: &str, statement: &Value) -> Result<(), Refusal> {
-    save(cloud, resource, |tx| policy::put(tx, bus, statement, true))?;
-    let id = statement["Sid"].as_str().unwrap_or_default().to_owned();
-    let declared = &cloud.state::<crate::eventbridge::State>().declared.statements;
-    declared.lock().unwrap_or_else(PoisonError::into_inner).insert((bus.to_owned(), id));
+    save(cloud, resource, |tx| store::put_statement(tx, bus, statement))?;
+    let id = statement["Sid"].as_str().unwrap_or_default();
+    cloud.state::<Declared>().names().statements.insert(format!("{bus}|{id}"));
     Ok(())
 }
 
 fn deploy_rule(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let props: RuleProps = resource.read()?;
     let refuse = |path: &str, reason: String| resource.refuse(&format!("Properties.{path}"), reason);
-    let name = props.name.unwrap_or_else(|| physical_name(&resource.physical_id));
-    rules::check_name(&name).map_err(|reason| refuse("Name", reason))?;
-    let bus = bus::find(cloud, props.event_bus_name.as_deref())
-        .map_err(|error| refuse("EventBusName", error.message))?
-        .name;
+    let name = props.name.unwrap_or_else(|| physical_name(resource));
+    check_name(&name).map_err(|reason| refuse("Name", reason))?;
+    let bus = bus(cloud, resource, "EventBusName", props.event_bus_name.as_deref())?;
     let pattern = props.event_pattern.ok_or_else(|| {
         refuse("EventPattern", "it is missing, and scheduled rules are not emulated".to_owned())
     })?;
     let pattern = pattern_text(&pattern).map_err(|reason| refuse("EventPattern", reason))?;
     let state = props.state.unwrap_or_else(|| "ENABLED".into());
-    rules::check_state(&state).map_err(|reason| refuse("State", reason))?;
+    check_state(&state).map_err(|reason| refuse("State", reason))?;
     if !props.targets.is_empty() {
-        rules::check_targets(&props.targets).map_err(|reason| refuse("Targets", reason))?;
+        check_targets(&props.targets).map_err(|reason| refuse("Targets", reason))?;
     }
-    // What an operator enabled or disabled stays so, until the template asks for another state.
-    let rules = cloud.store.read(|db| store::rules(db, &bus));
-    let before = rules.map_err(|error| refuse("Name", error.to_string()))?;
-    let before = before.into_iter().find(|rule| rule.name == name);
+    // The state that an operator set stays, until the template asks for another one.
+    let before = cloud.store.read(|db| store::rule(db, &bus, &name));
+    let before = before.map_err(|error| refuse("Name", error.to_string()))?;
     let kept = before.filter(|before| before.declared_state.as_ref() == Some(&state));
     let rule = store::Rule {
         declared_state: Some(state.clone()),
@@ -207,45 +211,50 @@ fn deploy_rule(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
         tx.execute("DELETE FROM events_targets WHERE bus = ?1 AND rule = ?2", [&rule.bus, &rule.name])?;
         props.targets.iter().try_for_each(|target| store::put_target(tx, &rule.bus, &rule.name, target))
     })?;
-    let declared = &cloud.state::<crate::eventbridge::State>().declared.rules;
-    declared.lock().unwrap_or_else(PoisonError::into_inner).insert((rule.bus, rule.name));
+    cloud.state::<Declared>().names().rules.insert(format!("{}|{}", rule.bus, rule.name));
     Ok(())
 }
 
 fn deploy_archive(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let props: ArchiveProps = resource.read()?;
     let refuse = |path: &str, reason: String| resource.refuse(&format!("Properties.{path}"), reason);
-    let name = props.archive_name.unwrap_or_else(|| physical_name(&resource.physical_id));
-    archive::check_name(&name).map_err(|reason| refuse("ArchiveName", reason))?;
-    archive::check_retention(props.retention_days).map_err(|error| refuse("RetentionDays", error.message))?;
-    let bus = bus_name(Some(&props.source_arn));
-    bus::find(cloud, Some(&bus)).map_err(|error| refuse("SourceArn", error.message))?;
+    let name = props.archive_name.unwrap_or_else(|| physical_name(resource));
+    check_archive(&name).map_err(|reason| refuse("ArchiveName", reason))?;
+    check_retention(props.retention_days).map_err(|reason| refuse("RetentionDays", reason))?;
     let pattern = props.event_pattern.as_ref().map(pattern_text).transpose();
     let archive = store::Archive {
         from_template: true,
         name,
-        bus,
+        bus: bus(cloud, resource, "SourceArn", Some(&props.source_arn))?,
         pattern: pattern.map_err(|reason| refuse("EventPattern", reason))?,
         description: props.description,
         retention_days: props.retention_days,
         created_ms: cloud.clock.now_ms(),
     };
     save(cloud, resource, |tx| store::put_archive(tx, &archive))?;
-    let declared = &cloud.state::<crate::eventbridge::State>().declared.archives;
-    declared.lock().unwrap_or_else(PoisonError::into_inner).insert(archive.name);
+    cloud.state::<Declared>().names().archives.insert(archive.name);
     Ok(())
 }
 
-/// `Ref` of a rule on a bus of its own is `bus|rule`; the rest is the name.
-fn physical_name(physical_id: &str) -> String {
-    physical_id.rsplit(['|', '/']).next().unwrap_or(physical_id).to_owned()
+/// The name of the bus that a property names.
+fn bus(
+    cloud: &Cloud,
+    resource: &Resource,
+    property: &str,
+    name_or_arn: Option<&str>,
+) -> Result<String, Refusal> {
+    let found = find_bus(cloud, name_or_arn);
+    let bus = found.map_err(|error| resource.refuse(&format!("Properties.{property}"), error.message))?;
+    Ok(bus.name)
+}
+
+/// The name that CloudFormation made up. `Ref` of a rule on a custom bus is `bus|rule`.
+fn physical_name(resource: &Resource) -> String {
+    resource.physical_id.rsplit(['|', '/']).next().unwrap_or_default().to_owned()
 }
 
 fn pattern_text(pattern: &Value) -> Result<String, String> {
-    let text = match pattern {
-        Value::String(text) => text.clone(),
-        object => object.to_string(),
-    };
+    let text = pattern.as_str().map_or_else(|| pattern.to_string(), str::to_owned);
     parse_pattern(&text)?;
     Ok(text)
 }
@@ -253,38 +262,35 @@ fn pattern_text(pattern: &Value) -> Result<String, String> {
 fn save(
     cloud: &Cloud,
     resource: &Resource,
-    change: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<()>,
+    change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
 ) -> Result<(), Refusal> {
     cloud.store.write(change).map_err(|error| resource.refuse("Properties", error.to_string()))?;
-    cloud.state::<crate::eventbridge::State>().routes.clear();
+    routing::forget(cloud);
     Ok(())
 }
 
-/// Deletes the rules, archives and statements that an earlier run's template declared and this one's does not.
+/// Deletes the rules, archives and statements of an earlier template that this one does not declare.
 pub fn forget_undeclared(cloud: &Cloud) -> Result<(), StoreError> {
-    let declared = &cloud.state::<crate::eventbridge::State>().declared;
-    let rules = declared.rules.lock().unwrap_or_else(PoisonError::into_inner);
-    let archives = declared.archives.lock().unwrap_or_else(PoisonError::into_inner);
-    let rules: Vec<Value> = rules.iter().map(|(bus, rule)| json!(format!("{bus}|{rule}"))).collect();
-    let archives: Vec<Value> = archives.iter().map(|archive| json!(archive)).collect();
-    let statements = declared.statements.lock().unwrap_or_else(PoisonError::into_inner);
-    let statements: Vec<Value> = statements.iter().map(|(bus, id)| json!(format!("{bus}|{id}"))).collect();
+    let [rules, archives, statements] = {
+        let names = cloud.state::<Declared>().names();
+        [&names.rules, &names.archives, &names.statements].map(|names| json!(names).to_string())
+    };
     cloud.store.write(|tx| {
         tx.execute(
             "DELETE FROM events_rules WHERE from_template
              AND bus || '|' || name NOT IN (SELECT value FROM json_each(?1))",
-            [Value::from(rules).to_string()],
+            [rules],
         )?;
         tx.execute(
             "DELETE FROM events_policies WHERE from_template
              AND bus || '|' || sid NOT IN (SELECT value FROM json_each(?1))",
-            [Value::from(statements).to_string()],
+            [statements],
         )?;
         tx.execute(
             "DELETE FROM events_archives WHERE from_template AND name NOT IN (SELECT value FROM json_each(?1))",
-            [Value::from(archives).to_string()],
+            [archives],
         )
     })?;
-    cloud.state::<crate::eventbridge::State>().routes.clear();
+    routing::forget(cloud);
     Ok(())
 }

@@ -1,32 +1,32 @@
-//! EventBridge: buses, rules, targets with retry and dead-letter queue, archives and replays.
-//! An accepted event and its deliveries are durable before PutEvents answers; delivery is at
-//! least once and in no promised order. Schedules, API destinations and permissions are not
-//! emulated.
+//! EventBridge: buses, rules, targets with retry and dead-letter queue, archives and replays. PutEvents
+//! answers once the event and its deliveries are durable; an event is delivered at least once, in no
+//! promised order. Schedules and API destinations are refused; permissions are shown, not enforced.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use cloud_core::service::{Chore, JSON_1_1, Protocol, Service};
-use cloud_core::store::{Store, StoreError};
+use cloud_core::store::StoreError;
 use cloud_core::{AwsError, Cloud};
 use serde_json::Value;
 
 mod api;
-mod archive;
-mod bus;
+mod dead_letter;
 mod delivery;
 mod deploy;
-mod model;
+mod event;
+mod names;
 mod policy;
-mod put_events;
-mod rules;
+mod replay;
+mod routing;
+mod rule;
+mod send;
 mod store;
+mod target;
 #[cfg(test)]
 mod tests;
+mod wake;
 
-pub(crate) use deploy::forget_undeclared;
-
-/// The service.
 pub static SERVICE: Service = Service {
     protocols: &[Protocol::Json {
         content_type: JSON_1_1,
@@ -35,78 +35,47 @@ pub static SERVICE: Service = Service {
         forward: None,
     }],
     open: |opening| {
-        let state = State::open(opening.store)?;
-        opening.keep(state);
+        store::open(opening.store)?;
+        opening.keep(routing::Cache::default());
+        opening.keep(wake::Bell::default());
+        opening.keep(deploy::Declared::default());
         Ok(())
     },
-    start: start,
+    start,
     chores: &[Chore {
         of: "expired archived events",
         every: Duration::from_secs(300),
         portion: 500,
         deletes: true,
-        work: |cloud, most| Box::pin(async move { Ok(sweep(cloud, most)?) }),
+        work: |cloud, most| {
+            let now_ms = cloud.clock.now_ms();
+            Box::pin(async move { Ok(cloud.store.write(|tx| store::sweep(tx, now_ms, most))?) })
+        },
     }],
-    undelivered: undelivered,
+    undelivered,
     actions: api::ACTIONS,
     types: deploy::TYPES,
     ..Service::new("events")
 };
 
-/// What the service keeps besides its tables.
-#[derive(Debug, Default)]
-pub struct State {
-    routes: bus::Cache,
-    workers: delivery::Workers,
-    declared: deploy::Declared,
-}
-
-impl State {
-    /// Creates the service's tables, and the default bus.
-    ///
-    /// # Errors
-    /// When the store refuses.
-    pub fn open(store: &Store) -> Result<Self, StoreError> {
-        store::migrate(store)?;
-        store.write(|tx| {
-            tx.execute("INSERT OR IGNORE INTO events_buses VALUES (?1, NULL, '{}', 0)", [bus::DEFAULT])
-        })?;
-        Ok(Self::default())
-    }
-}
-
-/// Starts the background tasks, after every resource is deployed; they end when `cloud.stopping` is cancelled.
-pub fn start(cloud: &Arc<Cloud>) {
-    if let Err(error) = forget_undeclared(cloud).and_then(|()| bus::date_default(cloud)) {
+/// Deletes what the template no longer declares, and resumes deliveries and replays.
+pub(crate) fn start(cloud: &Arc<Cloud>) {
+    if let Err(error) = deploy::forget_undeclared(cloud).and_then(|()| store::date_default_bus(cloud)) {
         tracing::error!(%error, "the rules of an earlier template could not be deleted");
     }
     delivery::start(cloud);
-    archive::start(cloud);
+    replay::start(cloud);
 }
 
-/// Deletes so many expired events of archives at most; how many.
-///
-/// # Errors
-/// When the store refuses.
-pub(crate) fn sweep(cloud: &Cloud, most: usize) -> Result<usize, StoreError> {
-    cloud.store.write(|tx| store::sweep(tx, cloud.clock.now_ms(), most))
-}
-
-/// How many deliveries are pending that need what an ARN names: their target, or the bus of their rule.
-///
-/// # Errors
-/// When the store refuses.
+/// Counts the pending deliveries that need `arn`: their target, or the bus of their rule.
 fn undelivered(cloud: &Cloud, arn: &str) -> Result<u64, StoreError> {
     // `arn:...:event-bus/{bus}`, and `arn:...:rule/{bus}/{rule}`.
     let rules = arn.replacen(":event-bus/", ":rule/", 1) + "/";
     cloud.store.read(|db| store::pending(db, arn, &rules))
 }
 
-/// Publishes events of an AWS service itself (`aws.states`, for one) to the default bus, each
-/// with its resource and its detail, with a change of the caller's own in the same transaction.
-///
-/// # Errors
-/// When the store refuses; then nothing is changed.
+/// Publishes events of an AWS service (e.g. `aws.states`) to the default bus, each with its resource and
+/// its detail. `also` is the caller's own change, in the same transaction.
 pub async fn publish_aws_events(
     cloud: &Arc<Cloud>,
     source: &str,
@@ -116,16 +85,16 @@ pub async fn publish_aws_events(
 ) -> Result<(), AwsError> {
     let now_ms = cloud.clock.now_ms();
     let event = |(resource, detail): (String, Value)| {
-        let event = bus::envelope(cloud, source, detail_type, now_ms, vec![resource].into(), detail);
-        tracing::info!(target: "hop", service = "events", resource = bus::DEFAULT, event = event["id"].as_str(), "{source} {detail_type} accepted");
+        let event = event::envelope(cloud, source, detail_type, now_ms, vec![resource].into(), detail);
+        tracing::info!(target: "hop", service = "events", resource = names::DEFAULT_BUS, event = event["id"].as_str(), "{source} {detail_type} accepted");
         event
     };
     let events: Vec<Value> = details.into_iter().map(event).collect();
-    Ok(bus::publish_with(cloud, &[(bus::DEFAULT, &events)], bus::Origin::Put, also)?)
+    Ok(routing::publish(cloud, &[(names::DEFAULT_BUS, &events)], routing::Origin::Put, also)?)
 }
 
-/// The next deployment declares anew, as after a restart.
+/// Forgets what was deployed, so that the next deployment is like one after a restart.
 #[cfg(any(test, feature = "testing"))]
 pub fn declare_anew_for_tests(cloud: &Cloud) {
-    cloud.state::<State>().declared.clear_for_tests();
+    cloud.state::<deploy::Declared>().clear_for_tests();
 }

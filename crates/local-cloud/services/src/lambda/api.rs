@@ -5,52 +5,30 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use cloud_core::api::{self, check_enum, check_number, key_of, with_token};
 use cloud_core::calls::Permission;
-use cloud_core::service::{Action, Request};
+use cloud_core::clock::rfc3339;
+use cloud_core::service::{Action, Answer, Request};
 use cloud_core::{AwsError, Cloud};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::config::Config;
-use super::function::{self, Function};
-use super::{asynchronous, lock};
+use super::function::Function;
+use super::{State, asynchronous, invocation, lock};
 
-/// The actions, with the members of AWS's API reference.
-pub(super) const ACTIONS: &[Action] =
-    &[
-        Action::later("Invoke", |cloud, input| Box::pin(async move { invoke(cloud, read(input)?).await }))
-            .route("POST", "/2015-03-31/functions/{FunctionName}/invocations", 200)
-            .needs(invoke_permission),
-        Action::new("GetFunction", |cloud, input| get_function(cloud, &read(input)?)).route(
-            "GET",
-            "/2015-03-31/functions/{FunctionName}",
-            200,
-        ),
-        Action::new("GetFunctionConfiguration", |cloud, input| {
-            Ok(configuration(&named(cloud, &read(input)?)?.config))
-        })
+#[rustfmt::skip]
+pub(super) const ACTIONS: &[Action] = &[
+    Action::later("Invoke", |cloud, input| Box::pin(async move { invoke(cloud, read(input)?).await }))
+        .route("POST", "/2015-03-31/functions/{FunctionName}/invocations", 200).needs(invoke_permission),
+    Action::new("GetFunction", |cloud, input| get_function(cloud, &read(input)?))
+        .route("GET", "/2015-03-31/functions/{FunctionName}", 200),
+    Action::new("GetFunctionConfiguration", |cloud, input| Ok(configuration(&named(cloud, &read(input)?)?.config)))
         .route("GET", "/2015-03-31/functions/{FunctionName}/configuration", 200),
-        Action::new("ListFunctions", |cloud, input| list_functions(cloud, read(input)?)).route(
-            "GET",
-            "/2015-03-31/functions",
-            200,
-        ),
-        Action::new("GetFunctionConcurrency", |cloud, input| {
-            let reserved = named(cloud, &read(input)?)?.config.reserved_concurrency;
-            Ok(reserved.map_or(json!({}), |most| json!({ "ReservedConcurrentExecutions": most })))
-        })
-        .route("GET", "/2019-09-30/functions/{FunctionName}/concurrency", 200),
-        Action::new("GetFunctionEventInvokeConfig", |cloud, input| get_event_invoke(cloud, &read(input)?))
-            .route("GET", EVENT_INVOKE, 200),
-        Action::new("GetPolicy", |cloud, input| get_policy(cloud, &read(input)?)).route(
-            "GET",
-            "/2015-03-31/functions/{FunctionName}/policy",
-            200,
-        ),
-    ];
-
-const EVENT_INVOKE: &str = "/2019-09-25/functions/{FunctionName}/event-invoke-config";
+    Action::new("ListFunctions", |cloud, input| list_functions(cloud, read(input)?))
+        .route("GET", "/2015-03-31/functions", 200),
+];
 
 fn invoke_permission(cloud: &Cloud, request: Request<'_>) -> Vec<Permission> {
     let function = match request.text("FunctionName") {
@@ -64,21 +42,23 @@ fn invoke_permission(cloud: &Cloud, request: Request<'_>) -> Vec<Permission> {
 pub(super) fn is_path(path: &str) -> bool {
     let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let mut parts = first.split('-');
-    first.len() == 10 && parts.by_ref().all(digits) && first.matches('-').count() == 2
+    first.len() == 10 && first.split('-').count() == 3 && first.split('-').all(digits)
 }
 
-/// Reads the input; a member that the action does not name is refused.
+const INVALID: &str = "InvalidParameterValueException";
+
 pub(crate) fn read<T: DeserializeOwned>(input: Value) -> Result<T, AwsError> {
-    serde_json::from_value(input)
-        .map_err(|error| AwsError::client("InvalidParameterValueException", error.to_string()))
+    api::read(input, INVALID)
+}
+
+fn violation(sentence: String) -> AwsError {
+    AwsError::client("ValidationException", sentence)
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct Named {
     function_name: String,
-    /// Only `$LATEST` exists here.
     qualifier: Option<String>,
 }
 
@@ -86,16 +66,15 @@ fn named(cloud: &Cloud, input: &Named) -> Result<Arc<Function>, AwsError> {
     resolve(cloud, &input.function_name, input.qualifier.as_deref())
 }
 
-/// A function by its name and, apart or behind it, its version; there is only `$LATEST`.
+/// Finds a function by its name and its version, apart or behind the name; there is only `$LATEST`.
 fn resolve(cloud: &Cloud, name: &str, qualifier: Option<&str>) -> Result<Arc<Function>, AwsError> {
-    let Some(qualifier) = qualifier else { return cloud.state::<crate::lambda::State>().function(name) };
+    let Some(qualifier) = qualifier else { return super::function(cloud, name) };
     let (name, behind) = split_qualifier(name);
     if behind.is_some_and(|behind| behind != qualifier) {
-        return Err(invalid(
-            "The derived qualifier from the function name does not match the specified qualifier.",
-        ));
+        let message = "The derived qualifier from the function name does not match the specified qualifier.";
+        return Err(AwsError::client(INVALID, message));
     }
-    cloud.state::<crate::lambda::State>().function(&format!("{name}:{qualifier}"))
+    super::function(cloud, &format!("{name}:{qualifier}"))
 }
 
 /// `name:qualifier`, where the name may be an ARN.
@@ -119,18 +98,17 @@ struct Invoke {
     payload: String,
 }
 
-async fn invoke(cloud: &Arc<Cloud>, input: Invoke) -> Result<Value, AwsError> {
+async fn invoke(cloud: &Arc<Cloud>, input: Invoke) -> Answer {
     let kind = input.invocation_type.as_deref().unwrap_or("RequestResponse");
-    constrain("invocationType", Some(kind), &["Event", "RequestResponse", "DryRun"])?;
-    constrain("logType", input.log_type.as_deref(), &["None", "Tail"])?;
-    let tail = input.log_type.as_deref() == Some("Tail");
+    check_enum("invocationType", Some(kind), &["Event", "RequestResponse", "DryRun"]).map_err(violation)?;
+    check_enum("logType", input.log_type.as_deref(), &["None", "Tail"]).map_err(violation)?;
     let function = resolve(cloud, &input.function_name, input.qualifier.as_deref())?;
     let context = input.client_context.as_deref().map(client_context).transpose()?;
     let payload = Bytes::from(input.payload);
     match kind {
         "RequestResponse" => {
             let request_id = cloud.random.uuid();
-            let done = function::invoke(cloud, &function, payload, request_id, context).await?;
+            let done = invocation::invoke(cloud, &function, payload, request_id, context).await?;
             let mut answer = json!({
                 "StatusCode": 200,
                 "ExecutedVersion": "$LATEST",
@@ -140,7 +118,7 @@ async fn invoke(cloud: &Arc<Cloud>, input: Invoke) -> Result<Value, AwsError> {
             if let Some(error) = done.function_error {
                 answer["FunctionError"] = error.into();
             }
-            if tail {
+            if input.log_type.as_deref() == Some("Tail") {
                 answer["LogResult"] = STANDARD.encode(done.log_tail).into();
             }
             Ok(answer)
@@ -149,61 +127,31 @@ async fn invoke(cloud: &Arc<Cloud>, input: Invoke) -> Result<Value, AwsError> {
             let request_id = asynchronous::accept(cloud, &function.config.name, payload)?;
             Ok(json!({ "StatusCode": 202, "Payload": "", "RequestId": request_id }))
         }
-        // DryRun: the checks are done.
+        // A dry run ends here: all else is checked.
         _ => {
-            function::check(payload, function::LARGEST_REQUEST)?;
+            invocation::check(payload, invocation::MAX_REQUEST_BYTES)?;
             Ok(json!({ "StatusCode": 204, "Payload": "" }))
         }
     }
 }
 
-/// Base64 of a JSON object, up to 3,583 bytes (API_Invoke); as JSON on one line.
+/// Reads the base64 of a JSON object, up to 3,583 bytes (API_Invoke), as JSON on one line.
 fn client_context(given: &str) -> Result<String, AwsError> {
-    let wrong = || {
-        AwsError::client(
-            "InvalidRequestContentException",
-            "Client context must be a valid Base64-encoded JSON object.",
-        )
-    };
-    if given.len() > 3_583 {
-        return Err(wrong());
-    }
-    let bytes = STANDARD.decode(given).map_err(|_| wrong())?;
-    let context: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|_| wrong())?;
-    Ok(Value::Object(context).to_string())
+    let bytes = STANDARD.decode(given).ok().filter(|_| given.len() <= 3_583);
+    let context = bytes.and_then(|bytes| serde_json::from_slice::<Map<String, Value>>(&bytes).ok());
+    context.map(|context| Value::Object(context).to_string()).ok_or_else(|| {
+        let message = "Client context must be a valid Base64-encoded JSON object.";
+        AwsError::client("InvalidRequestContentException", message)
+    })
 }
 
-fn invalid(message: &str) -> AwsError {
-    AwsError::client("InvalidParameterValueException", message)
-}
-
-/// One of a set, as the API's own validation tells it.
-fn constrain(member: &str, value: Option<&str>, known: &[&str]) -> Result<(), AwsError> {
-    match value.filter(|value| !known.contains(value)) {
-        None => Ok(()),
-        Some(value) => Err(validation(
-            member,
-            value,
-            &format!("Member must satisfy enum value set: [{}]", known.join(", ")),
-        )),
-    }
-}
-
-fn validation(member: &str, value: &str, constraint: &str) -> AwsError {
-    AwsError::client(
-        "ValidationException",
-        format!(
-            "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: {constraint}"
-        ),
-    )
-}
-
-fn get_function(cloud: &Cloud, input: &Named) -> Result<Value, AwsError> {
+fn get_function(cloud: &Cloud, input: &Named) -> Answer {
     let function = named(cloud, input)?;
     let config = &function.config;
     let mut answer = json!({ "Configuration": configuration(config) });
-    if let Some(folder) = cloud.state::<crate::lambda::State>().binaries.get() {
-        answer["Code"] = json!({ "RepositoryType": "local", "Location": folder.join(&config.binary).display().to_string() });
+    if let Some(folder) = cloud.state::<State>().binaries.get() {
+        let location = folder.join(&config.binary).display().to_string();
+        answer["Code"] = json!({ "RepositoryType": "local", "Location": location });
     }
     if !config.tags.is_empty() {
         answer["Tags"] = json!(config.tags);
@@ -216,7 +164,6 @@ fn get_function(cloud: &Cloud, input: &Named) -> Result<Value, AwsError> {
 
 /// A FunctionConfiguration.
 fn configuration(config: &Config) -> Value {
-    let modified = jiff::Timestamp::from_millisecond(config.deployed_ms).unwrap_or_default();
     let mut logging = json!({ "LogGroup": config.logging.group, "LogFormat": "Text" });
     if config.logging.json {
         logging["LogFormat"] = "JSON".into();
@@ -237,7 +184,7 @@ fn configuration(config: &Config) -> Value {
         "Version": "$LATEST",
         "State": "Active",
         "LastUpdateStatus": "Successful",
-        "LastModified": modified.strftime("%Y-%m-%dT%H:%M:%S%.3f+0000").to_string(),
+        "LastModified": rfc3339(config.deployed_ms).replace('Z', "+0000"),
         "TracingConfig": { "Mode": config.tracing },
         "LoggingConfig": logging,
         "EphemeralStorage": { "Size": 512 },
@@ -261,104 +208,25 @@ struct List {
     _function_version: Option<String>,
 }
 
-fn list_functions(cloud: &Cloud, input: List) -> Result<Value, AwsError> {
-    let functions = lock(&cloud.state::<crate::lambda::State>().functions);
+fn list_functions(cloud: &Cloud, input: List) -> Answer {
+    let functions = lock(&cloud.state::<State>().functions);
     let all = functions.iter().map(|(name, function)| (name.clone(), configuration(&function.config)));
     page(all.collect(), "Functions", input.marker, input.max_items)
 }
 
-/// Up to 50 items in order of their keys, and a marker where there are more (API_ListFunctions).
+/// Up to 50 items in the order of their keys, and a marker where there are more (API_ListFunctions).
 pub(crate) fn page(
     items: Vec<(String, Value)>,
     member: &str,
     marker: Option<String>,
     most: Option<usize>,
-) -> Result<Value, AwsError> {
-    let most = match most {
-        None => 50,
-        Some(most @ 1..=10_000) => most.min(50),
-        Some(most) => {
-            let bound = if most == 0 { "greater than or equal to 1" } else { "less than or equal to 10000" };
-            return Err(validation(
-                "maxItems",
-                &most.to_string(),
-                &format!("Member must have value {bound}"),
-            ));
-        }
-    };
-    let after = match marker {
-        None => None,
-        Some(marker) => Some(
-            STANDARD
-                .decode(&marker)
-                .ok()
-                .and_then(|bytes| String::from_utf8(bytes).ok())
-                .ok_or_else(|| invalid("Invalid pagination marker."))?,
-        ),
-    };
-    let rest: Vec<_> =
-        items.into_iter().filter(|(key, _)| after.as_ref().is_none_or(|after| key > after)).collect();
-    let mut answer = Map::new();
-    if rest.len() > most {
-        answer.insert("NextMarker".into(), STANDARD.encode(&rest[most - 1].0).into());
-    }
-    answer.insert(member.into(), rest.into_iter().take(most).map(|(_, item)| item).collect());
-    Ok(Value::Object(answer))
-}
-
-fn get_event_invoke(cloud: &Cloud, input: &Named) -> Result<Value, AwsError> {
-    let function = named(cloud, input)?;
-    let configs = lock(&cloud.state::<crate::lambda::State>().event_invokes);
-    let arn = format!("{}:$LATEST", function.config.arn);
-    let Some(config) = configs.get(&function.config.name) else {
-        let message = format!("The function {arn} doesn't have an EventInvokeConfig");
-        return Err(AwsError::new(404, "ResourceNotFoundException", message));
-    };
-    let destination =
-        |arn: &Option<String>| arn.as_ref().map_or(json!({}), |arn| json!({ "Destination": arn }));
-    Ok(json!({
-        "FunctionArn": arn,
-        "LastModified": function.config.deployed_ms as f64 / 1_000.0,
-        "MaximumRetryAttempts": config.retries,
-        "MaximumEventAgeInSeconds": config.max_age_s,
-        "DestinationConfig": { "OnSuccess": destination(&config.on_success), "OnFailure": destination(&config.on_failure) },
-    }))
-}
-
-fn get_policy(cloud: &Cloud, input: &Named) -> Result<Value, AwsError> {
-    let function = named(cloud, input)?;
-    let permissions = lock(&cloud.state::<crate::lambda::State>().permissions);
-    let statements: Vec<Value> = permissions
-        .iter()
-        .filter(|permission| permission.function == function.config.name)
-        .map(|permission| {
-            let principal = if permission.principal.contains(".amazonaws.com") { "Service" } else { "AWS" };
-            let mut statement = json!({
-                "Sid": permission.sid,
-                "Effect": "Allow",
-                "Principal": { principal: permission.principal },
-                "Action": permission.action,
-                "Resource": function.config.arn,
-            });
-            if let Some(arn) = &permission.source_arn {
-                statement["Condition"]["ArnLike"] = json!({ "AWS:SourceArn": arn });
-            }
-            if let Some(account) = &permission.source_account {
-                statement["Condition"]["StringEquals"] = json!({ "AWS:SourceAccount": account });
-            }
-            statement
-        })
-        .collect();
-    if statements.is_empty() {
-        return Err(AwsError::new(
-            404,
-            "ResourceNotFoundException",
-            "The resource you requested does not exist.",
-        ));
-    }
-    let policy = json!({ "Version": "2012-10-17", "Id": "default", "Statement": statements });
-    let revision = cloud_core::random::stable_uuid(&policy.to_string());
-    Ok(json!({ "Policy": policy.to_string(), "RevisionId": revision }))
+) -> Answer {
+    let most = most.unwrap_or(50);
+    check_number("maxItems", most as i64, 1..=10_000).map_err(violation)?;
+    let invalid = || AwsError::client(INVALID, "Invalid pagination marker.");
+    let after = marker.map(|marker| key_of(&marker).ok_or_else(invalid)).transpose()?;
+    let (page, next) = api::page(items, after.as_deref(), most.min(50));
+    Ok(with_token(json!({ member: page }), "NextMarker", next))
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::super::pool::PROCESSES;
 use super::super::tests::{NOW, cloud, examples, function, message, queue, resource, until};
-use super::super::{invoke, invoke_async, lock, retrying, start};
-use super::{UNDER_WAY, dispatch};
+use super::super::{State, invoke, invoke_async, lock, retrying, start};
+use super::{MAX_UNDER_WAY, dispatch};
 
 /// How often the only event was tried, and when it is due again.
 fn attempts(cloud: &Cloud) -> Option<(i64, i64)> {
@@ -80,7 +80,7 @@ async fn an_event_outlives_a_restart_and_its_success_is_recorded() {
             ..cloud_core::Settings::for_tests()
         };
         let cloud = crate::testing::open(settings, Clock::manual(NOW), Random::seeded(1)).unwrap();
-        cloud.state::<crate::lambda::State>().binaries.set(examples()).unwrap();
+        cloud.state::<State>().binaries.set(examples()).unwrap();
         queue(&cloud, "done").await;
         function(&cloud, json!({})).await;
         let config = json!({ "FunctionName": "f", "Qualifier": "$LATEST", "MaximumRetryAttempts": 0,
@@ -105,7 +105,7 @@ async fn an_event_that_a_stop_breaks_off_counts_no_attempt() {
     function(&cloud, json!({ "Timeout": 900 })).await;
     start(&cloud);
     invoke_async(&cloud, "f", json!({ "do": "hang" }).to_string().into()).await.unwrap();
-    until(|| cloud.state::<crate::lambda::State>().alive.count() > 0).await;
+    until(|| cloud.state::<State>().alive.count() > 0).await;
     cloud.stopping.cancel();
     super::super::end_processes(&cloud);
     super::super::tests::settled(&cloud).await;
@@ -116,22 +116,22 @@ async fn an_event_that_a_stop_breaks_off_counts_no_attempt() {
 async fn no_more_events_are_under_way_than_there_is_room_for() {
     let cloud = cloud(Clock::manual(NOW));
     function(&cloud, json!({})).await;
-    for _ in 0..UNDER_WAY + 10 {
+    for _ in 0..MAX_UNDER_WAY + 10 {
         invoke_async(&cloud, "f", Bytes::from_static(b"{}")).await.unwrap();
     }
     let under_way = Arc::new(Mutex::default());
     dispatch(&cloud, &under_way).unwrap();
-    assert_eq!(lock(&under_way).len(), UNDER_WAY);
+    assert_eq!(lock(&under_way).len(), MAX_UNDER_WAY);
     // The others are first in line now, but there is no room yet.
     let first = "UPDATE lambda_events SET due_ms = due_ms - 1 WHERE rowid > ?1";
-    cloud.store.write(|tx| tx.execute(first, [UNDER_WAY as i64])).unwrap();
+    cloud.store.write(|tx| tx.execute(first, [MAX_UNDER_WAY as i64])).unwrap();
     dispatch(&cloud, &under_way).unwrap();
-    assert_eq!(lock(&under_way).len(), UNDER_WAY);
+    assert_eq!(lock(&under_way).len(), MAX_UNDER_WAY);
     let ended = lock(&under_way).iter().next().cloned().unwrap();
     cloud.store.write(|tx| tx.execute("DELETE FROM lambda_events WHERE request_id = ?1", [&ended])).unwrap();
     lock(&under_way).remove(&ended);
     dispatch(&cloud, &under_way).unwrap();
-    assert_eq!(lock(&under_way).len(), UNDER_WAY);
+    assert_eq!(lock(&under_way).len(), MAX_UNDER_WAY);
     cloud.stopping.cancel();
 }
 
@@ -160,7 +160,7 @@ async fn a_throttled_event_is_tried_until_it_is_too_old() {
         let cloud = cloud.clone();
         async move { invoke(&cloud, "f", json!({ "do": "hang" }).to_string().into()).await }
     });
-    until(|| cloud.state::<crate::lambda::State>().pool.turns.available_permits() < PROCESSES).await;
+    until(|| cloud.state::<State>().pool.turns.available_permits() < PROCESSES).await;
     invoke_async(&cloud, "f", Bytes::from_static(b"{}")).await.unwrap();
     let record = failure_record(&cloud, Duration::from_secs(1)).await;
     assert_eq!(record["requestContext"]["condition"], "EventAgeExceeded");

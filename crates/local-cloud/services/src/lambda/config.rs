@@ -1,4 +1,4 @@
-//! What templates say about functions: properties, asynchronous invocation, permissions.
+//! Functions and the settings of their asynchronous invocations, as templates describe them.
 
 use std::collections::BTreeMap;
 
@@ -9,30 +9,21 @@ use serde_json::Value;
 
 /// Names that Lambda sets itself and refuses to have set (configuration-envvars,
 /// "Reserved environment variables").
+#[rustfmt::skip]
 const RESERVED: [&str; 17] = [
-    "_HANDLER",
-    "_X_AMZN_TRACE_ID",
-    "AWS_DEFAULT_REGION",
-    "AWS_REGION",
-    "AWS_EXECUTION_ENV",
-    "AWS_LAMBDA_FUNCTION_NAME",
-    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
-    "AWS_LAMBDA_FUNCTION_VERSION",
-    "AWS_LAMBDA_INITIALIZATION_TYPE",
-    "AWS_LAMBDA_LOG_GROUP_NAME",
-    "AWS_LAMBDA_LOG_STREAM_NAME",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_LAMBDA_RUNTIME_API",
-    "LAMBDA_TASK_ROOT",
-    "LAMBDA_RUNTIME_DIR",
+    "_HANDLER", "_X_AMZN_TRACE_ID", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_FUNCTION_VERSION",
+    "AWS_LAMBDA_INITIALIZATION_TYPE", "AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_LAMBDA_RUNTIME_API",
+    "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR",
 ];
 
-/// 100 of an account's 1,000 are never reserved (configuration-concurrency).
-const MOST_RESERVED: u64 = super::ACCOUNT_CONCURRENCY as u64 - 100;
+/// Concurrent executions of all functions of an account (gettingstarted-limits).
+pub(super) const ACCOUNT_CONCURRENCY: usize = 1_000;
 
-/// A function as its template describes it.
+/// 100 of an account's concurrent executions are never reserved (configuration-concurrency).
+const MAX_RESERVED: u64 = ACCOUNT_CONCURRENCY as u64 - 100;
+
 #[derive(Debug, Clone)]
 pub(super) struct Config {
     pub name: String,
@@ -54,7 +45,6 @@ pub(super) struct Config {
     pub deployed_ms: i64,
 }
 
-/// Where a function logs, and in which form.
 #[derive(Debug, Clone)]
 pub(super) struct Logging {
     pub group: String,
@@ -67,7 +57,7 @@ pub(super) struct Logging {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct Properties {
     function_name: Option<String>,
-    // The binary that `Metadata.Binary` names is run in place of a package.
+    // The binary that `Metadata.Binary` names runs in place of a package.
     #[serde(rename = "Code")]
     _code: Option<Value>,
     handler: Option<String>,
@@ -124,8 +114,8 @@ struct Tag {
     value: Value,
 }
 
-/// Reads a function's properties; the limits are those of gettingstarted-limits and of the
-/// CloudFormation reference.
+/// Reads a function's properties; the limits are those of gettingstarted-limits and of the CloudFormation
+/// reference.
 pub(super) fn function(cloud: &Cloud, resource: &Resource) -> Result<Config, Refusal> {
     let given: Properties = resource.read()?;
     let refuse = |property: &str, reason: String| resource.refuse(&format!("Properties.{property}"), reason);
@@ -140,57 +130,52 @@ pub(super) fn function(cloud: &Cloud, resource: &Resource) -> Result<Config, Ref
         return Err(resource.refuse("Metadata.Binary", "must name the cargo binary of the function"));
     };
     let name = given.function_name.unwrap_or_else(|| resource.physical_id.clone());
-    let timeout_s = bounded(given.timeout.as_ref(), 3, 1, 900).map_err(|reason| refuse("Timeout", reason))?;
-    let memory_mb = bounded(given.memory_size.as_ref(), 128, 128, 10_240)
-        .map_err(|reason| refuse("MemorySize", reason))?;
-    let reserved_concurrency = given
-        .reserved_concurrent_executions
-        .map(|value| bounded(Some(&value), 0, 0, MOST_RESERVED))
-        .transpose()
-        .map_err(|reason| refuse("ReservedConcurrentExecutions", reason))?
-        .map(|value| value as usize);
-    let variables = variables(given.environment).map_err(|reason| refuse("Environment.Variables", reason))?;
-    let logging = given.logging_config.unwrap_or_default();
-    let json = match logging.log_format.as_deref() {
-        None | Some("Text") => false,
-        Some("JSON") => true,
-        Some(other) => {
-            return Err(refuse("LoggingConfig.LogFormat", format!("{other} is neither Text nor JSON")));
-        }
-    };
     let dead_letter_target = given.dead_letter_config.and_then(|config| config.target_arn);
     if let Some(target) = dead_letter_target.as_deref().filter(|arn| !arn.contains(":sqs:")) {
-        return Err(refuse(
-            "DeadLetterConfig.TargetArn",
-            format!("{target} is not a queue; only queues are emulated"),
-        ));
+        let reason = format!("{target} is not a queue; only queues are emulated");
+        return Err(refuse("DeadLetterConfig.TargetArn", reason));
     }
+    let number = |property: &str, value: Option<&Value>, default: u64, least: u64, most: u64| {
+        bounded(value, default, least, most).map_err(|reason| refuse(property, reason))
+    };
+    let reserved = given.reserved_concurrent_executions.as_ref();
+    let reserved =
+        reserved.map(|value| number("ReservedConcurrentExecutions", Some(value), 0, 0, MAX_RESERVED));
+    let architecture = given.architectures.and_then(|list| list.into_iter().next());
+    let tracing = given.tracing_config.and_then(|config| config.mode);
     Ok(Config {
         arn: cloud.arn("lambda", &format!("function:{name}")),
         binary: binary.to_owned(),
         description: given.description.unwrap_or_default(),
         handler: given.handler.unwrap_or_default(),
         runtime,
-        architecture: given
-            .architectures
-            .and_then(|list| list.into_iter().next())
-            .unwrap_or_else(|| "x86_64".into()),
+        architecture: architecture.unwrap_or_else(|| "x86_64".into()),
         role: given.role.unwrap_or_default(),
-        timeout_s,
-        memory_mb,
-        variables,
-        reserved_concurrency,
+        timeout_s: number("Timeout", given.timeout.as_ref(), 3, 1, 900)?,
+        memory_mb: number("MemorySize", given.memory_size.as_ref(), 128, 128, 10_240)?,
+        variables: variables(given.environment).map_err(|reason| refuse("Environment.Variables", reason))?,
+        reserved_concurrency: reserved.transpose()?.map(|most| most as usize),
         dead_letter_target,
-        tracing: given.tracing_config.and_then(|config| config.mode).unwrap_or_else(|| "PassThrough".into()),
-        logging: Logging {
-            group: logging.log_group.unwrap_or_else(|| format!("/aws/lambda/{name}")),
-            json,
-            application_level: logging.application_log_level.unwrap_or_else(|| "INFO".into()),
-            system_level: logging.system_log_level.unwrap_or_else(|| "INFO".into()),
-        },
+        tracing: tracing.unwrap_or_else(|| "PassThrough".into()),
+        logging: logging(&name, given.logging_config.unwrap_or_default())
+            .map_err(|reason| refuse("LoggingConfig.LogFormat", reason))?,
         tags: given.tags.into_iter().flatten().map(|tag| (tag.key, text(&tag.value))).collect(),
         deployed_ms: cloud.clock.now_ms(),
         name,
+    })
+}
+
+fn logging(function: &str, given: LoggingProperties) -> Result<Logging, String> {
+    let json = match given.log_format.as_deref() {
+        None | Some("Text") => false,
+        Some("JSON") => true,
+        Some(other) => return Err(format!("{other} is neither Text nor JSON")),
+    };
+    Ok(Logging {
+        group: given.log_group.unwrap_or_else(|| format!("/aws/lambda/{function}")),
+        json,
+        application_level: given.application_log_level.unwrap_or_else(|| "INFO".into()),
+        system_level: given.system_log_level.unwrap_or_else(|| "INFO".into()),
     })
 }
 
@@ -221,7 +206,7 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// What happens to asynchronous invocations of a function (API_PutFunctionEventInvokeConfig).
+/// The settings of a function's asynchronous invocations (API_PutFunctionEventInvokeConfig).
 #[derive(Debug, Clone)]
 pub(super) struct EventInvoke {
     pub max_age_s: i64,
@@ -247,7 +232,7 @@ struct EventInvokeProperties {
     destination_config: Option<Destinations>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct Destinations {
     on_success: Option<Destination>,
@@ -260,15 +245,13 @@ struct Destination {
     destination: Option<String>,
 }
 
-/// The name of the function and its configuration.
+/// The name of the function, and its settings.
 pub(super) fn event_invoke(resource: &Resource) -> Result<(String, EventInvoke), Refusal> {
     let given: EventInvokeProperties = resource.read()?;
     let refuse = |property: &str, reason: String| resource.refuse(&format!("Properties.{property}"), reason);
     if given.qualifier != "$LATEST" {
         return Err(refuse("Qualifier", "versions and aliases are not emulated; $LATEST is".into()));
     }
-    let destinations =
-        given.destination_config.unwrap_or(Destinations { on_success: None, on_failure: None });
     let destination = |given: Option<Destination>, property: &str| {
         let arn = given.and_then(|destination| destination.destination);
         match arn.as_deref().map(|arn| arn.split(':').nth(2).unwrap_or_default()) {
@@ -280,11 +263,13 @@ pub(super) fn event_invoke(resource: &Resource) -> Result<(String, EventInvoke),
         }
     };
     let defaults = EventInvoke::default();
+    let max_age_s =
+        bounded(given.maximum_event_age_in_seconds.as_ref(), defaults.max_age_s as u64, 60, 21_600);
+    let retries = bounded(given.maximum_retry_attempts.as_ref(), defaults.retries.into(), 0, 2);
+    let destinations = given.destination_config.unwrap_or_default();
     let config = EventInvoke {
-        max_age_s: bounded(given.maximum_event_age_in_seconds.as_ref(), defaults.max_age_s as u64, 60, 21_600)
-            .map_err(|reason| refuse("MaximumEventAgeInSeconds", reason))? as i64,
-        retries: bounded(given.maximum_retry_attempts.as_ref(), defaults.retries.into(), 0, 2)
-            .map_err(|reason| refuse("MaximumRetryAttempts", reason))? as u32,
+        max_age_s: max_age_s.map_err(|reason| refuse("MaximumEventAgeInSeconds", reason))? as i64,
+        retries: retries.map_err(|reason| refuse("MaximumRetryAttempts", reason))? as u32,
         on_success: destination(destinations.on_success, "OnSuccess")?,
         on_failure: destination(destinations.on_failure, "OnFailure")?,
     };
@@ -293,42 +278,10 @@ pub(super) fn event_invoke(resource: &Resource) -> Result<(String, EventInvoke),
 
 /// The name in a name or an ARN.
 pub(crate) fn name_of(function: &str) -> String {
-    let parts: Vec<&str> = function.split(':').collect();
-    match parts.iter().position(|part| *part == "function") {
-        Some(at) => parts.get(at + 1).copied().unwrap_or_default().to_owned(),
-        None => parts[0].to_owned(),
+    let mut parts = function.split(':');
+    let first = parts.next().unwrap_or_default();
+    match parts.find(|part| *part == "function") {
+        Some(_) => parts.next().unwrap_or_default().to_owned(),
+        None => first.to_owned(),
     }
-}
-
-/// One statement of a function's policy; calls are not authorised here, GetPolicy shows it.
-#[derive(Debug, Clone)]
-pub(super) struct Permission {
-    pub sid: String,
-    pub function: String,
-    pub action: String,
-    pub principal: String,
-    pub source_arn: Option<String>,
-    pub source_account: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct PermissionProperties {
-    function_name: String,
-    action: String,
-    principal: String,
-    source_arn: Option<String>,
-    source_account: Option<String>,
-}
-
-pub(super) fn permission(resource: &Resource) -> Result<Permission, Refusal> {
-    let given: PermissionProperties = resource.read()?;
-    Ok(Permission {
-        sid: format!("{}-{}", resource.stack, resource.logical_id),
-        function: name_of(&given.function_name),
-        action: given.action,
-        principal: given.principal,
-        source_arn: given.source_arn,
-        source_account: given.source_account,
-    })
 }

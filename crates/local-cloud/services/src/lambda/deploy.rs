@@ -1,13 +1,13 @@
-//! Functions of templates, with their permissions and the settings of their asynchronous invocations.
+//! Functions of templates, and the settings of their asynchronous invocations.
 
 use std::sync::Arc;
 
+use cloud_core::Cloud;
 use cloud_core::resource::{Refusal, Resource};
-use cloud_core::service::{Deploy, Identity, Named, Type, counted};
-use cloud_core::{AwsError, Cloud};
+use cloud_core::service::{Deploy, Identity, Type, counted};
 
 use super::function::Function;
-use super::{State, config, lock, pending};
+use super::{State, config, lock, store};
 
 #[rustfmt::skip]
 pub(crate) const TYPES: &[Type] = &[
@@ -18,18 +18,26 @@ pub(crate) const TYPES: &[Type] = &[
         Identity::named("FunctionName", 64)
             .arn("arn:aws:lambda:{region}:{account}:function:{name}").attributes(&[Identity::ARN]),
         Deploy::Now(deploy_function))
-        .holds(|cloud, function| Box::pin(async move { accepted(cloud, function) })).approximated(),
-    Type::new("AWS::Lambda::Permission", "shown by GetPolicy; permissions are not enforced here",
+        .holds(|cloud, function| Box::pin(async move {
+            Ok(counted(store::pending(&cloud.store, function.name())?, "accepted invocation"))
+        }))
+        .approximated(),
+    Type::inert("AWS::Lambda::Permission", "permissions are not enforced here",
         Identity::made_up(100).attributes(&[("Id", "{ref}")]),
-        Deploy::Now(deploy_permission)).approximated(),
+        &["Action", "EventSourceToken", "FunctionName", "FunctionUrlAuthType", "InvokedViaFunctionUrl", "Principal",
+          "PrincipalOrgID", "SourceAccount", "SourceArn"]),
 ];
 
 fn deploy_function(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
-    let function = Function::new(cloud, resource)?;
-    let functions = &cloud.state::<State>().functions;
-    let before = lock(functions).insert(function.config.name.clone(), Arc::new(function));
-    if let Some(before) = before {
-        before.retire(cloud);
+    let config = config::function(cloud, resource)?;
+    let state = cloud.state::<State>();
+    let binary = state.binaries.get().map(|folder| folder.join(&config.binary));
+    if let Some(missing) = binary.filter(|binary| !binary.is_file()) {
+        return Err(resource.refuse("Metadata.Binary", format!("there is no binary {}", missing.display())));
+    }
+    let (name, function) = (config.name.clone(), Function::new(config, &state.pool));
+    if let Some(before) = lock(&state.functions).insert(name, Arc::new(function)) {
+        before.retire(&state.pool);
     }
     Ok(())
 }
@@ -38,16 +46,4 @@ fn deploy_event_invoke(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Re
     let (function, config) = config::event_invoke(resource)?;
     lock(&cloud.state::<State>().event_invokes).insert(function, config);
     Ok(())
-}
-
-fn deploy_permission(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
-    let permission = config::permission(resource)?;
-    let mut permissions = lock(&cloud.state::<State>().permissions);
-    permissions.retain(|known| known.sid != permission.sid);
-    permissions.push(permission);
-    Ok(())
-}
-
-fn accepted(cloud: &Cloud, function: &Named) -> Result<Option<String>, AwsError> {
-    Ok(counted(pending(cloud, function.name())?, "accepted invocation"))
 }

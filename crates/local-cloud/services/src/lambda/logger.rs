@@ -1,5 +1,5 @@
-//! The log of one process: what it prints, and the lines that Lambda itself writes around
-//! each invocation, in one stream of its function's group (monitoring-cloudwatchlogs-logformat).
+//! The log of one process, in one stream of its function's group: its output, and the lines that Lambda writes
+//! around each invocation (monitoring-cloudwatchlogs-logformat).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, Weak};
@@ -10,18 +10,17 @@ use serde_json::{Value, json};
 use super::config::Config;
 use super::lock;
 
-/// What `LogType: Tail` returns (API_Invoke).
+/// `LogType: Tail` returns so much (API_Invoke).
 const TAIL_BYTES: usize = 4_096;
 
-/// Where a function wrote a line.
+/// The pipe of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     Standard,
-    /// Where panics go.
+    /// Panics are printed here.
     Error,
 }
 
-/// Writes to one log stream.
 #[derive(Debug)]
 pub(super) struct Logger {
     cloud: Weak<Cloud>,
@@ -34,7 +33,7 @@ pub(super) struct Logger {
     tail: Mutex<Tail>,
 }
 
-/// As many of the last lines as [`TAIL_BYTES`] can show.
+/// The last lines, as many as [`TAIL_BYTES`] can show.
 #[derive(Debug, Default)]
 struct Tail {
     lines: VecDeque<String>,
@@ -64,20 +63,24 @@ impl Tail {
 }
 
 /// The figures of a REPORT line.
-pub(super) struct Report {
+pub(super) struct Report<'a> {
     pub duration_ms: i64,
     pub init_ms: Option<i64>,
     pub memory_mb: u64,
     pub used_mb: u64,
-    /// `timeout`, `error`, or none where all went well.
-    pub status: Option<&'static str>,
-    pub error_type: Option<String>,
+    pub error_type: Option<&'a str>,
 }
+
+fn status(error_type: &str) -> &'static str {
+    if error_type == TIMED_OUT { "timeout" } else { "error" }
+}
+
+const TIMED_OUT: &str = "Sandbox.Timedout";
 
 impl Logger {
     /// A new stream: `YYYY/MM/DD/[$LATEST]` and 32 hexadecimal digits.
     pub fn new(cloud: &Arc<Cloud>, config: &Config) -> Self {
-        let day = at(cloud).strftime("%Y/%m/%d").to_string();
+        let day = cloud.clock.timestamp().get(..10).unwrap_or_default().replace('-', "/");
         Self {
             cloud: Arc::downgrade(cloud),
             function: config.name.clone(),
@@ -98,7 +101,7 @@ impl Logger {
         }
     }
 
-    /// A line of the function itself, for the live log: what it means is for those who show it.
+    /// Shows a line of the function in the live log, at the level that the line itself has.
     pub fn show(&self, text: &str, source: Source) {
         if !tracing::enabled!(target: "hop", tracing::Level::ERROR) {
             return;
@@ -121,8 +124,8 @@ impl Logger {
         }
     }
 
-    /// The last line, other than the platform's own, that says something.
-    pub fn last_words(&self) -> Option<String> {
+    /// The last line of the function that is not empty.
+    pub fn last_line(&self) -> Option<String> {
         let tail = lock(&self.tail);
         let silent = |line: &&String| {
             line.trim().is_empty()
@@ -136,8 +139,7 @@ impl Logger {
     /// An event of the platform in the JSON format.
     fn event(&self, kind: &str, record: Value) {
         let Some(cloud) = self.cloud.upgrade() else { return };
-        let time = at(&cloud).strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
-        self.line(&json!({ "time": time, "type": kind, "record": record }).to_string());
+        self.line(&json!({ "time": cloud.clock.timestamp(), "type": kind, "record": record }).to_string());
     }
 
     pub fn init(&self, runtime: &str) {
@@ -153,8 +155,7 @@ impl Logger {
     /// An initialisation that failed or took too long (lambda-runtime-environment).
     /// The phase is `init`, or `invoke` for the second try.
     pub fn init_failed(&self, phase: &str, duration_ms: i64, kind: String) {
-        let timed_out = kind == "Sandbox.Timedout";
-        let status = if timed_out { "timeout" } else { "error" };
+        let (timed_out, status) = (kind == TIMED_OUT, status(&kind));
         if self.json {
             let mut record = json!({ "initializationType": "on-demand", "phase": phase, "status": status,
                 "metrics": { "durationMs": duration_ms } });
@@ -178,54 +179,52 @@ impl Logger {
         }
     }
 
-    /// Why the platform ended an invocation: time-outs with their time, all else with its type
-    /// below (monitoring-cloudwatchlogs-view, troubleshooting-invocation).
+    /// Why the platform ended an invocation: a timeout with its time, any other error with its type in the
+    /// next line (monitoring-cloudwatchlogs-view, troubleshooting-invocation).
     pub fn failure(&self, request_id: &str, kind: &str, message: &str) {
-        if kind != "Sandbox.Timedout" {
+        if kind != TIMED_OUT {
             let kind = if kind == "Runtime.OutOfMemory" { "Runtime.ExitError" } else { kind };
             return self.line(&format!("RequestId: {request_id} {message}\n{kind}"));
         }
         let Some(cloud) = self.cloud.upgrade() else { return };
-        let time = at(&cloud).strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+        let time = cloud.clock.timestamp();
         self.line(&format!("{time} {request_id} {}", message.trim_start_matches("Error: ")));
     }
 
-    pub fn end(&self, request_id: &str, report: &Report) {
-        // Lambda bills whole milliseconds, and nothing below one.
-        let billed = report.duration_ms.max(1);
-        if self.json {
-            if self.level == "WARN" && report.status.is_none() {
-                return;
+    pub fn end(&self, request_id: &str, report: &Report<'_>) {
+        let Report { duration_ms, init_ms, memory_mb, used_mb, error_type } = *report;
+        let status = error_type.map(status);
+        // Lambda bills whole milliseconds, and one at least.
+        let billed = duration_ms.max(1);
+        if !self.json {
+            self.line(&format!("END RequestId: {request_id}"));
+            let init = init_ms.map(|ms| format!("\tInit Duration: {ms}.00 ms")).unwrap_or_default();
+            let status = status.map(|status| format!("\tStatus: {status}")).unwrap_or_default();
+            let kind = error_type.map(|kind| format!("\tError Type: {kind}")).unwrap_or_default();
+            self.line(&format!(
+                "REPORT RequestId: {request_id}\tDuration: {duration_ms}.00 ms\tBilled Duration: {billed} ms\tMemory Size: {memory_mb} MB\tMax Memory Used: {used_mb} MB{init}{status}{kind}",
+            ));
+        } else if self.level != "WARN" || status.is_some() {
+            let mut record = json!({
+                "requestId": request_id,
+                "status": status.unwrap_or("success"),
+                "metrics": { "durationMs": duration_ms, "billedDurationMs": billed,
+                    "memorySizeMB": memory_mb, "maxMemoryUsedMB": used_mb },
+            });
+            if let Some(init) = init_ms {
+                record["metrics"]["initDurationMs"] = init.into();
             }
-            let mut metrics = json!({ "durationMs": report.duration_ms, "billedDurationMs": billed,
-                "memorySizeMB": report.memory_mb, "maxMemoryUsedMB": report.used_mb });
-            if let Some(init) = report.init_ms {
-                metrics["initDurationMs"] = init.into();
+            if let Some(kind) = error_type {
+                record["errorType"] = kind.into();
             }
-            let mut record = json!({ "requestId": request_id, "metrics": metrics, "status": report.status.unwrap_or("success") });
-            if let Some(kind) = &report.error_type {
-                record["errorType"] = kind.clone().into();
-            }
-            return self.event("platform.report", record);
+            self.event("platform.report", record);
         }
-        self.line(&format!("END RequestId: {request_id}"));
-        let init = report.init_ms.map(|ms| format!("\tInit Duration: {ms}.00 ms")).unwrap_or_default();
-        let status = report.status.map(|status| format!("\tStatus: {status}")).unwrap_or_default();
-        let kind = report.error_type.as_ref().map(|kind| format!("\tError Type: {kind}")).unwrap_or_default();
-        self.line(&format!(
-            "REPORT RequestId: {request_id}\tDuration: {}.00 ms\tBilled Duration: {billed} ms\tMemory Size: {} MB\tMax Memory Used: {} MB{init}{status}{kind}",
-            report.duration_ms, report.memory_mb, report.used_mb,
-        ));
     }
 
-    /// The end of the invocation's log.
+    /// The last part of the invocation's log.
     pub fn tail(&self) -> String {
         lock(&self.tail).text()
     }
-}
-
-fn at(cloud: &Cloud) -> jiff::Timestamp {
-    jiff::Timestamp::from_millisecond(cloud.clock.now_ms()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
-//! What a process prints, line by line into its log. A pipe is read as it fills, and once more
-//! before an invocation's log is closed, so that nothing that the function printed before it
-//! answered is missing there.
+//! Copies the output of a process line by line into its log. It reads a pipe as it fills, and once more before
+//! an invocation's log is closed, so that the log has every line that the function printed before it answered.
 
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
@@ -13,17 +12,16 @@ use super::lock;
 use super::logger::{Logger, Source};
 use crate::logs::LARGEST_EVENT;
 
-/// What a pipe holds at most (pipe(7)), and so the most that can be behind at one moment.
+/// The capacity of a pipe (pipe(7)), and so the most that can be unread at one moment.
 const PIPE_BYTES: usize = 65_536;
 
-/// How Rust's runtime says that no memory was left, before it aborts.
+/// The beginning of the line that Rust's runtime prints before it aborts for lack of memory.
 const OUT_OF_MEMORY: &str = "memory allocation of ";
 
-/// One end of a pipe.
 #[derive(Debug)]
 pub(super) struct Output {
     pipe: pipe::Receiver,
-    /// The line that is not complete yet.
+    /// The incomplete last line.
     line: Mutex<Vec<u8>>,
     out_of_memory: AtomicBool,
     source: Source,
@@ -33,16 +31,16 @@ pub(super) struct Output {
 /// Where reading stopped.
 #[derive(Debug, PartialEq)]
 enum Read {
-    /// Nothing more is there now.
+    /// The pipe is empty now.
     Empty,
-    /// As much as one turn may take.
+    /// At the end of one turn; there may be more.
     More,
-    /// Nothing more will come.
+    /// The pipe is closed.
     Ended,
 }
 
 impl Output {
-    /// Takes a pipe over and copies what comes until it ends.
+    /// Copies a pipe until it ends.
     pub fn follow(pipe: OwnedFd, source: Source, logger: &Arc<Logger>) -> std::io::Result<Arc<Self>> {
         let output = Arc::new(Self {
             pipe: pipe::Receiver::from_owned_fd(pipe)?,
@@ -64,17 +62,16 @@ impl Output {
         Ok(output)
     }
 
-    /// Logs what has been printed by now, whether or not its arrival has been noticed.
+    /// Logs all that has been printed by now.
     pub fn catch_up(&self) {
         self.read(|chunk| Ok(rustix::io::read(&self.pipe, chunk)?));
     }
 
-    /// Whether the process said that it could not get the memory it needed.
     pub fn out_of_memory(&self) -> bool {
         self.out_of_memory.load(Ordering::SeqCst)
     }
 
-    /// Reads and logs under one lock, so that whoever holds it next finds everything logged.
+    /// Reads and logs under one lock, so that the next holder finds everything logged.
     fn read(&self, take: impl Fn(&mut [u8]) -> std::io::Result<usize>) -> Read {
         let mut line = lock(&self.line);
         let mut chunk = [0; 8_192];
@@ -84,24 +81,27 @@ impl Output {
                     self.log(&mut line);
                     return Read::Ended;
                 }
-                Ok(read) => {
-                    for part in chunk[..read].split_inclusive(|byte| *byte == b'\n') {
-                        line.extend_from_slice(part);
-                        while let Some(rest) = cut(&mut line) {
-                            self.log(&mut line);
-                            *line = rest;
-                        }
-                        if part.ends_with(b"\n") {
-                            self.log(&mut line);
-                        }
-                    }
-                }
+                Ok(read) => self.log_lines(&mut line, &chunk[..read]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Read::Empty,
                 Err(_) => return Read::Ended,
             }
         }
         Read::More
+    }
+
+    /// Adds `chunk` to the incomplete line, and logs the lines that are complete then.
+    fn log_lines(&self, line: &mut Vec<u8>, chunk: &[u8]) {
+        for part in chunk.split_inclusive(|byte| *byte == b'\n') {
+            line.extend_from_slice(part);
+            while let Some(rest) = cut(line) {
+                self.log(line);
+                *line = rest;
+            }
+            if part.ends_with(b"\n") {
+                self.log(line);
+            }
+        }
     }
 
     fn log(&self, line: &mut Vec<u8>) {
@@ -119,7 +119,7 @@ impl Output {
     }
 }
 
-/// Cuts what is too long for an event of CloudWatch Logs off a line, between two characters.
+/// Cuts a line, between two characters, where it is too long for an event of CloudWatch Logs; returns the rest.
 fn cut(line: &mut Vec<u8>) -> Option<Vec<u8>> {
     if line.strip_suffix(b"\n").unwrap_or(line).len() <= LARGEST_EVENT {
         return None;

@@ -1,7 +1,6 @@
-//! The function processes: how many there may be, and those that wait for their next invocation.
-//! An idle process ends when it has not been needed for a minute, or when another function needs
-//! its place; the one that a function used last stays, so that its next invocation starts warm.
-//! (AWS does not say for how long it keeps an environment:
+//! The function processes: how many there may be, and those that wait for their next invocation. An idle
+//! process ends after a minute, or when another function needs its place. The process that a function used
+//! last stays, so that its next invocation starts warm. (AWS does not say for how long it keeps an environment:
 //! <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>.)
 
 use std::collections::HashSet;
@@ -10,25 +9,26 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::config::ACCOUNT_CONCURRENCY;
 use super::lock;
 use super::process::Process;
 
-/// Processes that there are at once, idle ones included; invocations beyond it wait. AWS has no
-/// such bound, but one machine is not a fleet.
+/// Processes at once, idle ones included; further invocations wait. AWS has no such bound, but one machine is
+/// not a fleet.
 pub(super) const PROCESSES: usize = 64;
 
-/// How long a process may be idle.
-pub(super) const IDLE_MS: i64 = 60_000;
+const MAX_IDLE_MS: i64 = 60_000;
 
-/// All processes of a local cloud.
 #[derive(Debug)]
 pub(super) struct Pool {
-    /// One for each invocation that has its turn; it may have a process or need one.
+    /// A permit for each invocation that has its turn; it may have a process or need one.
     pub turns: Arc<Semaphore>,
-    /// One for each process that there may be.
+    /// A permit for each process.
     pub places: Arc<Semaphore>,
-    /// The one that has been idle for longest is the first. Whoever ends one holds the lock: a
-    /// process is taken or ended, never both.
+    /// The concurrency that functions without reserved concurrency share.
+    pub account: Arc<Semaphore>,
+    /// The process that has been idle for longest is the first. The lock ensures that a process is taken or
+    /// ended, never both.
     idle: Mutex<Vec<Idle>>,
     generations: AtomicU64,
 }
@@ -44,6 +44,7 @@ impl Default for Pool {
         Self {
             turns: Arc::new(Semaphore::new(PROCESSES)),
             places: Arc::new(Semaphore::new(PROCESSES)),
+            account: Arc::new(Semaphore::new(ACCOUNT_CONCURRENCY)),
             idle: Mutex::default(),
             generations: AtomicU64::default(),
         }
@@ -51,7 +52,7 @@ impl Default for Pool {
 }
 
 impl Pool {
-    /// A number that no function and none of their processes has had.
+    /// A number that no function and no process has had.
     pub fn next_generation(&self) -> u64 {
         self.generations.fetch_add(1, Ordering::SeqCst)
     }
@@ -63,8 +64,8 @@ impl Pool {
         Some(idle.remove(at).process)
     }
 
-    /// Keeps a process for the next invocation, if it is still `usable`; that is asked under the
-    /// lock, so that an [`Pool::end`] after it finds the process.
+    /// Keeps a process for the next invocation, if it is still `usable`. It asks under the lock, so that a
+    /// later [`Pool::end`] finds the process.
     pub fn keep(&self, mut process: Process, now_ms: i64, usable: impl FnOnce(&mut Process) -> bool) {
         let mut idle = lock(&self.idle);
         if usable(&mut process) {
@@ -72,21 +73,23 @@ impl Pool {
         }
     }
 
-    /// A place for a new process. Where all are taken, the process that has been idle for longest
-    /// ends. For one who has a turn and no process yet: then there is a free place or an idle process.
+    /// A place for a new process. Where all are taken, the process that has been idle for longest ends. The
+    /// caller has a turn and no process yet, so there is a free place or an idle process.
     pub async fn place(&self) -> OwnedSemaphorePermit {
         loop {
             if let Ok(place) = self.places.clone().try_acquire_owned() {
                 return place;
             }
-            {
-                let mut idle = lock(&self.idle);
-                if !idle.is_empty() {
-                    idle.remove(0);
-                }
-            }
-            // Others may have been quicker.
+            self.end_oldest();
+            // Another caller may take the place first.
             tokio::task::yield_now().await;
+        }
+    }
+
+    fn end_oldest(&self) {
+        let mut idle = lock(&self.idle);
+        if !idle.is_empty() {
+            idle.remove(0);
         }
     }
 
@@ -95,7 +98,7 @@ impl Pool {
         lock(&self.idle).retain(|idle| idle.process.function != function);
     }
 
-    /// Ends what has been idle for too long; how many processes.
+    /// Ends the processes that have been idle for too long; returns their number.
     pub fn end_idle(&self, now_ms: i64) -> usize {
         let mut idle = lock(&self.idle);
         let before = idle.len();
@@ -103,14 +106,15 @@ impl Pool {
         let mut stays: Vec<bool> = idle
             .iter()
             .rev()
-            .map(|idle| functions.insert(idle.process.function.clone()) || now_ms - idle.since_ms < IDLE_MS)
+            .map(|idle| {
+                functions.insert(idle.process.function.clone()) || now_ms - idle.since_ms < MAX_IDLE_MS
+            })
             .collect();
-        // From the newest to the oldest, as `retain` does not go.
+        // `stays` begins with the newest process, `retain` with the oldest.
         idle.retain(|_| stays.pop().unwrap_or(true));
         before - idle.len()
     }
 
-    /// How many idle processes a function has.
     #[cfg(test)]
     pub fn idle_of(&self, function: &str) -> usize {
         lock(&self.idle).iter().filter(|idle| idle.process.function == function).count()

@@ -1,7 +1,6 @@
-//! One process of a function: its environment, its start, one invocation at a time, and its
-//! end. It is its own process group, so that it dies with everything it started and a
-//! Ctrl-C at the terminal does not reach it first; [`super::reaper`] ends it when the local
-//! cloud itself is killed.
+//! One process of a function: its environment, its start, one invocation at a time, and its end. It is its
+//! own process group, so that it dies with everything it started, and a Ctrl-C at the terminal does not reach
+//! it first. [`super::reaper`] ends it when the local cloud itself is killed.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -19,14 +18,15 @@ use tokio_util::sync::DropGuard;
 use super::config::Config;
 use super::logger::{Logger, Source};
 use super::output::Output;
+use super::reaper::{Groups, kill_group};
 use super::runtime_api::{self, Phase, Reply, Task, Worker};
 
-/// A running function.
 #[derive(Debug)]
 pub(super) struct Process {
-    cloud: std::sync::Weak<Cloud>,
     child: Child,
     group: i32,
+    /// All groups that are alive.
+    groups: Arc<Groups>,
     worker: Arc<Worker>,
     /// Ends the process's Runtime API with it.
     _server: DropGuard,
@@ -34,22 +34,30 @@ pub(super) struct Process {
     output: Vec<Arc<Output>>,
     /// The name of the function.
     pub function: String,
-    /// Of the function when the process started; an older one is not used again.
+    /// That of the function when the process started.
     pub generation: u64,
     /// Free for another process once this one has ended.
     _place: OwnedSemaphorePermit,
 }
 
+/// The event of one invocation.
+pub(super) struct Call<'a> {
+    pub request_id: &'a str,
+    pub payload: Bytes,
+    /// JSON.
+    pub client_context: Option<String>,
+}
+
 /// How an invocation ended.
 #[derive(Debug)]
 pub(super) enum Ending {
-    /// The process is as good as before.
+    /// The function answered; the process can be used again.
     Answered(Bytes),
-    /// The function said so; the process lives.
+    /// The function reported an error; the process can be used again.
     Failed(Bytes),
-    /// The function said so before it asked for an event.
+    /// The function reported an error before it asked for an event.
     InitFailed(Bytes),
-    /// The process is to be thrown away; type and message of the error.
+    /// The process cannot be used again; type and message of the error.
     Broken { kind: &'static str, message: String },
     /// The process had died before it took the event.
     Untouched,
@@ -60,50 +68,57 @@ impl From<Reply> for Ending {
         match reply {
             Reply::Answer(payload) => Self::Answered(payload),
             Reply::Error(payload) => Self::Failed(payload),
-            Reply::TooLarge => broken(
-                "Function.ResponseSizeTooLarge",
-                format!(
+            Reply::TooLarge => Self::Broken {
+                kind: "Function.ResponseSizeTooLarge",
+                message: format!(
                     "Response payload size exceeded maximum allowed payload size ({} bytes).",
-                    runtime_api::LARGEST_RESPONSE
+                    runtime_api::MAX_RESPONSE_BYTES
                 ),
-            ),
+            },
         }
     }
 }
 
 impl Ending {
-    /// The type of the error.
+    /// The process exited, or was killed.
+    pub fn exit(message: impl Into<String>) -> Self {
+        Self::Broken { kind: "Runtime.ExitError", message: message.into() }
+    }
+
+    /// The text that AWS shows, with the configured seconds.
+    fn timed_out(seconds: u64) -> Self {
+        let message = format!("Error: Task timed out after {seconds}.00 seconds");
+        Self::Broken { kind: "Sandbox.Timedout", message }
+    }
+
+    /// The type of the error; empty where there is none.
     pub fn kind(&self) -> String {
         match self {
-            Self::Failed(document) | Self::InitFailed(document) => error_type_of(document),
+            Self::Failed(document) | Self::InitFailed(document) => {
+                let document: Value = serde_json::from_slice(document).unwrap_or_default();
+                document["errorType"].as_str().unwrap_or("Runtime.Unknown").to_owned()
+            }
             Self::Broken { kind, .. } => (*kind).to_owned(),
             Self::Answered(_) | Self::Untouched => String::new(),
         }
     }
 }
 
-/// `errorType` of an error document.
-fn error_type_of(document: &[u8]) -> String {
-    let document: Value = serde_json::from_slice(document).unwrap_or_default();
-    document["errorType"].as_str().unwrap_or("Runtime.Unknown").to_owned()
-}
-
 impl Process {
-    /// Spawns the binary, once there is a place for it; it is not initialised yet. For one who has
-    /// a turn ([`super::pool`]).
+    /// Spawns the binary; the process is not initialised yet.
     pub async fn spawn(
-        cloud: &Arc<Cloud>,
+        cloud: &Cloud,
         config: &Config,
-        generation: u64,
+        folder: &Path,
         logger: Arc<Logger>,
+        generation: u64,
+        place: OwnedSemaphorePermit,
+        groups: &Arc<Groups>,
     ) -> Result<Self, AwsError> {
-        let Some(folder) = cloud.state::<crate::lambda::State>().binaries.get() else {
-            return Err(AwsError::internal("the folder of the function binaries is not set"));
-        };
-        let place = cloud.state::<crate::lambda::State>().pool.place().await;
         let worker = Arc::new(Worker::new());
         let (api, server) = runtime_api::serve(cloud, worker.clone()).await.map_err(AwsError::internal)?;
-        let mut command = Command::new(folder.join(&config.binary));
+        let binary = folder.join(&config.binary);
+        let mut command = Command::new(&binary);
         command
             .env_clear()
             .envs(environment(cloud, config, folder, &logger.stream))
@@ -114,29 +129,26 @@ impl Process {
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
-        let mut child = command.spawn().map_err(|error| {
-            let binary = folder.join(&config.binary);
-            AwsError::internal(format!("cannot start {}: {error}", binary.display()))
-        })?;
+        let mut child = command
+            .spawn()
+            .map_err(|error| AwsError::internal(format!("cannot start {}: {error}", binary.display())))?;
         let group = child.id().unwrap_or_default() as i32;
-        cloud.state::<crate::lambda::State>().alive.add(group);
+        groups.add(group);
         limit(group, config.memory_mb);
         let pipes = [
             child.stdout.take().map(|pipe| (pipe.into_owned_fd(), Source::Standard)),
             child.stderr.take().map(|pipe| (pipe.into_owned_fd(), Source::Error)),
         ];
-        // From here on, an error ends the process with all that is known of it.
-        let (cloud, output) = (Arc::downgrade(cloud), Vec::new());
-        let function = config.name.clone();
+        // From here on, an error drops the process and so ends it.
         let mut process = Self {
-            cloud,
             child,
             group,
+            groups: groups.clone(),
             worker,
             _server: server,
             logger,
-            output,
-            function,
+            output: Vec::new(),
+            function: config.name.clone(),
             generation,
             _place: place,
         };
@@ -148,7 +160,7 @@ impl Process {
         Ok(process)
     }
 
-    /// Waits until the process asks for its first event, so many seconds at most.
+    /// Waits until the process asks for its first event.
     pub async fn initialise(&mut self, cloud: &Cloud, seconds: u64) -> Result<(), Ending> {
         let deadline_ms = cloud.clock.now_ms() + seconds as i64 * 1_000;
         let mut phase = self.worker.phase();
@@ -157,37 +169,28 @@ impl Process {
                 Ok(Phase::Failed(document)) => Ending::InitFailed(document.clone()),
                 _ => return Ok(()),
             },
-            status = self.child.wait() => {
-                // A report of the error may have come just before the end.
-                match &*self.worker.phase().borrow() {
-                    Phase::Failed(document) => Ending::InitFailed(document.clone()),
-                    _ => self.exited(status.ok()),
-                }
-            }
-            () = cloud.clock.sleep_until(deadline_ms) => timed_out(seconds),
+            // The function may have reported its error just before the end.
+            status = self.child.wait() => match &*self.worker.phase().borrow() {
+                Phase::Failed(document) => Ending::InitFailed(document.clone()),
+                _ => self.exited(status.ok()),
+            },
+            () = cloud.clock.sleep_until(deadline_ms) => Ending::timed_out(seconds),
         };
         Err(failed)
     }
 
-    /// Sends one event and waits for what becomes of it.
-    pub async fn run(
-        &mut self,
-        cloud: &Cloud,
-        config: &Config,
-        request_id: &str,
-        deadline_ms: i64,
-        payload: Bytes,
-        client_context: Option<String>,
-    ) -> Ending {
+    /// Sends one event and waits for its outcome; the timeout counts from `begun_ms`.
+    pub async fn run(&mut self, cloud: &Cloud, config: &Config, call: &Call<'_>, begun_ms: i64) -> Ending {
+        let deadline_ms = begun_ms + config.timeout_s as i64 * 1_000;
         let (reply, mut answer) = oneshot::channel();
         let task = Task {
-            request_id: request_id.to_owned(),
+            request_id: call.request_id.to_owned(),
             arn: config.arn.clone(),
             // The function compares it with the clock of the machine.
             deadline_ms: cloud.clock.to_machine_ms(deadline_ms),
             trace_id: trace_id(cloud),
-            client_context,
-            payload,
+            client_context: call.client_context.clone(),
+            payload: call.payload.clone(),
             reply,
         };
         if !self.worker.give(task) {
@@ -199,40 +202,38 @@ impl Process {
                 Ok(reply) => reply.into(),
                 Err(_) => self.exited(None),
             },
-            status = self.child.wait() => {
-                match answer.try_recv() {
-                    // It answered with its last breath.
-                    Ok(reply) => reply.into(),
-                    _ if self.worker.took(request_id) => self.exited(status.ok()),
-                    _ => Ending::Untouched,
-                }
-            }
-            () = cloud.clock.sleep_until(deadline_ms) => timed_out(config.timeout_s),
+            // The function may have answered just before the end.
+            status = self.child.wait() => match answer.try_recv() {
+                Ok(reply) => reply.into(),
+                _ if self.worker.took(call.request_id) => self.exited(status.ok()),
+                _ => Ending::Untouched,
+            },
+            () = cloud.clock.sleep_until(deadline_ms) => Ending::timed_out(config.timeout_s),
         }
     }
 
-    /// Whether the process is still there.
     pub fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Logs what it printed before it answered or ended.
+    /// Logs the output that it printed before it answered or ended.
     pub fn drain(&self) {
         self.output.iter().for_each(|output| output.catch_up());
     }
 
-    /// What the end of the process means for its invocation.
+    /// The ending of an invocation whose process ended.
     fn exited(&self, status: Option<ExitStatus>) -> Ending {
         self.drain();
         if self.output.iter().any(|output| output.out_of_memory()) {
-            // On AWS the kernel kills what holds too much; here the process was refused more
-            // and aborted. The caller is told what it would be told there.
-            return broken("Runtime.OutOfMemory", "Error: Runtime exited with error: signal: killed");
+            // On AWS the kernel kills a process that holds too much memory. Here the process gets no more
+            // memory and aborts; its caller gets the error of AWS.
+            let message = "Error: Runtime exited with error: signal: killed".into();
+            return Ending::Broken { kind: "Runtime.OutOfMemory", message };
         }
-        broken("Runtime.ExitError", format!("Error: Runtime exited {}", how(status)))
+        Ending::exit(format!("Error: Runtime exited {}", how(status)))
     }
 
-    /// The most memory that the process has held, in MB.
+    /// The peak of its resident memory, in MB.
     pub fn peak_mb(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.group)).unwrap_or_default();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -244,55 +245,35 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         kill_group(self.group);
-        if let Some(cloud) = self.cloud.upgrade() {
-            cloud.state::<crate::lambda::State>().alive.remove(self.group);
-        }
-    }
-}
-
-/// Kills a process and all that it started; no effect where they are gone.
-pub(super) fn kill_group(group: i32) {
-    if let Some(group) = Pid::from_raw(group) {
-        // The only error is that there is nothing left to kill.
-        let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        self.groups.remove(self.group);
     }
 }
 
 /// Files that a function may have open at once (gettingstarted-limits).
 #[cfg(target_os = "linux")]
-const OPEN_FILES: u64 = 1_024;
+const MAX_OPEN_FILES: u64 = 1_024;
 
-/// Bounds the address space of the process, and the files that it may open, of which this very
-/// process may open more. What is resident, which is what AWS counts, is never more than that:
-/// what fits here fits there. The functions of this application map 26 MB when they wait for an
-/// event.
+/// Bounds the address space of the process and the number of its open files. AWS counts resident memory,
+/// which is never more than the address space: a function that fits here fits there. The functions of this
+/// application map 26 MB when they wait for an event.
 #[cfg(target_os = "linux")]
 fn limit(group: i32, memory_mb: u64) {
     use rustix::process::{Resource, Rlimit, prlimit};
     let bytes = memory_mb.saturating_mul(1_048_576);
-    for (resource, most) in [(Resource::As, bytes), (Resource::Nofile, OPEN_FILES)] {
+    for (resource, most) in [(Resource::As, bytes), (Resource::Nofile, MAX_OPEN_FILES)] {
         let limit = Rlimit { current: Some(most), maximum: Some(most) };
         if let Err(error) = prlimit(Pid::from_raw(group), resource, limit) {
-            // It may have ended already; its invocation tells.
+            // The process may have ended already; its invocation reports that.
             tracing::debug!(%error, ?resource, "a function is not limited");
         }
     }
 }
 
-/// Other systems have no way to limit another process: the size is only told to it.
+/// Other systems cannot limit another process: the function only learns its size.
 #[cfg(not(target_os = "linux"))]
 fn limit(_group: i32, _memory_mb: u64) {}
 
-fn broken(kind: &'static str, message: impl Into<String>) -> Ending {
-    Ending::Broken { kind, message: message.into() }
-}
-
-/// The text that AWS shows, with the configured seconds.
-fn timed_out(seconds: u64) -> Ending {
-    broken("Sandbox.Timedout", format!("Error: Task timed out after {seconds}.00 seconds"))
-}
-
-/// How a process ended, in the words of Lambda's own supervisor.
+/// How a process ended, in the words of Lambda.
 fn how(status: Option<ExitStatus>) -> String {
     use std::os::unix::process::ExitStatusExt;
     match status.map(|status| (status.code(), status.signal())) {
@@ -303,19 +284,19 @@ fn how(status: Option<ExitStatus>) -> String {
 }
 
 fn name_of(signal: i32) -> String {
-    let known = match Signal::from_named_raw(signal) {
-        Some(Signal::ABORT) => "aborted",
-        Some(Signal::BUS) => "bus error",
-        Some(Signal::FPE) => "floating point exception",
-        Some(Signal::ILL) => "illegal instruction",
-        Some(Signal::INT) => "interrupt",
-        Some(Signal::KILL) => "killed",
-        Some(Signal::PIPE) => "broken pipe",
-        Some(Signal::SEGV) => "segmentation fault",
-        Some(Signal::TERM) => "terminated",
-        _ => return signal.to_string(),
-    };
-    known.to_owned()
+    const NAMES: [(Signal, &str); 9] = [
+        (Signal::ABORT, "aborted"),
+        (Signal::BUS, "bus error"),
+        (Signal::FPE, "floating point exception"),
+        (Signal::ILL, "illegal instruction"),
+        (Signal::INT, "interrupt"),
+        (Signal::KILL, "killed"),
+        (Signal::PIPE, "broken pipe"),
+        (Signal::SEGV, "segmentation fault"),
+        (Signal::TERM, "terminated"),
+    ];
+    let known = NAMES.iter().find(|(known, _)| known.as_raw() == signal);
+    known.map_or_else(|| signal.to_string(), |(_, name)| (*name).to_owned())
 }
 
 /// An error document in the form of Lambda's own.
@@ -324,7 +305,7 @@ pub(super) fn error_document(kind: &str, request_id: &str, message: &str) -> Byt
         "Function.ResponseSizeTooLarge" => message.to_owned(),
         _ => format!("RequestId: {request_id} {message}"),
     };
-    // Only the REPORT line knows a type of its own for it.
+    // Only the REPORT line names the type OutOfMemory.
     let kind = if kind == "Runtime.OutOfMemory" { "Runtime.ExitError" } else { kind };
     json!({ "errorType": kind, "errorMessage": message }).to_string().into()
 }
@@ -335,14 +316,14 @@ fn trace_id(cloud: &Cloud) -> String {
     format!("Root=1-{:08x}-{};Parent={};Sampled=0", cloud.clock.now_ms() / 1_000, digits(24), digits(16))
 }
 
-/// The environment of configuration-envvars for a custom runtime (which has no
-/// AWS_EXECUTION_ENV), the template's variables, and the one address that makes SDKs find
-/// the local cloud.
+/// The environment of configuration-envvars for a custom runtime (without AWS_EXECUTION_ENV), the template's
+/// variables, and the address by which SDKs find the local cloud.
 fn environment(cloud: &Cloud, config: &Config, folder: &Path, stream: &str) -> Vec<(String, String)> {
-    let fixed = [
+    let region = &cloud.settings.region;
+    let mut own = vec![
         ("_HANDLER", config.handler.clone()),
-        ("AWS_REGION", cloud.settings.region.clone()),
-        ("AWS_DEFAULT_REGION", cloud.settings.region.clone()),
+        ("AWS_REGION", region.clone()),
+        ("AWS_DEFAULT_REGION", region.clone()),
         ("AWS_ACCESS_KEY_ID", cloud.calls.key_of(&config.arn)),
         ("AWS_SECRET_ACCESS_KEY", cloud.secret.clone()),
         ("AWS_SESSION_TOKEN", "made-up-and-accepted-by-the-local-cloud".into()),
@@ -358,17 +339,12 @@ fn environment(cloud: &Cloud, config: &Config, folder: &Path, stream: &str) -> V
         ("LANG", "en_US.UTF-8".into()),
         ("PATH", "/usr/local/bin:/usr/bin/:/bin:/opt/bin".into()),
     ];
-    // Lambda tells a function of these two only in the JSON format (monitoring-cloudwatchlogs-advanced).
-    let json = config.logging.json.then(|| {
-        [
-            ("AWS_LAMBDA_LOG_FORMAT", "JSON".to_owned()),
-            ("AWS_LAMBDA_LOG_LEVEL", config.logging.application_level.clone()),
-        ]
-    });
+    // Lambda sets these two only in the JSON format (monitoring-cloudwatchlogs-advanced).
+    if config.logging.json {
+        own.push(("AWS_LAMBDA_LOG_FORMAT", "JSON".into()));
+        own.push(("AWS_LAMBDA_LOG_LEVEL", config.logging.application_level.clone()));
+    }
+    let named = |(name, value): (&str, String)| (name.to_owned(), value);
     let endpoint = cloud.endpoint_url.get().map(|url| ("AWS_ENDPOINT_URL", url.clone()));
-    let own =
-        fixed.into_iter().chain(json.into_iter().flatten()).map(|(name, value)| (name.to_owned(), value));
-    own.chain(config.variables.clone())
-        .chain(endpoint.map(|(name, value)| (name.to_owned(), value)))
-        .collect()
+    own.into_iter().map(named).chain(config.variables.clone()).chain(endpoint.map(named)).collect()
 }

@@ -1,7 +1,7 @@
-//! Knows which function processes are alive, and sees to it that none outlives the local
-//! cloud. An idle function ends by itself when its Runtime API is gone, but a busy or stuck
-//! one does not; so a shell waits at the end of a pipe that only the local cloud holds open.
-//! However that ends, `kill -9` included, the shell wakes and kills what was still alive.
+//! The process groups of functions that are alive; none outlives the local cloud. An idle function ends by
+//! itself when its Runtime API is gone, but a busy or stuck one does not. So a shell waits at the end of a
+//! pipe that only the local cloud holds open. However the local cloud ends, `kill -9` included, the shell
+//! wakes and kills the groups that are still alive.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -9,14 +9,14 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
-use super::lock;
-use super::process::kill_group;
+use rustix::process::{Pid, Signal};
 
-/// Remembers the last line of standard input, which names the groups that are alive.
+use super::lock;
+
+/// Kills the groups that the last line of standard input names.
 const WATCH: &str = r#"while read -r groups; do alive=$groups; done
 for group in $alive; do kill -s KILL -- "-$group"; done"#;
 
-/// The process groups that are alive.
 #[derive(Debug, Default)]
 pub(super) struct Groups(Mutex<Watched>);
 
@@ -31,21 +31,20 @@ impl Groups {
     pub fn add(&self, group: i32) {
         let mut watched = lock(&self.0);
         watched.alive.insert(group);
-        watched.tell();
+        watched.write();
     }
 
     pub fn remove(&self, group: i32) {
         let mut watched = lock(&self.0);
         if watched.alive.remove(&group) {
-            watched.tell();
+            watched.write();
         }
     }
 
-    /// Kills all of them.
     pub fn kill_all(&self) {
         let mut watched = lock(&self.0);
         std::mem::take(&mut watched.alive).into_iter().for_each(kill_group);
-        watched.tell();
+        watched.write();
     }
 
     #[cfg(test)]
@@ -55,9 +54,8 @@ impl Groups {
 }
 
 impl Watched {
-    /// One short line, which a pipe takes whole; without a watch, functions that are stuck
-    /// may outlive a kill.
-    fn tell(&mut self) {
+    /// Writes one short line, which a pipe takes whole.
+    fn write(&mut self) {
         if self.watch.is_none() {
             if self.alive.is_empty() {
                 return;
@@ -78,7 +76,15 @@ impl Watched {
     }
 }
 
-/// In a group of its own, so that a Ctrl-C at the terminal does not end it first.
+/// Kills a process and all that it started; no effect where they are gone.
+pub(super) fn kill_group(group: i32) {
+    if let Some(group) = Pid::from_raw(group) {
+        // The only error is that there is nothing left to kill.
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    }
+}
+
+/// Starts the shell in a group of its own, so that a Ctrl-C at the terminal does not end it first.
 fn start() -> std::io::Result<Child> {
     let (output, errors) = (Stdio::null(), Stdio::null());
     let mut shell = Command::new("/bin/sh");
@@ -89,7 +95,7 @@ fn start() -> std::io::Result<Child> {
 impl Drop for Watched {
     fn drop(&mut self) {
         if let Some(mut watch) = self.watch.take() {
-            // The end of its input ends the shell; nothing can be done where it fails.
+            // The end of its input ends the shell; there is no remedy where that fails.
             drop(watch.stdin.take());
             let _ = watch.wait();
         }

@@ -1,5 +1,5 @@
-//! The Runtime API (runtimes-api): for each function process an HTTP server of its own on
-//! the loopback interface, so that its address is `host:port`, as on AWS.
+//! The Runtime API (runtimes-api). Each function process has an HTTP server of its own on the loopback
+//! interface, so that its address is `host:port`, as on AWS.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
@@ -13,13 +13,13 @@ use cloud_core::Cloud;
 use cloud_core::port::{self, Patience, Unread, local};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::sync::DropGuard;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::lock;
 
-/// Largest answer of a synchronous invocation: 6 MB, and 100 bytes for the envelope
-/// (gettingstarted-limits; the figure is the one in Lambda's own error message).
-pub(super) const LARGEST_RESPONSE: usize = 6_291_556;
+/// Answer of a synchronous invocation: 6 MB, and 100 bytes for the envelope (gettingstarted-limits; the figure
+/// is that of Lambda's error message).
+pub(super) const MAX_RESPONSE_BYTES: usize = 6_291_556;
 
 /// One process's side of the Runtime API.
 #[derive(Debug)]
@@ -30,13 +30,13 @@ pub(super) struct Worker {
     phase: watch::Sender<Phase>,
 }
 
-/// How far the process is.
+/// How far the initialisation of the process is.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Phase {
     Starting,
-    /// It asked for its first event.
+    /// The process asked for its first event.
     Ready,
-    /// It reported an error of its initialisation.
+    /// The process reported an error.
     Failed(Bytes),
 }
 
@@ -47,13 +47,13 @@ pub(super) struct Task {
     pub arn: String,
     pub deadline_ms: i64,
     pub trace_id: String,
-    /// JSON that the caller of the invocation sent beside the payload.
+    /// JSON.
     pub client_context: Option<String>,
     pub payload: Bytes,
     pub reply: oneshot::Sender<Reply>,
 }
 
-/// What the function made of it.
+/// The function's reply to an event.
 #[derive(Debug, PartialEq)]
 pub(super) enum Reply {
     Answer(Bytes),
@@ -76,8 +76,7 @@ impl Worker {
         self.phase.subscribe()
     }
 
-    /// Hands over the next event. False while one is still waiting, which only a process
-    /// that no longer asks can bring about.
+    /// Hands over the next event. False while another one still waits, because the process no longer asks.
     pub fn give(&self, task: Task) -> bool {
         self.tasks.try_send(task).is_ok()
     }
@@ -99,55 +98,56 @@ impl Worker {
     }
 }
 
-/// The longest that a function works on an event (gettingstarted-limits). Its runtime may keep the
-/// connection open meanwhile, and must not find it closed when it answers.
-const LONGEST_WORK: Duration = Duration::from_secs(900);
+/// Timeout of a function (gettingstarted-limits). Its runtime may keep the connection open meanwhile, and must
+/// not find it closed when it answers.
+const MAX_WORK: Duration = Duration::from_secs(900);
 
-/// Starts the server of a worker: its `host:port`, and a guard that ends it.
+/// Starts the server of a worker; returns its `host:port`, and a guard that ends it.
 pub(super) async fn serve(cloud: &Cloud, worker: Arc<Worker>) -> std::io::Result<(String, DropGuard)> {
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?.to_string();
     let Patience { head, body } = cloud.settings.patience;
-    let patience = Patience { head: head + LONGEST_WORK, body };
+    let patience = Patience { head: head + MAX_WORK, body };
     let ended = cloud.stopping.child_token();
     let guard = ended.clone().drop_guard();
     tokio::spawn(async move {
         port::serve(listener, &ended, patience, |stream, _| {
             let (worker, ended) = (worker.clone(), ended.clone());
-            let answer = move |request| {
-                let (worker, ended) = (worker.clone(), ended.clone());
-                async move {
-                    tokio::select! {
-                        response = answer(&worker, request, patience) => response,
-                        () = ended.cancelled() => gone(),
-                    }
-                }
-            };
-            (stream, answer)
+            (stream, move |request| answer(worker.clone(), ended.clone(), request, patience))
         })
         .await;
     });
     Ok((address, guard))
 }
 
-async fn answer(worker: &Worker, request: Request, patience: Patience) -> Response {
+/// Answers a request, unless the process is ended first.
+async fn answer(
+    worker: Arc<Worker>,
+    ended: CancellationToken,
+    request: Request,
+    patience: Patience,
+) -> Response {
+    tokio::select! {
+        response = route(&worker, request, patience) => response,
+        () = ended.cancelled() => gone(),
+    }
+}
+
+async fn route(worker: &Worker, request: Request, patience: Patience) -> Response {
     let (head, body) = request.into_parts();
-    // No web page takes an event away from a function, or answers in its place.
+    // No web page may take an event from a function, or answer in its place.
     if let Err(refused) = local::host(&head).and_then(|()| local::page(&head.headers)) {
         return refuse(refused.status(), "Forbidden", &refused.to_string());
     }
-    // The whole of it, however long, so that the function hears what is wrong with it.
+    // Reads all of a body that is too long, so that the function gets the answer that it is too long.
     let body = match port::read(body, usize::MAX, patience).await {
         Ok(body) => body,
         Err(Unread::Silent) => {
             return refuse(StatusCode::REQUEST_TIMEOUT, "Timeout", "The rest of the body did not come.");
         }
         Err(Unread::CutShort | Unread::TooLong) => {
-            return refuse(
-                StatusCode::BAD_REQUEST,
-                "Truncated",
-                "The body ends before its announced length.",
-            );
+            let message = "The body ends before its announced length.";
+            return refuse(StatusCode::BAD_REQUEST, "Truncated", message);
         }
     };
     let path = head.uri.path().strip_prefix("/2018-06-01/runtime/").unwrap_or_default();
@@ -213,7 +213,7 @@ fn finish(worker: &Worker, request: &str, reply: Reply) -> Response {
 }
 
 fn response(worker: &Worker, request: &str, body: Bytes) -> Response {
-    let reply = if body.len() > LARGEST_RESPONSE { Reply::TooLarge } else { Reply::Answer(body) };
+    let reply = if body.len() > MAX_RESPONSE_BYTES { Reply::TooLarge } else { Reply::Answer(body) };
     finish(worker, request, reply)
 }
 
@@ -262,7 +262,7 @@ mod tests {
         assert!(worker.give(task(reply)));
         assert!(waiting.await.unwrap().starts_with("HTTP/1.1 200"));
         assert!(ask("GET /2018-06-01/runtime/other", "").await.starts_with("HTTP/1.1 404"));
-        // Ended, it asks in vain.
+        // An ended process gets no event.
         let waiting = tokio::spawn(ask(NEXT, ""));
         while worker.waiting.try_lock().is_ok() {
             tokio::task::yield_now().await;

@@ -31,7 +31,7 @@ pub(crate) fn examples() -> PathBuf {
 
 pub(crate) fn cloud(clock: Clock) -> Arc<Cloud> {
     let cloud = crate::testing::open(cloud_core::Settings::for_tests(), clock, Random::seeded(1)).unwrap();
-    cloud.state::<crate::lambda::State>().binaries.set(examples()).unwrap();
+    cloud.state::<State>().binaries.set(examples()).unwrap();
     cloud
 }
 
@@ -66,7 +66,7 @@ fn json_of(invocation: &Invocation) -> Value {
 
 /// Returns once the function `f` has been invoked and no invocation is under way.
 pub(crate) async fn settled(cloud: &Arc<Cloud>) {
-    while cloud.state::<crate::lambda::State>().pool.turns.available_permits() < PROCESSES {
+    while cloud.state::<State>().pool.turns.available_permits() < PROCESSES {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
@@ -126,7 +126,7 @@ async fn concurrent_invocations_have_a_process_each() {
     );
     let (slept, counted) = both.await;
     assert_eq!((json_of(&slept), &json_of(&counted)["invocations"]), (json!("slept"), &json!(1)));
-    assert_eq!(cloud.state::<crate::lambda::State>().pool.idle_of("f"), 2);
+    assert_eq!(cloud.state::<State>().pool.idle_of("f"), 2);
 }
 
 #[tokio::test]
@@ -240,7 +240,7 @@ async fn a_process_that_died_while_idle_costs_no_invocation() {
     let cloud = cloud(Clock::system());
     function(&cloud, json!({})).await;
     let process = json_of(&ask(&cloud, json!({ "do": "count" })).await)["process"].clone();
-    process::kill_group(process.as_i64().unwrap() as i32);
+    reaper::kill_group(process.as_i64().unwrap() as i32);
     until(|| gone(&process)).await;
     let next = ask(&cloud, json!({ "do": "count" })).await;
     assert!(next.function_error.is_none());
@@ -300,7 +300,7 @@ async fn a_failing_initialisation_is_tried_twice_and_reported_with_its_exit_stat
 
 /// Moves the clock until the first initialisation has taken too long.
 async fn past_the_initialisation(cloud: &Arc<Cloud>) {
-    until(|| cloud.state::<crate::lambda::State>().alive.count() > 0).await;
+    until(|| cloud.state::<State>().alive.count() > 0).await;
     while !log(cloud).await.iter().any(|line| line.ends_with("\tPhase: init\tStatus: timeout")) {
         cloud.clock.advance(Duration::from_secs(10));
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -500,7 +500,7 @@ async fn unknown_kinds_of_invocations_and_logs_are_refused_and_a_dry_run_checks_
         cloud.call("lambda", "Invoke", dry("{")).await.unwrap_err().code,
         "InvalidRequestContentException"
     );
-    assert_eq!(cloud.state::<crate::lambda::State>().alive.count(), 0, "nothing was run");
+    assert_eq!(cloud.state::<State>().alive.count(), 0, "nothing was run");
 }
 
 #[tokio::test]
@@ -522,7 +522,7 @@ async fn an_invocation_goes_on_when_its_caller_goes_away() {
     function(&cloud, json!({})).await;
     let call = invoke(&cloud, "f", json!({ "do": "sleep", "ms": 50 }).to_string().into());
     assert!(tokio::time::timeout(Duration::from_millis(1), call).await.is_err());
-    until(|| cloud.state::<crate::lambda::State>().pool.idle_of("f") == 1).await;
+    until(|| cloud.state::<State>().pool.idle_of("f") == 1).await;
 }
 
 #[tokio::test]
@@ -542,7 +542,7 @@ async fn a_function_that_does_not_start_is_noticed_before_it_is_invoked() {
     let cloud = cloud(Clock::system());
     function(&cloud, json!({})).await;
     start_all(&cloud).await.unwrap();
-    assert_eq!(cloud.state::<crate::lambda::State>().pool.idle_of("f"), 1);
+    assert_eq!(cloud.state::<State>().pool.idle_of("f"), 1);
     assert_eq!(json_of(&ask(&cloud, json!({ "do": "count" })).await)["invocations"], 1);
     function(&cloud, json!({ "Environment": { "Variables": { "INIT": "exit" } } })).await;
     let said = start_all(&cloud).await.unwrap_err();
@@ -574,7 +574,7 @@ fn a_function_ends_by_itself_when_the_runtime_api_goes_away() {
     assert!(!gone(&process));
     own.shutdown_background();
     runtime().block_on(until(|| gone(&process)));
-    assert_eq!(cloud.state::<crate::lambda::State>().alive.count(), 1, "it was not killed");
+    assert_eq!(cloud.state::<State>().alive.count(), 1, "it was not killed");
 }
 
 #[tokio::test]
@@ -625,18 +625,14 @@ async fn functions_are_listed_described_and_dry_run() {
         (&one["Configuration"]["FunctionArn"], &one["Configuration"]["State"]),
         (&json!(arn), &json!("Active"))
     );
-    let concurrency =
-        cloud.call("lambda", "GetFunctionConcurrency", json!({ "FunctionName": "f1" })).await.unwrap();
-    assert_eq!(concurrency["ReservedConcurrentExecutions"], 5);
+    assert_eq!(one["Concurrency"]["ReservedConcurrentExecutions"], 5);
     let dry = cloud
         .call("lambda", "Invoke", json!({ "FunctionName": "f1:$LATEST", "InvocationType": "DryRun" }))
         .await
         .unwrap();
     assert_eq!(dry["StatusCode"], 204);
-    let permission = json!({ "FunctionName": arn, "Action": "lambda:InvokeFunction", "Principal": "events.amazonaws.com", "SourceArn": "arn:rule" });
-    cloud.deploy(&resource("AWS::Lambda::Permission", permission)).await.unwrap();
-    let policy = cloud.call("lambda", "GetPolicy", json!({ "FunctionName": "f1" })).await.unwrap();
-    assert!(policy["Policy"].as_str().unwrap().contains("events.amazonaws.com"));
+    let policy = cloud.call("lambda", "GetPolicy", json!({ "FunctionName": "f1" })).await.unwrap_err();
+    assert_eq!(policy.code, "NotImplemented");
 }
 
 #[tokio::test]
@@ -656,11 +652,11 @@ async fn a_process_of_other_binaries_is_not_used_though_it_was_kept() {
     let cloud = cloud(Clock::system());
     function(&cloud, json!({})).await;
     let first = json_of(&ask(&cloud, json!({ "do": "count" })).await);
-    let function = cloud.state::<crate::lambda::State>().function("f").unwrap();
+    let function = super::function(&cloud, "f").unwrap();
     // As if it had been on its way back while the binaries were replaced.
-    let late = cloud.state::<crate::lambda::State>().pool.take("f").unwrap();
-    function.retire(&cloud);
-    cloud.state::<crate::lambda::State>().pool.keep(late, cloud.clock.now_ms(), |_| true);
+    let late = cloud.state::<State>().pool.take("f").unwrap();
+    function.retire(&cloud.state::<State>().pool);
+    cloud.state::<State>().pool.keep(late, cloud.clock.now_ms(), |_| true);
     let second = json_of(&ask(&cloud, json!({ "do": "count" })).await);
     assert_eq!(second["invocations"], 1);
     assert_ne!(first["process"], second["process"]);
@@ -679,17 +675,11 @@ async fn processes_that_are_idle_for_a_minute_end_but_for_the_one_that_was_used_
     function(&cloud, json!({ "Timeout": 60 })).await;
     cloud_core::housekeeping::start(&cloud);
     at_once(&cloud, 5).await;
-    assert_eq!(
-        (
-            cloud.state::<crate::lambda::State>().alive.count(),
-            cloud.state::<crate::lambda::State>().pool.idle_of("f")
-        ),
-        (5, 5)
-    );
+    assert_eq!((cloud.state::<State>().alive.count(), cloud.state::<State>().pool.idle_of("f")), (5, 5));
     cloud.clock.advance(Duration::from_secs(30));
     let used = json_of(&ask(&cloud, json!({ "do": "count" })).await);
     cloud.clock.advance(Duration::from_secs(45));
-    until(|| cloud.state::<crate::lambda::State>().alive.count() == 1).await;
+    until(|| cloud.state::<State>().alive.count() == 1).await;
     let again = json_of(&ask(&cloud, json!({ "do": "count" })).await);
     assert_eq!((&again["process"], &again["invocations"]), (&used["process"], &json!(3)));
     cloud.clock.advance(Duration::from_secs(3_600));
@@ -702,7 +692,7 @@ async fn there_are_no_more_processes_than_places_and_every_invocation_gets_one()
     for name in ["f", "g"] {
         function(&cloud, json!({ "FunctionName": name, "Timeout": 60 })).await;
     }
-    let pool = &cloud.state::<crate::lambda::State>().pool;
+    let pool = &cloud.state::<State>().pool;
     pool.turns.forget_permits(PROCESSES - 2);
     pool.places.forget_permits(PROCESSES - 2);
     at_once(&cloud, 2).await;
@@ -713,9 +703,9 @@ async fn there_are_no_more_processes_than_places_and_every_invocation_gets_one()
     for answer in futures::future::join_all(calls).await {
         assert_eq!(answer.unwrap().function_error, None);
         assert!(
-            cloud.state::<crate::lambda::State>().alive.count() <= 2,
+            cloud.state::<State>().alive.count() <= 2,
             "{} processes",
-            cloud.state::<crate::lambda::State>().alive.count()
+            cloud.state::<State>().alive.count()
         );
     }
 }
@@ -728,7 +718,7 @@ async fn an_invocation_that_comes_while_idle_processes_end_is_not_lost() {
         let cloud = cloud.clone();
         async move {
             loop {
-                cloud.state::<crate::lambda::State>().pool.end("f");
+                cloud.state::<State>().pool.end("f");
                 tokio::task::yield_now().await;
             }
         }

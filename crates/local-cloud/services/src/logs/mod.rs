@@ -1,25 +1,24 @@
-//! CloudWatch Logs: groups, streams and their events, durable and searchable. Appending is
-//! cheap, since every line of every function passes here; retention is applied when a group
-//! is read. Logs Insights and subscriptions are not emulated.
+//! CloudWatch Logs: groups, streams and their events, durable and searchable. An append is cheap, since
+//! every line of every function passes here; expired events are deleted before a group is read. Logs
+//! Insights and subscriptions are refused.
 
 use std::time::Duration;
 
 use cloud_core::Cloud;
 use cloud_core::service::{Chore, JSON_1_1, Protocol, Service};
-use cloud_core::store::{Store, StoreError};
+use cloud_core::store::StoreError;
 
 mod api;
 mod deploy;
-mod groups;
-mod read;
+mod names;
 mod store;
 #[cfg(test)]
 mod tests;
-mod write;
 
-pub(crate) use write::LARGEST_EVENT;
+pub(crate) use api::MAX_EVENT_BYTES as LARGEST_EVENT;
+pub use names::{group_arn, group_name};
+pub use store::append_within;
 
-/// The service.
 pub static SERVICE: Service = Service {
     protocols: &[Protocol::Json {
         content_type: JSON_1_1,
@@ -28,8 +27,8 @@ pub static SERVICE: Service = Service {
         forward: None,
     }],
     open: |opening| {
-        let state = State::open(opening.store)?;
-        opening.keep(state);
+        store::open(opening.store)?;
+        opening.keep(store::Ids::default());
         Ok(())
     },
     chores: &[Chore {
@@ -37,35 +36,18 @@ pub static SERVICE: Service = Service {
         every: Duration::from_secs(300),
         portion: 500,
         deletes: true,
-        work: |cloud, most| Box::pin(async move { Ok(sweep(cloud, most)?) }),
+        work: |cloud, limit| {
+            let now_ms = cloud.clock.now_ms();
+            Box::pin(async move { Ok(store::sweep(&cloud.store, now_ms, limit)?) })
+        },
     }],
     actions: api::ACTIONS,
     types: deploy::TYPES,
     ..Service::new("logs")
 };
 
-/// What the service keeps besides its tables.
-#[derive(Debug, Default)]
-pub struct State {
-    ids: store::Ids,
-}
-
-impl State {
-    /// Creates the service's tables.
-    ///
-    /// # Errors
-    /// When the store refuses.
-    pub fn open(store: &Store) -> Result<Self, StoreError> {
-        store::migrate(store)?;
-        Ok(Self::default())
-    }
-}
-
-/// Appends one event to a stream, which (with its group) is created where it is missing.
+/// Appends one event to a stream. Creates the group and the stream if they do not exist.
 /// `timestamp_ms`: milliseconds since the epoch.
-///
-/// # Errors
-/// When the store refuses.
 pub fn append(
     cloud: &Cloud,
     group: &str,
@@ -73,61 +55,9 @@ pub fn append(
     timestamp_ms: i64,
     message: &str,
 ) -> Result<(), StoreError> {
-    append_all(cloud, group, stream, &[(timestamp_ms, message)])
+    cloud.store.write(|tx| append_within(cloud, tx, group, stream, &[(timestamp_ms, message)]))
 }
 
-/// Appends several events (milliseconds since the epoch, text) in one transaction.
-///
-/// # Errors
-/// When the store refuses.
-pub fn append_all(
-    cloud: &Cloud,
-    group: &str,
-    stream: &str,
-    events: &[(i64, &str)],
-) -> Result<(), StoreError> {
-    cloud.store.write(|tx| append_within(cloud, tx, group, stream, events))
-}
-
-/// Like [`append_all`], within a transaction of the caller's own.
-///
-/// # Errors
-/// When SQLite refuses.
-pub fn append_within(
-    cloud: &Cloud,
-    tx: &rusqlite::Transaction<'_>,
-    group: &str,
-    stream: &str,
-    events: &[(i64, &str)],
-) -> rusqlite::Result<()> {
-    store::append(tx, &cloud.state::<State>().ids, cloud.clock.now_ms(), group, stream, events)
-}
-
-/// The ARN of a group as DescribeLogGroups gives it in `arn`, with its trailing `:*`.
-pub fn group_arn(cloud: &Cloud, name: &str) -> String {
-    format!("{}:*", cloud.arn("logs", &format!("log-group:{name}")))
-}
-
-/// The group that an ARN (with or without `:*`) or a plain name means.
-pub fn group_name(identifier: &str) -> &str {
-    match identifier.split_once(":log-group:") {
-        Some((arn, name)) if arn.starts_with("arn:") => name.trim_end_matches(":*"),
-        _ => identifier,
-    }
-}
-
-/// Deletes so many expired events at most, of all groups; how many.
-///
-/// # Errors
-/// When the store refuses.
-pub(crate) fn sweep(cloud: &Cloud, most: usize) -> Result<usize, StoreError> {
-    store::sweep(&cloud.store, cloud.clock.now_ms(), most)
-}
-
-/// Whether there is such a group.
-///
-/// # Errors
-/// When the store refuses.
 pub fn exists(cloud: &Cloud, group: &str) -> Result<bool, StoreError> {
     Ok(cloud.store.read(|db| store::group(db, group))?.is_some())
 }

@@ -1,11 +1,12 @@
-//! The tables of groups, streams and events. An append is one insert; when a stream had its
-//! last event is read from the events, not kept beside them.
+//! The tables of groups, streams and events. An append is one insert: the time of a stream's last event is
+//! read from its events, not stored. Times (`_ms`) are in milliseconds since the epoch.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use cloud_core::Cloud;
 use cloud_core::store::{Store, StoreError};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS log_groups (
@@ -23,87 +24,70 @@ CREATE INDEX IF NOT EXISTS log_events_of_group ON log_events (group_id, timestam
 CREATE INDEX IF NOT EXISTS log_events_of_stream ON log_events (stream_id, timestamp_ms, id);
 ";
 
-/// The class of a group that was not given one.
+/// The log group class; the others are not emulated.
 pub const STANDARD: &str = "STANDARD";
 
-/// A log group.
 #[derive(Debug, Clone)]
 pub struct Group {
-    /// Row id.
     pub id: i64,
-    /// Its name, for example `/aws/lambda/f`.
     pub name: String,
-    /// Milliseconds since the epoch.
     pub created_ms: i64,
-    /// Days that events are kept; `None` keeps them for ever.
+    /// `None` keeps events for ever.
     pub retention_days: Option<i64>,
-    /// `STANDARD`, for one.
     pub class: String,
     /// A JSON object of texts.
     pub tags: String,
 }
 
-/// A log stream, with the times of its events.
 #[derive(Debug, Clone)]
 pub struct Stream {
-    /// Its name, unique in the group.
     pub name: String,
-    /// Milliseconds since the epoch.
     pub created_ms: i64,
-    /// The earliest and latest timestamp and the latest ingestion, where there is any event.
+    /// First and last timestamp and last ingestion of its events; `None` without events.
     pub times: Option<(i64, i64, i64)>,
 }
 
-/// A stored event.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Where it stands among the others.
     pub position: Position,
-    /// The stream it belongs to.
+    /// The stream's name.
     pub stream: String,
-    /// When it was stored, in milliseconds since the epoch.
     pub ingested_ms: i64,
-    /// Its text.
     pub message: String,
 }
 
-/// Events are ordered by timestamp, then by arrival. A position is a place between events:
-/// just before the event that has it.
+/// The place just before an event, in the order of timestamps, then of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// Milliseconds since the epoch.
     pub timestamp_ms: i64,
-    /// Row id of the event.
+    /// The event's row id.
     pub id: i64,
 }
 
 impl Position {
-    /// Just behind the event that has this position.
+    /// The place just after the event.
     pub fn after(self) -> Self {
         Self { id: self.id + 1, ..self }
     }
 }
 
-/// What to read: events of a group or of one stream, between two positions.
+/// The events of a group, or of one of its streams, from one position to another.
 #[derive(Debug, Clone, Copy)]
 pub struct Range {
-    /// The group.
     pub group_id: i64,
-    /// Only this stream.
     pub stream_id: Option<i64>,
-    /// The first position that is included.
+    /// Inclusive.
     pub from: Position,
-    /// The first position that is not.
+    /// Exclusive.
     pub until: Position,
-    /// Reads from the end towards the beginning.
     pub newest_first: bool,
 }
 
-/// Streams whose ids are remembered. Event log groups get a stream per batch of up to
-/// 64 events, so the memory is bounded; forgetting costs a look-up.
-const REMEMBERED: usize = 4_096;
+/// Streams whose ids are cached. A log group of a bus gets a new stream for each batch of up to 64
+/// events, so the cache is bounded; a miss costs a look-up.
+const MAX_CACHED: usize = 4_096;
 
-/// Row ids of groups and streams by name, so that an append looks nothing up.
+/// Row ids by the names of group and stream, so that an append needs no look-up.
 #[derive(Debug, Default)]
 pub struct Ids(Mutex<HashMap<(String, String), (i64, i64)>>);
 
@@ -112,26 +96,27 @@ impl Ids {
         use_ids(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Forgets everything, after something was deleted.
+    /// Call this after deleting a group or a stream.
     pub fn clear(&self) {
         self.with(HashMap::clear);
     }
 }
 
-/// Creates the tables.
-pub fn migrate(store: &Store) -> Result<(), StoreError> {
+pub fn open(store: &Store) -> Result<(), StoreError> {
     store.migrate(TABLES)
 }
 
-/// Appends events to a stream, which (with its group) is created where it is missing.
-pub fn append(
+/// Appends events (milliseconds since the epoch, text) to a stream, in the caller's transaction. Creates
+/// the group and the stream if they do not exist.
+pub fn append_within(
+    cloud: &Cloud,
     tx: &Transaction<'_>,
-    ids: &Ids,
-    now_ms: i64,
     group: &str,
     stream: &str,
     events: &[(i64, &str)],
 ) -> rusqlite::Result<()> {
+    let ids = cloud.state::<Ids>();
+    let now_ms = cloud.clock.now_ms();
     let key = (group.to_owned(), stream.to_owned());
     let insert = |(group_id, stream_id): (i64, i64)| {
         let mut insert = tx.prepare_cached(
@@ -141,8 +126,7 @@ pub fn append(
             insert.execute(params![group_id, stream_id, timestamp_ms, now_ms, message]).map(drop)
         })
     };
-    // A group that was deleted just now refuses the first event: it is made anew, as a group
-    // that never was.
+    // The insert fails if the group was deleted just now; then it is created again.
     if let Some(known) = ids.with(|ids| ids.get(&key).copied())
         && insert(known).is_ok()
     {
@@ -150,10 +134,10 @@ pub fn append(
     }
     let (found, is_new) = ensure(tx, now_ms, group, stream)?;
     insert(found)?;
-    // What was made just now is gone if the caller's transaction fails, and its ids with it.
+    // New rows are not cached: they are gone if the caller's transaction fails.
     if !is_new {
         ids.with(|ids| {
-            if ids.len() >= REMEMBERED {
+            if ids.len() >= MAX_CACHED {
                 ids.clear();
             }
             ids.insert(key, found);
@@ -169,34 +153,23 @@ fn ensure(
     group: &str,
     stream: &str,
 ) -> rusqlite::Result<((i64, i64), bool)> {
-    let new_group = create_group(tx, group, now_ms, STANDARD, "{}")?;
-    let group_id =
-        tx.query_row("SELECT id FROM log_groups WHERE name = ?1", [group], |row| row.get::<_, i64>(0))?;
+    let new_group = create_group(tx, group, now_ms, "{}")?;
+    let group_id = tx.query_row("SELECT id FROM log_groups WHERE name = ?1", [group], |row| row.get(0))?;
     let new_stream = create_stream(tx, group_id, stream, now_ms)?;
-    let stream_id = tx.query_row(
-        "SELECT id FROM log_streams WHERE group_id = ?1 AND name = ?2",
-        params![group_id, stream],
-        |row| row.get::<_, i64>(0),
-    )?;
+    let stream_id = stream_id(tx, group_id, stream)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     Ok(((group_id, stream_id), new_group || new_stream))
 }
 
-/// Whether the group is new.
-pub fn create_group(
-    tx: &Transaction<'_>,
-    name: &str,
-    now_ms: i64,
-    class: &str,
-    tags: &str,
-) -> rusqlite::Result<bool> {
+/// Returns whether the group is new.
+pub fn create_group(tx: &Transaction<'_>, name: &str, now_ms: i64, tags: &str) -> rusqlite::Result<bool> {
     let inserted = tx.execute(
         "INSERT OR IGNORE INTO log_groups (name, created_ms, class, tags) VALUES (?1, ?2, ?3, ?4)",
-        params![name, now_ms, class, tags],
+        params![name, now_ms, STANDARD, tags],
     )?;
     Ok(inserted == 1)
 }
 
-/// Whether the stream is new.
+/// Returns whether the stream is new.
 pub fn create_stream(tx: &Transaction<'_>, group_id: i64, name: &str, now_ms: i64) -> rusqlite::Result<bool> {
     let inserted = tx.execute(
         "INSERT OR IGNORE INTO log_streams (group_id, name, created_ms) VALUES (?1, ?2, ?3)",
@@ -205,41 +178,39 @@ pub fn create_stream(tx: &Transaction<'_>, group_id: i64, name: &str, now_ms: i6
     Ok(inserted == 1)
 }
 
-fn group_of_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Group> {
-    Ok(Group {
-        id: row.get(0)?,
-        name: row.get(1)?,
-        created_ms: row.get(2)?,
-        retention_days: row.get(3)?,
-        class: row.get(4)?,
-        tags: row.get(5)?,
-    })
+const GROUP: &str = "SELECT id, name, created_ms, retention_days, class, tags FROM log_groups";
+
+impl Group {
+    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            name: row.get(1)?,
+            created_ms: row.get(2)?,
+            retention_days: row.get(3)?,
+            class: row.get(4)?,
+            tags: row.get(5)?,
+        })
+    }
 }
 
-/// One group by name.
-pub fn group(connection: &Connection, name: &str) -> rusqlite::Result<Option<Group>> {
-    connection
-        .query_row(
-            "SELECT id, name, created_ms, retention_days, class, tags FROM log_groups WHERE name = ?1",
-            [name],
-            group_of_row,
-        )
-        .optional()
+pub fn group(db: &Connection, name: &str) -> rusqlite::Result<Option<Group>> {
+    db.prepare_cached(&format!("{GROUP} WHERE name = ?1"))?.query_row([name], Group::of).optional()
 }
 
 /// All groups, by name.
-pub fn groups(connection: &Connection) -> rusqlite::Result<Vec<Group>> {
-    connection
-        .prepare_cached(
-            "SELECT id, name, created_ms, retention_days, class, tags FROM log_groups ORDER BY name",
-        )?
-        .query_map([], group_of_row)?
-        .collect()
+pub fn groups(db: &Connection) -> rusqlite::Result<Vec<Group>> {
+    db.prepare_cached(&format!("{GROUP} ORDER BY name"))?.query_map([], Group::of)?.collect()
+}
+
+pub fn stream_id(db: &Connection, group_id: i64, name: &str) -> rusqlite::Result<Option<i64>> {
+    db.prepare_cached("SELECT id FROM log_streams WHERE group_id = ?1 AND name = ?2")?
+        .query_row(params![group_id, name], |row| row.get(0))
+        .optional()
 }
 
 /// The bytes of a group's messages, as `storedBytes` reports them.
-pub fn stored_bytes(connection: &Connection, group_id: i64) -> rusqlite::Result<i64> {
-    connection.query_row(
+pub fn stored_bytes(db: &Connection, group_id: i64) -> rusqlite::Result<i64> {
+    db.query_row(
         "SELECT coalesce(sum(length(CAST(message AS BLOB))), 0) FROM log_events WHERE group_id = ?1",
         [group_id],
         |row| row.get(0),
@@ -247,30 +218,25 @@ pub fn stored_bytes(connection: &Connection, group_id: i64) -> rusqlite::Result<
 }
 
 /// The streams of a group, by name.
-pub fn streams(connection: &Connection, group_id: i64) -> rusqlite::Result<Vec<Stream>> {
-    connection
-        .prepare_cached(
-            "SELECT s.name, s.created_ms, min(e.timestamp_ms), max(e.timestamp_ms), max(e.ingested_ms)
+pub fn streams(db: &Connection, group_id: i64) -> rusqlite::Result<Vec<Stream>> {
+    db.prepare_cached(
+        "SELECT s.name, s.created_ms, min(e.timestamp_ms), max(e.timestamp_ms), max(e.ingested_ms)
              FROM log_streams s LEFT JOIN log_events e ON e.stream_id = s.id
              WHERE s.group_id = ?1 GROUP BY s.id ORDER BY s.name",
-        )?
-        .query_map([group_id], |row| {
-            let first: Option<i64> = row.get(2)?;
-            let times = match first {
-                Some(first) => Some((first, row.get(3)?, row.get(4)?)),
-                None => None,
-            };
-            Ok(Stream { name: row.get(0)?, created_ms: row.get(1)?, times })
-        })?
-        .collect()
+    )?
+    .query_map([group_id], |row| {
+        let first: Option<i64> = row.get(2)?;
+        let times = match first {
+            Some(first) => Some((first, row.get(3)?, row.get(4)?)),
+            None => None,
+        };
+        Ok(Stream { name: row.get(0)?, created_ms: row.get(1)?, times })
+    })?
+    .collect()
 }
 
-/// Hands over the events of a range one by one until `take` returns false.
-pub fn scan(
-    connection: &Connection,
-    range: Range,
-    mut take: impl FnMut(Event) -> bool,
-) -> rusqlite::Result<()> {
+/// Passes the events of a range to `take`, until it returns false.
+pub fn scan(db: &Connection, range: Range, mut take: impl FnMut(Event) -> bool) -> rusqlite::Result<()> {
     let owner = if range.stream_id.is_some() { "stream_id" } else { "group_id" };
     let order = if range.newest_first { "DESC" } else { "ASC" };
     let sql = format!(
@@ -279,7 +245,7 @@ pub fn scan(
          WHERE e.{owner} = ?1 AND (e.timestamp_ms, e.id) >= (?2, ?3) AND (e.timestamp_ms, e.id) < (?4, ?5)
          ORDER BY e.timestamp_ms {order}, e.id {order}"
     );
-    let mut statement = connection.prepare_cached(&sql)?;
+    let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query(params![
         range.stream_id.unwrap_or(range.group_id),
         range.from.timestamp_ms,
@@ -301,20 +267,20 @@ pub fn scan(
     Ok(())
 }
 
-/// Deletes so many events at most that are older than the retention of their groups; how many.
-pub fn sweep(store: &Store, now_ms: i64, most: usize) -> Result<usize, StoreError> {
+/// Deletes up to `limit` expired events of all groups; returns how many.
+pub fn sweep(store: &Store, now_ms: i64, limit: usize) -> Result<usize, StoreError> {
     store.write(|tx| {
         tx.execute(
             "DELETE FROM log_events WHERE id IN (
                  SELECT e.id FROM log_groups g JOIN log_events e ON e.group_id = g.id
                  WHERE g.retention_days IS NOT NULL AND e.timestamp_ms < ?1 - g.retention_days * 86400000
                  LIMIT ?2)",
-            params![now_ms, most as i64],
+            params![now_ms, limit as i64],
         )
     })
 }
 
-/// Deletes what is older than the group's retention: all of it, since somebody is about to read.
+/// Deletes all expired events of a group, before somebody reads it.
 pub fn expire(store: &Store, group: &Group, now_ms: i64) -> Result<(), StoreError> {
     let Some(days) = group.retention_days else { return Ok(()) };
     let oldest_ms = now_ms - days * 86_400_000;

@@ -2,10 +2,12 @@ use std::sync::Arc;
 
 use cloud_core::clock::Clock;
 use cloud_core::random::Random;
+use cloud_core::resource::Resource;
 use cloud_core::{Cloud, Settings};
 use serde_json::{Value, json};
 
-use super::*;
+use super::deploy::Props;
+use super::running::{State, start};
 use crate::dynamodb;
 
 const TABLE: &str = "contracts";
@@ -207,7 +209,7 @@ async fn a_stopped_pipe_moves_nothing_until_it_is_started_again() {
 #[tokio::test]
 async fn a_pipe_that_is_started_again_waits_for_the_end_of_its_last_reader() {
     let cloud = started(json!({ "DesiredState": "STOPPED" })).await;
-    let reading = cloud.state::<crate::pipes::State>().with(|pipes| pipes["p"].reading.clone());
+    let reading = cloud.state::<State>().find("p").unwrap().reading;
     let last_reader = reading.lock().await;
     for action in ["StartPipe", "StopPipe", "StartPipe"] {
         aws(&cloud, "pipes", action, json!({ "Name": "p" })).await;
@@ -389,9 +391,9 @@ async fn a_filter_sees_the_numbers_of_a_record_as_texts() {
     assert!(receive(&cloud, "seen", 0).await.is_empty());
     let numeric = pipe(filters(filter(json!([{ "numeric": ["=", 2] }]))));
     let props: Props = numeric.read().unwrap();
-    let numeric = Pipe::parse(&cloud, "p", props).unwrap();
+    let numeric = props.pipe(&cloud, "p").unwrap();
     let record = json!({ "dynamodb": { "NewImage": { "version": { "N": "2" } } } });
-    assert!(!numeric.filters[0].matches(&record));
+    assert!(!numeric.filters.want(&record));
 }
 
 #[tokio::test]

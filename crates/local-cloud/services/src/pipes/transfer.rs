@@ -1,4 +1,4 @@
-//! What happens to the records of one pipe: filter, make entries, put them onto the bus.
+//! Moves the records of one pipe: filters them, makes entries, and puts them onto the bus.
 
 use std::sync::Arc;
 
@@ -6,29 +6,25 @@ use cloud_core::{AwsError, Cloud, calls};
 use cloud_languages::input_template::Path;
 use serde_json::{Value, json};
 
-use super::model::{Level, Pipe};
+use super::pipe::{Level, Pipe};
 use crate::event_source::stream::{Abandoned, Consumer, Delivery, sequence_of};
-use crate::event_source::timestamp;
 use crate::logs;
 
-/// A pipe at work.
 pub struct Transfer {
-    /// The cloud.
     pub cloud: Arc<Cloud>,
-    /// The pipe.
     pub pipe: Arc<Pipe>,
 }
 
 impl Consumer for Transfer {
     fn wants(&self, record: &Value) -> bool {
-        self.pipe.filters.is_empty() || self.pipe.filters.iter().any(|filter| filter.matches(record))
+        self.pipe.filters.want(record)
     }
 
     async fn deliver(&self, records: Vec<Value>) -> Delivery {
         let name = &self.pipe.name;
         let execution = self.cloud.random.uuid();
         self.log(&execution, Level::Info, &["ExecutionStarted", "TargetStageEntered"], None);
-        let now = timestamp(&self.cloud);
+        let now = self.cloud.clock.timestamp();
         let entries: Vec<Value> = records.iter().map(|record| entry(&self.pipe, record, &now)).collect();
         let put = self.cloud.call("events", "PutEvents", json!({ "Entries": entries }));
         let answer = calls::by(self.pipe.arn.as_str(), put).await;
@@ -68,7 +64,7 @@ impl Consumer for Transfer {
         let name = &self.pipe.name;
         tracing::warn!(target: "hop", service = "pipes", resource = %name, "{} records given up: {}", batch.records.len(), batch.reason);
         let Some(queue) = &self.pipe.dead_letter_queue else { return Ok(()) };
-        // The message describes where the records are in the stream; it does not hold them.
+        // The message says where the records are in the stream; it does not contain them.
         // https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-error-troubleshooting.html
         let message = json!({
             "context": {
@@ -77,24 +73,24 @@ impl Consumer for Transfer {
                 "approximateInvokeCount": batch.attempts,
             },
             "version": "1.0",
-            "timestamp": timestamp(&self.cloud),
+            "timestamp": self.cloud.clock.timestamp(),
             "DDBStreamBatchInfo": batch.batch_info,
         });
         let url = self.cloud.call("sqs", "GetQueueUrl", json!({ "QueueName": queue })).await?;
         let input = json!({ "QueueUrl": url["QueueUrl"], "MessageBody": message.to_string() });
-        self.cloud.call("sqs", "SendMessage", input).await.map(|_| ())
+        self.cloud.call("sqs", "SendMessage", input).await.map(drop)
     }
 }
 
-/// The steps of an execution that its failure is logged for, from the call to the whole: the guide lists
-/// them in words; how they are written was recorded on AWS by LocalStack (esm_event_processor.py).
+/// The log records of a failed execution, one for each step that fails. The guide lists them in words;
+/// LocalStack recorded their spelling on AWS (esm_event_processor.py).
 /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-logs.html#eb-pipes-logs-level>
 const FAILED: [&str; 3] = ["TargetInvocationFailed", "TargetStageFailed", "ExecutionFailed"];
 const PARTIALLY_FAILED: [&str; 3] =
     ["TargetInvocationPartiallyFailed", "TargetStagePartiallyFailed", "ExecutionPartiallyFailed"];
 
 impl Transfer {
-    /// A record for each step, without the data of the records: that would be IncludeExecutionData.
+    /// Writes a log record for each step. The stream's data would need IncludeExecutionData.
     /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-logs-schema.html>
     fn log(&self, execution: &str, level: Level, steps: &[&str], error: Option<&Value>) {
         let Some((group, wanted)) = &self.pipe.log else { return };
@@ -121,7 +117,7 @@ impl Transfer {
     }
 }
 
-/// The records before the first one that failed are done; it and those behind it are tried again.
+/// The records before the first failed one are done; the others are tried again.
 fn outcome(records: &[Value], answer: &Value) -> Delivery {
     let failed =
         answer["Entries"].as_array().into_iter().flatten().zip(records).find_map(|(entry, record)| {
@@ -135,8 +131,8 @@ fn outcome(records: &[Value], answer: &Value) -> Delivery {
     }
 }
 
-/// The PutEvents entry for a record. What cannot be resolved is left out, so that PutEvents
-/// refuses that entry and says why.
+/// The PutEvents entry for a record. It leaves out a member without a value, so that PutEvents refuses
+/// the entry and says why.
 fn entry(pipe: &Pipe, record: &Value, now: &str) -> Value {
     let detail = match &pipe.template {
         None => record.to_string(),

@@ -8,7 +8,23 @@ use cloud_core::{AwsError, Cloud, later};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// What has no effect here: who may read is AWS's to see to.
+use super::store;
+
+#[rustfmt::skip]
+pub(crate) const TYPES: &[Type] = &[
+    Type::new("AWS::S3::Bucket", "objects can be put, copied, read, listed and deleted; nothing else",
+        Identity::named("BucketName", 63)
+            .arn("arn:aws:s3:::{name}")
+            .attributes(&[Identity::ARN, ("DomainName", "{name}.s3.amazonaws.com"), ("RegionalDomainName", "{name}.s3.{region}.amazonaws.com")]).lower_case(),
+        Deploy::Now(deploy)).holds(later!(objects))
+        .remove(|cloud, bucket| { Box::pin(async move { store::delete_bucket(cloud, bucket.name()).map(|()| true) }) })
+        .approximated(),
+    Type::inert("AWS::S3::BucketPolicy", "permissions are not enforced here",
+        Identity::NAME.reference("{:Bucket}"),
+        &["Bucket", "PolicyDocument"]),
+];
+
+/// The members with an underscore have no effect: permissions are not enforced.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct Bucket {
@@ -22,7 +38,7 @@ struct Bucket {
     _tags: Option<Value>,
 }
 
-/// Every object says that it is encrypted with AES256, so that is the one that can be asked for.
+/// Only AES256 can be chosen, because every object says that it is encrypted with it.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct Encryption {
@@ -42,38 +58,16 @@ struct ByDefault {
     algorithm: String,
 }
 
-/// Deploys a bucket.
-///
-/// # Errors
-/// Names what is not emulated.
 fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let bucket: Bucket = resource.read()?;
-    for rule in bucket.bucket_encryption.server_side_encryption_configuration {
-        let algorithm = rule.server_side_encryption_by_default.algorithm;
-        if algorithm != "AES256" {
-            return Err(
-                resource.refuse("Properties.BucketEncryption", format!("{algorithm} is not emulated"))
-            );
-        }
+    let rules = bucket.bucket_encryption.server_side_encryption_configuration;
+    let algorithms = rules.into_iter().map(|rule| rule.server_side_encryption_by_default.algorithm);
+    if let Some(other) = algorithms.into_iter().find(|algorithm| algorithm != "AES256") {
+        return Err(resource.refuse("Properties.BucketEncryption", format!("{other} is not emulated")));
     }
-    super::create_bucket(cloud, &resource.physical_id)
-        .map_err(|error| resource.refuse("Properties", error.to_string()))?;
-    Ok(())
+    store::create_bucket(cloud, &resource.physical_id)
+        .map_err(|error| resource.refuse("Properties", error.to_string()))
 }
-
-#[rustfmt::skip]
-pub(crate) const TYPES: &[Type] = &[
-    Type::new("AWS::S3::Bucket", "objects can be put, copied, read, listed and deleted; nothing else",
-        Identity::named("BucketName", 63)
-            .arn("arn:aws:s3:::{name}")
-            .attributes(&[Identity::ARN, ("DomainName", "{name}.s3.amazonaws.com"), ("RegionalDomainName", "{name}.s3.{region}.amazonaws.com")]).lower_case(),
-        Deploy::Now(deploy)).holds(later!(objects))
-        .remove(|cloud, bucket| { Box::pin(async move { super::delete_bucket(cloud, bucket.name()).map(|()| true) }) })
-        .approximated(),
-    Type::inert("AWS::S3::BucketPolicy", "permissions are not enforced here",
-        Identity::NAME.reference("{:Bucket}"),
-        &["Bucket", "PolicyDocument"]),
-];
 
 async fn objects(cloud: &Arc<Cloud>, bucket: &Named) -> Result<Option<String>, AwsError> {
     let input = json!({"Bucket": bucket.name(), "MaxKeys": 1});

@@ -1,41 +1,41 @@
-//! Listing a bucket: by prefix, folded at a delimiter, page by page.
+//! Lists a bucket: by prefix, folded at a delimiter, page by page.
 
 use cloud_core::{AwsError, Cloud};
 use rusqlite::params;
 
-use super::{Info, check_bucket};
+use super::store::{Info, check_bucket};
 
-/// What to list.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     /// Only keys that begin with this.
     pub prefix: String,
-    /// Keys that hold this behind the prefix are folded into one common prefix. Empty: none are.
+    /// Keys that contain this behind the prefix are folded into one common prefix. Empty: none are.
     pub delimiter: String,
-    /// Only what comes behind this key, or behind all keys of this common prefix.
+    /// Only keys behind this key, or behind all keys of this common prefix.
     pub after: String,
-    /// At most so many keys and common prefixes.
+    /// At most this many keys and common prefixes.
     pub max_keys: usize,
 }
 
 /// One page of a listing, in the order of the keys' UTF-8 bytes.
 #[derive(Debug, Default, PartialEq)]
 pub struct Page {
-    /// Objects.
     pub objects: Vec<Info>,
-    /// Common prefixes.
     pub prefixes: Vec<String>,
     /// `after` of the next page, where there is more.
     pub next: Option<String>,
 }
 
-/// Lists one page of a bucket.
-///
-/// # Errors
-/// `NoSuchBucket`.
+/// The key in a continuation token; fails with `InvalidArgument`.
+pub fn position(token: &str) -> Result<String, AwsError> {
+    let invalid = || AwsError::client("InvalidArgument", "The continuation token provided is incorrect");
+    cloud_core::api::key_of(token).ok_or_else(invalid)
+}
+
+/// Fails with `NoSuchBucket`.
 pub fn list(cloud: &Cloud, bucket: &str, wanted: &Listing) -> Result<Page, AwsError> {
     check_bucket(cloud, bucket)?;
-    // An answer without keys is complete, whatever the bucket holds.
+    // An answer without keys is complete, even when the bucket has objects.
     if wanted.max_keys == 0 {
         return Ok(Page::default());
     }
@@ -72,7 +72,7 @@ pub fn list(cloud: &Cloud, bucket: &str, wanted: &Listing) -> Result<Page, AwsEr
     })?)
 }
 
-/// The common prefix that `key` is folded into: up to the first delimiter behind the prefix.
+/// The common prefix of `key`: up to the first delimiter behind the prefix.
 fn fold<'a>(key: &'a str, wanted: &Listing) -> Option<&'a str> {
     if wanted.delimiter.is_empty() {
         return None;

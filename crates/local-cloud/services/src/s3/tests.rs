@@ -1,7 +1,17 @@
-use cloud_core::resource::Resource;
-use serde_json::json;
+use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use cloud_core::Cloud;
+use cloud_core::resource::Resource;
+use serde_json::{Map, Value, json};
+
+use super::store::is_bucket_name;
 use super::*;
+
+fn encode(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
 
 async fn with_bucket() -> Arc<Cloud> {
     let cloud = crate::testing::cloud();

@@ -3,59 +3,47 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cloud_core::api::{self, Unread, is_name, key_of, with_token};
 use cloud_core::calls::Permission;
-use cloud_core::service::{Action, Request};
+use cloud_core::service::{Action, Answer, Request};
 use cloud_core::{AwsError, Cloud};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::digest::{self, Attributes};
-use super::message::{self, Outgoing, Received, Sent};
-use super::queue::{self, Queue};
-use super::{fault, move_task};
+use super::message::{self, Received, Sent};
+use super::outgoing::Outgoing;
+use super::queue::{self, MAX_MESSAGE_BYTES, Queue};
+use super::{attributes, fault, move_task, store};
 
-/// The actions, with the members of AWS's API reference.
+const fn row(name: &'static str, call: fn(&Arc<Cloud>, Value) -> Answer) -> Action {
+    Action::new(name, call).needs(queue_permission)
+}
+
+#[rustfmt::skip]
 pub(super) const ACTIONS: &[Action] = &[
-    Action::new("SendMessage", |cloud, input| send_message(cloud, input)).needs(queue_permission),
-    Action::new("SendMessageBatch", |cloud, input| send_message_batch(cloud, input)).needs(queue_permission),
-    Action::later("ReceiveMessage", |cloud, input| {
-        Box::pin(async move { receive_message(cloud, read(input)?).await })
-    })
-    .needs(queue_permission),
-    Action::new("DeleteMessage", |cloud, input| delete_message(cloud, &read(input)?)).needs(queue_permission),
-    Action::new("DeleteMessageBatch", |cloud, input| delete_message_batch(cloud, read(input)?))
-        .needs(queue_permission),
-    Action::new("ChangeMessageVisibility", |cloud, input| change_visibility(cloud, &read(input)?))
-        .needs(queue_permission),
-    Action::new("ChangeMessageVisibilityBatch", |cloud, input| change_visibility_batch(cloud, read(input)?))
-        .needs(queue_permission),
-    Action::new("CreateQueue", |cloud, input| create_queue(cloud, read(input)?)).needs(queue_permission),
-    Action::new("DeleteQueue", |cloud, input| delete_queue(cloud, &read(input)?)).needs(queue_permission),
-    Action::new("PurgeQueue", |cloud, input| purge_queue(cloud, &read(input)?)).needs(queue_permission),
-    Action::new("GetQueueUrl", |cloud, input| get_queue_url(cloud, &read(input)?)).needs(queue_permission),
-    Action::new("GetQueueAttributes", |cloud, input| get_queue_attributes(cloud, &read(input)?))
-        .needs(queue_permission),
-    Action::new("SetQueueAttributes", |cloud, input| set_queue_attributes(cloud, read(input)?))
-        .needs(queue_permission),
-    Action::new("ListQueues", |cloud, input| list_queues(cloud, read(input)?)).needs(queue_permission),
-    Action::new("ListDeadLetterSourceQueues", |cloud, input| list_sources(cloud, read(input)?))
-        .needs(queue_permission),
-    Action::new("ListQueueTags", |cloud, input| {
-        let OnQueue { queue_url } = read(input)?;
-        Ok(json!({ "Tags": queue::find(cloud, &queue_url)?.tags }))
-    })
-    .needs(queue_permission),
-    Action::new("TagQueue", |cloud, input| tag_queue(cloud, read(input)?)).needs(queue_permission),
-    Action::new("UntagQueue", |cloud, input| untag_queue(cloud, &read(input)?)).needs(queue_permission),
-    Action::new("StartMessageMoveTask", |cloud, input| move_task::start(cloud, read(input)?))
-        .needs(queue_permission),
-    Action::new("ListMessageMoveTasks", |cloud, input| move_task::list(cloud, &read(input)?))
-        .needs(queue_permission),
-    Action::new("CancelMessageMoveTask", |cloud, input| move_task::cancel(cloud, &read(input)?))
-        .needs(queue_permission),
+    row("SendMessage", |cloud, input| on_queue(cloud, input, send_message)),
+    row("SendMessageBatch", |cloud, input| on_queue(cloud, input, send_message_batch)),
+    Action::later("ReceiveMessage", |cloud, input| Box::pin(receive_message(cloud, input))).needs(queue_permission),
+    row("DeleteMessage", |cloud, input| on_queue(cloud, input, delete_message)),
+    row("DeleteMessageBatch", |cloud, input| on_queue(cloud, input, delete_message_batch)),
+    row("ChangeMessageVisibility", |cloud, input| on_queue(cloud, input, change_visibility)),
+    row("ChangeMessageVisibilityBatch", |cloud, input| on_queue(cloud, input, change_visibility_batch)),
+    row("CreateQueue", |cloud, input| create_queue(cloud, read(input)?)),
+    row("DeleteQueue", |cloud, input| on_queue(cloud, input, delete_queue)),
+    row("PurgeQueue", |cloud, input| on_queue(cloud, input, purge_queue)),
+    row("GetQueueUrl", |cloud, input| get_queue_url(cloud, &read(input)?)),
+    row("GetQueueAttributes", |cloud, input| on_queue(cloud, input, get_queue_attributes)),
+    row("SetQueueAttributes", |cloud, input| on_queue(cloud, input, set_queue_attributes)),
+    row("ListQueues", |cloud, input| list_queues(cloud, read(input)?)),
+    row("ListDeadLetterSourceQueues", |cloud, input| on_queue(cloud, input, list_sources)),
+    row("ListQueueTags", |cloud, input| on_queue(cloud, input, |_, queue, Nothing {}| Ok(json!({ "Tags": queue.tags })))),
+    row("TagQueue", |cloud, input| on_queue(cloud, input, tag_queue)),
+    row("UntagQueue", |cloud, input| on_queue(cloud, input, untag_queue)),
+    row("StartMessageMoveTask", |cloud, input| move_task::start(cloud, read(input)?)),
+    row("ListMessageMoveTasks", |cloud, input| move_task::list(cloud, &read(input)?)),
+    row("CancelMessageMoveTask", |cloud, input| move_task::cancel(cloud, &read(input)?)),
 ];
 
 /// A batch needs the permission of the single form.
@@ -66,34 +54,35 @@ fn queue_permission(cloud: &Cloud, request: Request<'_>) -> Vec<Permission> {
     vec![(format!("sqs:{}", request.action.trim_end_matches("Batch")), queue)]
 }
 
-/// Reads the input; a member that the action does not name is refused.
 fn read<T: DeserializeOwned>(input: Value) -> Result<T, AwsError> {
-    serde_json::from_value(input).map_err(|error| {
-        let message = error.to_string();
-        match message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
-            Some(member) => fault::missing(member),
-            None => AwsError::client("SerializationException", message),
-        }
+    api::read_or(input, |unread| match unread {
+        Unread::Missing(member) => fault::missing(&member),
+        other => other.refused("SerializationException"),
     })
 }
 
-/// Takes the queue's URL out of an input whose other members are read elsewhere.
+/// Finds the queue of `QueueUrl`, and reads the other members for `act`.
+fn on_queue<T: DeserializeOwned>(
+    cloud: &Cloud,
+    mut input: Value,
+    act: fn(&Cloud, &Queue, T) -> Answer,
+) -> Answer {
+    let queue = take_queue(cloud, &mut input)?;
+    act(cloud, &queue, read(input)?)
+}
+
 fn take_queue(cloud: &Cloud, input: &mut Value) -> Result<Queue, AwsError> {
     let url = input.as_object_mut().and_then(|members| members.remove("QueueUrl"));
     let url = url.as_ref().and_then(Value::as_str).ok_or_else(|| fault::missing("QueueUrl"))?;
-    queue::find(cloud, url)
+    store::by_url(cloud, url)
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct OnQueue {
-    queue_url: String,
-}
+#[serde(deny_unknown_fields)]
+struct Nothing {}
 
-fn send_message(cloud: &Cloud, mut input: Value) -> Result<Value, AwsError> {
-    let queue = take_queue(cloud, &mut input)?;
-    let message: Outgoing = read(input)?;
-    Ok(Value::Object(sent(message::send(cloud, &queue, message)?)))
+fn send_message(cloud: &Cloud, queue: &Queue, message: Outgoing) -> Answer {
+    Ok(Value::Object(sent(message::send(cloud, queue, message)?)))
 }
 
 fn sent(sent: Sent) -> Map<String, Value> {
@@ -106,6 +95,13 @@ fn sent(sent: Sent) -> Map<String, Value> {
     members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?)))).collect()
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct Batch<T> {
+    #[serde(default = "Vec::new")]
+    entries: Vec<T>,
+}
+
 /// One to ten entries with distinct ids (API_SendMessageBatch and its like).
 fn check_batch<'a>(entry: &str, ids: impl ExactSizeIterator<Item = &'a str>) -> Result<(), AwsError> {
     match ids.len() {
@@ -115,9 +111,7 @@ fn check_batch<'a>(entry: &str, ids: impl ExactSizeIterator<Item = &'a str>) -> 
     }
     let mut seen = HashSet::new();
     for id in ids {
-        let sound = (1..=80).contains(&id.len())
-            && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-        if !sound {
+        if id.len() > 80 || !is_name(id, "-_") {
             return Err(fault::entry_id());
         }
         if !seen.insert(id) {
@@ -127,11 +121,11 @@ fn check_batch<'a>(entry: &str, ids: impl ExactSizeIterator<Item = &'a str>) -> 
     Ok(())
 }
 
-/// What became of one entry: its id, and the members of its result.
+/// The result of one entry: its id, and its members.
 type EntryResult = (String, Result<Map<String, Value>, AwsError>);
 
 /// The answer of a batch: each entry under `Successful` or `Failed`.
-fn batch_answer(results: Vec<EntryResult>) -> Value {
+fn batch_answer(results: impl Iterator<Item = EntryResult>) -> Value {
     let (mut successful, mut failed) = (Vec::new(), Vec::new());
     for (id, result) in results {
         match result {
@@ -150,32 +144,21 @@ fn batch_answer(results: Vec<EntryResult>) -> Value {
     json!({ "Successful": successful, "Failed": failed })
 }
 
-fn send_message_batch(cloud: &Cloud, mut input: Value) -> Result<Value, AwsError> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields, rename_all = "PascalCase")]
-    struct Input {
-        #[serde(default)]
-        entries: Vec<Outgoing>,
-    }
-    let queue = take_queue(cloud, &mut input)?;
-    let Input { entries } = read(input)?;
-    check_batch(
-        "SendMessageBatchRequestEntry",
-        entries.iter().map(|entry| entry.id.as_deref().unwrap_or_default()),
-    )?;
-    let bytes = entries.iter().map(Outgoing::size).sum();
-    if bytes > queue::LARGEST_MESSAGE {
-        return Err(fault::batch_too_long(bytes));
-    }
+fn send_message_batch(cloud: &Cloud, queue: &Queue, batch: Batch<Outgoing>) -> Answer {
+    let entries = batch.entries;
     let ids: Vec<String> = entries.iter().map(|entry| entry.id.clone().unwrap_or_default()).collect();
-    let results = message::send_all(cloud, &queue, entries)?;
-    Ok(batch_answer(ids.into_iter().zip(results.into_iter().map(|result| result.map(sent))).collect()))
+    check_batch("SendMessageBatchRequestEntry", ids.iter().map(String::as_str))?;
+    let bytes = entries.iter().map(Outgoing::size).sum();
+    if bytes > MAX_MESSAGE_BYTES {
+        return Err(fault::batch_too_long(bytes, MAX_MESSAGE_BYTES));
+    }
+    let results = message::send_all(cloud, queue, entries)?;
+    Ok(batch_answer(ids.into_iter().zip(results.into_iter().map(|result| result.map(sent)))))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct Receive {
-    queue_url: String,
     #[serde(default)]
     attribute_names: Vec<String>,
     #[serde(default)]
@@ -191,47 +174,35 @@ struct Receive {
 }
 
 /// The system attributes that a receiver may name (API_ReceiveMessage).
+#[rustfmt::skip]
 const SYSTEM_ATTRIBUTES: [&str; 10] = [
-    "All",
-    "SenderId",
-    "SentTimestamp",
-    "ApproximateReceiveCount",
-    "ApproximateFirstReceiveTimestamp",
-    "SequenceNumber",
-    "MessageDeduplicationId",
-    "MessageGroupId",
-    "AWSTraceHeader",
-    "DeadLetterQueueSourceArn",
+    "All", "SenderId", "SentTimestamp", "ApproximateReceiveCount", "ApproximateFirstReceiveTimestamp", "SequenceNumber",
+    "MessageDeduplicationId", "MessageGroupId", "AWSTraceHeader", "DeadLetterQueueSourceArn",
 ];
 
-async fn receive_message(cloud: &Arc<Cloud>, input: Receive) -> Result<Value, AwsError> {
-    let queue = queue::find(cloud, &input.queue_url)?;
-    let bounded =
-        |value: Option<i64>, default: i64, name: &str, (least, most): (i64, i64), reason: &str| match value
-            .unwrap_or(default)
-        {
-            value if (least..=most).contains(&value) => Ok(value),
-            value => Err(fault::invalid_value(&value.to_string(), name, reason)),
-        };
-    let reason = "Must be between 1 and 10, if provided.";
-    let most = bounded(input.max_number_of_messages, 1, "MaxNumberOfMessages", (1, 10), reason)?;
-    let visibility = queue.number("VisibilityTimeout") as i64;
-    let reason = "Must be >= 0 and <= 43200, if provided.";
-    let visibility = bounded(input.visibility_timeout, visibility, "VisibilityTimeout", (0, 43_200), reason)?;
-    let wait = queue.number("ReceiveMessageWaitTimeSeconds") as i64;
-    let reason = "Must be >= 0 and <= 20, if provided.";
-    let wait = bounded(input.wait_time_seconds, wait, "WaitTimeSeconds", (0, 20), reason)?;
+async fn receive_message(cloud: &Arc<Cloud>, mut input: Value) -> Answer {
+    let queue = take_queue(cloud, &mut input)?;
+    let input: Receive = read(input)?;
+    let within = |value: i64, least: i64, most: i64, name: &str, reason: &str| match value {
+        value if (least..=most).contains(&value) => Ok(value),
+        value => Err(fault::invalid_value(value, name, reason)),
+    };
+    let most = input.max_number_of_messages.unwrap_or(1);
+    let most = within(most, 1, 10, "MaxNumberOfMessages", "Must be between 1 and 10, if provided.")?;
+    let hidden = input.visibility_timeout.unwrap_or(queue.number("VisibilityTimeout"));
+    let hidden = within(hidden, 0, 43_200, "VisibilityTimeout", "Must be >= 0 and <= 43200, if provided.")?;
+    let wait = input.wait_time_seconds.unwrap_or(queue.number("ReceiveMessageWaitTimeSeconds"));
+    let wait = within(wait, 0, 20, "WaitTimeSeconds", "Must be >= 0 and <= 20, if provided.")?;
     let wanted = [input.attribute_names, input.message_system_attribute_names].concat();
     if let Some(unknown) = wanted.iter().find(|name| !SYSTEM_ATTRIBUTES.contains(&name.as_str())) {
         return Err(fault::attribute_name(unknown));
     }
-    let received = message::receive(cloud, &queue, most as usize, visibility, wait * 1_000).await?;
+    let received = message::receive(cloud, &queue, most as usize, hidden, wait * 1_000).await?;
     if received.is_empty() {
         return Ok(json!({}));
     }
-    let messages: Vec<Value> =
-        received.into_iter().map(|message| shown(message, &wanted, &input.message_attribute_names)).collect();
-    Ok(json!({ "Messages": messages }))
+    let shown = |message| shown(message, &wanted, &input.message_attribute_names);
+    Ok(json!({ "Messages": received.into_iter().map(shown).collect::<Vec<_>>() }))
 }
 
 fn shown(message: Received, system: &[String], attributes: &[String]) -> Value {
@@ -241,20 +212,13 @@ fn shown(message: Received, system: &[String], attributes: &[String]) -> Value {
         "MD5OfBody": digest::of_body(&message.body),
         "Body": message.body,
     });
-    let all = system.iter().any(|name| name == "All");
-    let system: BTreeMap<_, _> = message
-        .system
-        .into_iter()
-        .filter(|(name, _)| all || system.iter().any(|wanted| wanted == name))
-        .collect();
+    let is_wanted = |name: &str| system.iter().any(|wanted| wanted == "All" || wanted == name);
+    let system: BTreeMap<_, _> = message.system.into_iter().filter(|(name, _)| is_wanted(name)).collect();
     if !system.is_empty() {
         shown["Attributes"] = json!(system);
     }
-    let chosen: Attributes = message
-        .attributes
-        .into_iter()
-        .filter(|(name, _)| attributes.iter().any(|wanted| names(wanted, name)))
-        .collect();
+    let is_wanted = |name: &str| attributes.iter().any(|wanted| names(wanted, name));
+    let chosen: Attributes = message.attributes.into_iter().filter(|(name, _)| is_wanted(name)).collect();
     // The digest covers the attributes that are returned.
     if let Some(md5) = digest::of_attributes(&chosen) {
         shown["MessageAttributes"] = json!(chosen);
@@ -273,22 +237,11 @@ fn names(wanted: &str, name: &str) -> bool {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct Delete {
-    queue_url: String,
     receipt_handle: String,
 }
 
-fn delete_message(cloud: &Cloud, input: &Delete) -> Result<Value, AwsError> {
-    let queue = queue::find(cloud, &input.queue_url)?;
-    message::delete(cloud, &queue, &input.receipt_handle)?;
-    Ok(json!({}))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct Batch<T> {
-    queue_url: String,
-    #[serde(default = "Vec::new")]
-    entries: Vec<T>,
+fn delete_message(cloud: &Cloud, queue: &Queue, input: Delete) -> Answer {
+    message::delete(cloud, queue, &input.receipt_handle).map(|()| json!({}))
 }
 
 #[derive(Deserialize)]
@@ -298,26 +251,24 @@ struct DeleteEntry {
     receipt_handle: String,
 }
 
-fn delete_message_batch(cloud: &Cloud, input: Batch<DeleteEntry>) -> Result<Value, AwsError> {
-    let queue = queue::find(cloud, &input.queue_url)?;
-    check_batch("DeleteMessageBatchRequestEntry", input.entries.iter().map(|entry| entry.id.as_str()))?;
-    let delete = |entry: DeleteEntry| {
-        (entry.id, message::delete(cloud, &queue, &entry.receipt_handle).map(|()| Map::new()))
-    };
-    Ok(batch_answer(input.entries.into_iter().map(delete).collect()))
+fn delete_message_batch(cloud: &Cloud, queue: &Queue, batch: Batch<DeleteEntry>) -> Answer {
+    check_batch("DeleteMessageBatchRequestEntry", batch.entries.iter().map(|entry| entry.id.as_str()))?;
+    Ok(batch_answer(
+        batch.entries.into_iter().map(|entry| {
+            (entry.id, message::delete(cloud, queue, &entry.receipt_handle).map(|()| Map::new()))
+        }),
+    ))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct ChangeVisibility {
-    queue_url: String,
     receipt_handle: String,
     visibility_timeout: i64,
 }
 
-fn change_visibility(cloud: &Cloud, input: &ChangeVisibility) -> Result<Value, AwsError> {
-    let queue = queue::find(cloud, &input.queue_url)?;
-    message::change_visibility(cloud, &queue, &input.receipt_handle, input.visibility_timeout)?;
+fn change_visibility(cloud: &Cloud, queue: &Queue, input: ChangeVisibility) -> Answer {
+    message::change_visibility(cloud, queue, &input.receipt_handle, input.visibility_timeout)?;
     Ok(json!({}))
 }
 
@@ -329,20 +280,15 @@ struct ChangeEntry {
     visibility_timeout: Option<i64>,
 }
 
-fn change_visibility_batch(cloud: &Cloud, input: Batch<ChangeEntry>) -> Result<Value, AwsError> {
-    let queue = queue::find(cloud, &input.queue_url)?;
-    check_batch(
-        "ChangeMessageVisibilityBatchRequestEntry",
-        input.entries.iter().map(|entry| entry.id.as_str()),
-    )?;
-    let change = |entry: ChangeEntry| {
-        let result = match entry.visibility_timeout {
-            Some(timeout) => message::change_visibility(cloud, &queue, &entry.receipt_handle, timeout),
-            None => Err(fault::missing("VisibilityTimeout")),
-        };
-        (entry.id, result.map(|()| Map::new()))
-    };
-    Ok(batch_answer(input.entries.into_iter().map(change).collect()))
+fn change_visibility_batch(cloud: &Cloud, queue: &Queue, batch: Batch<ChangeEntry>) -> Answer {
+    let ids = batch.entries.iter().map(|entry| entry.id.as_str());
+    check_batch("ChangeMessageVisibilityBatchRequestEntry", ids)?;
+    Ok(batch_answer(batch.entries.into_iter().map(|entry| {
+        let timeout = entry.visibility_timeout.ok_or_else(|| fault::missing("VisibilityTimeout"));
+        let changed = timeout
+            .and_then(|timeout| message::change_visibility(cloud, queue, &entry.receipt_handle, timeout));
+        (entry.id, changed.map(|()| Map::new()))
+    })))
 }
 
 #[derive(Deserialize)]
@@ -355,67 +301,38 @@ struct Create {
     tags: BTreeMap<String, String>,
 }
 
-fn create_queue(cloud: &Cloud, input: Create) -> Result<Value, AwsError> {
-    queue::validate_name(&input.queue_name)?;
-    queue::validate(cloud, &input.queue_name, &input.attributes)?;
+fn create_queue(cloud: &Cloud, input: Create) -> Answer {
+    let Create { queue_name: name, attributes, tags } = input;
+    attributes::check_name(&name)?;
+    attributes::check(cloud, &name, &attributes)?;
+    let url = queue::url(cloud, &name);
     let now = cloud.clock.now_ms();
-    let url = queue::url(cloud, &input.queue_name);
-    let name = input.queue_name.clone();
     let created = cloud.store.write(|tx| {
         // The same name with the same values of the attributes given is the same queue.
-        if let Some(known) = queue::read(tx, &name)? {
-            let shown = queue::shown(cloud, &known);
-            let differs = |(name, value): &(&String, &String)| shown.get(*name) != Some(*value);
-            return Ok(match input.attributes.iter().find(differs) {
-                Some((attribute, _)) => Err(fault::name_exists(attribute)),
-                None => Ok(()),
-            });
+        if let Some(known) = store::read(tx, &name)? {
+            let shown = known.shown(cloud);
+            let other = attributes.iter().find(|(name, value)| shown.get(*name) != Some(*value));
+            return Ok(other.map_or(Ok(()), |(attribute, _)| Err(fault::name_exists(attribute))));
         }
-        let barred: bool = tx.query_row(
-            "SELECT count(*) > 0 FROM sqs_deleted_queues WHERE name = ?1 AND deleted_ms > ?2",
-            rusqlite::params![name, now - queue::COOL_DOWN_MS],
-            |row| row.get(0),
-        )?;
-        if barred {
+        if store::is_barred(tx, &name, now)? {
             return Ok(Err(fault::deleted_recently()));
         }
-        let Create { queue_name: name, attributes, tags } = input;
         let queue = Queue { name, attributes, tags, created_ms: now, modified_ms: now, purged_ms: None };
-        queue.save(tx).map(Ok)
+        store::save(tx, &queue).map(Ok)
     })?;
     created.map(|()| json!({ "QueueUrl": url }))
 }
 
-fn delete_queue(cloud: &Cloud, input: &OnQueue) -> Result<Value, AwsError> {
-    let queue = queue::find(cloud, &input.queue_url)?;
-    cloud.store.write(|tx| {
-        tx.execute("DELETE FROM sqs_messages WHERE queue = ?1", [&queue.name])?;
-        tx.execute("DELETE FROM sqs_queues WHERE name = ?1", [&queue.name])?;
-        tx.execute(
-            "INSERT OR REPLACE INTO sqs_deleted_queues (name, deleted_ms) VALUES (?1, ?2)",
-            rusqlite::params![queue.name, cloud.clock.now_ms()],
-        )
-    })?;
+fn delete_queue(cloud: &Cloud, queue: &Queue, Nothing {}: Nothing) -> Answer {
+    store::delete(cloud, &queue.name)?;
     Ok(json!({}))
 }
 
-fn purge_queue(cloud: &Cloud, input: &OnQueue) -> Result<Value, AwsError> {
-    let queue = queue::find(cloud, &input.queue_url)?;
-    let now = cloud.clock.now_ms();
-    let purged = cloud.store.write(|tx| {
-        let purged = tx.execute(
-            "UPDATE sqs_queues SET purged_ms = ?2 WHERE name = ?1 AND ifnull(purged_ms, 0) <= ?3",
-            rusqlite::params![queue.name, now, now - queue::COOL_DOWN_MS],
-        )?;
-        if purged > 0 {
-            tx.execute("DELETE FROM sqs_messages WHERE queue = ?1", [&queue.name])?;
-        }
-        Ok(purged)
-    })?;
-    if purged == 0 {
-        return Err(fault::purge_in_progress(&queue.name));
+fn purge_queue(cloud: &Cloud, queue: &Queue, Nothing {}: Nothing) -> Answer {
+    match store::purge(cloud, &queue.name)? {
+        true => Ok(json!({})),
+        false => Err(fault::purge_in_progress(&queue.name)),
     }
-    Ok(json!({}))
 }
 
 #[derive(Deserialize)]
@@ -426,57 +343,37 @@ struct GetUrl {
     owner: Option<String>,
 }
 
-fn get_queue_url(cloud: &Cloud, input: &GetUrl) -> Result<Value, AwsError> {
+fn get_queue_url(cloud: &Cloud, input: &GetUrl) -> Answer {
     // There is one account here.
-    if input.owner.as_ref().is_some_and(|owner| *owner != cloud.settings.account) {
-        return Err(fault::no_queue());
-    }
-    let queue = queue::named(cloud, &input.queue_name)?.ok_or_else(fault::no_queue)?;
+    let ours = input.owner.as_ref().is_none_or(|owner| *owner == cloud.settings.account);
+    let queue = store::by_name(cloud, &input.queue_name)?.filter(|_| ours).ok_or_else(fault::no_queue)?;
     Ok(json!({ "QueueUrl": queue::url(cloud, &queue.name) }))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct GetAttributes {
-    queue_url: String,
     #[serde(default)]
     attribute_names: Vec<String>,
 }
 
-/// Queue attributes that may be asked for (API_GetQueueAttributes).
+/// The attributes of a queue (API_GetQueueAttributes).
+#[rustfmt::skip]
 const QUEUE_ATTRIBUTES: [&str; 22] = [
-    "All",
-    "Policy",
-    "VisibilityTimeout",
-    "MaximumMessageSize",
-    "MessageRetentionPeriod",
-    "ApproximateNumberOfMessages",
-    "ApproximateNumberOfMessagesNotVisible",
-    "CreatedTimestamp",
-    "LastModifiedTimestamp",
-    "QueueArn",
-    "ApproximateNumberOfMessagesDelayed",
-    "DelaySeconds",
-    "ReceiveMessageWaitTimeSeconds",
-    "RedrivePolicy",
-    "FifoQueue",
-    "ContentBasedDeduplication",
-    "KmsMasterKeyId",
-    "KmsDataKeyReusePeriodSeconds",
-    "DeduplicationScope",
-    "FifoThroughputLimit",
-    "RedriveAllowPolicy",
-    "SqsManagedSseEnabled",
+    "All", "Policy", "VisibilityTimeout", "MaximumMessageSize", "MessageRetentionPeriod", "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible", "CreatedTimestamp", "LastModifiedTimestamp", "QueueArn",
+    "ApproximateNumberOfMessagesDelayed", "DelaySeconds", "ReceiveMessageWaitTimeSeconds", "RedrivePolicy", "FifoQueue",
+    "ContentBasedDeduplication", "KmsMasterKeyId", "KmsDataKeyReusePeriodSeconds", "DeduplicationScope",
+    "FifoThroughputLimit", "RedriveAllowPolicy", "SqsManagedSseEnabled",
 ];
 
-fn get_queue_attributes(cloud: &Cloud, input: &GetAttributes) -> Result<Value, AwsError> {
-    let queue = queue::find(cloud, &input.queue_url)?;
+fn get_queue_attributes(cloud: &Cloud, queue: &Queue, input: GetAttributes) -> Answer {
     let names = &input.attribute_names;
     if let Some(unknown) = names.iter().find(|name| !QUEUE_ATTRIBUTES.contains(&name.as_str())) {
         return Err(fault::attribute_name(unknown));
     }
-    let mut shown = queue::shown(cloud, &queue);
-    let [visible, in_flight, delayed] = message::counts(cloud, &queue)?;
+    let mut shown = queue.shown(cloud);
+    let [visible, in_flight, delayed] = message::counts(cloud, queue)?;
     shown.insert("ApproximateNumberOfMessages".into(), visible.to_string());
     shown.insert("ApproximateNumberOfMessagesNotVisible".into(), in_flight.to_string());
     shown.insert("ApproximateNumberOfMessagesDelayed".into(), delayed.to_string());
@@ -489,21 +386,19 @@ fn get_queue_attributes(cloud: &Cloud, input: &GetAttributes) -> Result<Value, A
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct SetAttributes {
-    queue_url: String,
     attributes: BTreeMap<String, String>,
 }
 
-fn set_queue_attributes(cloud: &Cloud, input: SetAttributes) -> Result<Value, AwsError> {
-    let queue = queue::find(cloud, &input.queue_url)?;
+fn set_queue_attributes(cloud: &Cloud, queue: &Queue, input: SetAttributes) -> Answer {
     // A standard queue does not have it.
     if input.attributes.contains_key("FifoQueue") {
         return Err(fault::attribute_name("FifoQueue"));
     }
-    queue::validate(cloud, &queue.name, &input.attributes)?;
+    attributes::check(cloud, &queue.name, &input.attributes)?;
     let now = cloud.clock.now_ms();
-    queue::change(cloud, &input.queue_url, |queue| {
+    store::change(cloud, &queue.name, |queue| {
         queue.attributes.extend(input.attributes);
-        // An empty policy takes the policy away.
+        // An empty policy removes the policy.
         queue.attributes.retain(|_, value| !value.is_empty());
         queue.modified_ms = now;
     })?;
@@ -519,81 +414,66 @@ struct List {
     max_results: Option<usize>,
 }
 
-fn list_queues(cloud: &Cloud, input: List) -> Result<Value, AwsError> {
-    let names = queue::all(cloud)?.into_iter().map(|queue| queue.name);
-    let names = names.filter(|name| name.starts_with(&input.queue_name_prefix)).collect();
-    page(cloud, names, "QueueUrls", input.next_token, input.max_results)
-}
-
-/// One page of queue URLs; a token stands only where MaxResults was given (API_ListQueues).
-fn page(
-    cloud: &Cloud,
-    names: Vec<String>,
-    member: &str,
-    token: Option<String>,
-    most: Option<usize>,
-) -> Result<Value, AwsError> {
-    if let Some(most) = most.filter(|most| !(1..=1_000).contains(most)) {
-        let reason = "MaxResults must be an integer between 1 and 1000.";
-        return Err(fault::invalid_value(&most.to_string(), "MaxResults", reason));
-    }
-    let after = match &token {
-        None => String::new(),
-        Some(token) => URL_SAFE_NO_PAD
-            .decode(token)
-            .ok()
-            .and_then(|bytes| String::from_utf8(bytes).ok())
-            .ok_or_else(|| fault::invalid_value(token, "NextToken", "Invalid or expired next token."))?,
-    };
-    let rest: Vec<String> = names.into_iter().filter(|name| *name > after).collect();
-    let urls: Vec<String> =
-        rest.iter().take(most.unwrap_or(1_000)).map(|name| queue::url(cloud, name)).collect();
-    let mut answer = Map::new();
-    if most.is_some() && rest.len() > urls.len() {
-        answer.insert("NextToken".into(), URL_SAFE_NO_PAD.encode(&rest[urls.len() - 1]).into());
-    }
-    if !urls.is_empty() || member == "queueUrls" {
-        answer.insert(member.into(), json!(urls));
-    }
-    Ok(Value::Object(answer))
+fn list_queues(cloud: &Cloud, input: List) -> Answer {
+    let mut queues = store::all(cloud)?;
+    queues.retain(|queue| queue.name.starts_with(&input.queue_name_prefix));
+    let (urls, next) = page(cloud, queues, input.next_token, input.max_results)?;
+    let answer = if urls.is_empty() { json!({}) } else { json!({ "QueueUrls": urls }) };
+    Ok(with_token(answer, "NextToken", next))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct ListSources {
-    queue_url: String,
     next_token: Option<String>,
     max_results: Option<usize>,
 }
 
-fn list_sources(cloud: &Cloud, input: ListSources) -> Result<Value, AwsError> {
-    let target = queue::find(cloud, &input.queue_url)?;
-    let sources = move_task::sources_of(cloud, &target.name)?.into_iter().map(|queue| queue.name).collect();
-    page(cloud, sources, "queueUrls", input.next_token, input.max_results)
+fn list_sources(cloud: &Cloud, queue: &Queue, input: ListSources) -> Answer {
+    let sources = store::sources_of(cloud, &queue.name)?;
+    let (urls, next) = page(cloud, sources, input.next_token, input.max_results)?;
+    Ok(with_token(json!({ "queueUrls": urls }), "NextToken", next))
+}
+
+/// One page of queue URLs; it has a token only where MaxResults was given (API_ListQueues).
+fn page(
+    cloud: &Cloud,
+    queues: Vec<Queue>,
+    token: Option<String>,
+    most: Option<usize>,
+) -> Result<(Vec<String>, Option<String>), AwsError> {
+    if let Some(most) = most.filter(|most| !(1..=1_000).contains(most)) {
+        let reason = "MaxResults must be an integer between 1 and 1000.";
+        return Err(fault::invalid_value(most, "MaxResults", reason));
+    }
+    let key = |token: String| {
+        let invalid = || fault::invalid_value(&token, "NextToken", "Invalid or expired next token.");
+        key_of(&token).ok_or_else(invalid)
+    };
+    let after = token.map(key).transpose()?;
+    let urls = queues.into_iter().map(|queue| (queue.name.clone(), queue::url(cloud, &queue.name)));
+    let (urls, next) = api::page(urls.collect(), after.as_deref(), most.unwrap_or(1_000));
+    Ok((urls, next.filter(|_| most.is_some())))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct TagQueue {
-    queue_url: String,
     tags: BTreeMap<String, String>,
 }
 
-fn tag_queue(cloud: &Cloud, input: TagQueue) -> Result<Value, AwsError> {
-    queue::change(cloud, &input.queue_url, |queue| queue.tags.extend(input.tags))?;
+fn tag_queue(cloud: &Cloud, queue: &Queue, input: TagQueue) -> Answer {
+    store::change(cloud, &queue.name, |queue| queue.tags.extend(input.tags))?;
     Ok(json!({}))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct UntagQueue {
-    queue_url: String,
     tag_keys: Vec<String>,
 }
 
-fn untag_queue(cloud: &Cloud, input: &UntagQueue) -> Result<Value, AwsError> {
-    queue::change(cloud, &input.queue_url, |queue| {
-        queue.tags.retain(|key, _| !input.tag_keys.contains(key))
-    })?;
+fn untag_queue(cloud: &Cloud, queue: &Queue, input: UntagQueue) -> Answer {
+    store::change(cloud, &queue.name, |queue| queue.tags.retain(|key, _| !input.tag_keys.contains(key)))?;
     Ok(json!({}))
 }

@@ -1,4 +1,4 @@
-//! The MD5 digests by which SDKs check what was sent and received.
+//! Message attributes, and the MD5 digests by which SDKs verify messages.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
 /// A message attribute as it is on the wire; a binary value is base64 text.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub(super) struct Attribute {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -37,15 +37,13 @@ impl Attribute {
 
 pub(super) type Attributes = BTreeMap<String, Attribute>;
 
-/// Lower-case hexadecimal MD5.
 pub(super) fn of_body(body: &str) -> String {
     hex::encode(Md5::digest(body))
 }
 
-/// The digest over attributes in order of their names; `None` where there are none.
-/// Each of name, type and value is preceded by its length in four bytes, and the value by
-/// its kind in one (SQSDeveloperGuide, sqs-message-metadata, "Calculating the MD5 message
-/// digest for message attributes").
+/// The digest over attributes in the order of their names; `None` where there are none. The length in four
+/// bytes precedes each name, type and value, and a byte for its kind precedes the value (SQSDeveloperGuide,
+/// sqs-message-metadata, "Calculating the MD5 message digest for message attributes").
 pub(super) fn of_attributes(attributes: &Attributes) -> Option<String> {
     if attributes.is_empty() {
         return None;

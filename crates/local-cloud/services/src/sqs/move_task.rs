@@ -1,27 +1,22 @@
-//! Message move tasks: dead messages go back to the queue they came from, or to another.
-//! A task's progress is stored with each message it moves, so that it goes on after a
-//! restart and moves each message once.
+//! Message move tasks: dead messages go back to the queue they came from, or to another. A task stores its
+//! progress with each message that it moves, so that it goes on after a restart and moves each message once.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use cloud_core::service::Answer;
 use cloud_core::store::StoreError;
 use cloud_core::{AwsError, Cloud};
 use rusqlite::{OptionalExtension, Transaction, params};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::queue::{self, Queue};
-use super::{fault, message};
+use super::queue::{Queue, name_in_arn};
+use super::{arrival, fault, message, store};
 
-pub(super) const TABLES: &str = "CREATE TABLE IF NOT EXISTS sqs_move_tasks (
-    handle TEXT PRIMARY KEY, source TEXT NOT NULL, destination TEXT, rate INTEGER, status TEXT NOT NULL,
-    moved INTEGER NOT NULL DEFAULT 0, to_move INTEGER NOT NULL, started_ms INTEGER NOT NULL, failure TEXT);";
-
-/// Most messages moved in one second (API_StartMessageMoveTask).
-const HIGHEST_RATE: i64 = 500;
+/// Messages in one second (API_StartMessageMoveTask).
+const MAX_RATE: i64 = 500;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
@@ -31,38 +26,25 @@ pub(super) struct Start {
     max_number_of_messages_per_second: Option<i64>,
 }
 
-/// The queues whose dead-letter queue this is.
-pub(super) fn sources_of(cloud: &Cloud, target: &str) -> Result<Vec<Queue>, StoreError> {
-    let mut queues = queue::all(cloud)?;
-    queues.retain(|queue| queue.redrive().is_some_and(|redrive| redrive.target == target));
-    Ok(queues)
-}
-
 /// The queue that a parameter names.
 fn by_arn(cloud: &Cloud, parameter: &str, arn: &str) -> Result<Queue, AwsError> {
-    let found = match queue::name_in_arn(arn) {
-        Some(name) => queue::named(cloud, name)?,
-        None => None,
-    };
-    found.ok_or_else(|| {
-        fault::no_resource(format!(
-            "The resource that you specified for the {parameter} parameter doesn't exist."
-        ))
-    })
+    let message = format!("The resource that you specified for the {parameter} parameter doesn't exist.");
+    store::by_arn(cloud, arn)?.ok_or_else(|| fault::no_resource(&message))
 }
 
-pub(super) fn start(cloud: &Arc<Cloud>, input: Start) -> Result<Value, AwsError> {
+pub(super) fn start(cloud: &Arc<Cloud>, input: Start) -> Answer {
     let source = by_arn(cloud, "SourceArn", &input.source_arn)?;
     let destination = input.destination_arn.as_deref();
     let destination = destination.map(|arn| by_arn(cloud, "DestinationArn", arn)).transpose()?;
-    if sources_of(cloud, &source.name)?.is_empty() {
+    if store::sources_of(cloud, &source.name)?.is_empty() {
         return Err(fault::invalid("Source queue must be configured as a Dead Letter Queue."));
     }
     let rate = input.max_number_of_messages_per_second;
-    if let Some(rate) = rate.filter(|rate| !(1..=HIGHEST_RATE).contains(rate)) {
+    if let Some(rate) = rate.filter(|rate| !(1..=MAX_RATE).contains(rate)) {
         let reason = "Must be between 1 and 500.";
-        return Err(fault::invalid_value(&rate.to_string(), "MaxNumberOfMessagesPerSecond", reason));
+        return Err(fault::invalid_value(rate, "MaxNumberOfMessagesPerSecond", reason));
     }
+    let destination = destination.map(|queue| queue.name);
     let [to_move, ..] = message::counts(cloud, &source)?;
     let task = json!({ "taskId": cloud.random.uuid(), "sourceArn": cloud.arn("sqs", &source.name) });
     let handle = STANDARD.encode(task.to_string());
@@ -71,14 +53,7 @@ pub(super) fn start(cloud: &Arc<Cloud>, input: Start) -> Result<Value, AwsError>
             "INSERT INTO sqs_move_tasks (handle, source, destination, rate, status, to_move, started_ms)
              SELECT ?1, ?2, ?3, ?4, 'RUNNING', ?5, ?6 WHERE NOT EXISTS
              (SELECT 1 FROM sqs_move_tasks WHERE source = ?2 AND status = 'RUNNING')",
-            params![
-                handle,
-                source.name,
-                destination.map(|queue| queue.name),
-                rate,
-                to_move,
-                cloud.clock.now_ms()
-            ],
+            params![handle, source.name, destination, rate, to_move, cloud.clock.now_ms()],
         )
     })?;
     if started == 0 {
@@ -90,7 +65,7 @@ pub(super) fn start(cloud: &Arc<Cloud>, input: Start) -> Result<Value, AwsError>
     Ok(json!({ "TaskHandle": handle }))
 }
 
-/// Goes on with the tasks that a stop of the local cloud interrupted.
+/// Goes on with the tasks that the end of the local cloud interrupted, until `cloud.stopping`.
 pub(super) fn resume(cloud: &Arc<Cloud>) {
     let running = cloud.store.read(|c| {
         c.prepare("SELECT handle FROM sqs_move_tasks WHERE status = 'RUNNING'")?
@@ -121,32 +96,23 @@ fn spawn(cloud: &Arc<Cloud>, handle: String) {
 async fn work(cloud: &Arc<Cloud>, handle: &str) -> Result<(), StoreError> {
     loop {
         let second = cloud.clock.now_ms();
-        let mut left = None;
+        let mut moved = 0;
         loop {
-            match step(cloud, handle)? {
-                Step::Moved { destination, rate } => {
-                    cloud.state::<crate::sqs::State>().arrival(&destination).notify_waiters();
-                    let left = left.get_or_insert(rate.unwrap_or(i64::MAX));
-                    *left -= 1;
-                    if *left == 0 {
-                        break;
-                    }
-                    tokio::task::yield_now().await;
-                }
-                Step::Ended => return Ok(()),
+            let Some((destination, rate)) = step(cloud, handle)? else { return Ok(()) };
+            arrival(cloud, &destination).notify_waiters();
+            moved += 1;
+            if rate == Some(moved) {
+                break;
             }
+            tokio::task::yield_now().await;
         }
-        cloud.clock.sleep_until(second + Duration::from_secs(1).as_millis() as i64).await;
+        cloud.clock.sleep_until(second + 1_000).await;
     }
 }
 
-enum Step {
-    Moved { destination: String, rate: Option<i64> },
-    Ended,
-}
-
-/// One message, or the end of the task, in one transaction.
-fn step(cloud: &Cloud, handle: &str) -> Result<Step, StoreError> {
+/// Moves one message or ends the task, in one transaction. Returns the destination and the rate of the task,
+/// or `None` when it ended.
+fn step(cloud: &Cloud, handle: &str) -> Result<Option<(String, Option<i64>)>, StoreError> {
     let now = cloud.clock.now_ms();
     let id = cloud.random.uuid();
     cloud.store.write(|tx| {
@@ -157,9 +123,9 @@ fn step(cloud: &Cloud, handle: &str) -> Result<Step, StoreError> {
                 |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
             )
             .optional()?;
-        let Some((source, destination, rate, started_ms)) = task else { return Ok(Step::Ended) };
-        // Dead letters that arrive later are not part of the task, so that it ends even
-        // when a message fails again at once.
+        let Some((source, destination, rate, started_ms)) = task else { return Ok(None) };
+        // Dead letters that arrive later are not part of the task, so that it ends even when a message fails
+        // again at once.
         let dead: Option<(i64, Option<String>)> = tx
             .query_row(
                 "SELECT id, source FROM sqs_messages WHERE queue = ?1 AND visible_ms <= ?2 ORDER BY visible_ms, id LIMIT 1",
@@ -167,25 +133,14 @@ fn step(cloud: &Cloud, handle: &str) -> Result<Step, StoreError> {
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )
             .optional()?;
-        let Some((message, origin)) = dead else {
-            tx.execute("UPDATE sqs_move_tasks SET status = 'COMPLETED' WHERE handle = ?1", [handle])?;
-            return Ok(Step::Ended);
+        let Some((message, origin)) = dead else { return end(tx, handle, "COMPLETED", None) };
+        let origin = origin.as_deref().and_then(name_in_arn).map(str::to_owned);
+        let Some(destination) = destination.or(origin) else {
+            return end(tx, handle, "FAILED", Some("CouldNotDetermineMessageSource"));
         };
-        let origin = origin.as_deref().and_then(queue::name_in_arn).map(str::to_owned);
-        let destination = match destination.or(origin) {
-            None => Err("CouldNotDetermineMessageSource"),
-            Some(name) => existing(tx, &name)?.ok_or("AWS.SimpleQueueService.NonExistentQueue"),
-        };
-        let destination = match destination {
-            Ok(destination) => destination,
-            Err(failure) => {
-                tx.execute(
-                    "UPDATE sqs_move_tasks SET status = 'FAILED', failure = ?2 WHERE handle = ?1",
-                    [handle, failure],
-                )?;
-                return Ok(Step::Ended);
-            }
-        };
+        if store::read(tx, &destination)?.is_none() {
+            return end(tx, handle, "FAILED", Some("AWS.SimpleQueueService.NonExistentQueue"));
+        }
         // A redriven message counts as a new one: new id, new time, no receives
         // (SQSDeveloperGuide, sqs-configure-dead-letter-queue-redrive).
         tx.execute(
@@ -194,11 +149,22 @@ fn step(cloud: &Cloud, handle: &str) -> Result<Step, StoreError> {
             params![message, destination, id, now],
         )?;
         tx.execute("UPDATE sqs_move_tasks SET moved = moved + 1 WHERE handle = ?1", [handle])?;
-        Ok(Step::Moved { destination, rate })
+        Ok(Some((destination, rate)))
     })
 }
 
-/// Deletes the tasks that `ListMessageMoveTasks` shows no more: it shows the last ten of a source.
+fn end<T>(
+    tx: &Transaction<'_>,
+    handle: &str,
+    status: &str,
+    failure: Option<&str>,
+) -> rusqlite::Result<Option<T>> {
+    let statement = "UPDATE sqs_move_tasks SET status = ?2, failure = ?3 WHERE handle = ?1";
+    tx.execute(statement, params![handle, status, failure])?;
+    Ok(None)
+}
+
+/// Deletes the tasks that `ListMessageMoveTasks` no longer shows: it shows the last ten of a source.
 pub(super) fn forget_ended(tx: &Transaction<'_>) -> rusqlite::Result<usize> {
     tx.execute(
         "DELETE FROM sqs_move_tasks WHERE status <> 'RUNNING' AND handle IN (
@@ -209,10 +175,6 @@ pub(super) fn forget_ended(tx: &Transaction<'_>) -> rusqlite::Result<usize> {
     )
 }
 
-fn existing(tx: &Transaction<'_>, name: &str) -> rusqlite::Result<Option<String>> {
-    tx.query_row("SELECT name FROM sqs_queues WHERE name = ?1", [name], |row| row.get(0)).optional()
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub(super) struct ListTasks {
@@ -220,12 +182,12 @@ pub(super) struct ListTasks {
     max_results: Option<usize>,
 }
 
-pub(super) fn list(cloud: &Cloud, input: &ListTasks) -> Result<Value, AwsError> {
+pub(super) fn list(cloud: &Cloud, input: &ListTasks) -> Answer {
     let source = by_arn(cloud, "SourceArn", &input.source_arn)?;
     // 1 where absent, 10 at most (API_ListMessageMoveTasks).
     let most = input.max_results.unwrap_or(1);
     if !(1..=10).contains(&most) {
-        return Err(fault::invalid_value(&most.to_string(), "MaxResults", "Must be between 1 and 10."));
+        return Err(fault::invalid_value(most, "MaxResults", "Must be between 1 and 10."));
     }
     let rows = cloud.store.read(|c| {
         c.prepare(
@@ -262,7 +224,7 @@ pub(super) struct Cancel {
     task_handle: String,
 }
 
-pub(super) fn cancel(cloud: &Cloud, input: &Cancel) -> Result<Value, AwsError> {
+pub(super) fn cancel(cloud: &Cloud, input: &Cancel) -> Answer {
     let handle = &input.task_handle;
     let decoded = STANDARD.decode(handle).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     let decoded = decoded.unwrap_or_default();
@@ -280,7 +242,7 @@ pub(super) fn cancel(cloud: &Cloud, input: &Cancel) -> Result<Value, AwsError> {
     })?;
     match moved {
         Some(moved) => Ok(json!({ "ApproximateNumberOfMessagesMoved": moved })),
-        // One that has ended too.
+        // A task that has ended cannot be cancelled, either.
         None => Err(fault::no_resource("Task does not exist.")),
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 use cloud_core::Cloud;
 use serde_json::{Value, json};
 
-use super::super::start;
 use super::super::tests::{NOW, arn, cloud, counts, query_code, receive, redrive, send, url};
+use super::resume as start;
 
 async fn bury(cloud: &Arc<Cloud>, bodies: &[&str]) {
     for body in bodies {

@@ -1,5 +1,4 @@
-//! The query protocol, as API Gateway speaks it to a queue. Only SendMessage: that is what
-//! an ingress needs.
+//! SendMessage over the query protocol, as API Gateway sends it to a queue.
 
 use std::sync::Arc;
 
@@ -8,14 +7,14 @@ use percent_encoding::percent_decode;
 use serde_json::{Value, json};
 
 use super::digest::{Attribute, Attributes};
-use super::message::{self, Outgoing, Sent};
-use super::{fault, queue};
+use super::message::{self, Sent};
+use super::outgoing::Outgoing;
+use super::{fault, store};
 
-/// A form body (`Action=SendMessage&MessageBody=...`) posted to `/{account}/{queue}`.
-/// Answers status and a JSON body of the shape that SQS gives under `Accept:
-/// application/json` (`{"SendMessageResponse":{...}}` or
+/// Answers a form (`Action=SendMessage&MessageBody=...`) that is posted to `/{account}/{queue}` with a status
+/// and the JSON of SQS under `Accept: application/json` (`{"SendMessageResponse":{...}}` or
 /// `{"Error":{"Code","Message","Type"},"RequestId"}`).
-pub async fn query(cloud: &Arc<Cloud>, path: &str, form: &[u8]) -> (u16, Value) {
+pub(crate) async fn query(cloud: &Arc<Cloud>, path: &str, form: &[u8]) -> (u16, Value) {
     let request = cloud.random.uuid();
     match send(cloud, path, form) {
         Ok(sent) => {
@@ -54,18 +53,16 @@ fn send(cloud: &Cloud, path: &str, form: &[u8]) -> Result<Sent, AwsError> {
             return Err(AwsError::client("MissingAction", "The request must contain the parameter Action."));
         }
     }
-    let queue = queue::find(cloud, path)?;
-    let delay_seconds = match value("DelaySeconds") {
-        None => None,
-        Some(text) => Some(text.parse().map_err(|_| {
-            fault::invalid_value(text, "DelaySeconds", "DelaySeconds must be >= 0 and <= 900.")
-        })?),
+    let queue = store::by_url(cloud, path)?;
+    let delay = |text: &str| {
+        let invalid = |_| fault::invalid_value(text, "DelaySeconds", "DelaySeconds must be >= 0 and <= 900.");
+        text.parse().map_err(invalid)
     };
-    // Parameters that SendMessage does not have are passed over, as SQS does.
+    // SQS ignores parameters that SendMessage does not have.
     let message = Outgoing {
         id: None,
         message_body: value("MessageBody").map(str::to_owned),
-        delay_seconds,
+        delay_seconds: value("DelaySeconds").map(delay).transpose()?,
         message_attributes: attributes(&form, "MessageAttribute")?,
         message_system_attributes: attributes(&form, "MessageSystemAttribute")?,
         message_group_id: value("MessageGroupId").map(str::to_owned),
@@ -74,28 +71,24 @@ fn send(cloud: &Cloud, path: &str, form: &[u8]) -> Result<Sent, AwsError> {
     message::send(cloud, &queue, message)
 }
 
-/// AWS does not say which of two values of a parameter counts; here it is the last.
+/// AWS does not document which of two values of a parameter counts; here it is the last.
 fn parameter<'a>(form: &'a [(String, String)], name: &str) -> Option<&'a str> {
     form.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
-/// `{prefix}.N.Name`, `.Value.StringValue`, `.Value.BinaryValue`, `.Value.DataType`, from 1
-/// up to the first number that is missing.
+/// Reads `{prefix}.N.Name`, `.Value.StringValue`, `.Value.BinaryValue` and `.Value.DataType`, from 1 up to the
+/// first missing number.
 fn attributes(form: &[(String, String)], prefix: &str) -> Result<Attributes, AwsError> {
     let mut attributes = Attributes::new();
     for n in 1.. {
         let part = |suffix: &str| parameter(form, &format!("{prefix}.{n}.{suffix}")).map(str::to_owned);
         let Some(name) = part("Name") else { break };
+        let untyped = || format!("The message attribute '{name}' must contain a message attribute type.");
         let attribute = Attribute {
             string_value: part("Value.StringValue"),
             binary_value: part("Value.BinaryValue"),
-            string_list_values: Vec::new(),
-            binary_list_values: Vec::new(),
-            data_type: part("Value.DataType").ok_or_else(|| {
-                fault::invalid(format!(
-                    "The message attribute '{name}' must contain a message attribute type."
-                ))
-            })?,
+            data_type: part("Value.DataType").ok_or_else(|| fault::invalid(untyped()))?,
+            ..Attribute::default()
         };
         if attributes.insert(name.clone(), attribute).is_some() {
             return Err(fault::invalid(format!("Message (user) attribute name '{name}' already exists.")));
@@ -104,7 +97,7 @@ fn attributes(form: &[(String, String)], prefix: &str) -> Result<Attributes, Aws
     Ok(attributes)
 }
 
-/// `application/x-www-form-urlencoded`: `+` is a space, `%XX` a byte; what is not UTF-8 then is refused.
+/// Reads `application/x-www-form-urlencoded`: `+` is a space, `%XX` a byte. Refuses text that is not UTF-8.
 fn decode(form: &[u8]) -> Result<Vec<(String, String)>, AwsError> {
     let text = |bytes: &[u8]| {
         let spaced: Vec<u8> = bytes.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();

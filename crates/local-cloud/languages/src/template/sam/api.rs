@@ -5,23 +5,20 @@ use std::collections::BTreeMap;
 use cloud_core::resource::Refusal;
 use serde_json::{Map, Value, json};
 
-use super::{Generated, Properties, merged, propagate, tag_list};
+use super::generated::{Generated, propagate, tag_list};
+use super::properties::{Properties, merged};
 use crate::template::document::Declared;
 use crate::template::identity::letters;
 use crate::template::place::Place;
 
-/// What `Globals.Api` may hold.
+/// The properties of `Globals.Api`.
+#[rustfmt::skip]
 pub(super) const GLOBAL: &[&str] = &[
-    "Name",
-    "EndpointConfiguration",
-    "MethodSettings",
-    "AccessLogSetting",
-    "TracingEnabled",
-    "OpenApiVersion",
-    "Variables",
-    "PropagateTags",
+    "Name", "EndpointConfiguration", "MethodSettings", "AccessLogSetting", "TracingEnabled", "OpenApiVersion",
+    "Variables", "PropagateTags",
 ];
 
+/// `aliases` gets the names that templates may use for the stage and the deployment.
 pub(super) fn transform(
     id: &str,
     mut declared: Declared,
@@ -34,29 +31,15 @@ pub(super) fn transform(
     let condition = declared.condition.clone();
     let generate = |kind: &str, properties: Value| Declared::generated(kind, properties, condition.clone());
 
-    let mut api = Map::new();
     let body = given.require("DefinitionBody")?;
     let deployment_id = format!("{id}Deployment{}", letters(&body.to_string(), 10));
-    api.insert("Body".to_owned(), body);
-    given.pass(&["Name", "Description"], &mut api);
+    given.set("Body", body);
+    given.pass(&["Name", "Description"]);
     if let Some(endpoint) = given.take("EndpointConfiguration") {
-        let kind = match endpoint {
-            Value::Object(_) => {
-                let mut endpoint = Properties::below(
-                    endpoint,
-                    given.at.key("EndpointConfiguration"),
-                    "EndpointConfiguration",
-                )?;
-                let kind = endpoint.require("Type")?;
-                endpoint.finish()?;
-                kind
-            }
-            kind => kind,
-        };
-        api.insert("EndpointConfiguration".to_owned(), json!({ "Types": [kind] }));
+        let kind = endpoint_type(endpoint, given.at.key("EndpointConfiguration"))?;
+        given.set("EndpointConfiguration", json!({ "Types": [kind] }));
     }
     let propagates = given.take("PropagateTags");
-
     let stage_name = given.require("StageName")?;
     let stage_id = match &stage_name {
         Value::String(name) if !name.is_empty() && name.chars().all(char::is_alphanumeric) => {
@@ -65,14 +48,18 @@ pub(super) fn transform(
         Value::String(name) => format!("{id}Stage{}", letters(name, 10)),
         _ => format!("{id}Stage"),
     };
-    let mut stage = Map::new();
-    stage.insert("RestApiId".to_owned(), json!({ "Ref": id }));
-    stage.insert("DeploymentId".to_owned(), json!({ "Ref": deployment_id }));
-    stage.insert("StageName".to_owned(), stage_name);
-    given.pass(&["AccessLogSetting", "MethodSettings", "TracingEnabled", "Variables"], &mut stage);
+    let mut stage = json!({
+        "RestApiId": { "Ref": id },
+        "DeploymentId": { "Ref": deployment_id },
+        "StageName": stage_name,
+    });
+    let passed = ["AccessLogSetting", "MethodSettings", "TracingEnabled", "Variables"];
+    for (key, value) in given.take_all(&passed) {
+        stage[key] = value;
+    }
     let tags = given.take_object("Tags")?;
     if let Some(tags) = &tags {
-        stage.insert("Tags".to_owned(), tag_list(tags.clone()));
+        stage["Tags"] = tag_list(tags.clone());
     }
     let mut deployment = json!({ "RestApiId": { "Ref": id } });
     // Without OpenApiVersion, SAM lets the deployment make a second stage called `Stage`.
@@ -80,16 +67,24 @@ pub(super) fn transform(
     if given.take("OpenApiVersion").is_none() {
         deployment["StageName"] = json!("Stage");
     }
-    given.finish()?;
-
     aliases.insert(format!("{id}.Stage"), stage_id.clone());
     aliases.insert(format!("{id}.Deployment"), deployment_id.clone());
-    let rest_api = Declared { kind: "AWS::ApiGateway::RestApi".to_owned(), properties: api, ..declared };
+    let kind = "AWS::ApiGateway::RestApi".to_owned();
     let mut resources = vec![
-        (id.to_owned(), rest_api),
+        (id.to_owned(), Declared { kind, properties: given.finish()?, ..declared }),
         (deployment_id, generate("AWS::ApiGateway::Deployment", deployment)),
-        (stage_id, generate("AWS::ApiGateway::Stage", Value::Object(stage))),
+        (stage_id, generate("AWS::ApiGateway::Stage", stage)),
     ];
     propagate(propagates, tags, &mut resources);
     Ok(resources)
+}
+
+fn endpoint_type(endpoint: Value, at: Place) -> Result<Value, Refusal> {
+    if !endpoint.is_object() {
+        return Ok(endpoint);
+    }
+    let mut endpoint = Properties::below(endpoint, at, "EndpointConfiguration")?;
+    let kind = endpoint.require("Type")?;
+    endpoint.finish()?;
+    Ok(kind)
 }

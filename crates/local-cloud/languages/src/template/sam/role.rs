@@ -1,34 +1,27 @@
-//! The execution role that SAM makes for a function or a state machine that names none.
-//! Nothing enforces it here, but what it refers to is evaluated, and tests read it.
+//! The execution role that SAM makes for a function or a state machine that names none. Nothing enforces it
+//! here, but its references are evaluated, and tests read it.
 
 use cloud_core::resource::Refusal;
 use serde_json::{Value, json};
 
-use super::is_function;
+use super::properties::{Properties, is_function};
 use crate::template::document::Declared;
 use crate::template::place::Place;
 
-/// A role in the making.
 pub(super) struct Role {
     id: String,
     service: &'static str,
-    path: Option<Value>,
-    boundary: Option<Value>,
+    pub path: Option<Value>,
+    pub boundary: Option<Value>,
     managed: Vec<Value>,
     inline: Vec<Value>,
 }
 
 impl Role {
-    /// The role `{owner}Role`, to be taken on by a service.
+    /// The role `{owner}Role`, which `service` assumes.
     pub fn new(owner: &str, service: &'static str) -> Self {
-        Self {
-            id: format!("{owner}Role"),
-            service,
-            path: None,
-            boundary: None,
-            managed: Vec::new(),
-            inline: Vec::new(),
-        }
+        let id = format!("{owner}Role");
+        Self { id, service, path: None, boundary: None, managed: Vec::new(), inline: Vec::new() }
     }
 
     /// Its logical id.
@@ -36,17 +29,7 @@ impl Role {
         &self.id
     }
 
-    /// Takes the `RolePath` property.
-    pub fn at(&mut self, path: Option<Value>) {
-        self.path = path;
-    }
-
-    /// Takes the `PermissionsBoundary` property.
-    pub fn within(&mut self, boundary: Option<Value>) {
-        self.boundary = boundary;
-    }
-
-    /// Attaches a policy that AWS manages, given by its path: once.
+    /// Attaches a managed policy of AWS, given by its path.
     pub fn managed(&mut self, path: &str) {
         let arn = json!(format!("arn:aws:iam::aws:policy/{path}"));
         if !self.managed.contains(&arn) {
@@ -54,7 +37,7 @@ impl Role {
         }
     }
 
-    /// Lets it send to a queue: a dead-letter queue or a destination.
+    /// Allows it to send to a queue.
     pub fn may_send(&mut self, policy: String, queue: &Value) {
         let document = json!({
             "Statement": [{ "Action": "sqs:SendMessage", "Effect": "Allow", "Resource": queue }],
@@ -64,8 +47,21 @@ impl Role {
         }
     }
 
-    /// Takes the `Policies` property: statements, and names or ARNs of managed policies.
-    pub fn policies(&mut self, policies: Option<Value>, at: &Place) -> Result<(), Refusal> {
+    /// Takes the properties `Role` and `Policies`: gives the role that the template names, or else attaches
+    /// the policies. AWS ignores policies beside a role; they are refused here, since nobody means that.
+    pub fn policies_unless_own(&mut self, given: &mut Properties) -> Result<Option<Value>, Refusal> {
+        let at = given.at.key("Policies");
+        let policies = given.take("Policies");
+        let own = given.take("Role");
+        if own.is_some() && policies.is_some() {
+            return Err(at.refuse("has no effect beside Role"));
+        }
+        self.policies(policies, &at)?;
+        Ok(own)
+    }
+
+    /// Attaches statements, and managed policies by name or ARN.
+    fn policies(&mut self, policies: Option<Value>, at: &Place) -> Result<(), Refusal> {
         let policies = match policies {
             Some(Value::Array(items)) => items,
             one => one.into_iter().collect(),
@@ -109,7 +105,6 @@ impl Role {
         }
     }
 
-    /// The finished role.
     pub fn declared(self, tags: &Value, condition: Option<String>) -> (String, Declared) {
         let mut properties = json!({
             "AssumeRolePolicyDocument": assumed_by(self.service),
@@ -117,17 +112,16 @@ impl Role {
             "Policies": self.inline,
             "Tags": tags,
         });
-        if let Some(path) = self.path {
-            properties["Path"] = path;
-        }
-        if let Some(boundary) = self.boundary {
-            properties["PermissionsBoundary"] = boundary;
+        for (key, value) in [("Path", self.path), ("PermissionsBoundary", self.boundary)] {
+            if let Some(value) = value {
+                properties[key] = value;
+            }
         }
         (self.id, Declared::generated("AWS::IAM::Role", properties, condition))
     }
 }
 
-/// AWS keeps these under the path `service-role/`; SAM looks a name up in the account.
+/// Managed policies under the path `service-role/`; SAM looks a name up in the account.
 const SERVICE_ROLES: [&str; 4] = [
     "AWSLambdaBasicExecutionRole",
     "AWSLambdaDynamoDBExecutionRole",
@@ -135,7 +129,7 @@ const SERVICE_ROLES: [&str; 4] = [
     "AWSLambdaSQSQueueExecutionRole",
 ];
 
-/// The trust policy of a role that a service takes on.
+/// The trust policy of a role that a service assumes.
 pub(super) fn assumed_by(service: &str) -> Value {
     json!({
         "Version": "2012-10-17",

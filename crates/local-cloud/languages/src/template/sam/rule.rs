@@ -1,17 +1,18 @@
 //! Events of type `EventBridgeRule`: a rule with one target, and its dead-letter queue.
 
 use cloud_core::resource::Refusal;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{Generated, Properties, get_att_arn};
+use super::generated::{Generated, get_att_arn};
+use super::properties::Properties;
 use crate::template::document::Declared;
 
-/// What the rule starts.
+/// The target of the rule.
 pub(super) struct Target {
     pub arn: Value,
     /// Of the target's id, where the template gives none.
     pub suffix: &'static str,
-    /// The role that EventBridge takes on; functions are called by permission instead.
+    /// The role that EventBridge assumes; functions have a permission instead.
     pub role: Option<Value>,
 }
 
@@ -23,12 +24,10 @@ pub(super) fn transform(
     condition: &Option<String>,
 ) -> Result<Generated, Refusal> {
     let mut resources = Vec::new();
-    let mut rule = Map::new();
-    given.pass(&["EventBusName", "State"], &mut rule);
-    rule.insert("EventPattern".to_owned(), given.require("Pattern")?);
-    given.rename("RuleName", "Name", &mut rule);
-
-    let mut out = Map::new();
+    given.pass(&["EventBusName", "State"]);
+    let pattern = given.require("Pattern")?;
+    given.set("EventPattern", pattern);
+    given.rename("RuleName", "Name");
     let target_id = match given.take("Target") {
         Some(named) => {
             let mut named = Properties::below(named, given.at.key("Target"), "Target")?;
@@ -38,10 +37,13 @@ pub(super) fn transform(
         }
         None => Value::String(target_id(id, target.suffix)),
     };
-    out.insert("Id".to_owned(), target_id);
-    out.insert("Arn".to_owned(), target.arn);
-    out.extend(target.role.map(|role| ("RoleArn".to_owned(), role)));
-    given.pass(&["Input", "InputPath", "InputTransformer", "RetryPolicy"], &mut out);
+    let mut out = json!({ "Id": target_id, "Arn": target.arn });
+    if let Some(role) = target.role {
+        out["RoleArn"] = role;
+    }
+    for (key, value) in given.take_all(&["Input", "InputPath", "InputTransformer", "RetryPolicy"]) {
+        out[key] = value;
+    }
     if let Some(config) = given.take("DeadLetterConfig") {
         let at = given.at.key("DeadLetterConfig");
         let mut config = Properties::below(config, at.clone(), "DeadLetterConfig")?;
@@ -59,11 +61,10 @@ pub(super) fn transform(
             _ => return Err(at.refuse("needs either Arn or Type: SQS")),
         };
         config.finish()?;
-        out.insert("DeadLetterConfig".to_owned(), json!({ "Arn": arn }));
+        out["DeadLetterConfig"] = json!({ "Arn": arn });
     }
-    given.finish()?;
-    rule.insert("Targets".to_owned(), json!([out]));
-    let rule = Declared::generated("AWS::Events::Rule", Value::Object(rule), condition.clone());
+    given.set("Targets", json!([out]));
+    let rule = Declared::generated("AWS::Events::Rule", given.finish()?.into(), condition.clone());
     resources.push((id.to_owned(), rule));
     Ok(resources)
 }
@@ -82,19 +83,16 @@ fn dead_letter_queue(rule: &str, queue: &str, condition: &Option<String>) -> Gen
             }],
         },
     });
+    let generate = |kind, properties| Declared::generated(kind, properties, condition.clone());
     vec![
-        (queue.to_owned(), Declared::generated("AWS::SQS::Queue", json!({}), condition.clone())),
-        (
-            format!("{rule}QueuePolicy"),
-            Declared::generated("AWS::SQS::QueuePolicy", policy, condition.clone()),
-        ),
+        (queue.to_owned(), generate("AWS::SQS::Queue", json!({}))),
+        (format!("{rule}QueuePolicy"), generate("AWS::SQS::QueuePolicy", policy)),
     ]
 }
 
 /// EventBridge takes ids of 64 characters, and SAM cuts longer ones before the suffix.
 fn target_id(id: &str, suffix: &str) -> String {
-    let most = 64_usize.saturating_sub(suffix.len());
-    id.chars().take(most).chain(suffix.chars()).collect()
+    id.chars().take(64_usize.saturating_sub(suffix.len())).chain(suffix.chars()).collect()
 }
 
 #[cfg(test)]

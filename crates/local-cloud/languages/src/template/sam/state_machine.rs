@@ -1,14 +1,16 @@
 //! `AWS::Serverless::StateMachine` and the rules that start it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use cloud_core::resource::Refusal;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::generated::{Generated, get_att_arn, propagate, tags};
+use super::properties::Properties;
 use super::role::{Role, assumed_by};
-use super::{Generated, Properties, get_att_arn, propagate, rule, tags};
-use crate::template::Project;
-use crate::template::document::{Declared, ShortForms, beside, read};
+use super::rule;
+use crate::template::document::{Declared, Project, ShortForms, beside, read};
 use crate::template::place::Place;
 
 pub(super) fn transform(
@@ -21,67 +23,69 @@ pub(super) fn transform(
     let mut given = Properties::new(own, at.key("Properties"), &declared.kind);
     let condition = declared.condition.clone();
     let mut resources = Vec::new();
-    let mut out = Map::new();
-    given.rename("Name", "StateMachineName", &mut out);
-    given.rename("Type", "StateMachineType", &mut out);
-    given.rename("Logging", "LoggingConfiguration", &mut out);
-    given.rename("Tracing", "TracingConfiguration", &mut out);
-    given.pass(&["DefinitionSubstitutions"], &mut out);
+    given.rename("Name", "StateMachineName");
+    given.rename("Type", "StateMachineType");
+    given.rename("Logging", "LoggingConfiguration");
+    let tracing = given.take("Tracing").unwrap_or_default();
+    if !tracing.is_null() {
+        given.set("TracingConfiguration", tracing.clone());
+    }
+    given.pass(&["DefinitionSubstitutions"]);
     let propagates = given.take("PropagateTags");
     let own_tags = given.take_object("Tags")?;
     let tags = tags("stateMachine", own_tags.clone());
-    out.insert("Tags".to_owned(), tags.clone());
-    let mut verbatim = BTreeMap::new();
-    match (given.take("Definition"), given.take("DefinitionUri")) {
-        (Some(definition), None) => {
-            out.insert("Definition".to_owned(), definition);
-        }
-        (None, Some(Value::String(location))) => {
-            let at = given.at.key("DefinitionUri");
-            // CloudFormation never looks into the file: nothing in it is evaluated.
-            let inside = at.in_file(&beside(&at.file, &location));
-            let (_, definition) = read(project, &inside, ShortForms::Refused)?;
-            verbatim.insert("Definition".to_owned(), (inside.file, definition));
-        }
-        _ => {
-            return Err(given
-                .at
-                .key("DefinitionUri")
-                .refuse("must be a literal path, or Definition given instead"));
-        }
-    }
-    let policies = given.take("Policies");
+    given.set("Tags", tags.clone());
+    let verbatim = definition(&mut given, project)?;
+
+    let mut role = Role::new(id, "states.amazonaws.com");
     let boundary = given.take("PermissionsBoundary");
-    match given.take("Role") {
-        Some(_) if policies.is_some() => {
-            return Err(given.at.key("Policies").refuse("has no effect beside Role"));
-        }
-        Some(own) => {
-            out.insert("RoleArn".to_owned(), own);
-        }
-        None => {
-            let mut role = Role::new(id, "states.amazonaws.com");
-            role.at(given.take("RolePath"));
-            role.within(boundary.clone());
-            if out.get("TracingConfiguration").is_some_and(|tracing| tracing["Enabled"] == true) {
-                role.managed("AWSXrayWriteOnlyAccess");
-            }
-            role.policies(policies, &given.at.key("Policies"))?;
-            out.insert("RoleArn".to_owned(), get_att_arn(role.id()));
-            resources.push(role.declared(&tags, condition.clone()));
-        }
+    role.boundary.clone_from(&boundary);
+    if tracing["Enabled"] == true {
+        role.managed("AWSXrayWriteOnlyAccess");
     }
+    let role_arn = match role.policies_unless_own(&mut given)? {
+        Some(own) => own,
+        None => {
+            role.path = given.take("RolePath");
+            let arn = get_att_arn(role.id());
+            resources.push(role.declared(&tags, condition.clone()));
+            arn
+        }
+    };
+    given.set("RoleArn", role_arn);
     for (name, event) in given.take_object("Events")?.unwrap_or_default() {
         let place = given.at.key("Events").key(&name);
         resources.extend(starting_rule(id, &format!("{id}{name}"), event, &boundary, &condition, &place)?);
     }
-    given.finish()?;
     let kind = "AWS::StepFunctions::StateMachine".to_owned();
-    resources.push((id.to_owned(), Declared { kind, properties: out, verbatim, ..declared }));
+    let machine = Declared { kind, properties: given.finish()?, verbatim, ..declared };
+    resources.push((id.to_owned(), machine));
     propagate(propagates, own_tags, &mut resources);
     Ok(resources)
 }
 
+/// Takes the definition: a literal one is a property, and that of a file is verbatim, since CloudFormation
+/// evaluates nothing in it.
+fn definition(
+    given: &mut Properties,
+    project: &Project<'_>,
+) -> Result<BTreeMap<String, (Arc<str>, Value)>, Refusal> {
+    let at = given.at.key("DefinitionUri");
+    match (given.take("Definition"), given.take("DefinitionUri")) {
+        (Some(definition), None) => {
+            given.set("Definition", definition);
+            Ok(BTreeMap::new())
+        }
+        (None, Some(Value::String(location))) => {
+            let inside = at.in_file(&beside(&at.file, &location));
+            let (_, definition) = read(project, &inside, ShortForms::Refused)?;
+            Ok([("Definition".to_owned(), (inside.file, definition))].into())
+        }
+        _ => Err(at.refuse("must be a literal path, or Definition given instead")),
+    }
+}
+
+/// The rule of an event that starts the machine, and the role of the rule.
 fn starting_rule(
     machine: &str,
     id: &str,
@@ -95,11 +99,8 @@ fn starting_rule(
     if kind != "EventBridgeRule" {
         return Err(at.key("Type").refuse(format!("events of type {kind} are not emulated")));
     }
-    let given = Properties::below(
-        event.take("Properties").unwrap_or_default(),
-        at.key("Properties"),
-        "EventBridgeRule",
-    )?;
+    let given = event.take("Properties").unwrap_or_default();
+    let given = Properties::below(given, at.key("Properties"), "EventBridgeRule")?;
     event.finish()?;
     let mut start = json!({
         "AssumeRolePolicyDocument": assumed_by("events.amazonaws.com"),

@@ -1,40 +1,39 @@
-//! What S3 answers: XML documents, and objects with their headers.
+//! The answers of S3: XML documents, and objects with their headers.
 
 use axum::http::{HeaderValue, Method, header};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cloud_core::{AwsError, Cloud};
+use cloud_core::clock::rfc3339;
+use cloud_core::{AwsError, Cloud, api};
 use cloud_services::s3::{Info, Listing, Page, precondition_failed};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::checksum::PREFIX;
 use crate::endpoint::request::Request;
+use crate::endpoint::response::{respond, set_header};
 use crate::endpoint::xml::Xml;
-use crate::endpoint::{respond, set_header};
 
 const XML: &str = "application/xml";
 const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 
-/// What `encoding-type=url` leaves as it is.
+/// `encoding-type=url` encodes all other characters.
 const URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
-fn iso_time(ms: i64) -> String {
-    format!("{:.3}", jiff::Timestamp::from_millisecond(ms).unwrap_or_default())
-}
-
 fn http_time(ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(ms)
-        .unwrap_or_default()
-        .strftime("%a, %d %b %Y %H:%M:%S GMT")
-        .to_string()
+    let time = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
+    time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
-/// The error document; the answer to HEAD has no body, whatever went wrong.
+pub(super) fn empty(status: u16) -> Response {
+    respond(status, XML, "")
+}
+
+/// The error document; an answer to HEAD never has a body.
 pub(in crate::endpoint) fn refuse(request: &Request, error: &AwsError) -> Response {
     if request.method == Method::HEAD {
-        return respond(error.status, XML, "");
+        return empty(error.status);
     }
     let body = Xml::new().root("Error", "", |xml| {
         xml.text("Code", &error.code);
@@ -59,20 +58,17 @@ pub(super) fn encrypted(response: &mut Response) {
     set_header(response, "x-amz-server-side-encryption", "AES256");
 }
 
-pub(super) fn buckets(cloud: &Cloud, request: &Request, buckets: &[(String, i64)], more: bool) -> Response {
+pub(super) fn buckets(cloud: &Cloud, buckets: &[(String, i64)], next: Option<String>) -> Response {
     let body = Xml::new().root("ListAllMyBucketsResult", NAMESPACE, |xml| {
-        if let Some(prefix) = request.parameter("prefix") {
-            xml.text("Prefix", prefix);
+        if let Some(next) = next {
+            xml.text("ContinuationToken", next);
         }
-        if let Some((last, _)) = buckets.last().filter(|_| more) {
-            xml.text("ContinuationToken", STANDARD.encode(last));
-        }
-        xml.element("Owner", |xml| xml.text("ID", &cloud.settings.account));
+        owner(xml, cloud);
         xml.element("Buckets", |xml| {
             for (name, created_ms) in buckets {
                 xml.element("Bucket", |xml| {
                     xml.text("Name", name);
-                    xml.text("CreationDate", iso_time(*created_ms));
+                    xml.text("CreationDate", rfc3339(*created_ms));
                     xml.text("BucketRegion", &cloud.settings.region);
                 });
             }
@@ -81,15 +77,8 @@ pub(super) fn buckets(cloud: &Cloud, request: &Request, buckets: &[(String, i64)
     respond(200, XML, body)
 }
 
-/// Empty for us-east-1, as on AWS.
-pub(super) fn location(cloud: &Cloud) -> Response {
-    let region = cloud.settings.region.as_str();
-    let body = Xml::new().root("LocationConstraint", NAMESPACE, |xml| {
-        if region != "us-east-1" {
-            xml.content(region);
-        }
-    });
-    respond(200, XML, body)
+fn owner(xml: &mut Xml, cloud: &Cloud) {
+    xml.element("Owner", |xml| xml.text("ID", &cloud.settings.account));
 }
 
 pub(super) fn listing(
@@ -101,7 +90,7 @@ pub(super) fn listing(
     version_2: bool,
 ) -> Response {
     let encoded = request.parameter("encoding-type") == Some("url");
-    // The first version always tells the owner, the second on request.
+    // Version 1 always names the owner, version 2 on request.
     let with_owner = !version_2 || request.parameter("fetch-owner") == Some("true");
     let name = |text: &str| match encoded {
         true => utf8_percent_encode(text, URL).to_string(),
@@ -125,11 +114,11 @@ pub(super) fn listing(
         for info in &page.objects {
             xml.element("Contents", |xml| {
                 xml.text("Key", name(&info.key));
-                xml.text("LastModified", iso_time(info.modified_ms));
+                xml.text("LastModified", rfc3339(info.modified_ms));
                 xml.text("ETag", &info.etag);
                 xml.text("Size", info.size.to_string());
                 if with_owner {
-                    xml.element("Owner", |xml| xml.text("ID", &cloud.settings.account));
+                    owner(xml, cloud);
                 }
                 xml.text("StorageClass", "STANDARD");
             });
@@ -150,13 +139,13 @@ fn paging_2(xml: &mut Xml, request: &Request, page: &Page, name: &impl Fn(&str) 
         xml.text("StartAfter", name(key));
     }
     if let Some(next) = &page.next {
-        xml.text("NextContinuationToken", STANDARD.encode(next));
+        xml.text("NextContinuationToken", api::token(next));
     }
 }
 
 fn paging_1(xml: &mut Xml, wanted: &Listing, page: &Page, name: &impl Fn(&str) -> String) {
     xml.text("Marker", name(&wanted.after));
-    // Only with a delimiter: otherwise the last key is the marker.
+    // Only with a delimiter: otherwise the last key is the next marker.
     // https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjects.html (NextMarker)
     if let Some(next) = page.next.as_ref().filter(|_| !wanted.delimiter.is_empty()) {
         xml.text("NextMarker", name(next));
@@ -174,7 +163,7 @@ pub(super) fn deleted(keys: &[&str], quiet: bool) -> Response {
 
 pub(super) fn copied(info: &Info) -> Response {
     let body = Xml::new().root("CopyObjectResult", NAMESPACE, |xml| {
-        xml.text("LastModified", iso_time(info.modified_ms));
+        xml.text("LastModified", rfc3339(info.modified_ms));
         xml.text("ETag", &info.etag);
     });
     respond(200, XML, body)
@@ -183,7 +172,7 @@ pub(super) fn copied(info: &Info) -> Response {
 /// An object, the part of it that `Range` asks for, or (`body` is `None`) its headers only.
 pub(super) fn object(request: &Request, info: &Info, body: Option<Vec<u8>>) -> Result<Response, AwsError> {
     if !is_wanted(request, info)? {
-        let mut response = respond(304, XML, "");
+        let mut response = empty(304);
         set_header(&mut response, "etag", &info.etag);
         set_header(&mut response, "last-modified", &http_time(info.modified_ms));
         return Ok(response);
@@ -199,7 +188,7 @@ pub(super) fn object(request: &Request, info: &Info, body: Option<Vec<u8>>) -> R
     });
     let status = if range.is_some() { 206 } else { 200 };
     let mut response = respond(status, XML, body.unwrap_or_default());
-    // The answer to HEAD says how long the body would be.
+    // Of HEAD: the length that the body would have.
     set_header(&mut response, "content-length", &(end - first).to_string());
     if range.is_some() {
         let last = end.saturating_sub(1);
@@ -210,12 +199,12 @@ pub(super) fn object(request: &Request, info: &Info, body: Option<Vec<u8>>) -> R
     set_header(&mut response, "etag", &info.etag);
     set_header(&mut response, "last-modified", &http_time(info.modified_ms));
     encrypted(&mut response);
-    own_headers(&mut response, request, info, range.is_none());
+    kept_headers(&mut response, request, info, range.is_none());
     Ok(response)
 }
 
-/// What was kept with the object; its checksum only where that is asked for, and of the whole.
-fn own_headers(response: &mut Response, request: &Request, info: &Info, whole: bool) {
+/// The headers that were kept with the object. The checksum is shown on request, for the whole object.
+fn kept_headers(response: &mut Response, request: &Request, info: &Info, whole: bool) {
     let summed = whole && request.header("x-amz-checksum-mode") == Some("ENABLED");
     if summed && info.headers.keys().any(|name| name.starts_with(PREFIX)) {
         set_header(response, "x-amz-checksum-type", "FULL_OBJECT");
@@ -224,7 +213,7 @@ fn own_headers(response: &mut Response, request: &Request, info: &Info, whole: b
     let kept = info.headers.iter().filter(|(name, _)| summed || !name.starts_with(PREFIX));
     let kept = kept.map(|(name, value)| (name.clone(), value));
     let stored = kept.chain(prefixed).filter_map(|(name, value)| Some((name, value.as_str()?.to_string())));
-    // A presigned address can say how a browser is to take the object.
+    // A presigned address can override headers of the answer.
     let asked = request
         .query
         .iter()
@@ -236,8 +225,8 @@ fn own_headers(response: &mut Response, request: &Request, info: &Info, whole: b
     }
 }
 
-/// Whether the client has not got the object yet, as far as it says. The conditions are those
-/// of RFC 9110: one on the time counts only where there is none on the tag.
+/// Whether the conditions of the request ask for the object. They are those of RFC 9110: a condition on the
+/// time counts only where there is none on the tag.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>
 fn is_wanted(request: &Request, info: &Info) -> Result<bool, AwsError> {
     if request.headers.contains_key("if-range") {
@@ -264,8 +253,8 @@ fn is_wanted(request: &Request, info: &Info) -> Result<bool, AwsError> {
     })
 }
 
-/// First byte and the one behind the last, of `bytes=1-5`, `bytes=5-` or `bytes=-5`. What
-/// is no such range is ignored, as RFC 9110 (section 14.2) wants it.
+/// The first byte and the one behind the last, of `bytes=1-5`, `bytes=5-` or `bytes=-5`. Any other text is
+/// ignored, as RFC 9110 (section 14.2) wants it.
 fn range_of(range: &str, size: u64) -> Result<Option<(u64, u64)>, AwsError> {
     let Some((first, last)) = range.strip_prefix("bytes=").and_then(|range| range.split_once('-')) else {
         return Ok(None);

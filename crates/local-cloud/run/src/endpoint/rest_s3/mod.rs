@@ -3,32 +3,45 @@
 
 mod answers;
 mod checksum;
+mod headers;
 mod upload;
 
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, Method};
+use axum::http::Method;
 use axum::response::Response;
-use cloud_core::{AwsError, Cloud};
+use cloud_core::{AwsError, Cloud, api};
 use cloud_services::s3;
 use percent_encoding::percent_decode_str;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::request::Request;
-use super::{respond, set_header, xml};
+use super::response::set_header;
+use super::xml;
 
 pub(super) use answers::refuse;
 
-/// Parameters that change nothing here: the SDKs' own note of the operation, and the
-/// signature (version 2 or 4) of a presigned address.
+/// Whether a parameter asks for more than the object or bucket itself. The SDKs' own note of the operation
+/// does not, nor the signature (version 2 or 4) of a presigned address.
 fn is_sub_resource(name: &str) -> bool {
     !matches!(name, "x-id" | "AWSAccessKeyId" | "Signature" | "Expires") && !name.starts_with("X-Amz-")
+}
+
+/// Whether the query string has sub-resources that are not among `known`.
+fn asks_more(request: &Request, known: &[&str]) -> bool {
+    request.query.iter().any(|(name, _)| is_sub_resource(name) && !known.contains(&name.as_str()))
+}
+
+fn not_emulated(request: &Request) -> AwsError {
+    let names: Vec<&str> =
+        request.query.iter().map(|(name, _)| name.as_str()).filter(|name| is_sub_resource(name)).collect();
+    AwsError::not_emulated("s3", &format!("{} ?{}", request.method, names.join("&")))
 }
 
 pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
     record(cloud, request);
     let answered = expected_owner(cloud, request).and_then(|()| match request.bucket_and_key() {
-        (None, _) => service(cloud, request),
+        (None, _) => list_buckets(cloud, request),
         (Some(bucket), None) => of_bucket(cloud, request, &bucket),
         (Some(bucket), Some(key)) => of_object(cloud, request, &bucket, &key),
     });
@@ -38,7 +51,7 @@ pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
     response
 }
 
-/// A policy knows the permission of a method; the sub-resources have none of their own here.
+/// Records the call under the permission of its method: no sub-resource has a permission of its own here.
 fn record(cloud: &Cloud, request: &Request) {
     let (bucket, key) = request.bucket_and_key();
     let action = match (&request.method, key.is_some()) {
@@ -60,14 +73,9 @@ fn expected_owner(cloud: &Cloud, request: &Request) -> Result<(), AwsError> {
     }
 }
 
-/// Whether the query string asks for anything that is not among `known`.
-fn asks_more(request: &Request, known: &[&str]) -> bool {
-    request.query.iter().any(|(name, _)| is_sub_resource(name) && !known.contains(&name.as_str()))
-}
-
-fn service(cloud: &Cloud, request: &Request) -> Result<Response, AwsError> {
-    const LISTING: [&str; 4] = ["prefix", "max-buckets", "continuation-token", "bucket-region"];
-    if request.method != Method::GET || asks_more(request, &LISTING) {
+/// `aws s3 ls` pages, so pages are answered.
+fn list_buckets(cloud: &Cloud, request: &Request) -> Result<Response, AwsError> {
+    if request.method != Method::GET || asks_more(request, &["max-buckets", "continuation-token"]) {
         return Err(not_emulated(request));
     }
     let limit = match request.parameter("max-buckets").map(str::parse::<usize>) {
@@ -78,81 +86,56 @@ fn service(cloud: &Cloud, request: &Request) -> Result<Response, AwsError> {
             return Err(AwsError::client("InvalidArgument", sentence));
         }
     };
-    let after = request.parameter("continuation-token").map(s3::position).transpose()?.unwrap_or_default();
-    let prefix = request.parameter("prefix").unwrap_or_default();
-    let here = request.parameter("bucket-region").is_none_or(|region| region == cloud.settings.region);
-    let mut buckets = s3::buckets(cloud)?;
-    buckets.retain(|(name, _)| here && name.starts_with(prefix) && *name > after);
-    let more = buckets.len() > limit;
-    buckets.truncate(limit);
-    Ok(answers::buckets(cloud, request, &buckets, more))
-}
-
-fn not_emulated(request: &Request) -> AwsError {
-    let names: Vec<&str> =
-        request.query.iter().map(|(name, _)| name.as_str()).filter(|name| is_sub_resource(name)).collect();
-    AwsError::not_emulated("s3", &format!("{} ?{}", request.method, names.join("&")))
+    let after = request.parameter("continuation-token").map(s3::position).transpose()?;
+    let buckets = s3::buckets(cloud)?.into_iter().map(|bucket| (bucket.0.clone(), bucket)).collect();
+    let (buckets, next) = api::page(buckets, after.as_deref(), limit);
+    Ok(answers::buckets(cloud, &buckets, next))
 }
 
 fn of_bucket(cloud: &Cloud, request: &Request, bucket: &str) -> Result<Response, AwsError> {
+    #[rustfmt::skip]
     const LISTING: [&str; 9] = [
-        "list-type",
-        "prefix",
-        "delimiter",
-        "max-keys",
-        "marker",
-        "start-after",
-        "continuation-token",
-        "encoding-type",
+        "list-type", "prefix", "delimiter", "max-keys", "marker", "start-after", "continuation-token", "encoding-type",
         "fetch-owner",
     ];
     match request.method {
-        Method::GET if request.parameter("location").is_some() => {
-            s3::check_bucket(cloud, bucket)?;
-            Ok(answers::location(cloud))
-        }
-        Method::GET if !asks_more(request, &LISTING) => listing(cloud, request, bucket),
+        Method::GET if !asks_more(request, &LISTING) => list_objects(cloud, request, bucket),
         Method::HEAD => {
             s3::check_bucket(cloud, bucket)?;
-            let mut response = respond(200, "application/xml", "");
+            let mut response = answers::empty(200);
             set_header(&mut response, "x-amz-bucket-region", &cloud.settings.region);
             Ok(response)
         }
-        Method::PUT if !asks_more(request, &[]) => {
-            refuse_headers(&request.headers)?;
-            check_location(cloud, request)?;
-            // In us-east-1, creating one's own bucket again is no error.
-            // https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html (Errors)
-            s3::create_bucket(cloud, bucket)?;
-            let mut response = respond(200, "application/xml", "");
-            set_header(&mut response, "location", &format!("/{bucket}"));
-            Ok(response)
-        }
+        Method::PUT if !asks_more(request, &[]) => create_bucket(cloud, request, bucket),
         Method::DELETE if !asks_more(request, &[]) => {
             s3::delete_bucket(cloud, bucket)?;
-            Ok(respond(204, "application/xml", ""))
+            Ok(answers::empty(204))
         }
         Method::POST if request.parameter("delete").is_some() => delete_objects(cloud, request, bucket),
         _ => Err(not_emulated(request)),
     }
 }
 
-/// A new bucket is in the region of the endpoint, or nowhere.
-fn check_location(cloud: &Cloud, request: &Request) -> Result<(), AwsError> {
+/// Creates a bucket in the region of the endpoint. In us-east-1, creating one's own bucket again is no
+/// error. <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html> (Errors)
+fn create_bucket(cloud: &Cloud, request: &Request, bucket: &str) -> Result<Response, AwsError> {
+    headers::check(&request.headers)?;
     let (body, _) = upload::body_of(request)?;
     let document = std::str::from_utf8(&body).ok().and_then(xml::read);
-    match document.as_ref().and_then(|document| document.child("LocationConstraint")) {
-        Some(region) if region != cloud.settings.region => Err(AwsError::client(
-            "IllegalLocationConstraintException",
-            format!(
-                "The {region} location constraint is incompatible for the region specific endpoint this request was sent to."
-            ),
-        )),
-        _ => Ok(()),
+    let region = document.as_ref().and_then(|document| document.child("LocationConstraint"));
+    if let Some(other) = region.filter(|region| *region != cloud.settings.region) {
+        let message = format!(
+            "The {other} location constraint is incompatible for the region specific endpoint this request was sent to."
+        );
+        return Err(AwsError::client("IllegalLocationConstraintException", message));
     }
+    s3::create_bucket(cloud, bucket)?;
+    let mut response = answers::empty(200);
+    set_header(&mut response, "location", &format!("/{bucket}"));
+    Ok(response)
 }
 
-fn listing(cloud: &Cloud, request: &Request, bucket: &str) -> Result<Response, AwsError> {
+fn list_objects(cloud: &Cloud, request: &Request, bucket: &str) -> Result<Response, AwsError> {
     let text = |name: &str| request.parameter(name).unwrap_or_default().to_string();
     let max_keys = match request.parameter("max-keys") {
         None => 1000,
@@ -176,17 +159,16 @@ fn listing(cloud: &Cloud, request: &Request, bucket: &str) -> Result<Response, A
     Ok(answers::listing(cloud, request, bucket, &wanted, &page, version_2))
 }
 
-fn malformed() -> AwsError {
-    AwsError::client(
-        "MalformedXML",
-        "The XML you provided was not well-formed or did not validate against our published schema",
-    )
-}
-
 fn delete_objects(cloud: &Cloud, request: &Request, bucket: &str) -> Result<Response, AwsError> {
+    let malformed = || {
+        AwsError::client(
+            "MalformedXML",
+            "The XML you provided was not well-formed or did not validate against our published schema",
+        )
+    };
     let (body, _) = upload::body_of(request)?;
-    let text = std::str::from_utf8(&body).map_err(|_| malformed())?;
-    let document = xml::read(text).filter(|document| document.name == "Delete").ok_or_else(malformed)?;
+    let document = std::str::from_utf8(&body).ok().and_then(xml::read);
+    let document = document.filter(|document| document.name == "Delete").ok_or_else(malformed)?;
     let objects = || document.children.iter().filter(|child| child.name == "Object");
     let keys: Vec<&str> = objects().filter_map(|object| object.child("Key")).collect();
     // https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html: 1 to 1,000 keys
@@ -210,8 +192,8 @@ fn of_object(cloud: &Arc<Cloud>, request: &Request, bucket: &str, key: &str) -> 
     match request.method {
         Method::PUT if request.headers.contains_key("x-amz-copy-source") => copy(cloud, request, bucket, key),
         Method::PUT => put(cloud, request, bucket, key),
-        Method::GET | Method::HEAD if request.headers.contains_key(OWN_KEY) => {
-            Err(AwsError::not_emulated("s3", &format!("a request with {OWN_KEY}")))
+        Method::GET | Method::HEAD if request.headers.contains_key(headers::CUSTOMER_KEY) => {
+            Err(headers::not_emulated(headers::CUSTOMER_KEY))
         }
         Method::GET => {
             let (info, body) = s3::get(cloud, bucket, key)?;
@@ -219,29 +201,26 @@ fn of_object(cloud: &Arc<Cloud>, request: &Request, bucket: &str, key: &str) -> 
         }
         Method::HEAD => answers::object(request, &s3::head(cloud, bucket, key)?, None),
         Method::DELETE => {
-            refuse_headers(&request.headers)?;
+            headers::check(&request.headers)?;
             s3::delete(cloud, bucket, key)?;
-            Ok(respond(204, "application/xml", ""))
+            Ok(answers::empty(204))
         }
         _ => Err(not_emulated(request)),
     }
 }
 
-/// Says that an object is encrypted with a key of the client's own.
-const OWN_KEY: &str = "x-amz-server-side-encryption-customer-algorithm";
-
 fn put(cloud: &Cloud, request: &Request, bucket: &str, key: &str) -> Result<Response, AwsError> {
-    refuse_headers(&request.headers)?;
+    headers::check(&request.headers)?;
     let only_new = match request.header("if-none-match") {
         None => false,
         Some("*") => true,
         Some(_) => return Err(AwsError::not_emulated("s3", "PutObject with If-None-Match other than *")),
     };
     let (body, (header, checksum)) = upload::body_of(request)?;
-    let (mut headers, metadata) = kept_headers(&request.headers);
+    let (mut headers, metadata) = headers::kept(&request.headers);
     headers.insert(header.into(), checksum.as_str().into());
     let info = s3::put(cloud, bucket, key, &s3::Upload { body, headers, metadata, only_new })?;
-    let mut response = respond(200, "application/xml", "");
+    let mut response = answers::empty(200);
     set_header(&mut response, "etag", &info.etag);
     set_header(&mut response, header, &checksum);
     set_header(&mut response, "x-amz-checksum-type", "FULL_OBJECT");
@@ -249,71 +228,8 @@ fn put(cloud: &Cloud, request: &Request, bucket: &str, key: &str) -> Result<Resp
     Ok(response)
 }
 
-/// Headers that would make S3 do what is not done here.
-fn refuse_headers(headers: &HeaderMap) -> Result<(), AwsError> {
-    const REFUSED: [&str; 11] = [
-        "if-match",
-        "x-amz-bucket-object-lock",
-        // Of a copy: another checksum than its source has.
-        "x-amz-checksum-algorithm",
-        "x-amz-copy-source-if-",
-        "x-amz-copy-source-server-side-encryption",
-        "x-amz-grant-",
-        "x-amz-object-lock",
-        "x-amz-server-side-encryption-",
-        "x-amz-tagging",
-        "x-amz-website",
-        "x-amz-write-offset",
-    ];
-    // What has no effect when it says what is done anyway.
-    const ONLY: [(&str, &str); 2] =
-        [("x-amz-server-side-encryption", "AES256"), ("x-amz-storage-class", "STANDARD")];
-    // https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html
-    if headers.get("x-amz-acl").is_some_and(|acl| acl != "bucket-owner-full-control") {
-        return Err(AwsError::client("AccessControlListNotSupported", "The bucket does not allow ACLs"));
-    }
-    let by_name = headers.keys().find(|name| REFUSED.iter().any(|start| name.as_str().starts_with(start)));
-    let by_value = |(name, only): &&(&str, &str)| headers.get(*name).is_some_and(|value| value != only);
-    let refused =
-        by_name.map(|name| name.as_str()).or_else(|| ONLY.iter().find(by_value).map(|(name, _)| *name));
-    match refused {
-        Some(name) => Err(AwsError::not_emulated("s3", &format!("a request with {name}"))),
-        None => Ok(()),
-    }
-}
-
-/// What S3 gives back with the object: some headers, and the client's own metadata.
-fn kept_headers(headers: &HeaderMap) -> (Map<String, Value>, Map<String, Value>) {
-    const KEPT: [&str; 6] = [
-        "content-type",
-        "cache-control",
-        "content-disposition",
-        "content-encoding",
-        "content-language",
-        "expires",
-    ];
-    let mut kept = Map::new();
-    let mut metadata = Map::new();
-    for (name, value) in headers {
-        let Ok(value) = value.to_str() else { continue };
-        if let Some(name) = name.as_str().strip_prefix("x-amz-meta-") {
-            metadata.insert(name.into(), value.into());
-        } else if name == "content-encoding" {
-            // How the body travelled is not how the object is encoded.
-            let codings = value.split(',').map(str::trim).filter(|coding| *coding != "aws-chunked");
-            let codings: Vec<&str> = codings.filter(|coding| !coding.is_empty()).collect();
-            if !codings.is_empty() {
-                kept.insert(name.as_str().into(), codings.join(",").into());
-            }
-        } else if KEPT.contains(&name.as_str()) {
-            kept.insert(name.as_str().into(), value.into());
-        }
-    }
-    (kept, metadata)
-}
-
 fn copy(cloud: &Arc<Cloud>, request: &Request, bucket: &str, key: &str) -> Result<Response, AwsError> {
-    refuse_headers(&request.headers)?;
+    headers::check(&request.headers)?;
     let invalid = |reason: &str| AwsError::client("InvalidArgument", reason);
     let source = request.header("x-amz-copy-source").unwrap_or_default();
     if source.contains("?versionId=") {
@@ -328,7 +244,7 @@ fn copy(cloud: &Arc<Cloud>, request: &Request, bucket: &str, key: &str) -> Resul
         .ok_or_else(|| invalid("Invalid copy source object key"))?;
     let replace = match request.header("x-amz-metadata-directive") {
         None | Some("COPY") => None,
-        Some("REPLACE") => Some(kept_headers(&request.headers)),
+        Some("REPLACE") => Some(headers::kept(&request.headers)),
         Some(_) => return Err(invalid("Unknown metadata directive.")),
     };
     let mut response = answers::copied(&s3::copy(cloud, from, (bucket, key), replace)?);

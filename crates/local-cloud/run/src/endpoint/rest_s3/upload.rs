@@ -1,5 +1,5 @@
-//! The bytes of an upload: undone from `aws-chunked`, in which SDKs send a body with its
-//! checksum behind it, and compared with the checksums that the client gave.
+//! The body of an upload: freed of `aws-chunked`, in which SDKs send a body with its checksum behind it, and
+//! compared with the checksums that the client gave.
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html>
 
 use base64::Engine as _;
@@ -8,13 +8,10 @@ use bytes::{Bytes, BytesMut};
 use cloud_core::AwsError;
 use md5::{Digest, Md5};
 
-use super::checksum::{self, Wrong};
+use super::checksum;
 use crate::endpoint::request::Request;
 
-/// The body as the client meant it, and its checksum: header and value.
-///
-/// # Errors
-/// `IncompleteBody`, `BadDigest`, `InvalidDigest`, `InvalidRequest`.
+/// The body without its framing, and its checksum: header and value.
 pub(super) fn body_of(request: &Request) -> Result<(Bytes, (&'static str, String)), AwsError> {
     let streamed = request.header("x-amz-content-sha256").is_some_and(|hash| hash.starts_with("STREAMING-"))
         || request.header("content-encoding").is_some_and(|coding| coding.contains("aws-chunked"));
@@ -28,24 +25,22 @@ pub(super) fn body_of(request: &Request) -> Result<(Bytes, (&'static str, String
     } else {
         (request.body.clone(), Vec::new())
     };
+    let headers = request.headers.keys().map(|name| name.as_str());
+    let mut names = headers.chain(trailers.iter().map(|(name, _)| name.as_str()));
+    if let Some(name) = names.find(|name| checksum::is_unknown(name)) {
+        return Err(AwsError::not_emulated("s3", &format!("a request with {name}")));
+    }
     let given = |name: &str| {
         let trailer = trailers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         trailer.or_else(|| request.header(name))
     };
-    let checksum = checksum::verified(&body, given).map_err(|(header, wrong)| match wrong {
-        Wrong::Value => {
-            let name = header.trim_start_matches(checksum::PREFIX).to_ascii_uppercase();
-            bad_digest(&format!("The {name} you specified did not match the calculated checksum."))
-        }
-        Wrong::Form => AwsError::client("InvalidRequest", format!("Value for {header} header is invalid.")),
-    })?;
+    let checksum = checksum::verified(&body, given)?;
     if let Some(digest) = given("content-md5") {
-        let digest =
-            STANDARD.decode(digest).ok().filter(|bytes| bytes.len() == 16).ok_or_else(|| {
-                AwsError::client("InvalidDigest", "The Content-MD5 you specified was invalid.")
-            })?;
+        let invalid = || AwsError::client("InvalidDigest", "The Content-MD5 you specified was invalid.");
+        let digest = STANDARD.decode(digest).ok().filter(|bytes| bytes.len() == 16).ok_or_else(invalid)?;
         if digest[..] != Md5::digest(&body)[..] {
-            return Err(bad_digest("The Content-MD5 you specified did not match what we received."));
+            let message = "The Content-MD5 you specified did not match what we received.";
+            return Err(AwsError::client("BadDigest", message));
         }
     }
     Ok((body, checksum))
@@ -56,11 +51,7 @@ fn incomplete() -> AwsError {
     AwsError::client("IncompleteBody", sentence)
 }
 
-fn bad_digest(sentence: &str) -> AwsError {
-    AwsError::client("BadDigest", sentence)
-}
-
-/// `hex-size[;extension]\r\n bytes \r\n` until size 0, then `name:value\r\n` trailers.
+/// Reads `hex-size[;extension]\r\n bytes \r\n` until size 0, then `name:value\r\n` trailers.
 fn unchunk(mut rest: &[u8]) -> Option<(Bytes, Vec<(String, String)>)> {
     let mut body = BytesMut::with_capacity(rest.len());
     loop {

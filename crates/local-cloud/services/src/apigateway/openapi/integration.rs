@@ -1,91 +1,78 @@
 //! Reads `x-amazon-apigateway-integration`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cloud_languages::vtl::Template;
 use regex::Regex;
-use serde_json::{Map, Value};
 
-use super::document::{Invalid, fields, map, only_template, refuse, status, text};
-use crate::apigateway::api::{Integration, IntegrationResponse, MethodResponses, Passthrough, Target};
+use crate::apigateway::document::{Invalid, Part};
 use crate::apigateway::mapping::{Side, Source};
+use crate::apigateway::rest_api::{Integration, IntegrationResponse, Passthrough, Target};
 
 /// "50 - 29,000 milliseconds" (guide, "x-amazon-apigateway-integration object").
 const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 50..=29_000;
 const FORM: &str = "application/x-www-form-urlencoded";
 
+/// The headers that the method response of each status declares.
+pub(super) type MethodResponses = BTreeMap<u16, BTreeSet<String>>;
+
+#[rustfmt::skip]
+const KEYS: [&str; 10] = [
+    "type", "uri", "httpMethod", "credentials", "requestParameters", "requestTemplates",
+    "passthroughBehavior", "responses", "timeoutInMillis", "connectionType",
+];
+
 /// Reads one integration. `declared` says whether the method declares a request parameter.
 pub(super) fn read(
-    value: &Value,
-    path: &str,
+    part: &Part<'_>,
     declared: &dyn Fn(&str, &str) -> bool,
     method_responses: &MethodResponses,
 ) -> Result<Integration, Invalid> {
-    let fields = fields(
-        value,
-        path,
-        &[
-            "type",
-            "uri",
-            "httpMethod",
-            "credentials",
-            "requestParameters",
-            "requestTemplates",
-            "passthroughBehavior",
-            "responses",
-            "timeoutInMillis",
-            "connectionType",
-        ],
-        &[],
-    )?;
-    let target = read_target(fields, path)?;
-    if !matches!(fields.get("connectionType").and_then(Value::as_str), None | Some("INTERNET")) {
-        return refuse(&format!("{path}.connectionType"), "only INTERNET is emulated");
+    part.check_keys(&KEYS, &[])?;
+    let target = target(part)?;
+    let connection = part.key("connectionType");
+    if !matches!(connection.value.as_str(), None | Some("INTERNET")) {
+        return connection.refuse("only INTERNET is emulated");
     }
     if let Target::FunctionProxy(_) = target {
         for key in ["requestParameters", "requestTemplates", "responses"] {
-            if fields.contains_key(key) {
-                return refuse(&format!("{path}.{key}"), "has no effect in a proxy integration");
+            if let Some(part) = part.get(key) {
+                return part.refuse("has no effect in a proxy integration");
             }
         }
     }
-    let templates = match fields.get("requestTemplates") {
-        Some(templates) => read_templates(templates, &format!("{path}.requestTemplates"))?,
-        None => BTreeMap::new(),
-    };
-    let responses = match fields.get("responses") {
-        Some(responses) => read_responses(responses, &format!("{path}.responses"), method_responses)?,
-        None => Vec::new(),
-    };
     Ok(Integration {
-        query: read_request_parameters(fields, path, &target, declared)?,
-        passthrough: read_passthrough(fields, path)?,
-        timeout_ms: read_timeout(fields, path)?,
+        query: request_parameters(part, &target, declared)?,
+        templates: request_templates(part)?,
+        passthrough: passthrough(part)?,
+        timeout_ms: timeout_ms(part)?,
+        responses: part
+            .entries_of("responses")?
+            .map(|(selection, response)| integration_response(selection, &response, method_responses))
+            .collect::<Result<_, _>>()?,
         target,
-        templates,
-        responses,
     })
 }
 
-fn read_target(fields: &Map<String, Value>, path: &str) -> Result<Target, Invalid> {
-    let kind =
-        text(fields.get("type").unwrap_or(&Value::Null), &format!("{path}.type"))?.to_ascii_lowercase();
+fn target(part: &Part<'_>) -> Result<Target, Invalid> {
+    let kind = part.key("type").text()?.to_ascii_lowercase();
     let proxy = match kind.as_str() {
         "mock" => return Ok(Target::Mock),
         "aws" => false,
         "aws_proxy" => true,
-        other => return refuse(&format!("{path}.type"), &format!("{other} integrations are not emulated")),
+        other => return part.key("type").refuse(format!("{other} integrations are not emulated")),
     };
     // "For Lambda integrations, you must use the HTTP method of POST"; SQS takes forms by POST.
-    if fields.get("httpMethod").and_then(Value::as_str) != Some("POST") {
-        return refuse(&format!("{path}.httpMethod"), "must be POST");
+    let method = part.key("httpMethod");
+    if method.value != "POST" {
+        return method.refuse("must be POST");
     }
-    let place = format!("{path}.uri");
-    let uri = text(fields.get("uri").unwrap_or(&Value::Null), &place)?;
+    let place = part.key("uri");
+    let uri = place.text()?;
     // arn:aws:apigateway:{region}:{service}:path/{rest}
     let parts: Vec<&str> = uri.splitn(6, ':').collect();
     let ["arn", _, "apigateway", _, service, rest] = parts.as_slice() else {
-        return refuse(&place, "is not arn:aws:apigateway:{region}:{service}:path/...");
+        return place.refuse("is not arn:aws:apigateway:{region}:{service}:path/...");
     };
     let function = rest
         .strip_prefix("path/2015-03-31/functions/")
@@ -95,151 +82,109 @@ fn read_target(fields: &Map<String, Value>, path: &str) -> Result<Target, Invali
         ("lambda", Some(arn), _) if proxy => Ok(Target::FunctionProxy(arn)),
         ("lambda", Some(arn), _) => Ok(Target::Function(arn)),
         ("sqs", _, Some(queue)) if !proxy && queue.split('/').count() == 2 => {
-            if fields.get("credentials").and_then(Value::as_str).is_none_or(str::is_empty) {
-                return refuse(
-                    path,
-                    "an integration with a queue needs credentials: the role that may send to it",
-                );
+            if part.key("credentials").value.as_str().is_none_or(str::is_empty) {
+                return part
+                    .refuse("an integration with a queue needs credentials: the role that may send to it");
             }
             Ok(Target::Queue(format!("/{queue}")))
         }
-        _ => refuse(
-            &place,
-            &format!(
-                "{uri} is not emulated: only sqs:path/{{account}}/{{queue}} (type aws) and lambda:path/2015-03-31/functions/{{arn}}/invocations are"
-            ),
-        ),
+        _ => place.refuse(format!(
+            "{uri} is not emulated: only sqs:path/{{account}}/{{queue}} (type aws) and lambda:path/2015-03-31/functions/{{arn}}/invocations are"
+        )),
     }
 }
 
-/// What is added to the call. A queue reads only a form's content type and query parameters.
-fn read_request_parameters(
-    fields: &Map<String, Value>,
-    path: &str,
+/// The query parameters of the call. A queue reads a form's content type and query parameters, and a
+/// function reads none.
+fn request_parameters(
+    part: &Part<'_>,
     target: &Target,
     declared: &dyn Fn(&str, &str) -> bool,
 ) -> Result<Vec<(String, Source)>, Invalid> {
     let mut query = Vec::new();
     let mut form = false;
-    let none = Map::new();
-    let place = format!("{path}.requestParameters");
-    let parameters = fields.get("requestParameters").map_or(Ok(&none), |value| map(value, &place))?;
-    for (name, expression) in parameters {
-        let place = format!("{place}.{name}");
-        let source = Source::parse(text(expression, &place)?, Side::Request)
-            .map_err(|reason| Invalid::new(&place, &reason))?;
+    let queue = matches!(target, Target::Queue(_));
+    for (name, part) in part.entries_of("requestParameters")? {
+        let source = Source::parse(part.text()?, Side::Request).map_err(|reason| part.invalid(reason))?;
         if let Some((location, name)) = source.request_parameter()
             && !declared(location, name)
         {
-            return refuse(&place, &format!("the method declares no {location} parameter {name}"));
+            return part.refuse(format!("the method declares no {location} parameter {name}"));
         }
-        match (name.strip_prefix("integration.request."), target, &source) {
-            (Some("header.Content-Type"), Target::Queue(_), Source::Static(value)) if value == FORM => {
-                form = true
-            }
-            (Some(rest), Target::Queue(_), _) if rest.starts_with("querystring.") => {
+        match (name.strip_prefix("integration.request."), &source) {
+            (Some("header.Content-Type"), Source::Static(value)) if queue && value == FORM => form = true,
+            (Some(rest), _) if queue && rest.starts_with("querystring.") => {
                 query.push((rest["querystring.".len()..].to_owned(), source));
             }
-            _ => return refuse(&place, "is not emulated"),
+            _ => return part.refuse("is not emulated"),
         }
     }
-    if matches!(target, Target::Queue(_)) && !form {
-        return refuse(
-            &place,
-            &format!("a queue takes a form: integration.request.header.Content-Type must be '{FORM}'"),
-        );
+    if queue && !form {
+        let reason =
+            format!("a queue takes a form: integration.request.header.Content-Type must be '{FORM}'");
+        return part.key("requestParameters").refuse(reason);
     }
     Ok(query)
 }
 
-fn read_templates(value: &Value, path: &str) -> Result<BTreeMap<String, Template>, Invalid> {
-    map(value, path)?
-        .iter()
-        .map(|(content_type, template)| {
-            let path = format!("{path}.{content_type}");
-            let template = Template::parse_request(text(template, &path)?)
-                .map_err(|error| Invalid::new(&path, &error.to_string()))?;
-            Ok((content_type.to_ascii_lowercase(), template))
-        })
-        .collect()
+fn request_templates(part: &Part<'_>) -> Result<BTreeMap<String, Template>, Invalid> {
+    let template = |(content_type, part): (&String, Part<'_>)| {
+        let template = Template::parse_request(part.text()?).map_err(|error| part.invalid(error))?;
+        Ok((content_type.to_ascii_lowercase(), template))
+    };
+    part.entries_of("requestTemplates")?.map(template).collect()
 }
 
-fn read_passthrough(fields: &Map<String, Value>, path: &str) -> Result<Passthrough, Invalid> {
-    let value = fields.get("passthroughBehavior").and_then(Value::as_str).unwrap_or("when_no_match");
-    match value.to_ascii_lowercase().as_str() {
+fn passthrough(part: &Part<'_>) -> Result<Passthrough, Invalid> {
+    let part = part.key("passthroughBehavior");
+    match part.value.as_str().unwrap_or("when_no_match").to_ascii_lowercase().as_str() {
         "when_no_match" => Ok(Passthrough::WhenNoMatch),
         "when_no_templates" => Ok(Passthrough::WhenNoTemplates),
         "never" => Ok(Passthrough::Never),
-        other => refuse(&format!("{path}.passthroughBehavior"), &format!("{other} is not known")),
+        other => part.refuse(format!("{other} is not known")),
     }
 }
 
-fn read_timeout(fields: &Map<String, Value>, path: &str) -> Result<u64, Invalid> {
-    match fields.get("timeoutInMillis") {
-        None => Ok(*TIMEOUT_MS.end()),
-        Some(value) => value
-            .as_u64()
-            .filter(|timeout| TIMEOUT_MS.contains(timeout))
-            .ok_or_else(|| Invalid::new(&format!("{path}.timeoutInMillis"), "is not from 50 to 29000")),
-    }
+fn timeout_ms(part: &Part<'_>) -> Result<u64, Invalid> {
+    let Some(part) = part.get("timeoutInMillis") else { return Ok(*TIMEOUT_MS.end()) };
+    let timeout = part.value.as_u64().filter(|timeout| TIMEOUT_MS.contains(timeout));
+    timeout.ok_or_else(|| part.invalid("is not from 50 to 29000"))
 }
 
-fn read_responses(
-    value: &Value,
-    path: &str,
+fn integration_response(
+    selection: &str,
+    part: &Part<'_>,
     method_responses: &MethodResponses,
-) -> Result<Vec<IntegrationResponse>, Invalid> {
-    let mut responses = Vec::new();
-    for (selection, response) in map(value, path)? {
-        let path = format!("{path}.{selection}");
-        let fields =
-            fields(response, &path, &["statusCode", "responseParameters", "responseTemplates"], &[])?;
-        let status = status(fields.get("statusCode").unwrap_or(&Value::Null), &format!("{path}.statusCode"))?;
-        // AWS refuses the import: "Output mapping refers to an invalid method response".
-        let Some(declared) = method_responses.get(&status) else {
-            return refuse(&path, &format!("the method declares no response {status}"));
-        };
-        let selection = match selection.as_str() {
-            "default" => None,
-            // Java matches the whole text.
-            pattern => Some(
-                Regex::new(&format!("^(?:{pattern})$"))
-                    .map_err(|error| Invalid::new(&path, &error.to_string()))?,
-            ),
-        };
-        let mut headers = Vec::new();
-        if let Some(parameters) = fields.get("responseParameters") {
-            let path = format!("{path}.responseParameters");
-            for (target, expression) in map(parameters, &path)? {
-                let path = format!("{path}.{target}");
-                let header = target
-                    .strip_prefix("method.response.header.")
-                    .ok_or_else(|| Invalid::new(&path, "only method.response.header.<name> is emulated"))?;
-                // AWS refuses the import: "Invalid mapping expression parameter specified".
-                if !declared.contains(header) {
-                    return refuse(
-                        &path,
-                        &format!("the method response {status} declares no header {header}"),
-                    );
-                }
-                let source = Source::parse(text(expression, &path)?, Side::IntegrationResponse)
-                    .map_err(|reason| Invalid::new(&path, &reason))?;
-                // The content type is the one header that the back ends here answer with.
-                if let Source::IntegrationHeader(name) = &source
-                    && !name.eq_ignore_ascii_case("content-type")
-                {
-                    return refuse(&path, &format!("the header {name} of an integration is not emulated"));
-                }
-                headers.push((header.to_owned(), source));
-            }
+) -> Result<IntegrationResponse, Invalid> {
+    part.check_keys(&["statusCode", "responseParameters", "responseTemplates"], &[])?;
+    let status = part.key("statusCode").status()?;
+    // AWS refuses the import: "Output mapping refers to an invalid method response".
+    let Some(declared) = method_responses.get(&status) else {
+        return part.refuse(format!("the method declares no response {status}"));
+    };
+    let selection = match selection {
+        "default" => None,
+        // Java matches the whole text.
+        pattern => Some(Regex::new(&format!("^(?:{pattern})$")).map_err(|error| part.invalid(error))?),
+    };
+    let mut headers = Vec::new();
+    for (target, part) in part.entries_of("responseParameters")? {
+        let header = target
+            .strip_prefix("method.response.header.")
+            .ok_or_else(|| part.invalid("only method.response.header.<name> is emulated"))?;
+        // AWS refuses the import: "Invalid mapping expression parameter specified".
+        if !declared.contains(header) {
+            return part.refuse(format!("the method response {status} declares no header {header}"));
         }
-        let template = match fields.get("responseTemplates") {
-            Some(templates) => {
-                only_template(templates, &format!("{path}.responseTemplates"), Template::parse)?
-            }
-            None => None,
-        };
-        responses.push(IntegrationResponse { selection, status, headers, template });
+        let source =
+            Source::parse(part.text()?, Side::IntegrationResponse).map_err(|reason| part.invalid(reason))?;
+        // The back ends here answer with no other header than the content type.
+        if let Source::IntegrationHeader(name) = &source
+            && !name.eq_ignore_ascii_case("content-type")
+        {
+            return part.refuse(format!("the header {name} of an integration is not emulated"));
+        }
+        headers.push((header.to_owned(), source));
     }
-    Ok(responses)
+    Ok(IntegrationResponse { selection, status, headers, template: part.response_template(Template::parse)? })
 }

@@ -1,23 +1,21 @@
-//! Reads the OpenAPI 3.0 document of an API, as API Gateway's import does: what has an
-//! effect on AWS has the same effect here or is refused by its path in the document; what
-//! only documents the API is listed as such.
+//! Reads the OpenAPI 3.0 document of an API as API Gateway imports it. A part that has an effect on AWS
+//! has the same effect here, or is refused by its path in the document. Each list of keys names the parts
+//! without an effect.
 
-mod document;
 mod integration;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use self::document::{boolean, fields, map, refuse, text};
-use super::api::{Api, Method, MethodResponses, Resource};
+use self::integration::MethodResponses;
+use super::document::{Invalid, Part};
 use super::gateway_response::{Configured, GatewayResponses};
 use super::mapping::{Side, Source};
+use super::rest_api::{Method, Resource, RestApi};
 use super::routes::Pattern;
 use super::schema::Schema;
 use super::substitution::{Place, Substitution};
-
-pub(super) use self::document::Invalid;
 
 const VALIDATORS: &str = "x-amazon-apigateway-request-validators";
 const VALIDATOR: &str = "x-amazon-apigateway-request-validator";
@@ -26,7 +24,7 @@ const INTEGRATION: &str = "x-amazon-apigateway-integration";
 const ANY_METHOD: &str = "x-amazon-apigateway-any-method";
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", ANY_METHOD];
 
-/// What is validated of a request.
+/// Which parts of a request are validated.
 #[derive(Debug, Clone, Copy, Default)]
 struct Validation {
     body: bool,
@@ -35,7 +33,7 @@ struct Validation {
 
 /// What the methods of a document share.
 struct Shared<'v> {
-    components: Option<&'v Value>,
+    components: Option<Part<'v>>,
     validators: BTreeMap<String, Validation>,
     /// The validator of methods that name none.
     default: Validation,
@@ -49,127 +47,105 @@ struct Parameter {
     required: bool,
 }
 
-/// Reads a whole document.
-pub(super) fn read(id: &str, document: &Value) -> Result<Api, Invalid> {
-    let root = fields(
-        document,
-        "",
+pub(super) fn read(id: &str, document: &Value) -> Result<RestApi, Invalid> {
+    let root = Part::new(document, "");
+    root.check_keys(
         &["openapi", "paths", "components", VALIDATORS, VALIDATOR, GATEWAY_RESPONSES],
         // The address comes from the stage, not from `servers`.
         &["info", "servers", "tags", "externalDocs", "x-amazon-apigateway-documentation"],
     )?;
-    let version = root.get("openapi").and_then(Value::as_str).unwrap_or_default();
-    if !version.starts_with("3.0") {
-        return refuse("openapi", "only OpenAPI 3.0 documents are emulated");
+    let version = root.key("openapi");
+    if !version.value.as_str().unwrap_or_default().starts_with("3.0") {
+        return version.refuse("only OpenAPI 3.0 documents are emulated");
     }
     let components = root.get("components");
-    if let Some(components) = components {
-        fields(components, "components", &["schemas", "parameters"], &["examples", "links"])?;
+    if let Some(components) = &components {
+        components.check_keys(&["schemas", "parameters"], &["examples", "links"])?;
     }
-    let validators = read_validators(root.get(VALIDATORS))?;
-    let default = match root.get(VALIDATOR) {
-        Some(name) => named_validator(&validators, name, VALIDATOR)?,
-        None => Validation::default(),
-    };
-    let shared = Shared { components, validators, default };
-    let mut resources = Vec::new();
-    if let Some(paths) = root.get("paths") {
-        for (path, item) in map(paths, "paths")? {
-            resources.push(read_resource(id, path, item, &shared)?);
-        }
-    }
+    let mut shared = Shared { components, validators: validators(&root)?, default: Validation::default() };
+    shared.default = shared.validation(&root)?;
+    let mut resources = root
+        .entries_of("paths")?
+        .map(|(path, item)| resource(id, path, &item, &shared))
+        .collect::<Result<Vec<_>, _>>()?;
     resources.sort_by(|a, b| a.pattern.precedes(&b.pattern));
-    Ok(Api {
-        id: id.to_owned(),
-        resources,
-        gateway_responses: read_gateway_responses(root.get(GATEWAY_RESPONSES))?,
-    })
+    Ok(RestApi { id: id.to_owned(), resources, gateway_responses: gateway_responses(&root)? })
 }
 
-fn read_validators(value: Option<&Value>) -> Result<BTreeMap<String, Validation>, Invalid> {
-    let Some(value) = value else { return Ok(BTreeMap::new()) };
-    map(value, VALIDATORS)?
-        .iter()
-        .map(|(name, value)| {
-            let path = format!("{VALIDATORS}.{name}");
-            let validator = fields(value, &path, &["validateRequestBody", "validateRequestParameters"], &[])?;
-            Ok((
-                name.clone(),
-                Validation {
-                    body: boolean(validator, "validateRequestBody", &path)?,
-                    parameters: boolean(validator, "validateRequestParameters", &path)?,
-                },
-            ))
-        })
-        .collect()
+fn validators(root: &Part<'_>) -> Result<BTreeMap<String, Validation>, Invalid> {
+    let validator = |(name, part): (&String, Part<'_>)| {
+        part.check_keys(&["validateRequestBody", "validateRequestParameters"], &[])?;
+        let body = part.key("validateRequestBody").flag()?;
+        let parameters = part.key("validateRequestParameters").flag()?;
+        Ok((name.clone(), Validation { body, parameters }))
+    };
+    root.entries_of(VALIDATORS)?.map(validator).collect()
 }
 
-fn named_validator(
-    validators: &BTreeMap<String, Validation>,
-    name: &Value,
-    path: &str,
-) -> Result<Validation, Invalid> {
-    let name = text(name, path)?;
-    validators
-        .get(name)
-        .copied()
-        .ok_or_else(|| Invalid::new(path, &format!("there is no request validator named {name}")))
+impl<'v> Shared<'v> {
+    /// The validation that an operation, or the document, asks for.
+    fn validation(&self, of: &Part<'_>) -> Result<Validation, Invalid> {
+        let Some(part) = of.get(VALIDATOR) else { return Ok(self.default) };
+        let name = part.text()?;
+        let validation = self.validators.get(name).copied();
+        validation.ok_or_else(|| part.invalid(format!("there is no request validator named {name}")))
+    }
+
+    /// Follows a reference to a parameter.
+    fn resolve(&self, part: Part<'v>) -> Result<Part<'v>, Invalid> {
+        let Some(reference) = part.value.get("$ref") else { return Ok(part) };
+        let name = reference.as_str().and_then(|text| text.strip_prefix("#/components/parameters/"));
+        let found = name.and_then(|name| self.components.as_ref()?.value.get("parameters")?.get(name));
+        let value = found.ok_or_else(|| part.invalid(format!("{reference} is not there")))?;
+        Ok(Part { value, ..part })
+    }
 }
 
-fn read_resource(api: &str, path: &str, item: &Value, shared: &Shared<'_>) -> Result<Resource, Invalid> {
-    let place = format!("paths.{path}");
-    let pattern = Pattern::parse(path).map_err(|reason| Invalid::new(&place, &reason))?;
-    let mut known = vec!["parameters"];
-    known.extend(METHODS);
-    let item = fields(item, &place, &known, &["summary", "description", "servers"])?;
-    let common = read_parameters(item.get("parameters"), &place, shared)?;
+fn resource<'v>(api: &str, path: &str, item: &Part<'v>, shared: &Shared<'v>) -> Result<Resource, Invalid> {
+    let pattern = Pattern::parse(path).map_err(|reason| item.invalid(reason))?;
+    let known = [&["parameters"], METHODS.as_slice()].concat();
+    item.check_keys(&known, &["summary", "description", "servers"])?;
+    let common = parameters(item, shared)?;
     let mut methods = BTreeMap::new();
     for key in METHODS {
-        let Some(operation) = item.get(key) else { continue };
-        let name = if key == ANY_METHOD { "ANY".to_owned() } else { key.to_ascii_uppercase() };
-        let place = format!("{place}.{key}");
-        methods.insert(name, read_method(operation, &place, &common, &pattern, shared)?);
+        if let Some(operation) = item.get(key) {
+            let name = if key == ANY_METHOD { "ANY".to_owned() } else { key.to_ascii_uppercase() };
+            methods.insert(name, method(&operation, &common, &pattern, shared)?);
+        }
     }
-    // Six letters and digits on AWS; here derived, so that they are the same at every start.
+    // Six letters and digits on AWS; derived here, so that it is the same at every start.
     let id = cloud_core::random::stable_uuid(&format!("{api} {path}")).replace('-', "")[..6].to_owned();
     Ok(Resource { id, path: path.to_owned(), pattern, methods })
 }
 
-fn read_method(
-    operation: &Value,
-    path: &str,
+fn method<'v>(
+    operation: &Part<'v>,
     common: &[Parameter],
     pattern: &Pattern,
-    shared: &Shared<'_>,
+    shared: &Shared<'v>,
 ) -> Result<Method, Invalid> {
-    let operation = fields(
-        operation,
-        path,
+    operation.check_keys(
         &["parameters", "requestBody", "responses", VALIDATOR, INTEGRATION],
         &["operationId", "summary", "description", "tags", "deprecated", "externalDocs", "servers"],
     )?;
-    let validation = match operation.get(VALIDATOR) {
-        Some(name) => named_validator(&shared.validators, name, &format!("{path}.{VALIDATOR}"))?,
-        None => shared.default,
-    };
-    let mut parameters = common.to_vec();
-    parameters.extend(read_parameters(operation.get("parameters"), path, shared)?);
-    for parameter in parameters.iter().filter(|parameter| parameter.place == "path") {
-        if !pattern.parameters().any(|name| name == parameter.name) {
-            return refuse(path, &format!("the path has no parameter {{{}}}", parameter.name));
+    let validation = shared.validation(operation)?;
+    let parameters = [common, &parameters(operation, shared)?].concat();
+    let in_path = |name: &str| pattern.parameters().any(|other| other == name);
+    for parameter in &parameters {
+        if parameter.place == "path" && !in_path(&parameter.name) {
+            return operation.refuse(format!("the path has no parameter {{{}}}", parameter.name));
         }
     }
-    let models = read_models(operation.get("requestBody"), path, shared)?;
-    let responses = read_responses(operation.get("responses"), path)?;
+    let models = models(operation, shared)?;
+    let responses = responses(operation)?;
     let integration = operation.get(INTEGRATION).ok_or_else(|| {
-        Invalid::new(path, "no integration is defined for this method, and AWS deploys none without")
+        operation.invalid("no integration is defined for this method, and AWS deploys none without")
     })?;
     let declared = |place: &str, name: &str| {
-        place == "path" && pattern.parameters().any(|other| other == name)
+        place == "path" && in_path(name)
             || parameters.iter().any(|parameter| parameter.place == place && parameter.name == name)
     };
-    let integration =
-        integration::read(integration, &format!("{path}.{INTEGRATION}"), &declared, &responses)?;
+    let integration = integration::read(&integration, &declared, &responses)?;
     let required = parameters
         .into_iter()
         .filter(|parameter| validation.parameters && parameter.required && parameter.place != "path");
@@ -180,139 +156,72 @@ fn read_method(
     })
 }
 
-/// "For input parameters, only the following attributes are supported: name, in, required,
-/// type, description. Other attributes are ignored" (guide, "Amazon API Gateway important
-/// notes for REST APIs").
-fn read_parameters(
-    value: Option<&Value>,
-    path: &str,
-    shared: &Shared<'_>,
-) -> Result<Vec<Parameter>, Invalid> {
-    let path = format!("{path}.parameters");
-    let Some(value) = value else { return Ok(Vec::new()) };
-    let list = value.as_array().ok_or_else(|| Invalid::new(&path, "is not a list"))?;
-    list.iter()
-        .enumerate()
-        .map(|(index, parameter)| {
-            let path = format!("{path}[{index}]");
-            let parameter = resolve(parameter, "#/components/parameters/", &path, shared)?;
-            let fields = fields(
-                parameter,
-                &path,
-                &["name", "in", "required"],
-                &[
-                    "schema",
-                    "description",
-                    "example",
-                    "examples",
-                    "style",
-                    "explode",
-                    "allowEmptyValue",
-                    "allowReserved",
-                    "deprecated",
-                ],
-            )?;
-            let place = text(fields.get("in").unwrap_or(&Value::Null), &format!("{path}.in"))?;
-            if !["path", "query", "header"].contains(&place) {
-                return refuse(&format!("{path}.in"), &format!("{place} parameters are not emulated"));
-            }
-            Ok(Parameter {
-                place: place.to_owned(),
-                name: text(fields.get("name").unwrap_or(&Value::Null), &format!("{path}.name"))?.to_owned(),
-                required: boolean(fields, "required", &path)?,
-            })
-        })
-        .collect()
+/// "For input parameters, only the following attributes are supported: name, in, required, type,
+/// description. Other attributes are ignored" (guide, "Amazon API Gateway important notes for REST APIs").
+#[rustfmt::skip]
+const IGNORED_OF_A_PARAMETER: [&str; 9] = [
+    "schema", "description", "example", "examples", "style", "explode", "allowEmptyValue", "allowReserved",
+    "deprecated",
+];
+
+fn parameters<'v>(of: &Part<'v>, shared: &Shared<'v>) -> Result<Vec<Parameter>, Invalid> {
+    let parameter = |part| {
+        let part = shared.resolve(part)?;
+        part.check_keys(&["name", "in", "required"], &IGNORED_OF_A_PARAMETER)?;
+        let place = part.key("in").text()?.to_owned();
+        if !["path", "query", "header"].contains(&place.as_str()) {
+            return part.key("in").refuse(format!("{place} parameters are not emulated"));
+        }
+        let name = part.key("name").text()?.to_owned();
+        Ok(Parameter { place, name, required: part.key("required").flag()? })
+    };
+    of.items_of("parameters")?.into_iter().map(parameter).collect()
 }
 
-fn resolve<'v>(
-    value: &'v Value,
-    prefix: &str,
-    path: &str,
-    shared: &Shared<'v>,
-) -> Result<&'v Value, Invalid> {
-    let Some(reference) = value.get("$ref") else { return Ok(value) };
-    let name = reference.as_str().and_then(|reference| reference.strip_prefix(prefix));
-    let found = name.and_then(|name| shared.components?.get("parameters")?.get(name));
-    found.ok_or_else(|| Invalid::new(path, &format!("{reference} is not there")))
-}
-
-/// The model of each content type. That a body is required says nothing to API Gateway: an
-/// absent one is validated as an empty object.
-fn read_models(
-    value: Option<&Value>,
-    path: &str,
-    shared: &Shared<'_>,
-) -> Result<BTreeMap<String, Schema>, Invalid> {
-    let path = format!("{path}.requestBody");
-    let Some(value) = value else { return Ok(BTreeMap::new()) };
-    let body = fields(value, &path, &["content"], &["required", "description"])?;
-    let Some(content) = body.get("content") else { return Ok(BTreeMap::new()) };
+/// The model of each content type. `required` of a body has no effect on API Gateway, which validates an
+/// absent body as an empty object.
+fn models(operation: &Part<'_>, shared: &Shared<'_>) -> Result<BTreeMap<String, Schema>, Invalid> {
     let mut models = BTreeMap::new();
-    for (content_type, media) in map(content, &format!("{path}.content"))? {
-        let path = format!("{path}.content.{content_type}");
-        let media = fields(media, &path, &["schema"], &["example", "examples"])?;
+    let Some(body) = operation.get("requestBody") else { return Ok(models) };
+    body.check_keys(&["content"], &["required", "description"])?;
+    for (content_type, media) in body.entries_of("content")? {
+        media.check_keys(&["schema"], &["example", "examples"])?;
         if let Some(schema) = media.get("schema") {
-            let schema = Schema::new(schema, shared.components, &format!("{path}.schema"))?;
+            let schema = Schema::new(&schema, shared.components.as_ref())?;
             models.insert(content_type.to_ascii_lowercase(), schema);
         }
     }
     Ok(models)
 }
 
-/// The method responses: which headers each status declares. Their models are for SDKs only.
-fn read_responses(value: Option<&Value>, path: &str) -> Result<MethodResponses, Invalid> {
-    let path = format!("{path}.responses");
-    let Some(value) = value else { return Ok(MethodResponses::new()) };
-    let mut responses = MethodResponses::new();
-    for (status, response) in map(value, &path)? {
-        let path = format!("{path}.{status}");
-        let response = fields(response, &path, &["headers"], &["description", "content"])?;
-        let status = status.parse().map_err(|_| {
-            Invalid::new(
-                &path,
-                "API Gateway knows no default and no wildcard method response: name the status",
-            )
-        })?;
-        let headers = match response.get("headers") {
-            Some(headers) => map(headers, &format!("{path}.headers"))?.keys().cloned().collect(),
-            None => BTreeSet::new(),
-        };
-        responses.insert(status, headers);
-    }
-    Ok(responses)
+/// The method responses. Their models are for SDKs only.
+fn responses(operation: &Part<'_>) -> Result<MethodResponses, Invalid> {
+    let response = |(status, part): (&String, Part<'_>)| {
+        part.check_keys(&["headers"], &["description", "content"])?;
+        let reason = "API Gateway knows no default and no wildcard method response: name the status";
+        let status = status.parse().map_err(|_| part.invalid(reason))?;
+        Ok((status, part.entries_of("headers")?.map(|(name, _)| name.clone()).collect()))
+    };
+    operation.entries_of("responses")?.map(response).collect()
 }
 
-fn read_gateway_responses(value: Option<&Value>) -> Result<GatewayResponses, Invalid> {
+fn gateway_responses(root: &Part<'_>) -> Result<GatewayResponses, Invalid> {
     let mut responses = GatewayResponses::default();
-    let Some(value) = value else { return Ok(responses) };
-    for (name, response) in map(value, GATEWAY_RESPONSES)? {
-        let path = format!("{GATEWAY_RESPONSES}.{name}");
-        let response =
-            fields(response, &path, &["statusCode", "responseParameters", "responseTemplates"], &[])?;
-        let mut configured = Configured::default();
-        if let Some(status) = response.get("statusCode") {
-            configured.status = Some(document::status(status, &format!("{path}.statusCode"))?);
+    for (name, response) in root.entries_of(GATEWAY_RESPONSES)? {
+        response.check_keys(&["statusCode", "responseParameters", "responseTemplates"], &[])?;
+        let status = response.get("statusCode").map(|status| status.status()).transpose()?;
+        let mut headers = Vec::new();
+        for (target, source) in response.entries_of("responseParameters")? {
+            let header = target
+                .strip_prefix("gatewayresponse.header.")
+                .ok_or_else(|| source.invalid("only gatewayresponse.header.<name> is emulated"))?;
+            let parsed = Source::parse(source.text()?, Side::GatewayResponse);
+            headers.push((header.to_owned(), parsed.map_err(|reason| source.invalid(reason))?));
         }
-        if let Some(parameters) = response.get("responseParameters") {
-            let path = format!("{path}.responseParameters");
-            for (target, source) in map(parameters, &path)? {
-                let path = format!("{path}.{target}");
-                let header = target
-                    .strip_prefix("gatewayresponse.header.")
-                    .ok_or_else(|| Invalid::new(&path, "only gatewayresponse.header.<name> is emulated"))?;
-                let source = Source::parse(text(source, &path)?, Side::GatewayResponse)
-                    .map_err(|reason| Invalid::new(&path, &reason))?;
-                configured.headers.push((header.to_owned(), source));
-            }
-        }
-        if let Some(templates) = response.get("responseTemplates") {
-            let path = format!("{path}.responseTemplates");
-            configured.template = document::only_template(templates, &path, |text| {
-                Substitution::parse(text, Place::GatewayResponse)
-            })?;
-        }
-        responses.add(name, configured).map_err(|reason| Invalid::new(&path, &reason))?;
+        let template =
+            response.response_template(|text| Substitution::parse(text, Place::GatewayResponse))?;
+        let configured = Configured { status, headers, template };
+        responses.add(name, configured).map_err(|reason| response.invalid(reason))?;
     }
     Ok(responses)
 }

@@ -21,7 +21,7 @@ fn queue() -> Value {
 }
 
 /// A document with one method whose operation is `{responses, integration}` changed by `change`.
-fn with_operation(integration: Value, change: impl Fn(&mut Value)) -> Result<Api, Invalid> {
+fn with_operation(integration: Value, change: impl Fn(&mut Value)) -> Result<RestApi, Invalid> {
     let mut operation = json!({
         "responses": {"200": {"description": "ok", "headers": {"X": {}}}},
         "x-amazon-apigateway-integration": integration,

@@ -14,7 +14,7 @@ async fn with_integration(integration: Value, double: Double) -> Arc<Cloud> {
     }}}});
     cloud.deploy(&resource("RestApi", "api1", json!({"Body": body}))).await.unwrap();
     cloud.deploy(&resource("Stage", "s", json!({"RestApiId": "api1", "StageName": "s"}))).await.unwrap();
-    cloud.state::<crate::apigateway::State>().double.set(double).unwrap();
+    cloud.state::<State>().double.set(double).unwrap();
     cloud
 }
 

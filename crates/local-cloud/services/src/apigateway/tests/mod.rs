@@ -4,17 +4,20 @@ use axum::body::{Body, to_bytes};
 use cloud_core::clock::Clock;
 use cloud_core::port::testing::{SHORT, send, send_and_end};
 use cloud_core::random::Random;
+use cloud_core::resource::Resource;
 use cloud_core::{AwsError, Settings};
 use serde_json::{Value, json};
 
-use super::integration::double::Double;
-use super::integration::{Call, Reply};
+use super::backend::{Call, Reply};
 use super::*;
 
+mod double;
 mod functions;
 mod integrations;
 mod requests;
 mod stages;
+
+pub(super) use double::Double;
 
 const FUNCTION: &str = "arn:aws:lambda:us-east-1:123456789012:function:search";
 
@@ -140,7 +143,7 @@ async fn deployed_in(settings: Settings, stage: Value, double: Double) -> Arc<Cl
     let mut properties = json!({"RestApiId": "api1", "DeploymentId": "d1", "StageName": "local"});
     properties.as_object_mut().unwrap().extend(stage.as_object().unwrap().clone());
     cloud.deploy(&resource("Stage", "local", properties)).await.unwrap();
-    cloud.state::<crate::apigateway::State>().double.set(double).unwrap();
+    cloud.state::<State>().double.set(double).unwrap();
     cloud
 }
 

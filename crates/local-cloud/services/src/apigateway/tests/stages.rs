@@ -22,7 +22,7 @@ async fn each_method_has_its_own_bucket_and_its_own_setting_wins() {
     assert_eq!([get().await, get().await, get().await], [200, 200, 429]);
     cloud.clock.advance(std::time::Duration::from_secs(1));
     assert_eq!(post().await.status, 200);
-    cloud.state::<crate::apigateway::State>().disable_throttling();
+    cloud.state::<State>().disable_throttling();
     assert_eq!(post().await.status, 200);
 }
 
@@ -55,7 +55,7 @@ async fn an_access_log_needs_a_request_id_and_names_that_are_known() {
     };
     let format = "{\"id\":\"$context.requestId\",\"s\":$context.status,\"who\":\"$context.identity.caller\"}";
     assert!(stage(format).await.is_ok());
-    let deployed = cloud.state::<crate::apigateway::State>().stage("api1", "x").unwrap();
+    let deployed = cloud.state::<State>().stage("api1", "x").unwrap();
     let line = deployed.log_line(&json!({"requestId": "r", "status": 202}));
     let expected = "{\"id\":\"r\",\"s\":202,\"who\":\"-\"}".to_owned();
     assert_eq!(line, Some(("/aws/api/contracts", expected)));
@@ -79,15 +79,15 @@ async fn the_access_log_tells_what_the_function_and_what_lambda_answered() {
     let seen = call(&cloud, "GET", "/search/usa/anytown", &[], "").await;
     let ids = format!("{} {}", seen.header("x-amz-apigw-id"), seen.header("x-amzn-requestid"));
     let expected = format!("{ids} /search/{{country}}/{{city}} 404 2 404 200 i-1 0 - -");
-    assert_eq!(cloud.state::<crate::apigateway::State>().logged.lock().unwrap().as_slice(), [expected]);
+    assert_eq!(cloud.state::<State>().logged.lock().unwrap().as_slice(), [expected]);
 
     // Unrouted requests of the shared origin belong to no stage, those of an invoke address do.
     call(&cloud, "GET", "/search", &[], "").await;
-    assert_eq!(cloud.state::<crate::apigateway::State>().logged.lock().unwrap().len(), 1);
+    assert_eq!(cloud.state::<State>().logged.lock().unwrap().len(), 1);
     let seen = call(&cloud, "GET", "/_aws/execute-api/api1/local/search", &[], "").await;
     let ids = format!("{} {}", seen.header("x-amz-apigw-id"), seen.header("x-amzn-requestid"));
     let expected = format!("{ids} - 403 42 - - - - Missing Authentication Token -");
-    assert_eq!(cloud.state::<crate::apigateway::State>().logged.lock().unwrap().last(), Some(&expected));
+    assert_eq!(cloud.state::<State>().logged.lock().unwrap().last(), Some(&expected));
 }
 
 #[tokio::test]

@@ -1,63 +1,53 @@
-//! One lane of a reader: gathers batches, delivers them in order, and applies the failure
-//! policy. What has failed stands in the store with its count until it is done or given up, so
-//! that a restart goes on where it was.
+//! One lane of a reader: gathers batches, delivers them in order, and applies the failure policy. Failed
+//! batches are in the store with their counts until they are done or given up, so that a restart
+//! continues with them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use cloud_core::store::StoreError;
 use cloud_core::{AwsError, Cloud};
-use md5::{Digest, Md5};
-use rusqlite::{OptionalExtension, params};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::checkpoint::{self, Failed};
+use super::consumer::{Abandoned, Consumer, Delivery, Settings};
+use super::record::{batch_info, created_ms, lane_of, order, sequence_of};
 use super::source::Source;
-use super::{Abandoned, Consumer, Delivery, Settings, establish_on, order, sequence_of};
+use crate::event_source::backoff;
 
-/// Largest payload of a synchronous invocation, less the envelope (gettingstarted-limits).
-const BATCH_BYTES: usize = 6 * 1024 * 1024 - 1_024;
+/// The largest payload of a synchronous invocation, less the envelope (gettingstarted-limits).
+const MAX_BATCH_BYTES: usize = 6 * 1024 * 1024 - 1_024;
 
-/// Part of a batch, with what has been tried already.
+/// A batch or a part of one, with its history.
+#[derive(Clone)]
 struct Segment {
     records: Vec<Value>,
     /// Deliveries that count against the retries.
     attempts: u32,
     /// Pauses so far, counted or not.
     pauses: u32,
-    /// Why the last delivery failed; empty where there was none.
+    /// Why the last delivery failed; empty if there was none.
     reason: String,
     note: Value,
-    /// What is passed once the segment is done.
+    /// The checkpoint once the segment is done.
     through: String,
 }
 
-/// A [`Segment`] as the store keeps it: its records are those of the stream up to `last`.
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    last: String,
-    through: String,
-    attempts: u32,
-    reason: String,
-    note: Value,
-}
-
-/// One reader of the whole stream that keeps only the records of its items.
-pub(super) struct Lane<'a, C, S> {
+/// Reads the whole stream and keeps only the records of its items.
+pub struct Lane<'a, C, S> {
     cloud: &'a Arc<Cloud>,
     settings: &'a Settings,
     consumer: &'a C,
     source: S,
     lane: usize,
-    /// Read, wanted, and not yet taken into a batch.
+    /// Wanted records that are in no batch yet.
     waiting: VecDeque<Value>,
-    /// The last record read.
+    /// The sequence number of the last record read.
     cursor: Option<String>,
-    /// The checkpoint as it is stored.
+    /// The stored checkpoint.
     passed: Option<String>,
-    /// Whether batches are stored as failed.
+    /// Whether the store has failed batches.
     retrying: bool,
     stop: &'a CancellationToken,
 }
@@ -77,7 +67,7 @@ impl<'a, C: Consumer, S: Source> Lane<'a, C, S> {
 
     pub async fn run(mut self) {
         let mut failures = 0;
-        // An error is one of our own (the store, the stream's table): begin again at the checkpoint.
+        // An error comes from the store or the table, not from the consumer: begin again at the checkpoint.
         while let Err(error) = self.work(&mut failures).await {
             tracing::warn!(target: "hop", service = "streams", resource = %self.settings.consumer, "cannot read the stream: {error}");
             self.pause(failures).await;
@@ -88,14 +78,14 @@ impl<'a, C: Consumer, S: Source> Lane<'a, C, S> {
         }
     }
 
-    /// Ends when it is told to stop.
+    /// Ends after a stop.
     async fn work(&mut self, failures: &mut u32) -> Result<(), AwsError> {
-        establish_on(self.cloud, &mut self.source, self.settings).await?;
-        self.passed = self.checkpoint()?;
+        checkpoint::establish(self.cloud, &mut self.source, self.settings).await?;
+        self.passed = checkpoint::passed(self.cloud, &self.settings.consumer, self.lane)?;
         self.cursor = self.passed.clone();
         self.waiting.clear();
         let mut changes = self.source.changes();
-        let failed = self.failed_before().await?;
+        let failed = self.read_failed().await?;
         self.process(failed).await?;
         while let Some(batch) = self.gather(&mut changes).await? {
             self.process(vec![batch]).await?;
@@ -104,42 +94,26 @@ impl<'a, C: Consumer, S: Source> Lane<'a, C, S> {
         Ok(())
     }
 
-    /// The batches that had failed when the last reader ended; the next one is the last of the list.
-    async fn failed_before(&mut self) -> Result<Vec<Segment>, AwsError> {
-        let stored: Option<String> = self.cloud.store.read(|c| {
-            c.query_row(
-                "SELECT batches FROM stream_retries WHERE consumer = ?1 AND lane = ?2",
-                params![self.settings.consumer, self.lane],
-                |row| row.get(0),
-            )
-            .optional()
-        })?;
-        self.retrying = stored.is_some();
-        let stored: Vec<Stored> = match stored {
-            Some(text) => serde_json::from_str(&text).map_err(AwsError::internal)?,
-            None => return Ok(Vec::new()),
-        };
-        let end = order(stored.last().map(|last| last.through.as_str()));
+    /// The failed batches of the last reader; the next one is the last of the list.
+    async fn read_failed(&mut self) -> Result<Vec<Segment>, AwsError> {
+        let failed = checkpoint::failed(self.cloud, &self.settings.consumer, self.lane)?;
+        self.retrying = !failed.is_empty();
+        let Some(last) = failed.last() else { return Ok(Vec::new()) };
+        let end = order(Some(&last.through));
         while order(self.cursor.as_deref()) < end && self.read().await? {}
         let mut segments = Vec::new();
-        for batch in stored {
-            let last = order(Some(&batch.last));
-            let count = self.waiting.iter().take_while(|record| order(Some(&sequence_of(record))) <= last);
-            let count = count.count();
-            segments.push(Segment {
-                records: self.waiting.drain(..count).collect(),
-                attempts: batch.attempts,
-                pauses: 0,
-                reason: batch.reason,
-                note: batch.note,
-                through: batch.through,
-            });
+        for Failed { last, through, attempts, reason, note } in failed {
+            let last = order(Some(&last));
+            let is_part = |record: &&Value| order(Some(&sequence_of(record))) <= last;
+            let count = self.waiting.iter().take_while(is_part).count();
+            let records = self.waiting.drain(..count).collect();
+            segments.push(Segment { records, attempts, pauses: 0, reason, note, through });
         }
         segments.reverse();
         Ok(segments)
     }
 
-    /// Waits for at least one wanted record, then for a full batch or the end of the window.
+    /// Waits for a wanted record, then for a full batch or the end of the window. `None` after a stop.
     async fn gather(&mut self, changes: &mut watch::Receiver<u64>) -> Result<Option<Segment>, AwsError> {
         let mut due = None;
         loop {
@@ -165,7 +139,7 @@ impl<'a, C: Consumer, S: Source> Lane<'a, C, S> {
             };
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() {
-                    // The table's owner is gone, which happens while the cloud stops.
+                    // DynamoDB is gone: the cloud stops.
                     return std::future::pending().await;
                 },
                 () = window_ends => {}
@@ -188,17 +162,18 @@ impl<'a, C: Consumer, S: Source> Lane<'a, C, S> {
         Ok(true)
     }
 
+    /// The next batch.
     fn take(&mut self) -> Segment {
         let mut records: Vec<Value> = Vec::new();
         let mut bytes = 0;
         while let Some(record) = self.waiting.front() {
             bytes += record.to_string().len() + 1;
-            if records.len() == self.settings.batch_size || (bytes > BATCH_BYTES && !records.is_empty()) {
+            if records.len() == self.settings.batch_size || (bytes > MAX_BATCH_BYTES && !records.is_empty()) {
                 break;
             }
             records.extend(self.waiting.pop_front());
         }
-        // With nothing left waiting, the records behind the batch that nobody wants are passed with it.
+        // If no other record waits, the batch also passes the unwanted records behind it.
         let through = match (&self.cursor, self.waiting.is_empty()) {
             (Some(cursor), true) => cursor.clone(),
             _ => records.last().map(sequence_of).unwrap_or_default(),
@@ -206,8 +181,7 @@ impl<'a, C: Consumer, S: Source> Lane<'a, C, S> {
         Segment { records, attempts: 0, pauses: 0, reason: String::new(), note: Value::Null, through }
     }
 
-    /// Delivers batches, the last of the list first, until each of their records is done or
-    /// given up, or until it is told to stop.
+    /// Delivers segments, the last of the list first, until each record is done or given up, or `stop`.
     async fn process(&mut self, mut stack: Vec<Segment>) -> Result<(), AwsError> {
         while let Some(mut segment) = stack.pop().filter(|_| !self.stop.is_cancelled()) {
             if let Some(expired) = self.split_expired(&mut segment) {
@@ -224,38 +198,43 @@ impl<'a, C: Consumer, S: Source> Lane<'a, C, S> {
             if exhausted && !self.give_up(&segment, "RetryAttemptsExhausted").await {
                 return Ok(());
             }
-            // Without records, the filters have changed since the batch failed.
+            // There are no records if the filters have changed since the batch failed.
             if exhausted || segment.records.is_empty() {
                 self.store(Some(&segment.through), &stack)?;
                 continue;
             }
-            match self.consumer.deliver(segment.records.clone()).await {
-                Delivery::Done => self.store(Some(&segment.through), &stack)?,
-                Delivery::NotStarted { reason } => {
-                    self.warn(&segment, &reason);
-                    segment.reason = reason;
-                    self.pause(segment.pauses).await;
-                    segment.pauses += 1;
-                    stack.push(segment);
-                }
-                Delivery::Failed { reason } => self.failed(&mut stack, segment, reason, None).await?,
-                Delivery::FailedFrom { sequence, reason } => {
-                    let first = segment.records.iter().position(|record| sequence_of(record) == sequence);
-                    let mut done = None;
-                    if let Some(first) = first.filter(|first| *first > 0) {
-                        done = Some(sequence_of(&segment.records[first - 1]));
-                        // What remains is a new batch, of which this was the first delivery.
-                        segment.records.drain(..first);
-                        segment.attempts = 0;
-                    }
-                    self.failed(&mut stack, segment, reason, done).await?;
-                }
-            }
+            self.deliver(segment, &mut stack).await?;
         }
         Ok(())
     }
 
-    /// Counts a failure, or splits the batch; `done` is what came before it and succeeded.
+    async fn deliver(&mut self, mut segment: Segment, stack: &mut Vec<Segment>) -> Result<(), AwsError> {
+        match self.consumer.deliver(segment.records.clone()).await {
+            Delivery::Done => self.store(Some(&segment.through), stack),
+            Delivery::NotStarted { reason } => {
+                self.warn(&segment, &reason);
+                segment.reason = reason;
+                self.pause(segment.pauses).await;
+                segment.pauses += 1;
+                stack.push(segment);
+                Ok(())
+            }
+            Delivery::Failed { reason } => self.failed(stack, segment, reason, None).await,
+            Delivery::FailedFrom { sequence, reason } => {
+                let first = segment.records.iter().position(|record| sequence_of(record) == sequence);
+                let mut done = None;
+                if let Some(first) = first.filter(|first| *first > 0) {
+                    done = Some(sequence_of(&segment.records[first - 1]));
+                    // The rest is a new batch, and this was its first delivery.
+                    segment.records.drain(..first);
+                    segment.attempts = 0;
+                }
+                self.failed(stack, segment, reason, done).await
+            }
+        }
+    }
+
+    /// Counts a failure, or splits the batch. `done` is the last record before it that succeeded.
     async fn failed(
         &mut self,
         stack: &mut Vec<Segment>,
@@ -266,28 +245,12 @@ impl<'a, C: Consumer, S: Source> Lane<'a, C, S> {
         self.warn(&segment, &reason);
         segment.reason = reason;
         segment.note = self.consumer.note(&segment.records);
-        // Splitting does not count against the retries: services-dynamodb-errors. A partial
-        // response has split the batch already: services-ddb-batchfailurereporting.
-        let split = self.settings.bisect && done.is_none() && segment.records.len() > 1;
         let mut wait = None;
-        if split {
-            let second = segment.records.split_off(segment.records.len() / 2);
-            let through = segment.records.last().map(sequence_of).unwrap_or_default();
-            let first = Segment {
-                records: segment.records,
-                through,
-                reason: segment.reason.clone(),
-                note: segment.note.clone(),
-                ..segment
-            };
-            stack.push(Segment {
-                records: second,
-                through: segment.through,
-                reason: segment.reason,
-                note: segment.note,
-                ..first
-            });
-            stack.push(first);
+        // Splitting does not count against the retries: services-dynamodb-errors. A partial response has
+        // split the batch already: services-ddb-batchfailurereporting.
+        if self.settings.bisect && done.is_none() && segment.records.len() > 1 {
+            let second = segment.split_off(segment.records.len() / 2);
+            stack.extend([second, segment]);
         } else {
             segment.attempts += u32::from(!self.settings.bisect || done.is_none());
             if self.settings.retries.is_none_or(|retries| segment.attempts <= retries) {
@@ -303,30 +266,18 @@ impl<'a, C: Consumer, S: Source> Lane<'a, C, S> {
         Ok(())
     }
 
-    /// Takes the records at the front that are older than the maximum age.
+    /// Cuts off the first records if they are above the maximum age.
     fn split_expired(&self, segment: &mut Segment) -> Option<Segment> {
         let oldest = self.cloud.clock.now_ms() - self.settings.max_age?.as_millis() as i64;
         let expired = segment.records.iter().take_while(|record| created_ms(record) < oldest).count();
         if expired == 0 {
             return None;
         }
-        let rest = segment.records.split_off(expired);
-        let records = std::mem::replace(&mut segment.records, rest);
-        let through = match segment.records.is_empty() {
-            true => segment.through.clone(),
-            false => records.last().map(sequence_of).unwrap_or_default(),
-        };
-        Some(Segment {
-            records,
-            through,
-            attempts: segment.attempts,
-            pauses: segment.pauses,
-            reason: segment.reason.clone(),
-            note: segment.note.clone(),
-        })
+        let rest = segment.split_off(expired);
+        Some(std::mem::replace(segment, rest))
     }
 
-    /// Hands a batch over; false where it is told to stop before that succeeds.
+    /// Gives a segment to the on-failure destination; false if `stop` comes before that succeeds.
     async fn give_up(&self, segment: &Segment, condition: &'static str) -> bool {
         let mut failures = 0;
         loop {
@@ -355,49 +306,22 @@ impl<'a, C: Consumer, S: Source> Lane<'a, C, S> {
 
     async fn pause(&self, nth: u32) {
         tokio::select! {
-            () = crate::event_source::pause(self.cloud, nth) => {}
+            () = backoff::pause(self.cloud, nth) => {}
             () = self.stop.cancelled() => {}
         }
     }
 
-    fn checkpoint(&self) -> Result<Option<String>, StoreError> {
-        self.cloud.store.read(|c| {
-            c.query_row(
-                "SELECT sequence FROM stream_checkpoints WHERE consumer = ?1 AND lane = ?2",
-                params![self.settings.consumer, self.lane],
-                |row| row.get(0),
-            )
-        })
-    }
-
-    /// Moves the checkpoint and stores which batches behind it have failed, in one transaction.
+    /// Moves the checkpoint and stores the failed batches behind it, in one transaction.
     fn store(&mut self, passed: Option<&str>, stack: &[Segment]) -> Result<(), AwsError> {
         let passed = passed.filter(|sequence| self.passed.as_deref() != Some(sequence));
-        let failed = stack.iter().any(|segment| !segment.reason.is_empty());
-        if passed.is_none() && !failed && !self.retrying {
+        let failing = stack.iter().any(|segment| !segment.reason.is_empty());
+        if passed.is_none() && !failing && !self.retrying {
             return Ok(());
         }
-        let key = params![self.settings.consumer, self.lane];
-        let stored: Vec<Stored> = stack.iter().rev().map(Segment::stored).collect();
-        let stored = serde_json::to_string(&stored).map_err(AwsError::internal)?;
-        self.cloud.store.write(|tx| {
-            if let Some(sequence) = passed {
-                tx.execute(
-                    "UPDATE stream_checkpoints SET sequence = ?3 WHERE consumer = ?1 AND lane = ?2",
-                    params![self.settings.consumer, self.lane, sequence],
-                )?;
-            }
-            if failed {
-                tx.execute(
-                    "INSERT OR REPLACE INTO stream_retries (consumer, lane, batches) VALUES (?1, ?2, ?3)",
-                    params![self.settings.consumer, self.lane, stored],
-                )?;
-            } else if self.retrying {
-                tx.execute("DELETE FROM stream_retries WHERE consumer = ?1 AND lane = ?2", key)?;
-            }
-            Ok(())
-        })?;
-        self.retrying = failed;
+        let failed: Vec<Failed> = stack.iter().rev().filter(|_| failing).map(Segment::stored).collect();
+        let failed = (failing || self.retrying).then_some(failed.as_slice());
+        checkpoint::save(self.cloud, &self.settings.consumer, self.lane, passed, failed)?;
+        self.retrying = failing;
         if let Some(sequence) = passed {
             self.passed = Some(sequence.to_owned());
         }
@@ -406,8 +330,17 @@ impl<'a, C: Consumer, S: Source> Lane<'a, C, S> {
 }
 
 impl Segment {
-    fn stored(&self) -> Stored {
-        Stored {
+    /// Cuts off the records from `at` on, as a segment with the same history.
+    fn split_off(&mut self, at: usize) -> Self {
+        let rest = Self { records: self.records.split_off(at), ..self.clone() };
+        if !rest.records.is_empty() {
+            self.through = self.records.last().map(sequence_of).unwrap_or_default();
+        }
+        rest
+    }
+
+    fn stored(&self) -> Failed {
+        Failed {
             last: self.records.last().map(sequence_of).unwrap_or_else(|| self.through.clone()),
             through: self.through.clone(),
             attempts: self.attempts,
@@ -415,38 +348,4 @@ impl Segment {
             note: self.note.clone(),
         }
     }
-}
-
-/// When a record was written, in milliseconds since the epoch; the stream has whole seconds.
-fn created_ms(record: &Value) -> i64 {
-    let seconds = record["dynamodb"]["ApproximateCreationDateTime"].as_f64().unwrap_or_default();
-    (seconds * 1000.0) as i64
-}
-
-/// Records of one item are always in the same lane, over restarts too, so the hash is a
-/// fixed one. Batches under way at once keep the order per item: services-dynamodb-eventsourcemapping.
-fn lane_of(record: &Value, lanes: usize) -> usize {
-    if lanes <= 1 {
-        return 0;
-    }
-    let digest = Md5::digest(record["dynamodb"]["Keys"].to_string());
-    usize::from(digest[0]) % lanes
-}
-
-/// `DDBStreamBatchInfo` of an invocation record: services-dynamodb-errors.
-fn batch_info(records: &[Value], shard: &str, stream_arn: &str) -> Value {
-    let seconds = |record: Option<&Value>| {
-        record
-            .and_then(|record| jiff::Timestamp::from_second(created_ms(record) / 1000).ok())
-            .map(|at| at.to_string())
-    };
-    json!({
-        "shardId": shard,
-        "startSequenceNumber": records.first().map(sequence_of),
-        "endSequenceNumber": records.last().map(sequence_of),
-        "approximateArrivalOfFirstRecord": seconds(records.first()),
-        "approximateArrivalOfLastRecord": seconds(records.last()),
-        "batchSize": records.len(),
-        "streamArn": stream_arn,
-    })
 }

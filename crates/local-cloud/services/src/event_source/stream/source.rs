@@ -1,4 +1,4 @@
-//! Where a reader's records come from: a table's stream here, or in tests one of their own.
+//! The source of a reader's records: a table's stream, or a fake in tests.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -7,27 +7,26 @@ use cloud_core::{AwsError, Cloud};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::{sequence_of, text};
+use super::record::{sequence_of, text};
 
-/// Most records that one GetRecords call returns (API_streams_GetRecords).
+/// The most records of one GetRecords call (API_streams_GetRecords).
 const PAGE: usize = 1_000;
 
-/// A stream of records; the tests have one of their own.
-pub(super) trait Source: Send {
-    /// Up to [`PAGE`] records after `sequence`, or from the oldest.
+pub trait Source: Send {
+    /// Up to [`PAGE`] records after a sequence number, or from the oldest on.
     fn read(&mut self, after: Option<&str>) -> impl Future<Output = Result<Vec<Value>, AwsError>> + Send;
     /// Ticks when there may be more.
     fn changes(&self) -> watch::Receiver<u64>;
-    /// The shard that the records come from.
+    /// The id of the shard.
     fn shard(&self) -> &str;
 }
 
-/// A stream of a table here. DynamoDB here has one shard per stream, which never closes.
-pub(super) struct TableStream {
+/// A stream of the emulated DynamoDB, which has one shard per stream and never closes it.
+pub struct TableStream {
     cloud: Arc<Cloud>,
     arn: String,
     shard: String,
-    /// Where the last read ended, so that an idle stream is not asked for a new iterator.
+    /// The position and the iterator after the last read: an idle stream needs no new iterator.
     next: Option<(Option<String>, String)>,
 }
 
@@ -54,7 +53,7 @@ impl TableStream {
             }
         }
         match self.call("GetShardIterator", input.clone()).await {
-            // What came after the checkpoint is trimmed in part: go on with the oldest that is left.
+            // Records after the checkpoint are trimmed: continue with the oldest record that is left.
             Err(error) if error.code == "TrimmedDataAccessException" => {
                 input["ShardIteratorType"] = json!("TRIM_HORIZON");
                 input.as_object_mut().map(|input| input.remove("SequenceNumber"));

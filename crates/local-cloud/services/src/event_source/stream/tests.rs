@@ -1,10 +1,14 @@
 use std::sync::Mutex;
+use std::time::Duration;
 
 use cloud_core::clock::Clock;
 use cloud_core::random::Random;
-use serde_json::json;
+use rusqlite::OptionalExtension;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::record::text;
+use super::source::Source;
 use super::*;
 
 const ARN: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/label";
@@ -197,7 +201,7 @@ async fn latest_begins_after_the_records_that_are_there_at_deployment() {
     let (cloud, mut stream) = (cloud(), FakeStream::new());
     stream.append("before");
     let settings = Settings { start: StartingPosition::Latest, ..settings() };
-    establish_on(&cloud, &mut stream, &settings).await.unwrap();
+    checkpoint::establish(&cloud, &mut stream, &settings).await.unwrap();
     stream.append("after");
     let target = Target::new(|_| Delivery::Done);
     read_until(&cloud, &settings, &stream, &target, || !target.delivered().is_empty()).await;
@@ -208,9 +212,9 @@ async fn latest_begins_after_the_records_that_are_there_at_deployment() {
 async fn latest_on_an_empty_stream_misses_nothing_that_comes_before_the_reader_starts() {
     let (cloud, mut stream) = (cloud(), FakeStream::new());
     let settings = Settings { start: StartingPosition::Latest, ..settings() };
-    establish_on(&cloud, &mut stream, &settings).await.unwrap();
+    checkpoint::establish(&cloud, &mut stream, &settings).await.unwrap();
     stream.append("first");
-    establish_on(&cloud, &mut stream, &settings).await.unwrap();
+    checkpoint::establish(&cloud, &mut stream, &settings).await.unwrap();
     let target = Target::new(|_| Delivery::Done);
     read_until(&cloud, &settings, &stream, &target, || !target.delivered().is_empty()).await;
     assert_eq!(target.delivered(), [["first"]]);
@@ -471,7 +475,7 @@ async fn lanes_keep_the_order_of_each_item_and_survive_a_change_of_their_number(
     }
     let four = Settings { lanes: 4, batch_size: 1, ..settings() };
     let target = Target::new(|_| Delivery::Done);
-    establish_on(&cloud, &mut stream.clone(), &four).await.unwrap();
+    checkpoint::establish(&cloud, &mut stream.clone(), &four).await.unwrap();
     read_until(&cloud, &four, &stream, &target, || target.delivered().len() == 40).await;
     for item in 0..8 {
         let name = format!("item{item}");
@@ -479,7 +483,7 @@ async fn lanes_keep_the_order_of_each_item_and_survive_a_change_of_their_number(
     }
     let last = stream.append("new");
     let two = Settings { lanes: 2, ..settings() };
-    establish_on(&cloud, &mut stream.clone(), &two).await.unwrap();
+    checkpoint::establish(&cloud, &mut stream.clone(), &two).await.unwrap();
     let after = Target::new(|_| Delivery::Done);
     read_until(&cloud, &two, &stream, &after, || {
         checkpoint(&cloud) == Some(last.clone()) && !after.delivered().is_empty()

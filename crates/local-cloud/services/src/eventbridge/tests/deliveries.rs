@@ -11,7 +11,7 @@ async fn an_event_sent_to_another_bus_keeps_its_id_and_goes_to_no_third_bus() {
     for name in ["a", "b", "c"] {
         bus(&cloud, name).await;
     }
-    let to = |bus: &str| json!({ "Id": bus, "Arn": bus::bus_arn(&cloud, bus) });
+    let to = |bus: &str| json!({ "Id": bus, "Arn": names::bus_arn(&cloud, bus) });
     rule(&cloud, "a", "r", app(), json!([to("b")])).await;
     rule(&cloud, "b", "r", app(), json!([to("c"), { "Id": "q", "Arn": QUEUE }])).await;
     rule(&cloud, "c", "r", app(), json!([{ "Id": "q", "Arn": QUEUE, "Input": "\"third\"" }])).await;
@@ -29,7 +29,7 @@ async fn a_log_group_target_gets_the_event_as_its_message() {
     cloud.call("logs", "CreateLogGroup", json!({ "logGroupName": "/catchall" })).await.unwrap();
     rule(&cloud, "default", "all", app(), json!([{ "Id": "l", "Arn": GROUP }])).await;
     let id = put(&cloud, "default", json!({ "n": 1 })).await;
-    assert!(delivery::deliver_due(&cloud, GROUP).await.unwrap());
+    assert!(deliver_due(&cloud, GROUP).await.unwrap());
     let found = json!({ "logGroupName": "/catchall", "filterPattern": format!("{{ $.id = \"{id}\" }}") });
     let found = cloud.call("logs", "FilterLogEvents", found).await.unwrap();
     assert_eq!(found["events"].as_array().unwrap().len(), 1);
@@ -43,7 +43,7 @@ async fn an_event_for_a_missing_target_is_dead_lettered_at_once() {
     let target = json!([{ "Id": "l", "Arn": GROUP, "DeadLetterConfig": { "Arn": DEAD } }]);
     rule(&cloud, "default", "all", app(), target).await;
     let id = put(&cloud, "default", json!({})).await;
-    assert!(delivery::deliver_due(&cloud, GROUP).await.unwrap());
+    assert!(deliver_due(&cloud, GROUP).await.unwrap());
     let messages = receive(&cloud, &url).await;
     assert_eq!(body(&messages[0])["id"], id.as_str());
     assert_eq!(attribute(&messages[0], "RULE_ARN"), "arn:aws:events:us-east-1:123456789012:rule/all");
@@ -69,14 +69,14 @@ async fn a_failing_target_is_retried_with_growing_delays_and_then_dead_lettered(
     let url = queue(&cloud, "dead").await;
     failing_group(&cloud, json!({ "MaximumRetryAttempts": 2, "MaximumEventAgeInSeconds": 600 })).await;
     put(&cloud, "default", json!({})).await;
-    assert!(delivery::deliver_due(&cloud, GROUP).await.unwrap());
+    assert!(deliver_due(&cloud, GROUP).await.unwrap());
     let mut delays = Vec::new();
     while let Some(due_ms) = cloud.store.read(|db| store::next_due(db, GROUP, cloud.clock.now_ms())).unwrap()
     {
         let delay_ms = due_ms - cloud.clock.now_ms();
         delays.push(delay_ms);
         cloud.clock.advance(Duration::from_millis(delay_ms as u64));
-        assert!(delivery::deliver_due(&cloud, GROUP).await.unwrap());
+        assert!(deliver_due(&cloud, GROUP).await.unwrap());
     }
     assert_eq!(delays.len(), 2);
     assert!((500..=1_000).contains(&delays[0]), "{delays:?}");
@@ -93,9 +93,9 @@ async fn an_event_that_is_too_old_is_dead_lettered_for_its_age() {
     let url = queue(&cloud, "dead").await;
     failing_group(&cloud, json!({ "MaximumEventAgeInSeconds": 60 })).await;
     put(&cloud, "default", json!({})).await;
-    delivery::deliver_due(&cloud, GROUP).await.unwrap();
+    deliver_due(&cloud, GROUP).await.unwrap();
     cloud.clock.advance(Duration::from_secs(60));
-    delivery::deliver_due(&cloud, GROUP).await.unwrap();
+    deliver_due(&cloud, GROUP).await.unwrap();
     let messages = receive(&cloud, &url).await;
     assert_eq!(attribute(&messages[0], "EXHAUSTED_RETRY_CONDITION"), "MaximumEventAgeInSeconds");
     assert_eq!(attribute(&messages[0], "RETRY_ATTEMPTS"), "1");
@@ -106,10 +106,10 @@ async fn a_target_that_recovers_gets_the_event() {
     let cloud = manual();
     failing_group(&cloud, json!({})).await;
     put(&cloud, "default", json!({})).await;
-    delivery::deliver_due(&cloud, GROUP).await.unwrap();
+    deliver_due(&cloud, GROUP).await.unwrap();
     cloud.store.write(|tx| tx.execute_batch("ALTER TABLE hidden RENAME TO log_events")).unwrap();
     cloud.clock.advance(Duration::from_secs(1));
-    delivery::deliver_due(&cloud, GROUP).await.unwrap();
+    deliver_due(&cloud, GROUP).await.unwrap();
     let seen = cloud.call("logs", "FilterLogEvents", json!({ "logGroupName": "/catchall" })).await.unwrap();
     assert_eq!(seen["events"].as_array().unwrap().len(), 1);
     assert!(cloud.store.read(store::waiting_targets).unwrap().is_empty());
@@ -155,7 +155,7 @@ async fn a_state_machine_target_is_started_once_with_the_event_as_its_input() {
     rule(&cloud, "default", "r", app(), json!([{ "Id": "m", "Arn": arn }])).await;
     let id = put(&cloud, "default", json!({ "n": 1 })).await;
     let due = cloud.store.read(|db| store::due(db, arn, NOW, 9, &HashSet::new())).unwrap();
-    assert!(delivery::deliver_due(&cloud, arn).await.unwrap());
+    assert!(deliver_due(&cloud, arn).await.unwrap());
     // Killed before the delivery was settled: it is tried again, and starts nothing new.
     let again = &due[0];
     cloud
@@ -163,7 +163,7 @@ async fn a_state_machine_target_is_started_once_with_the_event_as_its_input() {
         .write(|tx| store::add_delivery(tx, &again.target, &again.rule_arn, &again.event, NOW, NOW))
         .unwrap();
     cloud.store.write(|tx| tx.execute("UPDATE events_deliveries SET id = ?1", [again.id])).unwrap();
-    assert!(delivery::deliver_due(&cloud, arn).await.unwrap());
+    assert!(deliver_due(&cloud, arn).await.unwrap());
     let list = cloud.call("states", "ListExecutions", json!({ "stateMachineArn": arn })).await.unwrap();
     let executions = list["executions"].as_array().unwrap();
     assert_eq!(executions.len(), 1);
@@ -197,7 +197,7 @@ async fn more_events_than_there_is_room_for_are_all_delivered_once() {
     let url = queue(&cloud, "seen").await;
     cloud.call("logs", "CreateLogGroup", json!({ "logGroupName": "/catchall" })).await.unwrap();
     bus(&cloud, "b").await;
-    let other = bus::bus_arn(&cloud, "b");
+    let other = names::bus_arn(&cloud, "b");
     let targets =
         json!([{ "Id": "q", "Arn": QUEUE }, { "Id": "l", "Arn": GROUP }, { "Id": "b", "Arn": other }]);
     rule(&cloud, "default", "r", app(), targets).await;
@@ -207,7 +207,7 @@ async fn more_events_than_there_is_room_for_are_all_delivered_once() {
         put(&cloud, "default", json!({ "n": n })).await;
     }
     for target in [QUEUE, GROUP, &other] {
-        assert!(delivery::deliver_due(&cloud, target).await.unwrap());
+        assert!(deliver_due(&cloud, target).await.unwrap());
     }
     assert!(cloud.store.read(store::waiting_targets).unwrap().is_empty());
     let attributes = json!({ "QueueUrl": url, "AttributeNames": ["ApproximateNumberOfMessages"] });
@@ -225,7 +225,7 @@ async fn the_attempts_of_a_failing_delivery_are_counted_over_a_restart() {
     let cloud = folder.open();
     failing_group(&cloud, json!({})).await;
     let id = put(&cloud, "default", json!({})).await;
-    delivery::deliver_due(&cloud, GROUP).await.unwrap();
+    deliver_due(&cloud, GROUP).await.unwrap();
     cloud.store.write(|tx| tx.execute_batch("ALTER TABLE hidden RENAME TO log_events")).unwrap();
     let cloud = folder.open();
     let later = NOW + 1_000;
@@ -246,7 +246,7 @@ async fn a_delivery_that_was_given_up_waits_for_its_dead_letter_queue_and_not_fo
     };
     rename("sqs_messages", "hidden_messages");
     put(&cloud, "default", json!({})).await;
-    assert!(delivery::deliver_due(&cloud, GROUP).await.unwrap());
+    assert!(deliver_due(&cloud, GROUP).await.unwrap());
     // The target recovers before the dead-letter queue does.
     rename("hidden", "log_events");
     for queue_recovers in [false, true] {
@@ -254,7 +254,7 @@ async fn a_delivery_that_was_given_up_waits_for_its_dead_letter_queue_and_not_fo
             rename("hidden_messages", "sqs_messages");
         }
         cloud.clock.advance(Duration::from_secs(1));
-        assert!(delivery::deliver_due(&cloud, GROUP).await.unwrap());
+        assert!(deliver_due(&cloud, GROUP).await.unwrap());
     }
     let messages = receive(&cloud, &url).await;
     assert_eq!(attribute(&messages[0], "EXHAUSTED_RETRY_CONDITION"), "MaximumRetryAttempts");

@@ -210,7 +210,7 @@ async fn the_default_bus_is_always_there_and_gets_events_of_aws_services() {
 }
 
 async fn logged(cloud: &Arc<Cloud>) -> Vec<Value> {
-    delivery::deliver_due(cloud, GROUP).await.unwrap();
+    deliver_due(cloud, GROUP).await.unwrap();
     let seen = cloud.call("logs", "FilterLogEvents", json!({ "logGroupName": "/catchall" })).await.unwrap();
     let events = seen["events"].as_array().unwrap().iter();
     events.map(|event| serde_json::from_str(event["message"].as_str().unwrap()).unwrap()).collect()
@@ -227,5 +227,19 @@ impl Folder {
     fn open(&self) -> Arc<Cloud> {
         let settings = Settings { state: Some(self.0.path().to_owned()), ..Settings::for_tests() };
         crate::testing::open(settings, Clock::manual(NOW), Random::seeded(1)).unwrap()
+    }
+}
+
+/// Delivers what is due now and waits for it; false if nothing was due.
+async fn deliver_due(cloud: &Arc<Cloud>, target_arn: &str) -> Result<bool, StoreError> {
+    let now_ms = cloud.clock.now_ms();
+    let due = cloud.store.read(|db| store::due(db, target_arn, now_ms, 1, &HashSet::new()))?;
+    let mut calls = delivery::Calls::new(cloud, target_arn);
+    loop {
+        calls.start_due().await?;
+        if calls.under_way.is_empty() {
+            return Ok(!due.is_empty());
+        }
+        calls.settle_some().await?;
     }
 }
