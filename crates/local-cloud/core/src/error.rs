@@ -36,32 +36,6 @@ impl AwsError {
         Self::new(501, "NotImplemented", format!("{service}:{action} is not emulated by the local cloud."))
     }
 
-    /// An input that does not have the members of its action: AWS's words for a missing member, and the name
-    /// of one that is not emulated.
-    pub fn unreadable(error: &serde_json::Error) -> Self {
-        let text = error.to_string();
-        let named = |before: &str| {
-            let (name, _) = text.strip_prefix(before)?.split_once('`')?;
-            Some(name.to_owned())
-        };
-        if let Some(mut name) = named("missing field `") {
-            name.get_mut(..1).map(str::make_ascii_lowercase);
-            return Self::client(
-                "ValidationException",
-                format!(
-                    "1 validation error detected: Value null at '{name}' failed to satisfy constraint: Member must not be null"
-                ),
-            );
-        }
-        match named("unknown field `") {
-            Some(name) => {
-                let message = format!("The parameter {name} is not emulated by the local cloud.");
-                Self::client("ValidationException", message)
-            }
-            None => Self::client("SerializationException", text),
-        }
-    }
-
     pub fn is_server_fault(&self) -> bool {
         self.status >= 500
     }
