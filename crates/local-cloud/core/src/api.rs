@@ -256,13 +256,13 @@ mod tests {
 
     #[test]
     fn a_constraint_that_is_broken_is_told_with_its_value_and_bound() {
-        let told = |result: Result<(), String>| result.unwrap_err();
-        assert!(told(check_length("n", "", 1..=2)).ends_with("length greater than or equal to 1"));
-        assert!(told(check_length("n", "äöü", 1..=2)).ends_with("length less than or equal to 2"));
-        assert!(told(check_number("n", 0, 1..=2)).contains("Value '0' at 'n'"));
-        assert!(told(check_number("n", 3, 1..=2)).ends_with("value less than or equal to 2"));
-        assert!(told(check_enum("n", Some("x"), &["a", "b"])).ends_with("enum value set: [a, b]"));
-        assert!(told(check_name("n", "a/b", 1..=9, "._-", "[...]")).ends_with("pattern: [...]"));
+        let sentence = |result: Result<(), String>| result.unwrap_err();
+        assert!(sentence(check_length("n", "", 1..=2)).ends_with("length greater than or equal to 1"));
+        assert!(sentence(check_length("n", "äöü", 1..=2)).ends_with("length less than or equal to 2"));
+        assert!(sentence(check_number("n", 0, 1..=2)).contains("Value '0' at 'n'"));
+        assert!(sentence(check_number("n", 3, 1..=2)).ends_with("value less than or equal to 2"));
+        assert!(sentence(check_enum("n", Some("x"), &["a", "b"])).ends_with("enum value set: [a, b]"));
+        assert!(sentence(check_name("n", "a/b", 1..=9, "._-", "[...]")).ends_with("pattern: [...]"));
         check_name("n", "a.b", 1..=9, "._-", "[...]").unwrap();
     }
 }

@@ -272,6 +272,25 @@ async fn with_bucket() -> Listening {
 }
 
 #[tokio::test]
+async fn a_request_to_s3_needs_the_permission_that_a_policy_can_name() {
+    let cloud = with_bucket().await;
+    let key = cloud.cloud.calls.key_of("me");
+    for path in ["/images?list-type=2", "/images/a.png"] {
+        let signature =
+            format!("AWS4-HMAC-SHA256 Credential={key}/20260101/us-east-1/s3/aws4_request, Signature=00");
+        let request = cloud.client.get(format!("{}{path}", cloud.url)).header("authorization", signature);
+        request.send().await.unwrap();
+    }
+    let made: Vec<_> =
+        cloud.cloud.calls.made().into_keys().map(|call| (call.action, call.resource)).collect();
+    let needed = |action: &str, resource: &str| (action.to_owned(), resource.to_owned());
+    // The second object does not exist, and only who may list the bucket is told that.
+    let expected =
+        [needed("s3:GetObject", "arn:aws:s3:::images/a.png"), needed("s3:ListBucket", "arn:aws:s3:::images")];
+    assert_eq!(made, expected);
+}
+
+#[tokio::test]
 async fn an_object_comes_back_byte_for_byte_with_its_headers() {
     let cloud = with_bucket().await;
     let put = cloud.s3("PUT", "/images/a%20b/%C3%A9.png").header("content-type", "image/png");

@@ -56,7 +56,7 @@ fn record(cloud: &Cloud, request: &Request) {
     let (bucket, key) = request.bucket_and_key();
     let action = match (&request.method, key.is_some()) {
         (&Method::GET | &Method::HEAD, true) => "GetObject",
-        (&Method::GET | &Method::HEAD, false) => "ListBucket",
+        (&Method::GET | &Method::HEAD, false) => "ListObjectsV2",
         (&Method::DELETE, true) => "DeleteObject",
         (_, true) => "PutObject",
         (method, false) => method.as_str(),
