@@ -1,6 +1,6 @@
 // Evaluates JSONata with the reference implementation. A line of the input is a JSON object:
 // `source`, and `bindings`, the variables; a line of the output is `=` and the value as JSON,
-// `nothing`, or `error`. crates/local-cloud/src/stepfunctions/referee.rs asks.
+// `nothing`, or `error`. crates/local-cloud/languages/src/states/referee.rs asks.
 import { createInterface } from "node:readline";
 import jsonata from "jsonata";
 

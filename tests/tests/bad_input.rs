@@ -1,4 +1,4 @@
-//! Bad input gets the answers of product.md, and has no other effect.
+//! Bad input gets the answers that the APIs describe, and has no other effect.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 use std::io::{Read, Write};

@@ -22,7 +22,7 @@ const FAULTS: &str = "duplicate=0.1,reorder=50,delay=200,throttle=0.05,lose=0.02
 const PROPERTIES: u32 = 40;
 const IMAGE: &str = "chaos.png";
 
-/// A killed function gives its messages back when their visibility timeout ends, again and again.
+/// Messages of a killed function return only after their visibility timeout, and that can happen repeatedly.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The templates, with visibility timeouts as short as the functions' own allow: a minute for

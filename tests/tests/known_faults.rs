@@ -1,6 +1,6 @@
-//! Every row of known-faults.md has a test whose name says the right behaviour. Rows that are best tested
-//! from outside are tested here, with HTTP and the AWS API. For the others this table names the test, or the
-//! rule of the template policy.
+//! Every fault that was seen in other editions of this application has a test whose name says the right
+//! behaviour. Those that are best tested from outside are tested here, with HTTP and the AWS API. For the
+//! others this table names the test, or the rule of the template policy.
 //!
 //! | row | file | tests |
 //! |---|---|---|

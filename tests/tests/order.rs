@@ -256,9 +256,9 @@ enum End {
 /// The result of a look at a property.
 enum Look {
     Right,
-    /// It can still reach the expected state: its state now.
+    /// The state now, from which the property can still reach the expected one.
     NotYet(String),
-    /// It is final and not the expected one: its state.
+    /// The state, which is final and not the expected one.
     Wrong(String),
 }
 

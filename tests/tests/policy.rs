@@ -1,4 +1,4 @@
-//! The templates keep every rule of `quality.md`, section 3: see `src/policy`. So do the templates that
+//! The templates keep every rule of `src/policy`. So do the templates that
 //! AWS's own translator makes of them. Each rule has edits of the real templates that only this rule, and a
 //! second one if the edit names one, must notice.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]

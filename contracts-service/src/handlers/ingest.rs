@@ -46,7 +46,7 @@ async fn handle_command(
     // saves a read.
     let current = match &request {
         Ok(Request { property_id, change: Change::Move(_), .. }) => contracts.find(property_id).await?,
-        _ => None,
+        Ok(Request { change: Change::Create(_), .. }) | Err(_) => None,
     };
     let decision = |current: Option<&_>| match &request {
         Ok(request) => decide(current, request),
@@ -63,7 +63,7 @@ async fn handle_command(
     .await
 }
 
-/// The key of what runs in order: the property id; for a command without a valid one, the command id.
+/// Commands of one lane run in order. The lane is the property id, or the command id if that is not valid.
 type Lane = String;
 
 type Order = (Command, Result<Request, Rejection>);

@@ -1,5 +1,5 @@
 //! The outcome follows the order of the requests: the real handler against a reference of a few lines
-//! that follows product.md, "Writes are buffered".
+//! that follows the README, "How long a command takes until it is rejected".
 //!
 //! Every sequence of up to three commands, from every kind of contract, is delivered in every
 //! order. `UNICORN_MODEL_LENGTH=4` tries all sequences of four commands.
@@ -104,7 +104,7 @@ fn next(from: Option<ContractStatus>, step: Step) -> Result<ContractStatus, Refu
     }
 }
 
-/// What product.md says of a case in which nothing goes wrong.
+/// The outcome of a case in which nothing goes wrong.
 fn reference(case: &Case<Start, Step>) -> (Option<ContractStatus>, Vec<Outcome>) {
     let mut status = case.start.1;
     let mut newest = 0;

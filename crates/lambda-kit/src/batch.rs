@@ -351,8 +351,8 @@ mod tests {
         assert_eq!(redelivered, [("r-0".into(), 1), ("r-1".into(), 0)]);
     }
 
-    /// Ten slow commands of one property outlasted the function: all were delivered again after
-    /// their visibility timeout, those that were done as well.
+    /// Earlier, ten slow commands of one property took longer than the function may run. SQS delivered all
+    /// of them again after their visibility timeout, even those that were done.
     #[tokio::test(start_paused = true)]
     async fn slow_messages_of_one_key_stop_in_time_and_the_rest_goes_back() {
         let begun = Instant::now();

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 /// A call that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// It may pass: throttled, timed out, unreachable, not allowed yet. Try again later.
+    /// The error may be temporary: throttled, timed out, unreachable, not allowed yet. Try again later.
     #[error("{0}")]
     Unavailable(String),
     /// The service always refuses this request: it is too large or invalid.

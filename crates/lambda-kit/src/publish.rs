@@ -105,7 +105,7 @@ mod tests {
         publish_to(bus).await.unwrap();
     }
 
-    /// The call itself succeeds; known-faults.md, row 4.
+    /// The call itself succeeds.
     #[tokio::test]
     async fn an_entry_that_the_bus_did_not_take_is_an_error() {
         let throttled = json!({"ErrorCode": "ThrottlingException", "ErrorMessage": "Rate exceeded"});

@@ -112,7 +112,7 @@ pub struct Options {
     /// needs no newer glibc than provided.al2023 has.
     #[arg(long)]
     built: Option<PathBuf>,
-    /// The processor that the programs are built for; by default any, but the same for all. Programs for
+    /// The processor that all programs must be built for; by default, that of the first one. Programs for
     /// another processor than this machine's are only checked, not run.
     #[arg(long, requires = "built")]
     architecture: Option<Architecture>,

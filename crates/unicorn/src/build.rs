@@ -174,7 +174,7 @@ async fn cargo(project: &Path, arguments: &[&str], show: Show) -> anyhow::Result
     } else {
         command.arg("--quiet");
         if show == Show::Progress {
-            // Although quiet, cargo then shows its bar, and nothing where there is nothing to build.
+            // Cargo then shows its bar despite `--quiet`, and shows nothing if there is nothing to build.
             // https://doc.rust-lang.org/cargo/reference/config.html#termprogresswhen
             let width = columns(std::io::stderr()).to_string();
             command.env("CARGO_TERM_PROGRESS_WHEN", "always").env("CARGO_TERM_PROGRESS_WIDTH", width);

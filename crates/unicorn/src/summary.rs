@@ -30,7 +30,7 @@ struct Counts {
 /// The commands that load the seed data. A command may end before it is known to be one of them.
 #[derive(Debug)]
 enum LeftOut {
-    /// Not known yet; for each ended command so far, whether it was applied.
+    /// Their ids are not known yet. For each command that has ended, whether it was applied.
     Unknown(HashMap<String, bool>),
     /// The ids of those that have not ended.
     Known(Vec<String>),

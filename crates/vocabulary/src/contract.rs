@@ -101,7 +101,7 @@ impl ContractVersion {
     pub const FIRST: Self = Self(1);
 
     /// The greatest version that consumers accept. A version counts the writes to one property. A greater
-    /// one cannot be a count, and no later event would ever be newer.
+    /// one cannot be a count. A consumer that stored it would ignore every later event.
     pub const MAX: Self = Self(1_000_000);
 
     /// The version, or `None` if it is too great to be a count of writes.

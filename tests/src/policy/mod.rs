@@ -1,4 +1,4 @@
-//! The rules of `quality.md`, section 3, which linters do not check. They look at the templates as they are
+//! The rules of this project for templates, which linters do not check. They look at the templates as they are
 //! deployed: transformed, and with every function evaluated. A rule has a name, a sentence, a function that
 //! checks a deployment, and edits of the real templates that it must notice. `tests/policy.rs` runs them.
 //! They change nothing.
@@ -36,7 +36,7 @@ pub use mutation::{Edit, Mutation};
 pub struct Rule {
     /// A short name, which a finding has too.
     pub name: &'static str,
-    /// What must be true, in the words of `quality.md` if it has the rule.
+    /// What must be true.
     pub holds: &'static str,
     /// Finds where a deployment breaks the rule.
     pub check: for<'a> fn(&Deployment<'a>) -> Faults,
@@ -86,7 +86,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// All rules, in the order of `quality.md`.
+/// All rules.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
     [
         queues::RULES,

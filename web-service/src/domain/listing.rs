@@ -36,7 +36,7 @@ pub struct Listing {
     /// The version of the contract that its approval relies on, if the evaluation has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract_version: Option<ContractVersion>,
-    /// The latest time at which the contract can have got into the state that the approval relies on.
+    /// The contract got into the state that the approval relies on at this time or earlier.
     /// `None` in rows that were stored before this field existed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relied_on_at: Option<Timestamp>,
@@ -437,7 +437,7 @@ mod tests {
         assert_eq!(asked.listing.last_write_at, Some(at(10)));
     }
 
-    /// An approved listing was written and requested: the request came first, and was rejected.
+    /// Earlier, if the request overtook the write of an approved listing, the request was rejected.
     #[test]
     fn a_write_that_its_request_overtook_starts_the_evaluation_again() {
         let mut text = crate::tests::world::offer_json();

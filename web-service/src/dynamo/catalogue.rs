@@ -14,7 +14,7 @@ use crate::ports::{Catalogue, Page, Published};
 #[derive(Debug, Clone)]
 pub struct DynamoCatalogue(Table);
 
-/// The attributes that a page of results reads: all but the images, and the position.
+/// The attributes that a page of results reads: the position, and all of the listing but the images.
 fn page_attributes() -> impl Iterator<Item = &'static str> {
     Address::NAMES.into_iter().chain(OfferTerms::NAMES).chain(["status", SK])
 }

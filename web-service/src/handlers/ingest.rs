@@ -56,7 +56,7 @@ struct Task {
 }
 
 impl Order {
-    /// The key of what runs in order: the property id; for a command without a valid one, the command id.
+    /// Commands of one key run in order. The key is the property id, or the command id if that is not valid.
     fn key(&self) -> &str {
         self.task.as_ref().map_or(self.command.id.as_str(), |task| task.property.as_str())
     }
@@ -483,7 +483,7 @@ mod tests {
         assert_eq!(world.price().unwrap(), 300);
     }
 
-    /// Known fault 14: load, then save the whole item.
+    /// Known fault 14: the function loaded the item, and later overwrote all of it.
     #[tokio::test]
     async fn an_approval_that_is_faster_is_not_overwritten() {
         let world = world(ListingStatus::New);

@@ -180,7 +180,7 @@ mod tests {
         }
     }
 
-    /// Known fault 14: load, then save the whole item.
+    /// Known fault 14: the function loaded the item, and later overwrote all of it.
     #[tokio::test]
     async fn a_withdrawal_between_reading_and_writing_is_not_overwritten() {
         let world = pending();

@@ -152,7 +152,7 @@ proptest! {
                 world.calls.fail(Call::Next(call), *fault);
             }
             let before = model.clone();
-            // A command that comes too early waits for seven receives; one more meets the fault.
+            // A command that comes too early waits for seven receives; one more receive fails with the fault.
             let mut receive = 1;
             while !runtime.block_on(deliver(&world, index, step, &before, receive)) {
                 receive += 1;

@@ -1,5 +1,5 @@
 //! The outcome follows the order of the requests: the real handler against a reference of a few lines
-//! that follows product.md, "Writes are buffered".
+//! that follows the README, "How long a command takes until it is rejected".
 //!
 //! Every sequence of up to three commands, on a listing in any status, is delivered in every order.
 //! `UNICORN_MODEL_LENGTH=4` tries all sequences of four commands.
@@ -139,7 +139,7 @@ impl Subject for Answering {
     }
 }
 
-/// What product.md says of a case in which nothing goes wrong: the status, the command whose text
+/// The outcome of a case in which nothing goes wrong: the status, the command whose text
 /// is shown, and the outcomes.
 fn reference(case: &Case<Start, Step>) -> (Option<ListingStatus>, Option<usize>, Vec<Outcome>) {
     let (mut status, mut text) = (case.start.status, None);

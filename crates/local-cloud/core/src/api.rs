@@ -138,7 +138,7 @@ pub fn check_number(member: &str, value: i64, range: RangeInclusive<i64>) -> Res
 /// Checks that a value, where there is one, is in an enumeration.
 ///
 /// # Errors
-/// The sentence of the constraint.
+/// AWS's message for the broken constraint.
 pub fn check_enum(member: &str, value: Option<&str>, known: &[&str]) -> Result<(), String> {
     match value.filter(|value| !known.contains(value)) {
         None => Ok(()),

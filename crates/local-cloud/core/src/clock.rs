@@ -112,8 +112,9 @@ impl Clock {
         }
     }
 
-    /// Whether the time may be a mistake, so that nothing may be deleted because of it: it jumped forwards by
-    /// more than an hour less than ten minutes ago, or is more than an hour ahead of the machine's.
+    /// Whether the time may be wrong; nothing may be deleted because of such a time. It is in doubt for ten
+    /// minutes after it jumped forwards by more than an hour, and while it is more than an hour ahead of the
+    /// machine's.
     pub fn is_in_doubt(&self) -> bool {
         let (now_ms, wall_ms) = self.read();
         let shown = lock(&self.shown);

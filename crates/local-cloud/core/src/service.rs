@@ -167,7 +167,7 @@ impl Action {
         Self { call: Call::Later(call), ..Self::refused(name) }
     }
 
-    /// An action that is refused by name.
+    /// An action that is not emulated; the error names it.
     pub const fn refused(name: &'static str) -> Self {
         Self { name, call: Call::Refused, needs: |_, request| request.own("*"), route: None }
     }

@@ -133,7 +133,7 @@ fn anything_but_excludes_values_and_needs_one_to_be_there() {
     assert!(!matches(pattern, json!({ "other": "c" })));
     assert!(!matches(json!({ "n": [{ "anything-but": 123 }] }), json!({ "n": 123 })));
     assert!(matches(json!({ "n": [{ "anything-but": [1, 2] }] }), json!({ "n": 3 })));
-    // A value of another kind is something else too.
+    // `anything-but` also matches a value of another type.
     assert!(matches(json!({ "s": [{ "anything-but": ["a"] }] }), json!({ "s": null })));
     assert!(matches(json!({ "s": [{ "anything-but": { "prefix": "1" } }] }), json!({ "s": 12 })));
     assert!(matches(json!({ "s": [{ "anything-but": ["a"] }] }), json!({ "s": ["a", "b"] })));

@@ -1,6 +1,6 @@
 //! JSONata against its reference implementation, in the version that Step Functions has:
-//! generated expressions, and all of the approval workflow. Run by scripts/referees, which tells
-//! the program that asks it (tests/referees/jsonata.mjs).
+//! generated expressions, and all of the approval workflow. Run by scripts/referees;
+//! tests/referees/jsonata.mjs calls the reference implementation.
 //! <https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html>
 
 use std::path::Path;

@@ -38,7 +38,7 @@ impl Place {
         Refusal { file: self.file.to_string(), path: path.to_owned(), reason: reason.into() }
     }
 
-    /// Refuses, with `reason`, the first key of the map here that is not `known`.
+    /// Refuses, with `reason`, the first key of `map` that is not in `known`; the map is at this place.
     pub fn check_keys(&self, map: &Map<String, Value>, known: &[&str], reason: &str) -> Result<(), Refusal> {
         match map.keys().find(|key| !known.contains(&key.as_str())) {
             Some(unknown) => Err(self.key(unknown).refuse(reason)),

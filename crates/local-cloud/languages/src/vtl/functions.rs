@@ -30,7 +30,7 @@ pub(super) fn util(name: &str, argument: &Value) -> Result<Value, RenderError> {
     };
     Ok(match name {
         "urlEncode" => json!(url_encode(text)),
-        // Java refuses what is no escape.
+        // Java refuses a `%` that does not begin a valid escape.
         "urlDecode" if text.split('%').skip(1).any(|escape| !is_escape(escape)) => {
             return Err(failed("an incomplete or unknown escape".into()));
         }

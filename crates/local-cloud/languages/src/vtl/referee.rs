@@ -140,7 +140,7 @@ fn tokens(value: &Value, into: &mut String) {
     }
 }
 
-/// A template from the grammar.
+/// Generates random templates.
 struct Grammar<'r>(&'r mut StdRng);
 
 impl Grammar<'_> {
@@ -366,7 +366,7 @@ impl Grammar<'_> {
             }
             12 => format!("[{}{}..{}{}]", self.room(), self.end(), self.room(), self.end()),
             _ => {
-                // In the order in which a HashMap has them.
+                // In the order in which Java's HashMap iterates over them.
                 let members: Vec<String> = ["'a'", "'b'", "\"c\""][..self.0.random_range(0..4)]
                     .iter()
                     .map(|key| format!("{key}{}:{}{}", self.room(), self.room(), self.operand(depth + 1)))
@@ -539,9 +539,9 @@ fn refused(source: &str, reason: &str) -> bool {
     parse::parse(source).is_err_and(|refusal| refusal.message.contains(reason))
 }
 
-/// Where Velocity is known to differ in a way that no comparison of the answers can tell from a
-/// fault (`KNOWN`). Beside those: a # right before a reference can make Velocity lose its place and
-/// fail further on, and a block comment that opens in a line comment ends with it.
+/// Velocity is known to differ here (`KNOWN`), and the answers do not show whether the difference is a
+/// fault. Two cases more: a # right before a reference can make Velocity lose its place and fail later,
+/// and a block comment that opens in a line comment ends with the line comment.
 static AVOIDED: LazyLock<Regex> = LazyLock::new(|| {
     let blanks_before_set = r"(\$\.|\$\{|#5|\\)[ \t]+#\{?set";
     let after_property = r"\.[a-zA-Z][a-zA-Z0-9_-]*#\{?set|(\)|\}|#end)##";

@@ -1,6 +1,7 @@
-//! Keeps header names as the client wrote them. API Gateway passes them on so (a `tEsT-HEADeR` arrives as
-//! such: recorded on AWS by LocalStack, test_apigateway_lambda.snapshot.json), and hyper gives lower case
-//! only. So the connection keeps the bytes of a request's head until the request is read.
+//! Keeps header names as the client wrote them. API Gateway passes them on unchanged (a
+//! `tEsT-HEADeR` stays one: recorded on AWS by LocalStack, test_apigateway_lambda.snapshot.json), but hyper
+//! gives only lower case. Therefore the connection keeps the bytes of a request's head until the request is
+//! read.
 
 use std::collections::HashMap;
 use std::io::{IoSlice, Result};

@@ -16,7 +16,7 @@ type Poller = watch::Sender<Deployed>;
 pub struct State {
     /// By UUID.
     mappings: Mutex<BTreeMap<String, Arc<Poller>>>,
-    /// Held during an update: one after the other.
+    /// Held during an update, because updates must run one at a time.
     pub updating: tokio::sync::Mutex<()>,
 }
 

@@ -58,7 +58,7 @@ pub fn check_archive(name: &str) -> Result<(), String> {
     check("archiveName", name, 48)
 }
 
-/// Days that an archive keeps events; 0 keeps them for ever.
+/// Checks the number of days that an archive keeps events; 0 keeps them for ever.
 pub fn check_retention(days: i64) -> Result<(), String> {
     api::check_number("retentionDays", days, 0..=i64::MAX)
 }

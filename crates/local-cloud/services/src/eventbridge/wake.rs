@@ -15,7 +15,7 @@ impl Bell {
         self.0.set(sender).ok().map(|()| receiver)
     }
 
-    /// Without a listener this has no effect: a listener first looks into the store.
+    /// Has no effect without a listener. Nothing is lost: a new listener first reads the store.
     pub fn ring(&self, target_arn: String) {
         if let Some(sender) = self.0.get() {
             // It fails only while the cloud stops.

@@ -264,7 +264,7 @@ async fn a_retry_is_made_in_time_though_the_clock_is_set_back() {
     until(|| attempts(&cloud).is_some_and(|(tried, _)| tried == 2)).await;
 }
 
-/// As when a laptop wakes. Its function has no binary, so every attempt fails on our side.
+/// The clock jumps as when a laptop wakes. The function has no binary, so every attempt fails on our side.
 #[tokio::test(start_paused = true)]
 async fn a_retry_is_made_within_a_minute_when_the_clock_jumps_past_its_time() {
     let cloud =

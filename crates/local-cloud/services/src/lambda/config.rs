@@ -7,7 +7,7 @@ use cloud_core::resource::{Refusal, Resource};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Names that Lambda sets itself and refuses to have set (configuration-envvars,
+/// Names that Lambda sets itself and that a template must not set (configuration-envvars,
 /// "Reserved environment variables").
 #[rustfmt::skip]
 const RESERVED: [&str; 17] = [

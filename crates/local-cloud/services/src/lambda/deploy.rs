@@ -14,7 +14,7 @@ pub(crate) const TYPES: &[Type] = &[
     Type::new("AWS::Lambda::EventInvokeConfig", "retries, maximum age and destinations of asynchronous invocations",
         Identity::NAME,
         Deploy::Now(deploy_event_invoke)),
-    Type::new("AWS::Lambda::Function", "a process of this machine over the Runtime API; its memory size bounds its address space",
+    Type::new("AWS::Lambda::Function", "a process on this machine that uses the Runtime API; the memory size limits its address space",
         Identity::named("FunctionName", 64)
             .arn("arn:aws:lambda:{region}:{account}:function:{name}").attributes(&[Identity::ARN]),
         Deploy::Now(deploy_function))

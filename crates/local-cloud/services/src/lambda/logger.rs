@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::config::Config;
 use super::lock;
 
-/// `LogType: Tail` returns so much (API_Invoke).
+/// The size of the log that `LogType: Tail` returns (API_Invoke).
 const TAIL_BYTES: usize = 4_096;
 
 /// The pipe of a line.
@@ -124,7 +124,7 @@ impl Logger {
         }
     }
 
-    /// The last line of the function that is not empty.
+    /// The last line that the function itself wrote and that is not empty.
     pub fn last_line(&self) -> Option<String> {
         let tail = lock(&self.tail);
         let silent = |line: &&String| {
@@ -179,8 +179,8 @@ impl Logger {
         }
     }
 
-    /// Why the platform ended an invocation: a timeout with its time, any other error with its type in the
-    /// next line (monitoring-cloudwatchlogs-view, troubleshooting-invocation).
+    /// Logs why the platform ended an invocation: for a timeout with the time, for any other error with its
+    /// type in the next line (monitoring-cloudwatchlogs-view, troubleshooting-invocation).
     pub fn failure(&self, request_id: &str, kind: &str, message: &str) {
         if kind != TIMED_OUT {
             let kind = if kind == "Runtime.OutOfMemory" { "Runtime.ExitError" } else { kind };

@@ -269,7 +269,7 @@ fn limit(group: i32, memory_mb: u64) {
     }
 }
 
-/// Other systems cannot limit another process: the function only learns its size.
+/// Only Linux can limit another process. Elsewhere the function only gets its memory size as a variable.
 #[cfg(not(target_os = "linux"))]
 fn limit(_group: i32, _memory_mb: u64) {}
 
@@ -316,8 +316,8 @@ fn trace_id(cloud: &Cloud) -> String {
     format!("Root=1-{:08x}-{};Parent={};Sampled=0", cloud.clock.now_ms() / 1_000, digits(24), digits(16))
 }
 
-/// The environment of configuration-envvars for a custom runtime (without AWS_EXECUTION_ENV), the template's
-/// variables, and the address by which SDKs find the local cloud.
+/// The variables that Lambda sets for a custom runtime (configuration-envvars; without AWS_EXECUTION_ENV),
+/// the template's variables, and the address at which SDKs find the local cloud.
 fn environment(cloud: &Cloud, config: &Config, folder: &Path, stream: &str) -> Vec<(String, String)> {
     let region = &cloud.settings.region;
     let mut own = vec![

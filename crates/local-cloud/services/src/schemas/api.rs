@@ -35,7 +35,7 @@ fn schema_arn(cloud: &Cloud, registry: &str, name: &str) -> String {
     cloud.arn("schemas", &format!("schema/{registry}/{name}"))
 }
 
-/// One page of items that are sorted by the key beside each.
+/// One page of `items`: pairs of a key and an item, sorted by the key.
 fn paged(
     member: &str,
     items: Vec<(String, Value)>,

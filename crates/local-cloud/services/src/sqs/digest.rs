@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn the_attribute_digest_is_the_one_of_awss_published_layout() {
-        // Computed apart from this code with Python's hashlib over the documented layout.
+        // Computed with Python's hashlib over the documented layout, independently of this code.
         let given = attributes(serde_json::json!({
             "b": { "DataType": "Binary", "BinaryValue": "AAEC" },
             "a": { "DataType": "String", "StringValue": "é" },

@@ -269,7 +269,7 @@ fn hide(
     let receipt = cloud.random.uuid();
     let first_ms = row.first_received_ms.unwrap_or(now);
     let visibility_s = if cloud.faults.shows_again() { 0 } else { visibility_s };
-    // With a timeout of zero the message stays visible, but not for this very receive.
+    // With a timeout of zero the message stays visible, but the same receive does not return it again.
     let visible_ms = (now + visibility_s * 1_000).max(now + 1);
     tx.prepare_cached(
         "UPDATE sqs_messages SET receives = receives + 1, total_receives = total_receives + 1,

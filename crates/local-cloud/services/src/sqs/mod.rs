@@ -1,5 +1,5 @@
 //! SQS standard queues: durable messages with visibility timeouts, receive counts, redrive to a dead-letter
-//! queue and back, over the JSON protocol and over the query protocol that API Gateway speaks ([`query`]).
+//! queue and back, over the JSON protocol and over the query protocol that API Gateway speaks (`query.rs`).
 //! FIFO queues are refused.
 
 mod api;

@@ -92,7 +92,7 @@ fn spawn(cloud: &Arc<Cloud>, handle: String) {
     });
 }
 
-/// Moves message by message; with a rate, that many at the start of each second.
+/// Moves one message at a time; a task with a rate moves that number at the start of each second.
 async fn work(cloud: &Arc<Cloud>, handle: &str) -> Result<(), StoreError> {
     loop {
         let second = cloud.clock.now_ms();

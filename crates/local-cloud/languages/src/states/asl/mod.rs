@@ -85,7 +85,7 @@ pub struct MapState {
     pub processor: Workflow,
     /// Absent, the state's input.
     pub items: Option<Value>,
-    /// The input of an iteration; absent, the item.
+    /// The input of an iteration; if absent, the input is the item.
     pub selector: Option<Value>,
     /// How many iterations run at a time; 0 is no limit.
     pub max_concurrency: Option<Value>,

@@ -188,7 +188,7 @@ pub(super) fn object(request: &Request, info: &Info, body: Option<Vec<u8>>) -> R
     });
     let status = if range.is_some() { 206 } else { 200 };
     let mut response = respond(status, XML, body.unwrap_or_default());
-    // Of HEAD: the length that the body would have.
+    // For HEAD, it is the length that the body would have.
     set_header(&mut response, "content-length", &(end - first).to_string());
     if range.is_some() {
         let last = end.saturating_sub(1);
@@ -225,8 +225,8 @@ fn kept_headers(response: &mut Response, request: &Request, info: &Info, whole: 
     }
 }
 
-/// Whether the conditions of the request ask for the object. They are those of RFC 9110: a condition on the
-/// time counts only where there is none on the tag.
+/// Whether the conditions of the request let S3 send the object. RFC 9110 defines them: a condition on the
+/// time counts only if the request has no condition on the tag.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>
 fn is_wanted(request: &Request, info: &Info) -> Result<bool, AwsError> {
     if request.headers.contains_key("if-range") {

@@ -92,7 +92,7 @@ async fn messages_that_the_function_is_done_with_are_deleted() {
     assert_eq!(counts(&cloud, "dlq").await, [0, 0]);
 }
 
-/// Lets the two messages of a held clock be received twice, each time to the end of their timeout.
+/// Waits twice until both messages are received, and moves the manual clock past their visibility timeout.
 async fn two_receives(cloud: &Arc<Cloud>) {
     for _ in 0..2 {
         until(cloud, "q", [0, 2]).await;

@@ -103,7 +103,7 @@ pub struct List {
 }
 
 impl List {
-    /// "At most one filter" of three, and one of the states.
+    /// Checks that the request has "at most one filter" of the three, and that its state is one of `states`.
     pub fn check(&self, action: &str, states: &[&str]) -> Result<(), AwsError> {
         let filters = [&self.name_prefix, &self.event_source_arn, &self.state];
         if filters.into_iter().flatten().count() > 1 {
