@@ -27,7 +27,7 @@ import org.apache.velocity.util.introspection.VelMethod;
 /**
  * Renders mapping templates with Velocity itself. A line of the input is a template and the values
  * that it sees, in tokens (see `read`); a line of the output is `=` and the text, or `error`.
- * Templates and texts are URL-encoded. crates/local-cloud/src/apigateway/vtl/referee.rs asks.
+ * Templates and texts are URL-encoded. crates/local-cloud/languages/src/vtl/referee.rs asks.
  */
 public class Velocity {
     /** What API Gateway hands in as $input. What its JSONPaths give comes with the case. */

@@ -5,7 +5,6 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::error::AwsError;
 use crate::random::Random;
 
 /// The faults to inject, as shares between 0 and 1 where nothing else is said. A fault that the text does not
@@ -136,19 +135,6 @@ impl Faults {
             1 => Crash::After(Duration::from_millis(self.random.below(20))),
             _ => Crash::Answered,
         })
-    }
-}
-
-/// The error of a service that throttles a caller.
-pub fn throttled(service: &str) -> AwsError {
-    match service {
-        // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
-        "dynamodb" => AwsError::client(
-            "ProvisionedThroughputExceededException",
-            "The level of configured provisioned throughput for the table was exceeded. \
-             Consider increasing your provisioning level with the UpdateTable API.",
-        ),
-        _ => AwsError::client("ThrottlingException", "Rate exceeded"),
     }
 }
 

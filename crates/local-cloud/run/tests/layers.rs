@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use local_cloud::services::SERVICES;
+
 /// Each crate's folder, and the crates of the local cloud that it may use.
 const LAYERS: [(&str, &[&str]); 4] = [
     ("core", &[]),
@@ -153,6 +155,19 @@ fn core_and_languages_name_no_service() {
         let text = std::fs::read_to_string(root().join(folder).join("src/lib.rs")).unwrap();
         for service in order() {
             assert!(!text.contains(&format!("mod {service};")), "{folder} has a module {service}");
+        }
+    }
+    // The states language names services, since tasks do; core has no reason to.
+    for path in std::fs::read_dir(root().join("core/src")).unwrap().flatten().map(|entry| entry.path()) {
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for service in SERVICES {
+            assert!(
+                !code.contains(&format!("\"{}\"", service.name)),
+                "{} names {}",
+                path.display(),
+                service.name
+            );
         }
     }
 }

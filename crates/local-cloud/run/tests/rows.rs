@@ -10,6 +10,7 @@ use cloud_core::random::Random;
 use cloud_core::resource::Resource;
 use cloud_core::service::{Call, Chore, Level, Service, Type};
 use cloud_core::{Cloud, Settings};
+use cloud_languages::states::integration::SDKS;
 use local_cloud::services::SERVICES;
 use serde_json::{Value, json};
 
@@ -70,6 +71,22 @@ fn names_are_unique_and_every_type_has_a_note() {
     assert_eq!(all.len(), all.iter().collect::<BTreeSet<_>>().len(), "an action has two rows");
     let routes: Vec<_> = SERVICES.iter().flat_map(|row| row.actions).filter_map(|row| row.route).collect();
     assert!(routes.len() > 15, "{}", routes.len());
+    let served: BTreeSet<_> = SERVICES
+        .iter()
+        .flat_map(|row| row.actions.iter().map(|action| (row.name, action.route)))
+        .filter_map(|(name, route)| route.map(|(method, path, _)| (name, method, path)))
+        .collect();
+    assert_eq!(served.len(), routes.len(), "two actions have one method and path");
+}
+
+#[test]
+fn every_action_that_a_workflow_may_call_has_a_row() {
+    let actions = actions();
+    for sdk in SDKS {
+        for action in sdk.actions {
+            assert!(actions[sdk.endpoint].contains(action), "{} {action}", sdk.endpoint);
+        }
+    }
 }
 
 #[test]

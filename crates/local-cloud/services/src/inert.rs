@@ -1,12 +1,20 @@
 //! Services without an effect here: the local cloud checks the names of their properties, and accepts them.
 
-use cloud_core::service::{Identity, Service, Type};
+use cloud_core::service::{Identity, Protocol, Service, Type};
 
 /// Alarms and dashboards.
 pub static CLOUDWATCH: Service = Service { types: CLOUDWATCH_TYPES, ..Service::new("cloudwatch") };
 
 /// Roles and policies.
-pub static IAM: Service = Service { types: IAM_TYPES, ..Service::new("iam") };
+pub static IAM: Service = Service {
+    // Refused by its name.
+    protocols: &[Protocol::Query {
+        version: "2010-05-08",
+        namespace: "https://iam.amazonaws.com/doc/2010-05-08/",
+    }],
+    types: IAM_TYPES,
+    ..Service::new("iam")
+};
 
 /// Topics and subscriptions of alarms.
 pub static SNS: Service = Service { types: SNS_TYPES, ..Service::new("sns") };

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::response::Response;
-use cloud_core::faults::{self, Call};
+use cloud_core::faults::Call;
 use cloud_core::service::{Forward, JSON_1_0, JSON_1_1, Protocol};
 use cloud_core::{AwsError, Cloud, calls};
 use serde_json::{Map, Value};
@@ -29,7 +29,7 @@ pub(super) async fn handle(cloud: &Arc<Cloud>, request: &Request) -> Response {
     };
     let fault = if calls::caller().is_some() { cloud.faults.call() } else { Call::Made };
     if fault == Call::Throttled {
-        return refuse(request, &service, faults::throttled(service.name));
+        return refuse(request, &service, throttled(service.name));
     }
     let answered = answer(cloud, request, &service, action).await;
     let mut response = answered.unwrap_or_else(|error| refuse(request, &service, error));
@@ -107,6 +107,19 @@ fn refuse(request: &Request, service: &Spoken, error: AwsError) -> Response {
     set_header(&mut response, "x-amzn-errortype", &error.code);
     set_header(&mut response, "x-amzn-requestid", &request.id);
     response
+}
+
+/// The error of a service that throttles a caller.
+fn throttled(service: &str) -> AwsError {
+    match service {
+        // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
+        "dynamodb" => AwsError::client(
+            "ProvisionedThroughputExceededException",
+            "The level of configured provisioned throughput for the table was exceeded. \
+             Consider increasing your provisioning level with the UpdateTable API.",
+        ),
+        _ => AwsError::client("ThrottlingException", "Rate exceeded"),
+    }
 }
 
 #[cfg(test)]

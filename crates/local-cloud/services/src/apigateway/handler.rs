@@ -12,7 +12,6 @@ use cloud_core::Cloud;
 use cloud_core::port::{self, Unread, local};
 use serde_json::{Value, json};
 
-use super::State;
 use super::gateway_response::{
     BAD_REQUEST_BODY, BAD_REQUEST_PARAMETERS, Failure, GatewayResponses, THROTTLED,
 };
@@ -21,8 +20,8 @@ use super::integration::Passage;
 use super::request::{self, Request};
 use super::response::Response;
 use super::rest_api::{Method, Resource, Target};
-use super::routes;
 use super::stage::Stage;
+use super::{State, routes};
 
 /// "Payload size: 10 MB" (guide, "Quotas").
 const MAX_PAYLOAD: usize = 10 * 1024 * 1024;

@@ -1,11 +1,10 @@
 //! What clients of DynamoDB rely on, asked through the door that the endpoint uses. Most of
 //! it is dynoxide's own doing, and held here so that another version of it cannot lose it.
 
+use cloud_core::Settings;
 use cloud_core::clock::Clock;
 use cloud_core::random::Random;
 use serde_json::{Value, json};
-
-use cloud_core::Settings;
 
 use super::*;
 

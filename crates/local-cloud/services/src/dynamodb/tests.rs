@@ -1,9 +1,8 @@
+use cloud_core::Settings;
 use cloud_core::clock::Clock;
 use cloud_core::random::Random;
 use cloud_core::resource::Resource;
 use serde_json::{Value, json};
-
-use cloud_core::Settings;
 
 use super::*;
 

@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex};
 
 use cloud_core::service::Action;
-use cloud_core::{AwsError, Cloud};
+use cloud_core::{AwsError, Cloud, lock};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::mapping::{self, Mapping, Source, lock};
+use super::mapping::{self, Mapping, Source};
 use super::pollers::{Deployed, State};
 use super::{queue, store};
 use crate::lambda::{self, page, read};

@@ -1,7 +1,7 @@
 //! A mapping's properties, with the limits of API_CreateEventSourceMapping.
 
 use std::ops::RangeInclusive;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use cloud_core::Cloud;
@@ -101,10 +101,6 @@ const CONCURRENCY: u64 = 5;
 /// The name of a function's checkpoint in a stream.
 pub fn consumer(function: &str, stream_arn: &str) -> String {
     format!("lambda {function} {stream_arn}")
-}
-
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A property, and why it is refused.
@@ -282,7 +278,7 @@ impl Mapping {
             view["BisectBatchOnFunctionError"] = settings.bisect.into();
             view["MaximumRetryAttempts"] = settings.retries.map_or(-1, i64::from).into();
             view["MaximumRecordAgeInSeconds"] = max_age.into();
-            view["LastProcessingResult"] = (*lock(&self.last_result)).into();
+            view["LastProcessingResult"] = (*cloud_core::lock(&self.last_result)).into();
             view["TumblingWindowInSeconds"] = 0.into();
             view["DestinationConfig"] = match &self.on_failure {
                 Some(queue) => json!({ "OnFailure": { "Destination": queue } }),

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use cloud_core::{AwsError, Cloud};
+use cloud_core::{AwsError, Cloud, lock};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::mapping::{Mapping, Source, lock};
+use super::mapping::{Mapping, Source};
 use super::{queue, stream, table};
 
 type Poller = watch::Sender<Deployed>;

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use cloud_core::{AwsError, Cloud};
+use cloud_core::{AwsError, Cloud, lock};
 use serde_json::{Value, json};
 
-use super::mapping::{Mapping, lock};
+use super::mapping::Mapping;
 use super::response::failures;
 use super::stream::{Abandoned, Consumer, Delivery, sequence_of};
 use crate::lambda;

@@ -105,7 +105,7 @@ pub(super) const TYPES: &[Type] = &[
     Type::new("AWS::Events::Archive", "archive and replay",
         Identity::named("ArchiveName", 48)
             .arn("arn:aws:events:{region}:{account}:archive/{name}").attributes(&[Identity::ARN]),
-        Deploy::Now(deploy_archive)).holds(later!(archived)),
+        Deploy::Now(deploy_archive)).holds(later!(archived)).remove(later!(undeclared)),
     Type::new("AWS::Events::EventBus", "patterns, targets, retries and dead-letter queues",
         Identity::named("Name", 256)
             .arn("arn:aws:events:{region}:{account}:event-bus/{name}")
@@ -113,13 +113,19 @@ pub(super) const TYPES: &[Type] = &[
         Deploy::Now(deploy_bus)).remove(later!(remove_bus)),
     Type::new("AWS::Events::EventBusPolicy", "shown by DescribeEventBus; permissions are not enforced here",
         Identity::made_up(64),
-        Deploy::Now(deploy_policy)).approximated(),
+        Deploy::Now(deploy_policy)).remove(later!(undeclared)).approximated(),
     Type::new("AWS::Events::Rule", "by event pattern; functions, state machines, buses, log groups and queues as targets",
         Identity::named("Name", 64)
             .arn("arn:aws:events:{region}:{account}:rule/{bus}{name}").attributes(&[Identity::ARN]),
         Deploy::Now(deploy_rule))
-        .remove(|cloud, _| Box::pin(async move { Ok(forget_undeclared(cloud).map(|()| false)?) })),
+        .remove(later!(undeclared)),
 ];
+
+/// Rules, archives and statements of policies live in the template alone: all that it no longer has go at once.
+async fn undeclared(cloud: &Arc<Cloud>, _: &Named) -> Result<bool, AwsError> {
+    forget_undeclared(cloud)?;
+    Ok(false)
+}
 
 async fn archived(cloud: &Arc<Cloud>, archive: &Named) -> Result<Option<String>, AwsError> {
     let input = json!({"ArchiveName": archive.name()});

@@ -86,11 +86,11 @@ pub async fn publish_aws_events(
     let now_ms = cloud.clock.now_ms();
     let event = |(resource, detail): (String, Value)| {
         let event = event::envelope(cloud, source, detail_type, now_ms, vec![resource].into(), detail);
-        tracing::info!(target: "hop", service = "events", resource = names::DEFAULT_BUS, event = event["id"].as_str(), "{source} {detail_type} accepted");
+        tracing::info!(target: "hop", service = "events", resource = store::DEFAULT_BUS, event = event["id"].as_str(), "{source} {detail_type} accepted");
         event
     };
     let events: Vec<Value> = details.into_iter().map(event).collect();
-    Ok(routing::publish(cloud, &[(names::DEFAULT_BUS, &events)], routing::Origin::Put, also)?)
+    Ok(routing::publish(cloud, &[(store::DEFAULT_BUS, &events)], routing::Origin::Put, also)?)
 }
 
 /// Forgets what was deployed, so that the next deployment is like one after a restart.

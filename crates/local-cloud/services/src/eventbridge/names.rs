@@ -2,10 +2,7 @@
 
 use cloud_core::{AwsError, Cloud, api};
 
-use super::store;
-
-/// The bus that exists without being created.
-pub const DEFAULT_BUS: &str = "default";
+use super::store::{self, DEFAULT_BUS};
 
 pub fn bus_arn(cloud: &Cloud, bus: &str) -> String {
     cloud.arn("events", &format!("event-bus/{bus}"))

@@ -10,8 +10,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::names::DEFAULT_BUS;
 use super::target::Target;
+
+/// The bus that exists without being created.
+pub const DEFAULT_BUS: &str = "default";
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS events_buses (

@@ -9,14 +9,14 @@ use cloud_core::api::{self, check_enum, check_number, key_of, with_token};
 use cloud_core::calls::Permission;
 use cloud_core::clock::rfc3339;
 use cloud_core::service::{Action, Answer, Request};
-use cloud_core::{AwsError, Cloud};
+use cloud_core::{AwsError, Cloud, lock};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::config::Config;
 use super::function::Function;
-use super::{State, asynchronous, invocation, lock};
+use super::{State, asynchronous, invocation};
 
 #[rustfmt::skip]
 pub(super) const ACTIONS: &[Action] = &[
@@ -28,6 +28,10 @@ pub(super) const ACTIONS: &[Action] = &[
         .route("GET", "/2015-03-31/functions/{FunctionName}/configuration", 200),
     Action::new("ListFunctions", |cloud, input| list_functions(cloud, read(input)?))
         .route("GET", "/2015-03-31/functions", 200),
+    Action::refused("GetFunctionConcurrency").route("GET", "/2019-09-30/functions/{FunctionName}/concurrency", 200),
+    Action::refused("GetFunctionEventInvokeConfig")
+        .route("GET", "/2019-09-25/functions/{FunctionName}/event-invoke-config", 200),
+    Action::refused("GetPolicy").route("GET", "/2015-03-31/functions/{FunctionName}/policy", 200),
 ];
 
 fn invoke_permission(cloud: &Cloud, request: Request<'_>) -> Vec<Permission> {

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use cloud_core::store::StoreError;
-use cloud_core::{AwsError, Cloud};
+use cloud_core::{AwsError, Cloud, lock};
 
 use super::destination::{self, Outcome};
 use super::store::{self, Event};
-use super::{State, function, invocation, lock};
+use super::{State, function, invocation};
 
 /// 1 MB (API_Invoke).
 const MAX_EVENT_BYTES: usize = 1_048_576;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use cloud_core::Cloud;
 use cloud_core::resource::{Refusal, Resource};
 use cloud_core::service::{Deploy, Identity, Type, counted};
+use cloud_core::{Cloud, lock};
 
 use super::function::Function;
-use super::{State, config, lock, store};
+use super::{State, config, store};
 
 #[rustfmt::skip]
 pub(crate) const TYPES: &[Type] = &[
@@ -24,8 +24,7 @@ pub(crate) const TYPES: &[Type] = &[
         .approximated(),
     Type::inert("AWS::Lambda::Permission", "permissions are not enforced here",
         Identity::made_up(100).attributes(&[("Id", "{ref}")]),
-        &["Action", "EventSourceToken", "FunctionName", "FunctionUrlAuthType", "InvokedViaFunctionUrl", "Principal",
-          "PrincipalOrgID", "SourceAccount", "SourceArn"]),
+        &["Action", "FunctionName", "Principal", "SourceAccount", "SourceArn"]),
 ];
 
 fn deploy_function(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {

@@ -4,11 +4,10 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, Weak};
 
-use cloud_core::Cloud;
+use cloud_core::{Cloud, lock};
 use serde_json::{Value, json};
 
 use super::config::Config;
-use super::lock;
 
 /// The size of the log that `LogType: Tail` returns (API_Invoke).
 const TAIL_BYTES: usize = 4_096;

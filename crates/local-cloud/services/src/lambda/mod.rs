@@ -20,7 +20,7 @@ mod store;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -76,7 +76,7 @@ fn function(cloud: &Cloud, name: &str) -> Result<Arc<Function>, AwsError> {
         parts.drain(..=at);
     }
     let known = match parts[..] {
-        [name] | [name, "$LATEST"] => lock(&cloud.state::<State>().functions).get(name).cloned(),
+        [name] | [name, "$LATEST"] => cloud_core::lock(&cloud.state::<State>().functions).get(name).cloned(),
         _ => None,
     };
     known.ok_or_else(|| {
@@ -84,10 +84,6 @@ fn function(cloud: &Cloud, name: &str) -> Result<Arc<Function>, AwsError> {
         let arn = cloud.arn("lambda", &format!("function:{}", parts.join(":")));
         AwsError::new(404, "ResourceNotFoundException", format!("Function not found: {arn}"))
     })
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Starts the delivery of asynchronous invocations. It ends with every function process when
@@ -104,7 +100,7 @@ fn start(cloud: &Arc<Cloud>) {
 /// Kills every function process at once; the last thing to do before the local cloud exits.
 pub fn end_processes(cloud: &Cloud) {
     let state = cloud.state::<State>();
-    lock(&state.functions).values().for_each(|function| function.retire(&state.pool));
+    cloud_core::lock(&state.functions).values().for_each(|function| function.retire(&state.pool));
     state.alive.kill_all();
 }
 
@@ -117,7 +113,7 @@ fn end_idle(cloud: &Cloud) -> usize {
 /// busy ones after their invocation.
 pub fn replaced(cloud: &Cloud, binaries: &[String]) {
     let state = cloud.state::<State>();
-    let functions = lock(&state.functions);
+    let functions = cloud_core::lock(&state.functions);
     let affected = functions.values().filter(|function| binaries.contains(&function.config.binary));
     affected.for_each(|function| function.retire(&state.pool));
 }
@@ -126,7 +122,8 @@ pub fn replaced(cloud: &Cloud, binaries: &[String]) {
 /// noticed early. (AWS may start functions ahead of time, too.) The error is a sentence that names the first
 /// function that does not start, and the last line of its log.
 pub async fn start_all(cloud: &Arc<Cloud>) -> Result<(), String> {
-    let functions: Vec<Arc<Function>> = lock(&cloud.state::<State>().functions).values().cloned().collect();
+    let functions: Vec<Arc<Function>> =
+        cloud_core::lock(&cloud.state::<State>().functions).values().cloned().collect();
     for function in functions {
         invocation::start_one(cloud, &function).await?;
     }

@@ -6,11 +6,11 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use cloud_core::lock;
 use tokio::net::unix::pipe;
 
-use super::lock;
 use super::logger::{Logger, Source};
-use crate::logs::LARGEST_EVENT;
+use crate::logs::MAX_EVENT_BYTES;
 
 /// The capacity of a pipe (pipe(7)), and so the most that can be unread at one moment.
 const PIPE_BYTES: usize = 65_536;
@@ -121,11 +121,11 @@ impl Output {
 
 /// Cuts a line, between two characters, where it is too long for an event of CloudWatch Logs; returns the rest.
 fn cut(line: &mut Vec<u8>) -> Option<Vec<u8>> {
-    if line.strip_suffix(b"\n").unwrap_or(line).len() <= LARGEST_EVENT {
+    if line.strip_suffix(b"\n").unwrap_or(line).len() <= MAX_EVENT_BYTES {
         return None;
     }
     let begins = |at: &usize| line[*at] & 0b1100_0000 != 0b1000_0000;
-    let at = (LARGEST_EVENT - 3..=LARGEST_EVENT).rev().find(begins).unwrap_or(LARGEST_EVENT);
+    let at = (MAX_EVENT_BYTES - 3..=MAX_EVENT_BYTES).rev().find(begins).unwrap_or(MAX_EVENT_BYTES);
     Some(line.split_off(at))
 }
 
@@ -141,8 +141,8 @@ mod tests {
             (String::from_utf8(line).unwrap().len(), rest)
         };
         let line = |bytes: usize| "x".repeat(bytes);
-        assert_eq!(cut_of(line(LARGEST_EVENT) + "\n"), (LARGEST_EVENT + 1, None));
-        assert_eq!(cut_of(line(LARGEST_EVENT) + "y\n"), (LARGEST_EVENT, Some("y\n".into())));
-        assert_eq!(cut_of(line(LARGEST_EVENT - 1) + "é"), (LARGEST_EVENT - 1, Some("é".into())));
+        assert_eq!(cut_of(line(MAX_EVENT_BYTES) + "\n"), (MAX_EVENT_BYTES + 1, None));
+        assert_eq!(cut_of(line(MAX_EVENT_BYTES) + "y\n"), (MAX_EVENT_BYTES, Some("y\n".into())));
+        assert_eq!(cut_of(line(MAX_EVENT_BYTES - 1) + "é"), (MAX_EVENT_BYTES - 1, Some("é".into())));
     }
 }

@@ -7,10 +7,10 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use cloud_core::lock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::config::ACCOUNT_CONCURRENCY;
-use super::lock;
 use super::process::Process;
 
 /// Processes at once, idle ones included; further invocations wait. AWS has no such bound, but one machine is

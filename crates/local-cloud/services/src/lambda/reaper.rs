@@ -9,9 +9,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
+use cloud_core::lock;
 use rustix::process::{Pid, Signal};
-
-use super::lock;
 
 /// Kills the groups that the last line of standard input names.
 const WATCH: &str = r#"while read -r groups; do alive=$groups; done

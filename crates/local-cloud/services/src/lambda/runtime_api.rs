@@ -9,13 +9,11 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use cloud_core::Cloud;
 use cloud_core::port::{self, Patience, Unread, local};
+use cloud_core::{Cloud, lock};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
-
-use super::lock;
 
 /// Answer of a synchronous invocation: 6 MB, and 100 bytes for the envelope (gettingstarted-limits; the figure
 /// is that of Lambda's error message).

@@ -1,9 +1,10 @@
 //! The asynchronous invocations in the store.
 
+use std::collections::{BTreeMap, HashSet};
+
 use bytes::Bytes;
 use cloud_core::store::{Store, StoreError};
 use rusqlite::params;
-use std::collections::{BTreeMap, HashSet};
 
 pub(super) const TABLES: &str = "CREATE TABLE IF NOT EXISTS lambda_events (
     request_id TEXT PRIMARY KEY, function TEXT NOT NULL, payload BLOB NOT NULL, accepted_ms INTEGER NOT NULL,

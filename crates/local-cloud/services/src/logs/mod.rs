@@ -15,7 +15,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use api::MAX_EVENT_BYTES as LARGEST_EVENT;
+pub(crate) use api::MAX_EVENT_BYTES;
 pub use names::{group_arn, group_name};
 pub use store::append_within;
 

@@ -16,7 +16,7 @@ pub use store::{
 
 pub static SERVICE: Service = Service {
     protocols: &[Protocol::S3],
-    open: |opening| opening.store.migrate(store::TABLES),
+    open: |opening| store::open(opening.store),
     actions: api::ACTIONS,
     types: deploy::TYPES,
     ..Service::new("s3")

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use cloud_core::store::{Store, StoreError};
 use cloud_core::{AwsError, Cloud};
 use md5::{Digest, Md5};
 use rusqlite::{OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
-pub(super) const TABLES: &str = "CREATE TABLE IF NOT EXISTS s3_buckets (
+const TABLES: &str = "CREATE TABLE IF NOT EXISTS s3_buckets (
                  name TEXT PRIMARY KEY,
                  created_ms INTEGER NOT NULL
              );
@@ -21,6 +22,12 @@ pub(super) const TABLES: &str = "CREATE TABLE IF NOT EXISTS s3_buckets (
                  metadata TEXT NOT NULL,
                  PRIMARY KEY (bucket, key)
              );";
+
+/// Creates the tables. An earlier version kept uploads in parts; a part of one is no object yet.
+pub(super) fn open(store: &Store) -> Result<(), StoreError> {
+    store.write(|tx| tx.execute_batch("DROP TABLE IF EXISTS s3_parts; DROP TABLE IF EXISTS s3_uploads"))?;
+    store.migrate(TABLES)
+}
 
 /// An object without its bytes.
 #[derive(Debug, Clone, PartialEq)]

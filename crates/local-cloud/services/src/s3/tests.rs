@@ -177,3 +177,23 @@ async fn a_copy_onto_itself_must_change_something() {
     let changed = Some((Map::new(), Map::from_iter([("k".to_owned(), "v".into())])));
     assert_eq!(copy(&cloud, itself, itself, changed).unwrap().metadata["k"], "v");
 }
+
+#[test]
+fn an_upload_that_an_earlier_version_left_does_not_stop_a_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || {
+        let settings = cloud_core::Settings {
+            state: Some(folder.path().to_owned()),
+            ..cloud_core::Settings::for_tests()
+        };
+        crate::testing::open(
+            settings,
+            cloud_core::clock::Clock::system(),
+            cloud_core::random::Random::seeded(1),
+        )
+    };
+    let left = "CREATE TABLE s3_uploads (id TEXT PRIMARY KEY); INSERT INTO s3_uploads VALUES ('u');
+                CREATE TABLE s3_parts (id TEXT REFERENCES s3_uploads); INSERT INTO s3_parts VALUES ('u')";
+    open().unwrap().store.write(|tx| tx.execute_batch(left)).unwrap();
+    open().unwrap();
+}

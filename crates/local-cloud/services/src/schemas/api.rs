@@ -18,6 +18,9 @@ pub(super) const ACTIONS: &[Action] = &[
         .route("GET", "/v1/registries/name/{RegistryName}/schemas/name/{SchemaName}", 200),
     Action::new("ListRegistries", list_registries).route("GET", "/v1/registries", 200),
     Action::new("ListSchemas", list_schemas).route("GET", "/v1/registries/name/{RegistryName}/schemas", 200),
+    Action::refused("ListSchemaVersions")
+        .route("GET", "/v1/registries/name/{RegistryName}/schemas/name/{SchemaName}/versions", 200),
+    Action::refused("ListTagsForResource").route("GET", "/tags/{ResourceArn}", 200),
 ];
 
 const CODE: &str = "BadRequestException";

@@ -40,7 +40,10 @@ fn deploy(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// The ARNs of `stage` and `/stage` are the same: the parameter that is found has the right name.
 async fn remove(cloud: &Arc<Cloud>, parameter: &Named) -> Result<bool, AwsError> {
-    let name = parameter.id.split_once(":parameter").map_or(parameter.id.as_str(), |(_, name)| name);
-    delete(cloud, name)
+    match find(cloud, &parameter.id)? {
+        Some(found) => delete(cloud, &found.name),
+        None => Ok(false),
+    }
 }

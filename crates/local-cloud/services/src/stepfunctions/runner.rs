@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use cloud_core::{AwsError, Cloud, calls};
 use cloud_languages::states::integration::{Reply, Request, Resource};
@@ -33,10 +33,6 @@ pub struct Runner {
     pub stub: std::sync::OnceLock<super::tests::Stub>,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Stores a new execution with its first step, unless another execution has its name and is not forgotten.
 pub fn start(
     cloud: &Arc<Cloud>,
@@ -44,7 +40,7 @@ pub fn start(
     is_forgotten: impl FnOnce(&Record) -> bool,
 ) -> Result<Started, AwsError> {
     let revision = revision(cloud, &execution.meta.revision)?;
-    let guard = locked(&cloud.state::<Runner>().stepping);
+    let guard = cloud_core::lock(&cloud.state::<Runner>().stepping);
     let meta = &execution.meta;
     let existing = cloud.store.read(|connection| store::find(connection, &meta.machine_name, &meta.name))?;
     let instead = existing.as_ref().map(|record| record.seq);
@@ -81,7 +77,7 @@ pub enum Started {
 
 /// Gives a stimulus to an execution: `false` if nothing waited for it, `None` if there is no such execution.
 pub fn stimulate(cloud: &Arc<Cloud>, seq: i64, stimulus: &Stimulus) -> Result<Option<bool>, AwsError> {
-    let guard = locked(&cloud.state::<Runner>().stepping);
+    let guard = cloud_core::lock(&cloud.state::<Runner>().stepping);
     let Some(mut record) = cloud.store.read(|connection| store::get(connection, seq))? else {
         return Ok(None);
     };
@@ -148,7 +144,7 @@ fn follow_up(cloud: &Arc<Cloud>, record: &Record, effects: Effects) {
 /// Sends a task's request and gives the execution the reply.
 fn send(cloud: &Arc<Cloud>, record: &Record, number: u64, resource: String, arguments: Value) {
     let seq = record.seq;
-    if !locked(&cloud.state::<Runner>().sent).insert((seq, number)) {
+    if !cloud_core::lock(&cloud.state::<Runner>().sent).insert((seq, number)) {
         return;
     }
     let meta = &record.execution.meta;
@@ -174,7 +170,7 @@ fn send(cloud: &Arc<Cloud>, record: &Record, number: u64, resource: String, argu
         if let Err(error) = stimulate(&cloud, seq, &Stimulus::Answered(number, outcome)) {
             tracing::warn!(target: "hop", service = "states", resource = %execution_arn, %error, "reply not stored");
         }
-        locked(&cloud.state::<Runner>().sent).remove(&(seq, number));
+        cloud_core::lock(&cloud.state::<Runner>().sent).remove(&(seq, number));
     });
 }
 

@@ -8,7 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use cloud_core::AwsError;
 use cloud_core::clock::rfc3339;
 use serde_json::{Map, Value, json};
-use services::{DYNAMODB_ERRORS, LAMBDA_ERRORS, SDKS, Sdk};
+pub use services::SDKS;
+use services::{DYNAMODB_ERRORS, LAMBDA_ERRORS, Sdk};
 
 use super::tree::Failure;
 

@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{already_exists, invalid, page, seconds, with_texts};
-use crate::eventbridge::names::{DEFAULT_BUS, bus_arn, bus_name, check_bus, find_bus};
+use crate::eventbridge::names::{bus_arn, bus_name, check_bus, find_bus};
+use crate::eventbridge::store::DEFAULT_BUS;
 use crate::eventbridge::{policy, routing, store};
 
 #[derive(Deserialize)]

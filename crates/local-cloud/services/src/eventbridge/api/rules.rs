@@ -6,8 +6,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{invalid, invalid_pattern, page, with_texts};
-use crate::eventbridge::names::{DEFAULT_BUS, find_bus, rule_arn};
+use crate::eventbridge::names::{find_bus, rule_arn};
 use crate::eventbridge::rule::{MAX_TARGETS, check_name, check_state, check_targets, parse_pattern};
+use crate::eventbridge::store::DEFAULT_BUS;
 use crate::eventbridge::target::Target;
 use crate::eventbridge::{routing, store};
 
