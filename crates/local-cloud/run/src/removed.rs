@@ -140,8 +140,11 @@ mod tests {
     Properties: { ArchiveName: old, SourceArn: !Sub 'arn:aws:events:${AWS::Region}:${AWS::AccountId}:event-bus/default' }
 ";
     const BUCKET: &str = "  Images: { Type: AWS::S3::Bucket, Properties: { BucketName: images } }\n";
+    /// `stage` and `/stage` have one ARN.
     const PARAMETER: &str =
-        "  Setting: { Type: AWS::SSM::Parameter, Properties: { Name: /a/b, Type: String, Value: v } }\n";
+        "  Setting: { Type: AWS::SSM::Parameter, Properties: { Name: /a/b, Type: String, Value: v } }
+  Plain: { Type: AWS::SSM::Parameter, Properties: { Name: stage, Type: String, Value: v } }
+";
 
     async fn run(cloud: &Arc<Cloud>, resources: &str) -> Result<(), String> {
         let application = application(cloud, resources);
@@ -242,6 +245,7 @@ mod tests {
             ("events", "DescribeArchive", json!({"ArchiveName": "old"})),
             ("s3", "ListObjectsV2", json!({"Bucket": "images"})),
             ("ssm", "GetParameter", json!({"Name": "/a/b"})),
+            ("ssm", "GetParameter", json!({"Name": "stage"})),
         ] {
             let gone = cloud.call(service, action, input).await.expect_err("it is removed");
             assert_ne!(gone.code, "NotImplemented", "{service} {action}");
@@ -295,6 +299,15 @@ mod tests {
         assert_eq!(rows(&cloud), [1, 1, 0]);
         run(&cloud, &rest).await.unwrap();
         assert_eq!(rows(&cloud), [0, 0, 0]);
+    }
+
+    #[tokio::test]
+    async fn an_archive_that_the_template_no_longer_has_is_gone_before_the_ports_answer() {
+        let cloud = cloud();
+        run(&cloud, ARCHIVE).await.unwrap();
+        run(&cloud, "").await.unwrap();
+        let gone = cloud.call("events", "DescribeArchive", json!({"ArchiveName": "old"})).await.unwrap_err();
+        assert_eq!(gone.code, "ResourceNotFoundException");
     }
 
     #[tokio::test]

@@ -272,6 +272,20 @@ async fn with_bucket() -> Listening {
 }
 
 #[tokio::test]
+async fn a_rest_operation_that_is_not_emulated_is_refused_by_its_name() {
+    let cloud = listen().await;
+    for (path, service, name) in [
+        ("/2015-03-31/functions/f/policy", "lambda", "lambda:GetPolicy"),
+        ("/v1/registries/name/r/schemas/name/s/versions", "schemas", "schemas:ListSchemaVersions"),
+    ] {
+        let refused = cloud.get(path, service).send().await.unwrap();
+        assert_eq!(refused.status(), StatusCode::NOT_IMPLEMENTED);
+        let text = refused.text().await.unwrap();
+        assert!(text.contains(name), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_to_s3_needs_the_permission_that_a_policy_can_name() {
     let cloud = with_bucket().await;
     let key = cloud.cloud.calls.key_of("me");
