@@ -197,8 +197,9 @@ pub const DEFAULT_STATUS: ContractStatus = Approved;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn at(ms: i64) -> Timestamp {
         Timestamp::from_millis(ms).unwrap()

@@ -5,8 +5,8 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use lambda_kit::CallError;
 use lambda_kit::clients::warm_up;
+use lambda_kit::item::{Item, get_item};
 use lambda_kit::ledger::{Committed, Entry, Ledger, Record, Records, Waited};
-use lambda_kit::transaction::Item;
 use vocabulary::{CommandId, ContractVersion, PropertyId};
 
 use crate::domain::Contract;
@@ -29,16 +29,8 @@ impl DynamoContracts {
     }
 
     async fn get(&self, property_id: AttributeValue) -> Result<Option<Item>, CallError> {
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("property_id", property_id)
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(CallError::from_sdk)?;
-        Ok(answer.item)
+        let key = Item::from([("property_id".into(), property_id)]);
+        get_item(&self.client, &self.table, key).await
     }
 
     /// Writes `contract` if the stored version is the one just before it.
@@ -89,7 +81,6 @@ impl Records for DynamoContracts {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::time::Duration;
 
     use lambda_kit::batch::Deadline;
@@ -98,6 +89,7 @@ mod tests {
     use serde_json::{Value, json};
     use vocabulary::ContractStatus;
 
+    use super::*;
     use crate::handlers::ingest;
     use crate::tests::world::{at, create_body, message};
 

@@ -158,8 +158,9 @@ pub struct SettledClaim {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::*;
     use ContractStatus::{Approved, Cancelled, Closed, Draft, Expired};
+
+    use super::*;
 
     pub(crate) fn property() -> PropertyId {
         "usa/anytown/main-street/111".parse().unwrap()

@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use events::ContractStatusChanged;
 use lambda_kit::CallError;
 use lambda_kit::clients::warm_up;
-use lambda_kit::transaction::Item;
+use lambda_kit::item::{Item, get_item};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vocabulary::{PropertyId, Timestamp};
@@ -36,16 +36,8 @@ impl ContractStatusTable {
     }
 
     async fn get(&self, property_id: AttributeValue) -> Result<Option<Item>, CallError> {
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("property_id", property_id)
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(CallError::from_sdk)?;
-        Ok(answer.item)
+        let key = Item::from([("property_id".into(), property_id)]);
+        get_item(&self.client, &self.table, key).await
     }
 }
 
@@ -276,11 +268,12 @@ fn number(value: impl ToString) -> AttributeValue {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::domain::tests::{contract, property, waiting};
     use lambda_kit::fixture::dynamodb;
     use vocabulary::ContractStatus::{Approved, Draft};
     use vocabulary::{ContractVersion, EvaluationResult};
+
+    use super::*;
+    use crate::domain::tests::{contract, property, waiting};
 
     async fn statuses() -> ContractStatusTable {
         let client = dynamodb(&[("contract-status", &["property_id"])]).await.unwrap();

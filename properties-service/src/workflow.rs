@@ -60,8 +60,9 @@ fn without(token: &TaskToken, cause: CallError) -> CallError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use aws_sdk_sfn::types::error::{InvalidOutput, InvalidToken, TaskDoesNotExist, TaskTimedOut};
+
+    use super::*;
 
     /// Known fault 13: a token that was dead failed the stream's batch again and again.
     #[test]

@@ -90,8 +90,9 @@ impl From<String> for Position {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn position(property: &str) -> Option<Position> {
         Position::of(&property.parse().unwrap())

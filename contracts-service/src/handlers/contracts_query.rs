@@ -36,12 +36,12 @@ async fn contract(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use aws_lambda_events::encodings::Body;
     use lambda_kit::fixture::{Call, Fault};
     use lambda_kit::ledger::{CommandStatus, Record};
     use serde_json::{Value, json};
 
+    use super::*;
     use crate::tests::world::World;
 
     fn stored() -> Value {

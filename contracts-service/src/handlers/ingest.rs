@@ -139,13 +139,13 @@ fn invalid(InvalidBody { line, column }: InvalidBody) -> Rejection {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::time::Duration;
 
     use lambda_kit::fixture::{Call, Fault, Redeliveries, batch, failed, received};
     use lambda_kit::ledger::{CommandStatus, Waited, WaitsFor};
     use serde_json::{Value, json};
 
+    use super::*;
     use crate::tests::world::{World, at, create_body, message};
 
     /// A world and the queue that feeds it.

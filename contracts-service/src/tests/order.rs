@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use ContractStatus::{Approved, Cancelled, Closed, Draft};
+use Step::{Create, Move};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_kit::CallError;
 use lambda_kit::batch::Deadline;
@@ -19,8 +21,6 @@ use vocabulary::{ContractStatus, Timestamp};
 
 use super::world::{World, create_body, message};
 use crate::handlers::ingest::handle;
-use ContractStatus::{Approved, Cancelled, Closed, Draft};
-use Step::{Create, Move};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Step {

@@ -180,9 +180,9 @@ mod tests {
 
     #[test]
     fn a_time_is_no_later_than_the_event_or_its_consumer_knows() {
-        let credible = |told: &str, now: &str| {
+        let credible = |text: &str, now: &str| {
             let mut event = event("DRAFT");
-            event["detail"]["contract_last_modified_on"] = told.into();
+            event["detail"]["contract_last_modified_on"] = text.into();
             let read = Envelope::<ContractStatusChanged>::read(&event).unwrap();
             read.credible_detail(now.parse().unwrap()).contract_last_modified_on.to_string()
         };
@@ -209,8 +209,8 @@ mod tests {
     #[test]
     fn what_is_no_event_at_all_is_said_to_be_none() {
         for other in [json!({ "hello": "world" }), json!(null), json!([1]), json!("event")] {
-            let told = refused(other).to_string();
-            assert!(told.starts_with("event without an id cannot be read: "), "{told}");
+            let text = refused(other).to_string();
+            assert!(text.starts_with("event without an id cannot be read: "), "{text}");
         }
     }
 

@@ -260,11 +260,11 @@ impl Delivery {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::cell::RefCell;
 
     use serde_json::json;
 
+    use super::*;
     use crate::fixture::{Redeliveries, failed};
 
     fn batch(bodies: &[&str]) -> SqsEvent {

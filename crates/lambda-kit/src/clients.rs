@@ -19,9 +19,8 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::tls::{Provider, TlsContext, rustls_provider::CryptoMode};
 
-use crate::CallError;
 use crate::config::ConfigError;
-use crate::roots;
+use crate::{CallError, roots};
 
 /// To connect takes about 10 ms inside a region; after this time the SDK tries again.
 const CONNECT: Duration = Duration::from_millis(500);
@@ -85,7 +84,6 @@ fn configuration(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::time::Instant;
 
     use aws_credential_types::Credentials;
@@ -95,6 +93,8 @@ mod tests {
     use tokio_rustls::rustls::ServerConfig;
     use tokio_rustls::rustls::crypto::ring;
     use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+    use super::*;
 
     const ANSWER: &str =
         "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: 2\r\n\r\n{}";
@@ -167,8 +167,8 @@ mod tests {
             let answer = aws_sdk_dynamodb::Client::new(&config).list_tables().send().await;
             assert_eq!(answer.is_ok(), trusted, "{path:?}: {answer:?}");
             if let Err(error) = answer {
-                let told = format!("{:?}", error.into_source().unwrap());
-                assert!(told.contains("UnknownIssuer"), "{told}");
+                let text = format!("{:?}", error.into_source().unwrap());
+                assert!(text.contains("UnknownIssuer"), "{text}");
             }
         }
     }

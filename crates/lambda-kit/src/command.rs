@@ -122,8 +122,9 @@ pub(crate) fn receive_count(message: &SqsMessage) -> u32 {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     pub(crate) fn message(attributes: &[(&str, &str)], body: &str) -> SqsMessage {
         let attributes: serde_json::Map<_, _> = attributes

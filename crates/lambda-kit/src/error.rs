@@ -105,9 +105,10 @@ impl From<CallError> for lambda_runtime::Diagnostic {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_dynamodb::types::AttributeValue;
+
     use super::*;
     use crate::fixture::dynamodb;
-    use aws_sdk_dynamodb::types::AttributeValue;
 
     #[tokio::test]
     async fn an_item_that_is_too_large_is_refused_and_a_missing_table_may_still_come() {

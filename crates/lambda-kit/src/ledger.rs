@@ -5,18 +5,20 @@
 //! There are two kinds of rows with the same attributes: `COMMAND#{id}`, and `KEY#{hash of agent and
 //! idempotency key}`, a copy of the row of the first command that used the key.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::time::Duration;
 use vocabulary::{CommandId, Decision, IdempotencyKey, Reason, Timestamp};
 
 use crate::CallError;
 use crate::batch::{Failure, Outcome};
 use crate::command::Command;
+use crate::item::{Item, get_item};
 use crate::redelivery::{MAX_ATTEMPTS, PREDECESSOR_WAITS, STATE_WAITS, backoff, pause};
-use crate::transaction::{Item, Transaction, transact};
+use crate::transaction::{Transaction, transact};
 
 /// Seconds that a row is kept: 30 days, as the API promises for idempotency keys. A message can be in the
 /// queue (4 days) and the dead-letter queue (14 days) for less than that.
@@ -379,16 +381,8 @@ impl Ledger {
     }
 
     async fn row(&self, id: &CommandId) -> Result<Option<Row>, CallError> {
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("pk", AttributeValue::S(command_pk(id)))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(CallError::from_sdk)?;
-        answer.item.map(read_row).transpose()
+        let key = Item::from([("pk".into(), AttributeValue::S(command_pk(id)))]);
+        get_item(&self.client, &self.table, key).await?.map(read_row).transpose()
     }
 
     /// Writes `entry` and `effects` in one transaction. `overtaken` reads the stored item of the effect

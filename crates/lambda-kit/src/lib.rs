@@ -12,6 +12,7 @@ mod error;
 pub mod event;
 #[cfg(feature = "fixture")]
 pub mod fixture;
+pub mod item;
 pub mod ledger;
 pub mod publish;
 pub mod redelivery;

@@ -64,8 +64,9 @@ fn parse(pem: &[u8]) -> Result<RootCertStore, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use sha2::{Digest, Sha256};
+
+    use super::*;
 
     /// SHA-256 of each subject's public key info, as <https://www.amazontrust.com/repository/> has them.
     const PUBLISHED: [&str; 5] = [

@@ -50,8 +50,9 @@ fn levels(level: Option<&str>) -> Targets {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::sync::{Arc, Mutex};
+
+    use super::*;
 
     /// Lines inside the span of a command lacked the request id.
     #[test]

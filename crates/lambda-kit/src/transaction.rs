@@ -1,15 +1,11 @@
 //! Transactions of a table, and why one was cancelled.
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteItem};
+use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
 
 use crate::CallError;
-
-/// A `DynamoDB` item.
-pub type Item = HashMap<String, AttributeValue>;
+use crate::item::Item;
 
 /// How a transaction ended.
 #[derive(Debug, PartialEq)]

@@ -52,12 +52,13 @@ fn read(task: &Value) -> Result<Waiting, Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use lambda_kit::fixture::{Call, Fault, at_once};
+    use vocabulary::ContractStatus::{Approved, Cancelled, Draft};
+
     use super::*;
     use crate::domain::tests::{contract, waiting};
     use crate::handlers::on_contract_status_stream::tests::deliver;
     use crate::tests::world::World;
-    use lambda_kit::fixture::{Call, Fault, at_once};
-    use vocabulary::ContractStatus::{Approved, Cancelled, Draft};
 
     async fn wait(world: &World, token: &str) -> Result<(), EventFailure> {
         handle(serde_json::to_value(waiting(token, 1)).unwrap(), world, world, world).await
@@ -69,16 +70,16 @@ mod tests {
         let mut task = serde_json::to_value(waiting("secret", 1)).unwrap();
         task["seen"] = "secret".into();
         let failure = handle(task, &world, &world, &world).await.unwrap_err();
-        let told = format!("{failure:?}");
-        assert!(told.contains(&waiting("secret", 1).execution_arn.replace("secret", "")), "{told}");
-        assert!(!told.replace(&waiting("secret", 1).execution_arn, "").contains("secret"), "{told}");
+        let text = format!("{failure:?}");
+        assert!(text.contains(&waiting("secret", 1).execution_arn.replace("secret", "")), "{text}");
+        assert!(!text.replace(&waiting("secret", 1).execution_arn, "").contains("secret"), "{text}");
         assert_eq!(lambda_runtime::Diagnostic::from(failure).error_type, "Malformed");
         assert_eq!(world.calls.count(), 0);
     }
 
-    fn told(world: &World) -> Vec<(String, String)> {
-        let told = world.woken.borrow();
-        told.iter().map(|(token, wake)| (token.clone(), wake.contract_status.to_string())).collect()
+    fn woken(world: &World) -> Vec<(String, String)> {
+        let woken = world.woken.borrow();
+        woken.iter().map(|(token, wake)| (token.clone(), wake.contract_status.to_string())).collect()
     }
 
     fn one(token: &str, status: &str) -> Vec<(String, String)> {
@@ -91,7 +92,7 @@ mod tests {
             let world = World::default();
             world.contract_is(contract(status, 2));
             wait(&world, "t").await.unwrap();
-            assert_eq!(told(&world), one("t", status.as_str()));
+            assert_eq!(woken(&world), one("t", status.as_str()));
             assert_eq!(world.tokens(), Vec::<String>::new());
         }
     }
@@ -101,7 +102,7 @@ mod tests {
         let world = World::default();
         world.contract_is(contract(Draft, 1));
         wait(&world, "t").await.unwrap();
-        assert_eq!((told(&world), world.tokens()), (vec![], vec!["t".to_owned()]));
+        assert_eq!((woken(&world), world.tokens()), (vec![], vec!["t".to_owned()]));
     }
 
     /// The status may be written before any call of the wait or after the last, and the
@@ -119,7 +120,7 @@ mod tests {
                 });
                 wait(&world, "t").await.unwrap();
                 world.calls.let_others_act(&world);
-                assert_eq!(told(&world), one("t", "APPROVED"), "written {written}, delivered {delivered}");
+                assert_eq!(woken(&world), one("t", "APPROVED"), "written {written}, delivered {delivered}");
                 assert_eq!(world.tokens(), Vec::<String>::new(), "written {written}, delivered {delivered}");
             }
         }
@@ -133,7 +134,7 @@ mod tests {
         wait(&world, "first").await.unwrap();
         wait(&world, "second").await.unwrap();
         deliver(&world, &[("s-1", contract(Approved, 2))]).await;
-        let mut tokens: Vec<_> = told(&world).into_iter().map(|(token, _)| token).collect();
+        let mut tokens: Vec<_> = woken(&world).into_iter().map(|(token, _)| token).collect();
         tokens.sort();
         assert_eq!(tokens, ["first", "second"]);
     }
@@ -153,11 +154,11 @@ mod tests {
                 }
                 assert!(first.is_err(), "call {call} {fault:?}");
                 // The workflow calls again: with a new token, and the old one is dead.
-                let told_before = told(&world);
+                let woken_before = woken(&world);
                 world.kill("t");
                 wait(&world, "t2").await.unwrap();
-                if told_before.is_empty() {
-                    assert_eq!(told(&world), one("t2", "APPROVED"));
+                if woken_before.is_empty() {
+                    assert_eq!(woken(&world), one("t2", "APPROVED"));
                 }
                 // The next event removes the rest of the first token.
                 deliver(&world, &[("s-2", contract(Cancelled, 3))]).await;

@@ -147,11 +147,12 @@ fn request(input: Option<&str>) -> Result<Request, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::tests::world::World;
     use lambda_kit::fixture::{Call, Fault};
     use serde_json::json;
     use vocabulary::EvaluationResult::{Approved, Declined};
+
+    use super::*;
+    use crate::tests::world::World;
 
     const ME: &str = "arn:aws:states:us-east-1:123456789012:execution:approval:me";
 
@@ -276,9 +277,9 @@ mod tests {
         for input in inputs {
             for (world, event) in [left_out(&*input), (World::default(), ended(Some(input.clone())))] {
                 let failure = tell(&world, event).await.unwrap_err();
-                let told = failure.to_string();
-                assert!(matches!(failure, Failure::NoRequest { .. }), "{told}");
-                assert!(told.contains("e-1") && told.contains(ME) && told.len() < 1_500, "{told}");
+                let text = failure.to_string();
+                assert!(matches!(failure, Failure::NoRequest { .. }), "{text}");
+                assert!(text.contains("e-1") && text.contains(ME) && text.len() < 1_500, "{text}");
                 assert!(world.published.borrow().is_empty());
             }
         }

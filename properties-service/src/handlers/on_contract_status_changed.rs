@@ -33,14 +33,15 @@ pub async fn handle(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::domain::tests::{contract, property};
-    use crate::tests::world::World;
     use lambda_kit::fixture::{Call, Fault};
     use lambda_runtime::Diagnostic;
     use serde_json::json;
     use vocabulary::ContractStatus::{self, Approved, Cancelled, Draft};
     use vocabulary::ContractVersion;
+
+    use super::*;
+    use crate::domain::tests::{contract, property};
+    use crate::tests::world::World;
 
     fn event(detail: impl serde::Serialize) -> Value {
         json!({

@@ -118,12 +118,13 @@ fn read(record: &Value) -> Result<Option<ContractStatusChanged>, CallError> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::*;
-    use crate::domain::tests::{contract, waiting};
-    use crate::tests::world::World;
     use lambda_kit::fixture::{Call, Fault};
     use serde_json::json;
     use vocabulary::ContractStatus::{Approved, Cancelled, Draft};
+
+    use super::*;
+    use crate::domain::tests::{contract, waiting};
+    use crate::tests::world::World;
 
     fn record(sequence_number: &str, news: &ContractStatusChanged) -> Value {
         json!({

@@ -301,9 +301,10 @@ impl Listing {
 
 #[cfg(test)]
 mod tests {
+    use ListingStatus::{Approved, Declined, New, Pending, Withdrawn};
+
     use super::*;
     use crate::tests::world::{at, listing, offer, request};
-    use ListingStatus::{Approved, Declined, New, Pending, Withdrawn};
 
     const ALL: [ListingStatus; 5] = [New, Pending, Approved, Declined, Withdrawn];
 

@@ -116,10 +116,11 @@ impl TryFrom<Unchecked> for Offer {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::tests::world::offer_json;
     use proptest::prelude::*;
     use serde_json::{Value, json};
+
+    use super::*;
+    use crate::tests::world::offer_json;
 
     fn parse(body: &Value) -> Result<Offer, serde_json::Error> {
         serde_json::from_str::<NewOffer>(&body.to_string()).map(|new| new.0)

@@ -164,10 +164,11 @@ impl EndedContract {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::tests::world::{at, ended, evaluation, listing, request};
     use EvaluationResult::{Approved, Declined};
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::tests::world::{at, ended, evaluation, listing, request};
 
     fn pending() -> Listing {
         listing(ListingStatus::Pending)

@@ -4,7 +4,7 @@
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use lambda_kit::CallError;
-use lambda_kit::transaction::Item;
+use lambda_kit::item::Item;
 use vocabulary::{Address, OfferTerms, PropertyId};
 
 use super::{PK, SK, Table, key, read, search_key, search_partition};

@@ -19,7 +19,7 @@ use aws_sdk_dynamodb::types::{
 };
 use lambda_kit::CallError;
 use lambda_kit::clients::warm_up;
-use lambda_kit::transaction::Item;
+use lambda_kit::item::{Item, get_item};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vocabulary::{ListingStatus, PropertyId};
@@ -45,16 +45,7 @@ type Key = HashMap<String, AttributeValue>;
 
 impl Table {
     async fn get<T: DeserializeOwned>(&self, key: Key) -> Result<Option<T>, CallError> {
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&self.name)
-            .set_key(Some(key))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(CallError::from_sdk)?;
-        answer.item.map(read).transpose()
+        get_item(&self.client, &self.name, key).await?.map(read).transpose()
     }
 
     async fn warm_up(&self, key: Key) {

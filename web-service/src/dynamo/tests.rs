@@ -1,16 +1,17 @@
 //! The adapters against a real DynamoDB API, which must behave like the fakes of the ports.
 
-use super::*;
-use crate::domain::{Change, EndedContract, Evaluation, decide};
-use crate::page::Scope;
-use crate::ports::{Catalogue, Listings, Publications};
-use crate::tests::world::{at, ended, evaluation, listing, offer, offer_at, offer_of};
 use lambda_kit::batch::Outcome;
 use lambda_kit::command::Command;
 use lambda_kit::fixture::dynamodb;
 use lambda_kit::ledger::{CommandStatus, Records, settle};
 use vocabulary::EvaluationResult::Approved;
 use vocabulary::ListingStatus;
+
+use super::*;
+use crate::domain::{Change, EndedContract, Evaluation, decide};
+use crate::page::Scope;
+use crate::ports::{Catalogue, Listings, Publications};
+use crate::tests::world::{at, ended, evaluation, listing, offer, offer_at, offer_of};
 
 /// An approval without a request id: it answers the pending request.
 fn answer(contract_version: Option<u64>) -> Evaluation {

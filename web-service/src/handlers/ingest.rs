@@ -217,17 +217,19 @@ fn event(listing: &Listing) -> PublicationApprovalRequested {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use lambda_kit::fixture::{self, Call, Fault, Redeliveries, at_once, batch, failed, requested};
+    use lambda_kit::ledger::CommandStatus::{Applied, Pending, Rejected};
+    use serde_json::Value;
+    use vocabulary::ListingStatus;
+
     use super::*;
     use crate::domain::approval_request_id;
     use crate::tests::world::{
         LISTING, LISTINGS, REQUEST, World, at, listing, message, offer, offer_json, request_message,
         withdrawal_message,
     };
-    use lambda_kit::fixture::{self, Call, Fault, Redeliveries, at_once, batch, failed, requested};
-    use lambda_kit::ledger::CommandStatus::{Applied, Pending, Rejected};
-    use serde_json::Value;
-    use std::time::Duration;
-    use vocabulary::ListingStatus;
 
     fn write_message(id: &str) -> Value {
         message(id, "POST", LISTINGS, &offer_json().to_string())

@@ -65,10 +65,11 @@ async fn listing(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::tests::world::{World, api_request, at, body, listing};
     use lambda_kit::ledger::{CommandStatus, Record};
     use serde_json::json;
+
+    use super::*;
+    use crate::tests::world::{World, api_request, at, body, listing};
 
     const LISTING: &str = "/listings/{country}/{city}/{street}/{number}";
     const COMMAND: &str = "/listings/commands/{command_id}";

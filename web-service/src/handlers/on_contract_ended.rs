@@ -73,13 +73,13 @@ async fn take_down(
 
 #[cfg(test)]
 mod tests {
+    use lambda_kit::fixture::{Call, Fault};
+    use serde_json::json;
+    use vocabulary::{ContractVersion, EvaluationReason, EvaluationResult, ListingStatus};
+
     use super::*;
     use crate::domain::{Listing, evaluate};
     use crate::tests::world::{World, at, ended, evaluation, listing, offer};
-    use lambda_kit::fixture::{Call, Fault};
-    use serde_json::json;
-    use vocabulary::ListingStatus;
-    use vocabulary::{ContractVersion, EvaluationReason, EvaluationResult};
 
     fn event(status: &str, version: u64) -> Value {
         json!({
@@ -193,14 +193,14 @@ mod tests {
     async fn a_malformed_event_fails_with_its_ids_and_the_parsers_error() {
         let world = published();
         let failure = handle(event(&"S".repeat(300_000), 4), at(1_000), &world).await.unwrap_err();
-        let told = format!("{failure:?}");
+        let text = format!("{failure:?}");
         let property = offer().property_id().to_string();
         for part in
             ["e-1", "unicorn-contracts", "ContractStatusChanged", property.as_str(), "unknown variant"]
         {
-            assert!(told.contains(part), "{part} is not in {told}");
+            assert!(text.contains(part), "{part} is not in {text}");
         }
-        assert!(told.len() < 1_000, "{} bytes", told.len());
+        assert!(text.len() < 1_000, "{} bytes", text.len());
         assert_eq!(world.status(), Some(ListingStatus::Approved));
     }
 

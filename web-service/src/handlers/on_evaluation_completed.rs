@@ -65,14 +65,14 @@ async fn conclude(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::domain::{EndedContract, Revision};
-    use crate::tests::world::{World, at, ended, listing, offer, request};
     use lambda_kit::CallError;
     use lambda_kit::fixture::{Call, Fault};
     use serde_json::json;
-    use vocabulary::EvaluationReason;
-    use vocabulary::ListingStatus;
+    use vocabulary::{EvaluationReason, ListingStatus};
+
+    use super::*;
+    use crate::domain::{EndedContract, Revision};
+    use crate::tests::world::{World, at, ended, listing, offer, request};
 
     fn event(result: &str) -> Value {
         json!({
@@ -112,9 +112,9 @@ mod tests {
     #[tokio::test]
     async fn the_state_relied_on_is_kept_with_the_listing_as_the_event_tells_it() {
         let world = pending();
-        let mut told = event("APPROVED");
-        told["detail"]["contract_last_modified_on"] = at(1).to_string().into();
-        handle(told, &world).await.unwrap();
+        let mut event = event("APPROVED");
+        event["detail"]["contract_last_modified_on"] = at(1).to_string().into();
+        handle(event, &world).await.unwrap();
         assert_eq!(world.listing().unwrap().relied_on_at, Some(at(1)));
     }
 

@@ -125,12 +125,13 @@ fn next_page(request: &ApiGatewayProxyRequest, limit: u32, token: &str) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::domain::Listing;
-    use crate::tests::world::{World, api_request, body, listing, offer_at};
     use lambda_kit::fixture::{Call, Fault};
     use serde_json::{Value, json};
     use vocabulary::ListingStatus;
+
+    use super::*;
+    use crate::domain::Listing;
+    use crate::tests::world::{World, api_request, body, listing, offer_at};
 
     const CITY: &str = "/search/{country}/{city}";
     const STREET: &str = "/search/{country}/{city}/{street}";

@@ -7,12 +7,11 @@ use lambda_kit::batch::Deadline;
 use lambda_kit::fixture::{Call, Fault, Redeliveries, batch, failed, message, received};
 use proptest::prelude::*;
 use serde_json::json;
-use vocabulary::EvaluationReason;
+use vocabulary::{EvaluationReason, ListingStatus};
 
 use super::world::{LISTING, LISTINGS, REQUEST, World, at, offer, offer_json};
 use crate::domain::approval_request_id;
 use crate::handlers::{ingest, on_contract_ended, on_evaluation_completed};
-use vocabulary::ListingStatus;
 
 #[derive(Debug, Clone)]
 enum Step {

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use ListingStatus::{Approved, Declined, New, Pending, Withdrawn};
+use Step::{Request, Withdraw, Write};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_kit::CallError;
 use lambda_kit::batch::Deadline;
@@ -14,16 +16,13 @@ use lambda_kit::fixture::order::{
 };
 use lambda_kit::fixture::{Call, Fault, MemoryLedger, SimulatedQueue, requested};
 use serde_json::{Value, json};
-use vocabulary::{EvaluationResult, Timestamp};
+use vocabulary::{EvaluationResult, ListingStatus, Timestamp};
 
 use super::world::{
     LISTINGS, World, evaluation, listing, message, offer_json, request_message, withdrawal_message,
 };
 use crate::domain::{Evaluation, Listing, evaluate};
 use crate::handlers::ingest;
-use ListingStatus::{Approved, Declined, New, Pending, Withdrawn};
-use Step::{Request, Withdraw, Write};
-use vocabulary::ListingStatus;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Step {

@@ -21,7 +21,7 @@ fn read(path: &Path) -> Value {
 }
 
 /// A result as Lambda returns it.
-fn told<T: Serialize, E: Into<Diagnostic>>(result: Result<T, E>) -> Value {
+fn outcome<T: Serialize, E: Into<Diagnostic>>(result: Result<T, E>) -> Value {
     match result.map_err(Into::into) {
         Ok(answer) => serde_json::to_value(answer).unwrap(),
         Err(Diagnostic { error_type, error_message }) => {
@@ -70,7 +70,7 @@ async fn the_samples_of_web_ingest_are_answered_as_they_say() {
     replay("web-ingest", async |world, event| {
         let batch = serde_json::from_value(event).unwrap();
         let deadline = Deadline::after(Duration::from_secs(10));
-        let mut answer = told(
+        let mut answer = outcome(
             ingest::handle(batch, Timestamp::now(), deadline, world, world, &Redeliveries::default()).await,
         );
         // Different properties are handled concurrently, so the order has no meaning.
@@ -85,7 +85,7 @@ async fn the_samples_of_web_ingest_are_answered_as_they_say() {
 async fn the_samples_of_search_are_answered_as_they_say() {
     replay("search", async |world, event| {
         let request = serde_json::from_value(event).unwrap();
-        told(Ok::<_, String>(search::handle(&request, world).await))
+        outcome(Ok::<_, String>(search::handle(&request, world).await))
     })
     .await;
 }
@@ -94,7 +94,7 @@ async fn the_samples_of_search_are_answered_as_they_say() {
 async fn the_samples_of_listings_query_are_answered_as_they_say() {
     replay("listings-query", async |world, event| {
         let request = serde_json::from_value(event).unwrap();
-        told(Ok::<_, String>(listings_query::handle(&request, world).await))
+        outcome(Ok::<_, String>(listings_query::handle(&request, world).await))
     })
     .await;
 }
@@ -102,7 +102,7 @@ async fn the_samples_of_listings_query_are_answered_as_they_say() {
 #[tokio::test]
 async fn the_samples_of_on_evaluation_completed_are_answered_as_they_say() {
     replay("on-evaluation-completed", async |world, event| {
-        told(on_evaluation_completed::handle(event, super::world::at(1_000), world).await)
+        outcome(on_evaluation_completed::handle(event, super::world::at(1_000), world).await)
     })
     .await;
 }
@@ -110,7 +110,7 @@ async fn the_samples_of_on_evaluation_completed_are_answered_as_they_say() {
 #[tokio::test]
 async fn the_samples_of_on_contract_ended_are_answered_as_they_say() {
     replay("on-contract-ended", async |world, event| {
-        told(on_contract_ended::handle(event, super::world::at(1_000), world).await)
+        outcome(on_contract_ended::handle(event, super::world::at(1_000), world).await)
     })
     .await;
 }

@@ -12,13 +12,13 @@ use lambda_kit::fixture::{self, Calls, MemoryLedger};
 use lambda_kit::ledger::{CommandStatus, Committed, Entry, Record, Records, Waited};
 use serde_json::{Value, json};
 use vocabulary::{
-    ApprovalRequestId, CommandId, ContractVersion, EvaluationReason, EvaluationResult, PropertyId, Timestamp,
+    ApprovalRequestId, CommandId, ContractVersion, EvaluationReason, EvaluationResult, ListingStatus,
+    PropertyId, Timestamp,
 };
 
 use crate::domain::{EndedContract, Evaluation, Listing, NewOffer, Offer, Revision};
 use crate::page::{Position, Scope};
 use crate::ports::{Catalogue, Listings, Page, Publications, Published, Requests};
-use vocabulary::ListingStatus;
 
 /// `seconds` after a moment of the tests.
 pub(crate) fn at(seconds: i64) -> Timestamp {

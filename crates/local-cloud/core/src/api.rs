@@ -42,7 +42,7 @@ impl Unread {
             Self::Missing(mut member) => {
                 // A constraint names a member in camel case, however the input spells it.
                 member.get_mut(..1).map(str::make_ascii_lowercase);
-                AwsError::client(code, violations(&format!("Value null at '{member}'"), NOT_NULL))
+                AwsError::client(code, violation_of(&format!("Value null at '{member}'"), NOT_NULL))
             }
             Self::Unknown(member) => {
                 AwsError::client(code, format!("The parameter {member} is not emulated by the local cloud."))
@@ -74,13 +74,14 @@ pub fn read_or<T: DeserializeOwned>(
 /// The constraint of a required member.
 pub const NOT_NULL: &str = "Member must not be null";
 
-fn violations(what: &str, constraint: &str) -> String {
+/// The sentence of a broken constraint; `what` is for example `Value at 'names'`, where AWS leaves a value out.
+pub fn violation_of(what: &str, constraint: &str) -> String {
     format!("1 validation error detected: {what} failed to satisfy constraint: {constraint}")
 }
 
 /// The sentence of a value that breaks a constraint.
 pub fn violation(value: impl Display, member: &str, constraint: &str) -> String {
-    violations(&format!("Value '{value}' at '{member}'"), constraint)
+    violation_of(&format!("Value '{value}' at '{member}'"), constraint)
 }
 
 /// The same as the `ValidationException` that most services answer.

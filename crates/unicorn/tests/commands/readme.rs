@@ -103,7 +103,7 @@ fn every_command_of_the_readmes_story_answers_what_stands_there() {
     assert!(blocks.len() > 20, "only {} blocks were found", blocks.len());
 
     let mut shell = Shell::start();
-    let has_aws = heeds_the_endpoint(&shell.run("aws --version"));
+    let has_aws = reads_the_endpoint(&shell.run("aws --version"));
     for block in &blocks {
         if block.needs_aws() && !has_aws {
             // The README promises to need nothing but Rust, so a machine without this tool is no failure.
@@ -129,7 +129,7 @@ fn every_command_of_the_readmes_story_answers_what_stands_there() {
 
 /// Whether this version of the AWS command line reads `AWS_ENDPOINT_URL`: since 1.29 and 2.13.
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>
-fn heeds_the_endpoint(version: &str) -> bool {
+fn reads_the_endpoint(version: &str) -> bool {
     let Some((_, rest)) = version.split_once("aws-cli/") else { return false };
     let mut numbers = rest.split(|letter: char| !letter.is_ascii_digit()).map(|part| part.parse().ok());
     let version: (Option<u32>, Option<u32>) = (numbers.next().flatten(), numbers.next().flatten());
@@ -142,13 +142,13 @@ fn heeds_the_endpoint(version: &str) -> bool {
 }
 
 #[test]
-fn an_aws_command_line_that_does_not_heed_the_endpoint_counts_as_absent() {
+fn an_aws_command_line_that_does_not_read_the_endpoint_counts_as_absent() {
     for version in ["bash: line 1: aws: command not found", "aws-cli/2.9.19 Python/3.11.2", "aws-cli/1.28.4"]
     {
-        assert!(!heeds_the_endpoint(version), "{version}");
+        assert!(!reads_the_endpoint(version), "{version}");
     }
     for version in ["aws-cli/1.46.3 md/Botocore#1.44.5", "aws-cli/2.13.0 Python/3.11.2", "aws-cli/1.29.0"] {
-        assert!(heeds_the_endpoint(version), "{version}");
+        assert!(reads_the_endpoint(version), "{version}");
     }
 }
 

@@ -298,7 +298,7 @@ async fn a_request_to_s3_needs_the_permission_that_a_policy_can_name() {
     let made: Vec<_> =
         cloud.cloud.calls.made().into_keys().map(|call| (call.action, call.resource)).collect();
     let needed = |action: &str, resource: &str| (action.to_owned(), resource.to_owned());
-    // The second object does not exist, and only who may list the bucket is told that.
+    // The object does not exist. S3 says so only to a caller that may list the bucket.
     let expected =
         [needed("s3:GetObject", "arn:aws:s3:::images/a.png"), needed("s3:ListBucket", "arn:aws:s3:::images")];
     assert_eq!(made, expected);

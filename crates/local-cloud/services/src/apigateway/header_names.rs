@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io::{IoSlice, Result};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -22,7 +22,7 @@ pub(super) struct Head(Arc<Mutex<Option<Vec<u8>>>>);
 
 impl Head {
     fn with<T>(&self, use_bytes: impl FnOnce(&mut Option<Vec<u8>>) -> T) -> T {
-        use_bytes(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        use_bytes(&mut cloud_core::lock(&self.0))
     }
 
     /// Records the next head: the request before it is read to its end.

@@ -107,7 +107,7 @@ impl State {
 
     #[cfg(test)]
     fn add_log_line(&self, line: &str) {
-        self.logged.lock().unwrap_or_else(PoisonError::into_inner).push(line.to_owned());
+        cloud_core::lock(&self.logged).push(line.to_owned());
     }
 }
 

@@ -1,7 +1,7 @@
 //! A stage: the address under which an API answers, its throttling, variables and access log.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use cloud_core::api::is_name;
 use cloud_core::resource::{Refusal, Resource};
@@ -161,7 +161,7 @@ impl Stage {
         let Some(limit) = self.limit(path, method) else { return true };
         let key = (path.to_owned(), method.to_owned());
         let bucket = {
-            let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut buckets = cloud_core::lock(&self.buckets);
             let bucket = buckets.entry(key);
             bucket.or_insert_with(|| Arc::new(Bucket::new(limit.rate, limit.burst, now_ms))).clone()
         };

@@ -2,7 +2,7 @@
 //! Source: API Gateway guide, "Throttle requests to your REST APIs": the rate refills the
 //! bucket, the burst is its size.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 #[derive(Debug)]
 pub(super) struct Bucket {
@@ -27,7 +27,7 @@ impl Bucket {
 
     /// Takes one token; false where none is left.
     pub fn take(&self, now_ms: i64) -> bool {
-        let mut level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut level = cloud_core::lock(&self.level);
         // Concurrent calls may arrive in another order than their times.
         let seconds = (now_ms - level.at_ms).max(0) as f64 / 1000.0;
         level.tokens = (level.tokens + seconds * self.rate).min(self.burst);

@@ -1,7 +1,7 @@
 //! Which tables a write changes, and the ticks that wake the readers of their streams.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use serde_json::Value;
 use tokio::sync::watch;
@@ -12,7 +12,7 @@ pub(super) struct Changes(Mutex<HashMap<String, watch::Sender<u64>>>);
 
 impl Changes {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, watch::Sender<u64>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        cloud_core::lock(&self.0)
     }
 
     /// Ticks whenever an item of `table` may have changed.

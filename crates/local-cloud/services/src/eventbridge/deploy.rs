@@ -1,7 +1,7 @@
 //! Buses, policies, rules and archives of the template.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use cloud_core::api::{Tag, tag_object};
 use cloud_core::resource::{Refusal, Resource};
@@ -32,7 +32,7 @@ struct Names {
 
 impl Declared {
     fn names(&self) -> MutexGuard<'_, Names> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        cloud_core::lock(&self.0)
     }
 
     #[cfg(any(test, feature = "testing"))]

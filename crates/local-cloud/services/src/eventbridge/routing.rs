@@ -2,7 +2,7 @@
 //! its deliveries are stored in one transaction.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use cloud_core::Cloud;
 use cloud_core::store::StoreError;
@@ -36,7 +36,7 @@ pub struct Cache(Mutex<HashMap<String, Arc<Routes>>>);
 
 impl Cache {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Routes>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        cloud_core::lock(&self.0)
     }
 
     fn routes(&self, cloud: &Cloud, bus: &str) -> Result<Arc<Routes>, StoreError> {

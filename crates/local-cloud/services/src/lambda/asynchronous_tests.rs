@@ -2,16 +2,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cloud_core::Cloud;
 use cloud_core::clock::Clock;
 use cloud_core::random::Random;
+use cloud_core::{Cloud, lock};
 use serde_json::{Value, json};
 
 use super::super::pool::PROCESSES;
 use super::super::tests::{NOW, cloud, examples, function, message, queue, resource, until};
 use super::super::{State, invoke, invoke_async, retrying, start};
 use super::{MAX_UNDER_WAY, dispatch};
-use cloud_core::lock;
 
 /// How often the only event was tried, and when it is due again.
 fn attempts(cloud: &Cloud) -> Option<(i64, i64)> {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use cloud_core::resource::{Refusal, Resource};
-use cloud_core::service::{Deploy, Identity, Type, counted};
+use cloud_core::service::{Deploy, Identity, Level, Type, counted};
 use cloud_core::{Cloud, lock};
+use serde::Deserialize;
 
 use super::function::Function;
 use super::{State, config, store};
@@ -22,10 +23,26 @@ pub(crate) const TYPES: &[Type] = &[
             Ok(counted(store::pending(&cloud.store, function.name())?, "accepted invocation"))
         }))
         .approximated(),
-    Type::inert("AWS::Lambda::Permission", "permissions are not enforced here",
+    Type { level: Level::Inert, ..Type::new("AWS::Lambda::Permission", "permissions are not enforced here",
         Identity::made_up(100).attributes(&[("Id", "{ref}")]),
-        &["Action", "FunctionName", "Principal", "SourceAccount", "SourceArn"]),
+        Deploy::Now(|_, resource| resource.read::<Permission>().map(drop))) },
 ];
+
+/// Checked, and not used: nothing is authorised here.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Permission {
+    #[serde(rename = "Action")]
+    _action: String,
+    #[serde(rename = "FunctionName")]
+    _function_name: String,
+    #[serde(rename = "Principal")]
+    _principal: String,
+    #[serde(rename = "SourceAccount")]
+    _source_account: Option<String>,
+    #[serde(rename = "SourceArn")]
+    _source_arn: Option<String>,
+}
 
 fn deploy_function(cloud: &Arc<Cloud>, resource: &Resource) -> Result<(), Refusal> {
     let config = config::function(cloud, resource)?;

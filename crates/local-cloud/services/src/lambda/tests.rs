@@ -739,3 +739,19 @@ async fn a_function_may_have_as_many_files_open_as_on_aws() {
     let files = limits.as_str().unwrap().lines().find(|line| line.starts_with("Max open files")).unwrap();
     assert_eq!(files.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["1024", "1024"]);
 }
+
+#[tokio::test]
+async fn a_permission_lacks_nothing_and_has_nothing_that_is_not_emulated() {
+    let cloud = crate::testing::cloud();
+    let permission =
+        json!({"Action": "lambda:InvokeFunction", "FunctionName": "f", "Principal": "events.amazonaws.com"});
+    let deploy =
+        async |properties: Value| cloud.deploy(&resource("AWS::Lambda::Permission", properties)).await;
+    deploy(permission.clone()).await.unwrap();
+    for (member, value) in [("Principal", Value::Null), ("PrincipalOrgID", "o-1".into())] {
+        let mut changed = permission.clone();
+        changed[member] = value;
+        let refusal = deploy(changed).await.unwrap_err().to_string();
+        assert!(refusal.contains(member), "{refusal}");
+    }
+}

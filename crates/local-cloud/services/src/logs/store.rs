@@ -2,7 +2,7 @@
 //! read from its events, not stored. Times (`_ms`) are in milliseconds since the epoch.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use cloud_core::Cloud;
 use cloud_core::store::{Store, StoreError};
@@ -93,7 +93,7 @@ pub struct Ids(Mutex<HashMap<(String, String), (i64, i64)>>);
 
 impl Ids {
     fn with<T>(&self, use_ids: impl FnOnce(&mut HashMap<(String, String), (i64, i64)>) -> T) -> T {
-        use_ids(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        use_ids(&mut cloud_core::lock(&self.0))
     }
 
     /// Call this after deleting a group or a stream.

@@ -1,7 +1,7 @@
 //! The pipes of this run, and their readers.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use cloud_core::Cloud;
 use serde_json::{Map, Value};
@@ -38,7 +38,7 @@ impl Deployed {
 
 impl State {
     fn with<T>(&self, change: impl FnOnce(&mut BTreeMap<String, Deployed>) -> T) -> T {
-        change(&mut self.pipes.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut cloud_core::lock(&self.pipes))
     }
 
     pub fn add(&self, pipe: Pipe, view: Value, tags: Map<String, Value>) {

@@ -10,7 +10,7 @@ mod store;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use cloud_core::service::{Protocol, Service};
 
@@ -32,10 +32,10 @@ struct Declared(Mutex<BTreeSet<String>>);
 
 impl Declared {
     fn add(&self, key: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        cloud_core::lock(&self.0).insert(key);
     }
 
     fn has(&self, key: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
+        cloud_core::lock(&self.0).contains(key)
     }
 }

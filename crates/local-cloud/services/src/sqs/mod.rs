@@ -15,7 +15,7 @@ mod queue;
 mod store;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cloud_core::Cloud;
@@ -61,7 +61,7 @@ struct State {
 /// Ticks when a message of the queue may have become visible.
 fn arrival(cloud: &Cloud, queue: &str) -> Arc<Notify> {
     let arrivals = &cloud.state::<State>().arrivals;
-    arrivals.lock().unwrap_or_else(PoisonError::into_inner).entry(queue.to_owned()).or_default().clone()
+    cloud_core::lock(arrivals).entry(queue.to_owned()).or_default().clone()
 }
 
 /// Deletes up to `most` expired messages of all queues, and the records of deleted queues and ended move

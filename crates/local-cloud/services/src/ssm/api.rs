@@ -109,10 +109,8 @@ fn check_names(names: &[String]) -> Result<(), AwsError> {
     if (1..=10).contains(&names.len()) {
         return Ok(());
     }
-    Err(invalid(
-        "1 validation error detected: Value at 'names' failed to satisfy constraint: Member must have \
-         length less than or equal to 10 and greater than or equal to 1",
-    ))
+    let constraint = "Member must have length less than or equal to 10 and greater than or equal to 1";
+    Err(invalid(api::violation_of("Value at 'names'", constraint)))
 }
 
 fn get_parameters(cloud: &Cloud, wanted: &GetParameters) -> Result<Value, AwsError> {

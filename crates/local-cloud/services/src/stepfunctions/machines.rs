@@ -1,7 +1,7 @@
 //! State machines: their settings, the revisions that executions run, and the log group of their history.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use cloud_core::clock::rfc3339;
 use cloud_core::random::stable_uuid;
@@ -57,7 +57,7 @@ pub struct Revisions(Mutex<HashMap<String, Arc<Revision>>>);
 
 impl Revisions {
     fn with<T>(cloud: &Cloud, action: impl FnOnce(&mut HashMap<String, Arc<Revision>>) -> T) -> T {
-        action(&mut cloud.state::<Self>().0.lock().unwrap_or_else(PoisonError::into_inner))
+        action(&mut cloud_core::lock(&cloud.state::<Self>().0))
     }
 }
 

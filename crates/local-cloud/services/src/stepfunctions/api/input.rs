@@ -1,6 +1,6 @@
 //! What all actions share: names, ARNs, JSON members and pages.
 
-use cloud_core::api::{self, check_length, check_number, key_of, token};
+use cloud_core::api::{self, check_length, check_number, key_of, token, violation_of};
 use cloud_core::{AwsError, Cloud};
 use cloud_languages::states::machine::PAYLOAD_LIMIT;
 use serde::de::DeserializeOwned;
@@ -24,10 +24,8 @@ pub(super) fn valid(result: Result<(), String>) -> Result<(), AwsError> {
 
 /// The constraint of a length; AWS leaves the value out, since it is sensitive.
 pub(super) fn too_long<T>(member: &str, max: usize) -> Result<T, AwsError> {
-    let message = format!(
-        "1 validation error detected: Value at '{member}' failed to satisfy constraint: Member must have length less than or equal to {max}"
-    );
-    error("ValidationException", message)
+    let constraint = format!("Member must have length less than or equal to {max}");
+    error("ValidationException", violation_of(&format!("Value at '{member}'"), &constraint))
 }
 
 /// The name in an ARN of that type. Region and account are ignored, since there is one of each.
